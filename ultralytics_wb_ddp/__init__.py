@@ -1,0 +1,48 @@
+"""One W&B run for one Ultralytics training, whatever number of processes it takes.
+
+Public names are loaded on first use: importing the package imports neither torch nor wandb, so that a process that
+does not log pays nothing for it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
+    from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
+    from ultralytics_wb_ddp.manager import WandbManager
+    from ultralytics_wb_ddp.ranks import Topology, is_main_process
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {
+    "ConfigurationError": "config",
+    "Topology": "ranks",
+    "WandbCallback": "callback",
+    "WandbConfig": "config",
+    "WandbManager": "manager",
+    "add_wandb_callback": "callback",
+    "callbacks": "callback",
+    "is_main_process": "ranks",
+}
+
+__all__ = [
+    "ConfigurationError",
+    "Topology",
+    "WandbCallback",
+    "WandbConfig",
+    "WandbManager",
+    "__version__",
+    "add_wandb_callback",
+    "callbacks",
+    "is_main_process",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

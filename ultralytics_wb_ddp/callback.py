@@ -1,0 +1,295 @@
+"""The one seam to the trainer: a callback that logs an Ultralytics training into one W&B run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp import charts
+from ultralytics_wb_ddp.config import RunOptions, to_plain
+from ultralytics_wb_ddp.handoff import Handoff
+from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.ranks import is_main_process
+from ultralytics_wb_ddp.stock import switch_off_stock_callback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ultralytics_wb_ddp.session import Session
+
+__all__ = ["EVENTS", "WandbCallback", "add_wandb_callback", "callbacks"]
+
+EVENTS = (
+    "on_pretrain_routine_start",
+    "on_pretrain_routine_end",
+    "on_train_epoch_end",
+    "on_fit_epoch_end",
+    "on_train_end",
+    "teardown",
+)
+
+
+@dataclass
+class _Training:
+    """What is known of the training that is being logged."""
+
+    trainer: Any
+    session: Session | None
+    arguments: dict[str, Any] = field(default_factory=dict)  # as last written to the run's config
+    pending: dict[str, Any] = field(default_factory=dict)  # the row of the epoch that is not validated yet
+    epoch: int = 0  # the last epoch that was trained, counted from 1
+    plots: dict[Path, float] = field(default_factory=dict)
+    ended: bool = False
+    handled: BaseException | None = None  # what the caller was handling when the training started: not its failure
+
+
+class WandbCallback:
+    """Logs an Ultralytics training, in whatever number of processes, into one W&B run.
+
+    Only the main process logs; the others do not even import wandb. The run is, in this order: the one that is given
+    or active in this process; the one that is open in the launcher; the closed one that the environment names
+    (``WANDB_RUN_ID``, ``WANDB_PROJECT``); with ``resume=True`` the one of the training's directory; a new one.
+    A run that was opened here is finished here, any other is left open.
+
+    The stock W&B callback is switched off for the training.
+
+    Args:
+        run: Run to log into, as ``wandb.init`` returns it; None takes the active one, if there is one.
+        **options: How a new run is made, in the words of ``wandb.init``: see :class:`RunOptions`. ``on_error`` says
+            whether trouble with W&B is a warning (``"warn"``, the default) or ends the training (``"raise"``).
+
+    Raises:
+        TypeError: ``run`` is no W&B run.
+        ConfigurationError: An option is unknown or wrong.
+    """
+
+    def __init__(self, run: Any = None, **options: Any) -> None:
+        if run is not None and not isinstance(run, _run_class()):
+            msg = f"run={run!r} is of type {type(run).__name__}; give what wandb.init() returned, or leave it out"
+            raise TypeError(msg)
+        self.options = RunOptions.parse(options, "add_wandb_callback")
+        self._run = run
+        self._handoff: Handoff | None = None
+        self._training: _Training | None = None
+
+    @property
+    def callbacks(self) -> dict[str, Callable[[Any], None]]:
+        """The functions to register, by event: the shape of the stock ``wb.callbacks``."""
+        return {event: getattr(self, event) for event in EVENTS}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what travels to the workers: plain configuration, and the id of an open run instead of the run."""
+        return {"options": self.options, "handoff": self._seal()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what travelled; nothing of W&B is touched before this process turns out to log."""
+        self.options = state["options"]
+        self._handoff = state["handoff"]
+        self._run = None
+        self._training = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WandbCallback:
+        """Stay the same object: a copy in the same process would have to share the live run."""
+        return self
+
+    # Events, in the order in which Ultralytics fires them
+
+    def on_pretrain_routine_start(self, trainer: Any) -> None:
+        """Open the run, first of all, so that a training that fails while it starts is seen."""
+        switch_off_stock_callback(trainer)
+        if _trains_here(trainer) and is_main_process():
+            self._start(trainer)
+
+    def on_pretrain_routine_end(self, trainer: Any) -> None:
+        """Write the arguments that Ultralytics has completed meanwhile to the run's config."""
+        training = self._of(trainer)
+        if training is None and is_main_process():  # registered after the first event
+            switch_off_stock_callback(trainer)
+            training = self._start(trainer)
+        if training:
+            self._write_config(training)
+
+    def on_train_epoch_end(self, trainer: Any) -> None:
+        """Hold losses and learning rates until the epoch is validated: one epoch is one row."""
+        training = self._of(trainer)
+        if training and training.session:
+            with training.session.guarded("losses"):
+                training.epoch = trainer.epoch + 1
+                training.pending = {**charts.train_row(trainer), "epoch": training.epoch}
+
+    def on_fit_epoch_end(self, trainer: Any) -> None:
+        """Log the epoch: losses, learning rates, validation metrics, new plots.
+
+        After the last epoch Ultralytics fires this once more, with the metrics of the best checkpoint and a counter
+        that may lie beyond the training; that row belongs to the last epoch that was trained.
+        """
+        training = self._of(trainer)
+        if training and training.session:
+            with training.session.guarded("metrics"):
+                training.pending |= charts.fit_row(trainer)
+            self._log_row(training)
+
+    def on_train_end(self, trainer: Any) -> None:
+        """Log the best checkpoint, the curves and the numbers of each class."""
+        training = self._of(trainer)
+        if training is None:
+            return
+        training.ended = True
+        session = training.session
+        if session is None:
+            return
+        if trainer.args.save and trainer.best.exists():
+            with session.guarded("the best checkpoint") as reachable:
+                if reachable:
+                    from ultralytics_wb_ddp.artifacts import log_checkpoint
+
+                    log_checkpoint(session.run, trainer.best)
+        if trainer.args.plots:
+            with session.guarded("curves"):
+                training.pending |= charts.curve_charts(trainer.validator.metrics)
+        with session.guarded("the table of classes"):
+            table = charts.class_table(trainer.validator)
+            if table is not None:
+                training.pending["per_class_metrics"] = table
+        self._log_row(training)
+
+    def teardown(self, trainer: Any) -> None:
+        """Close the run, if it was opened here, with the exit code of the training."""
+        training, self._training = self._of(trainer), None
+        if training and training.session:
+            from ultralytics_wb_ddp.session import exit_code_of
+
+            if training.pending:  # the training failed between an epoch and its validation
+                self._log_row(training)
+            error = sys.exc_info()[1]
+            failed = error is not None and error is not training.handled
+            training.session.close(exit_code_of(error) if failed else int(not training.ended))
+
+    # Helpers
+
+    def _of(self, trainer: Any) -> _Training | None:
+        """Return the state of this training; None in a process that does not log."""
+        return self._training if self._training and self._training.trainer is trainer else None
+
+    def _start(self, trainer: Any) -> _Training:
+        """Get the run of this training."""
+        from ultralytics_wb_ddp.session import open_session, run_url
+
+        save_dir = Path(trainer.save_dir)
+        session = open_session(
+            self._run,
+            self._handoff,
+            self.options,
+            earlier=Handoff.from_directory(save_dir) if trainer.args.resume else None,
+            default=_stock_options(trainer),
+        )
+        if self._training and self._training.session:  # releases before 8.4.177 have no teardown after an exception
+            self._training.session.close(1)
+        self._training = training = _Training(trainer, session, handled=sys.exc_info()[1])
+        if session:
+            with session.guarded("the start of the training"):
+                session.define_metrics()
+                Handoff.of_run(session.run, is_open=False).to_directory(save_dir, run_url(session.run))
+            self._write_config(training)
+        return training
+
+    def _write_config(self, training: _Training) -> None:
+        """Write arguments that are new or changed since the last time."""
+        if training.session:
+            with training.session.guarded("the training's arguments"):
+                arguments = to_plain(vars(training.trainer.args))
+                changed = {key: value for key, value in arguments.items() if training.arguments.get(key, ...) != value}
+                training.session.update_config(changed)
+                training.arguments = arguments
+
+    def _log_row(self, training: _Training) -> None:
+        """Log what is pending, with new plots, as a row of the last trained epoch."""
+        session, trainer = training.session, training.trainer
+        row, training.pending = training.pending, {}
+        if session is None:
+            return
+        with session.guarded("plots"):
+            for plots in (trainer.plots, getattr(trainer.validator, "plots", {})):
+                row |= charts.images_of(plots, training.plots)
+        with session.guarded(f"epoch {training.epoch}") as reachable:
+            if reachable:
+                session.run.log({**row, "epoch": training.epoch})
+
+    def _seal(self) -> Handoff | None:
+        """Return the record by which a worker finds the run of this process."""
+        from ultralytics_wb_ddp.session import is_closed, local_run, show_service
+
+        run = local_run(self._run, self._handoff or Handoff.from_env())
+        if run is not None:
+            show_service()
+            return Handoff.of_run(run, is_open=True)
+        if self._run is not None and is_closed(self._run):
+            return Handoff.of_run(self._run, is_open=False)
+        return self._handoff
+
+
+def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCallback:
+    """Log the trainings of a model into one W&B run each, in place of the stock callback.
+
+    Args:
+        model: An ``ultralytics.YOLO`` or another Ultralytics model.
+        run: Run to log into, as ``wandb.init`` returns it; None takes the active one or makes one.
+        **options: As for :class:`WandbCallback`.
+
+    Returns:
+        The callback that was registered, in place of one from an earlier call.
+
+    Raises:
+        TypeError: ``model`` is no Ultralytics model, or ``run`` is no W&B run.
+        ConfigurationError: An option is unknown or wrong, or the handoff in the environment is damaged.
+    """
+    from ultralytics.engine.model import Model
+
+    if not isinstance(model, Model):
+        msg = f"model={model!r} is of type {type(model).__name__}; give the object that ultralytics.YOLO(...) returned"
+        raise TypeError(msg)
+    Handoff.from_env()  # a damaged one is an error now, not in a worker
+    callback = WandbCallback(run, **options)
+    for event, function in callback.callbacks.items():
+        others = [known for known in model.callbacks[event] if not isinstance(_owner(known), WandbCallback)]
+        model.callbacks[event] = [*others, function]
+    return callback
+
+
+def _owner(function: Any) -> Any:
+    """Return the object that a method belongs to."""
+    return getattr(function, "__self__", None)
+
+
+def _trains_here(trainer: Any) -> bool:
+    """Return whether this process trains; releases 8.3.184 to 8.3.199 fire the first event in a launcher, too."""
+    if "LOCAL_RANK" in os.environ:
+        return True
+    devices = trainer.args.device
+    several = len(devices) > 1 if isinstance(devices, (list, tuple)) else "," in str(devices)
+    return not (getattr(trainer, "ddp", several))
+
+
+def _stock_options(trainer: Any) -> RunOptions:
+    """Return how the stock callback would make a run, where the environment does not say otherwise."""
+    import re
+
+    named = str(trainer.args.project or "Ultralytics")
+    return RunOptions(
+        project=os.environ.get("WANDB_PROJECT") or re.sub(r"[/\\#?%:]", "-", named)[-128:],
+        name=os.environ.get("WANDB_NAME") or str(trainer.args.name),
+        dir=os.environ.get("WANDB_DIR") or str(trainer.save_dir),
+    )
+
+
+def _run_class() -> type:
+    """Return ``wandb.Run``; a class without instances where wandb was never imported, so that no run can exist."""
+    wandb = sys.modules.get("wandb")
+    return wandb.Run if wandb else type("NoRun", (), {})
+
+
+callbacks: dict[str, Callable[[Any], None]] = WandbCallback().callbacks
+"""The functions of one callback with default options, for ``model.add_callback(event, function)``."""

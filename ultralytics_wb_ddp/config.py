@@ -1,0 +1,262 @@
+"""What can be configured, how it is checked, and what counts as a secret."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from enum import Enum
+from os import PathLike, fspath
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+__all__ = ["ConfigurationError", "RunOptions", "WandbConfig", "check_run_id", "redact", "to_plain"]
+
+MODES = ("online", "offline", "disabled")
+ERROR_POLICIES = ("warn", "raise")
+RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
+RESERVED_IN_PROJECT = "/\\#?%:"
+REDACTED = "[redacted]"
+MISSING = "???"  # OmegaConf's mark of a value that is still to be given
+
+_SECRET_WORDS = frozenset({"apikey", "credential", "credentials", "passphrase", "passwd", "password", "secret", "token"})
+_SECRET_PAIRS = frozenset({("api", "key"), ("access", "key"), ("private", "key"), ("account", "key"), ("auth", "key")})
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+Options = TypeVar("Options", bound="RunOptions")
+
+
+class ConfigurationError(ValueError):
+    """A setting that cannot work: the message names the value, the cause and the remedy."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is made, in the words of ``wandb.init``; what is None is left to W&B.
+
+    Attributes:
+        project: Project of the run.
+        entity: User or team that owns the project.
+        name: Display name of the run.
+        group: Group of the run.
+        job_type: Kind of work, such as ``"train"``.
+        tags: Tags of the run.
+        notes: Free text on the run.
+        mode: ``"online"``, ``"offline"`` or ``"disabled"``.
+        dir: Directory in which W&B makes its ``wandb`` folder.
+        on_error: ``"warn"``: trouble with W&B is logged and never ends a training. ``"raise"``: it does.
+    """
+
+    project: str | None = None
+    entity: str | None = None
+    name: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    tags: tuple[str, ...] | None = None
+    notes: str | None = None
+    mode: str | None = None
+    dir: str | None = None
+    on_error: str = "warn"
+
+    @classmethod
+    def parse(cls: type[Options], values: Mapping[str, Any], where: str) -> Options:
+        """Check settings that a user wrote.
+
+        Args:
+            values: The settings by name; a value of None counts as not given.
+            where: What the user wrote them into, for messages, such as ``"cfg.wandb"``.
+
+        Raises:
+            ConfigurationError: An unknown name, a value of a wrong type, or one that W&B refuses.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                close = difflib.get_close_matches(str(name), known, n=1)
+                remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+                msg = f"{where}: {name!r} is unknown; {remedy}"
+                raise ConfigurationError(msg)
+        given = {name: value for name, value in values.items() if value is not None}
+        return cls(**{name: _check(cls, name, value, where) for name, value in given.items()})
+
+
+@dataclass(frozen=True)
+class WandbConfig(RunOptions):
+    """What ``cfg.wandb`` may hold: the options of a run, and what a :class:`WandbManager` needs besides.
+
+    Attributes:
+        id: Id of the run; a run of this id that exists is continued.
+        api_key: API key of W&B; without it the environment or netrc has one. It is never written anywhere.
+        keep_open: Leave the run open during the training, so that workers attach to it instead of resuming it.
+    """
+
+    id: str | None = None
+    api_key: str | None = None
+    keep_open: bool = False
+
+    def __repr__(self) -> str:
+        """Show the settings without the API key: a representation ends in logs and tracebacks."""
+        shown = replace(self, api_key=REDACTED) if self.api_key else self
+        return f"WandbConfig({', '.join(f'{field.name}={getattr(shown, field.name)!r}' for field in fields(self))})"
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> WandbConfig:
+        """Read ``cfg.wandb`` of an OmegaConf config, a mapping, a dataclass or a namespace.
+
+        Raises:
+            ConfigurationError: There is no ``cfg.wandb.project``, or a setting is unknown or wrong.
+        """
+        section = cfg.get("wandb") if isinstance(cfg, Mapping) else getattr(cfg, "wandb", None)
+        plain = to_plain(section, resolve=True)
+        if not isinstance(plain, dict):
+            msg = f"cfg.wandb is missing in a cfg of type {type(cfg).__name__}; give at least cfg.wandb.project"
+            raise ConfigurationError(msg)
+        settings = {name: value for name, value in plain.items() if value != MISSING}
+        if settings.get("project") is None:
+            msg = "cfg.wandb.project is missing; name the W&B project that the run belongs to"
+            raise ConfigurationError(msg)
+        return cls.parse(settings, "cfg.wandb")
+
+
+def check_run_id(run_id: str, where: str) -> str:
+    """Return the id of a run if W&B takes it.
+
+    Raises:
+        ConfigurationError: The id is empty, longer than 128 characters, starts or ends with a space, or holds a
+            reserved character.
+    """
+    bad = sorted(set(run_id) & set(RESERVED_IN_RUN_ID))
+    cause = (
+        "a run id cannot be empty or start or end with a space"
+        if not run_id or run_id != run_id.strip()
+        else f"W&B refuses {' '.join(bad)} in a run id"
+        if bad
+        else "a run id has at most 128 characters"
+        if len(run_id) > 128
+        else ""
+    )
+    if cause:
+        msg = f"{where}={run_id!r}: {cause}; use letters, digits, '-', '_' and '.'"
+        raise ConfigurationError(msg)
+    return run_id
+
+
+def to_plain(value: Any, *, resolve: bool = False) -> Any:
+    """Return a config as plain dictionaries, lists, strings and numbers.
+
+    Args:
+        value: An OmegaConf config, mapping, dataclass, namespace or list, nested in any way; anything that YAML has
+            no word for becomes its string.
+        resolve: Whether OmegaConf's interpolations are replaced by what they stand for. Left alone, a
+            ``${oc.env:...}`` does not carry a secret along.
+    """
+    from omegaconf import DictConfig, ListConfig, OmegaConf
+
+    if isinstance(value, (DictConfig, ListConfig)):
+        return to_plain(OmegaConf.to_container(value, resolve=resolve, enum_to_str=True), resolve=resolve)
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_plain({field.name: getattr(value, field.name) for field in fields(value)}, resolve=resolve)
+    if isinstance(value, (Namespace, SimpleNamespace)):
+        return to_plain(vars(value), resolve=resolve)
+    if isinstance(value, Mapping):
+        return {_key(key): to_plain(item, resolve=resolve) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_plain(item, resolve=resolve) for item in value]
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, PathLike):
+        return fspath(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else str(value)
+
+
+def redact(value: Any, secrets: Iterable[str | None] = ()) -> Any:
+    """Return plain data without its secrets.
+
+    A value is replaced by ``[redacted]`` when its key names a secret (``api_key``, ``token``, ``secret``,
+    ``password`` and the like, as words of the key: ``num_tokens`` is none), and wherever one of ``secrets`` stands.
+
+    Args:
+        value: Plain data, as :func:`to_plain` returns it.
+        secrets: Strings that must not appear anywhere, such as the API key in use.
+    """
+    known = [secret for secret in secrets if secret]
+
+    def clean(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {
+                clean(key): REDACTED if _names_secret(key) and not _is_empty(entry) else clean(entry)
+                for key, entry in item.items()
+            }
+        if isinstance(item, list):
+            return [clean(entry) for entry in item]
+        if isinstance(item, str):
+            for secret in known:
+                item = item.replace(secret, REDACTED)
+        return item
+
+    return clean(value)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value in ("", {}, []) or isinstance(value, bool)
+
+
+def _names_secret(key: Any) -> bool:
+    """Return whether a key names a secret, whatever its spelling: ``apiKey``, ``WANDB_API_KEY``, ``hf-token``."""
+    words = [word.lower() for word in _WORD.findall(str(key))]
+    return bool(_SECRET_WORDS & set(words)) or bool(_SECRET_PAIRS & set(zip(words, words[1:])))
+
+
+def _key(key: Any) -> Any:
+    """Return a key that YAML and JSON can hold."""
+    return key if isinstance(key, (str, int, float, bool)) else str(key)
+
+
+def _check(cls: type[RunOptions], name: str, value: Any, where: str) -> Any:
+    """Return one setting in the form that the dataclass holds, or say what is wrong with it."""
+    place = f"{where}.{name}" if where.startswith("cfg") else f"{where}: {name}"
+    if name == "tags":
+        tags = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+        if not all(isinstance(tag, str) for tag in tags):
+            msg = f"{place}={value!r}: tags are a list of strings"
+            raise ConfigurationError(msg)
+        return tuple(tags)
+    if name == "keep_open":
+        if not isinstance(value, bool):
+            msg = f"{place}={value!r}: true or false is expected"
+            raise ConfigurationError(msg)
+        return value
+    if name == "dir":
+        return fspath(value) if isinstance(value, (str, PathLike)) else _wrong_type(place, value)
+    if not isinstance(value, str):
+        return _wrong_type(place, value)
+    allowed = {"mode": MODES, "on_error": ERROR_POLICIES}.get(name)
+    if allowed and value not in allowed:
+        msg = f"{place}={value!r} is unknown; choose one of {', '.join(allowed)}"
+        raise ConfigurationError(msg)
+    if name == "project":
+        return _check_project(place, value)
+    return check_run_id(value, place) if name == "id" else value
+
+
+def _check_project(place: str, value: str) -> str:
+    bad = sorted(set(value) & set(RESERVED_IN_PROJECT))
+    if not value.strip():
+        msg = f"{place}={value!r} is empty; name the W&B project that the run belongs to"
+    elif bad:
+        msg = f"{place}={value!r}: W&B refuses {' '.join(bad)} in a project's name; replace them, by '-' for example"
+    elif len(value) > 128:
+        msg = f"{place}={value!r}: a project's name has at most 128 characters; shorten it"
+    else:
+        return value
+    raise ConfigurationError(msg)
+
+
+def _wrong_type(place: str, value: Any) -> Any:
+    shown = "" if _names_secret(place) else f"={value!r}"
+    msg = f"{place}{shown} is of type {type(value).__name__}; a string is expected"
+    raise ConfigurationError(msg)

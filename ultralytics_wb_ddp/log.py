@@ -1,0 +1,23 @@
+"""The package's logger: its messages reach the terminal without any set-up, and an application's own set-up wins."""
+
+from __future__ import annotations
+
+import logging
+
+__all__ = ["logger"]
+
+
+class _Fallback(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable at run time in Python 3.10
+    """Print to stderr as long as the application has not configured logging itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.getLogger().handlers:
+            super().emit(record)
+
+
+logger = logging.getLogger("ultralytics_wb_ddp")
+if not logger.handlers:
+    _handler = _Fallback()
+    _handler.setFormatter(logging.Formatter("ultralytics_wb_ddp: %(levelname)s: %(message)s"))
+    logger.addHandler(_handler)
+    logger.setLevel(logging.INFO)

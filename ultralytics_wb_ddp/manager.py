@@ -1,0 +1,323 @@
+"""The launcher's half of a run's life: what comes before and after the training."""
+
+from __future__ import annotations
+
+import json
+import netrc
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.config import RunOptions, WandbConfig, redact, to_plain
+from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
+from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.ranks import is_main_process
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+__all__ = ["WandbManager"]
+
+CONFIG_FILE = "configs/training-job-config.yaml"
+METADATA_FILE = "training-job-metadata.json"
+EXPORTED = (
+    "WANDB_RUN_ID",
+    "WANDB_PROJECT",
+    "WANDB_ENTITY",
+    "WANDB_RUN_GROUP",
+    "WANDB_API_KEY",
+    "EXPERIMENT_GROUP_NAME",
+    VARIABLE,
+)
+
+
+class WandbManager:
+    """Holds the run of a training job: makes it, hands it to the workers, takes it back, finishes it.
+
+    On a rank that is not the main process every method is a quiet no-op, so that one script serves every launch.
+
+    Args:
+        cfg: The job's config as an OmegaConf config, mapping, dataclass or namespace. ``cfg.wandb`` is read, see
+            :class:`WandbConfig`; ``cfg.wandb.project`` is required.
+        job_name: Name of the job; the run gets it unless ``cfg.wandb.name`` says otherwise.
+        experiment_group_name: Group of the run, unless ``cfg.wandb.group`` says otherwise.
+
+    Attributes:
+        cfg: The config as it was given.
+        job_name: The name as it was given.
+        experiment_group_name: The group's name as it was given.
+        run: The ``wandb.Run`` while it is open in this process, else None.
+        wandb_url: Web address of the run; None offline and before :meth:`initialize`.
+
+    Raises:
+        ConfigurationError: ``cfg.wandb.project`` is missing, or a setting is unknown or wrong.
+    """
+
+    def __init__(self, cfg: Any, job_name: str, experiment_group_name: str | None = None) -> None:
+        self.config = WandbConfig.from_cfg(cfg)
+        self.cfg = cfg
+        self.job_name = job_name
+        self.experiment_group_name = experiment_group_name
+        self.run: Any = None
+        self.wandb_url: str | None = None
+        self._adopted = False
+        self._handoff: Handoff | None = None
+        self._environment: dict[str, str | None] = {}
+
+    def __enter__(self) -> WandbManager:
+        self.initialize()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        from ultralytics_wb_ddp.session import exit_code_of
+
+        self.finish(exit_code_of(error))
+
+    def initialize(self) -> tuple[Any, str | None]:
+        """Make the run, or continue the one of ``cfg.wandb.id`` or ``WANDB_RUN_ID``, and export the handoff.
+
+        A run that the script has made itself and that is active is adopted: it is logged to and never finished here.
+
+        Returns:
+            The ``wandb.Run`` and its web address; ``(None, None)`` on a rank that is not the main process.
+
+        Raises:
+            ConfigurationError: ``WANDB_RUN_ID`` or ``ULTRALYTICS_WB_DDP`` in the environment is damaged.
+            wandb.errors.Error: W&B refuses: no API key, for example.
+        """
+        if not is_main_process() or self._handoff:
+            return self.run, self.wandb_url
+        inherited = Handoff.from_env()
+        self._environment = {name: os.environ.get(name) for name in (*EXPORTED, "WANDB_SERVICE")}
+        if self.config.api_key:
+            os.environ["WANDB_API_KEY"] = self.config.api_key
+        try:
+            self._open(inherited)
+        except BaseException:
+            self._restore_environment()
+            raise
+        self._export()
+        return self.run, self.wandb_url
+
+    def prepare_for_training(self) -> None:
+        """Hand the run to the workers.
+
+        It is closed, so that a worker on any host resumes it; with ``cfg.wandb.keep_open``, offline, and where it was
+        adopted it stays open instead, and the workers attach to it.
+        """
+        if self._needs_run() and self.run is not None:
+            is_open = self._adopted or self.config.keep_open or self.run.offline or self.run.disabled
+            self._export(is_open=is_open)
+            if not is_open:
+                from ultralytics_wb_ddp.session import finish_run
+
+                finish_run(self.run, 0)
+                self.run = None
+
+    def resume_after_training(self) -> Any:
+        """Take the run back after the training.
+
+        Returns:
+            The ``wandb.Run``; None on a rank that is not the main process.
+        """
+        if self._needs_run() and self.run is None:
+            self._reopen()
+            self._export()
+        return self.run
+
+    resume_run = resume_after_training
+
+    def save_config(self, raw_cfg: Any) -> None:
+        """Store a config as ``configs/training-job-config.yaml`` in the run's files.
+
+        Secrets are replaced by ``[redacted]``: values of keys such as ``api_key``, ``token``, ``secret`` and
+        ``password``, however deep, and the API key in use wherever it stands. Interpolations stay as they are written.
+
+        Args:
+            raw_cfg: An OmegaConf config, mapping, dataclass or namespace.
+        """
+        if self._needs_open_run("save_config"):
+            from omegaconf import OmegaConf
+
+            plain = redact(to_plain(raw_cfg), self._secrets())
+            self._save_file(CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(plain)))
+
+    def save_training_artifacts(
+        self, *paths: str | os.PathLike[str], name: str | None = None, type: str = "training-inputs"
+    ) -> Any:
+        """Store files and folders, with the list of installed packages, as one artifact.
+
+        Args:
+            *paths: Files and folders; they are stored as they are, secrets included.
+            name: Name of the artifact; by default ``run_<id>_training_inputs``.
+            type: Type of the artifact.
+
+        Returns:
+            The ``wandb.Artifact``; None on a rank that is not the main process.
+
+        Raises:
+            FileNotFoundError: A path does not exist.
+            ValueError: Two paths have the same name.
+        """
+        if not self._needs_open_run("save_training_artifacts"):
+            return None
+        from ultralytics_wb_ddp.artifacts import log_files
+
+        return log_files(self.run, paths, name or f"run_{self.run.id}_training_inputs", type)
+
+    def save_training_job_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Put facts about the job into the run's config under ``job``, and into ``training-job-metadata.json``.
+
+        Args:
+            metadata: Names and values, nested in any way; secrets are redacted as in :meth:`save_config`.
+        """
+        if self._needs_open_run("save_training_job_metadata"):
+            plain = redact(to_plain(metadata), self._secrets())
+            self.run.config.update({"job": plain}, allow_val_change=True)
+            self._save_file(METADATA_FILE, json.dumps(plain, indent=2) + "\n")
+
+    def log_s3_artifact(self, s3_path: str, artifact_name: str, artifact_type: str = "model") -> Any:
+        """Log an artifact that refers to an object in S3, without copying it.
+
+        Never raises: a path that is no S3 path is skipped, and a reference that cannot be checked (no credentials) is
+        recorded without checksum, each with a message.
+
+        Args:
+            s3_path: Where the object lies: ``s3://bucket/key``.
+            artifact_name: Name of the artifact.
+            artifact_type: Type of the artifact.
+
+        Returns:
+            The ``wandb.Artifact``; None when nothing was recorded.
+        """
+        if not self._needs_open_run("log_s3_artifact"):
+            return None
+        from ultralytics_wb_ddp.artifacts import log_s3_reference
+
+        return log_s3_reference(self.run, s3_path, artifact_name, artifact_type)
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Finish the run and put the environment back as it was before :meth:`initialize`; harmless when repeated.
+
+        Args:
+            exit_code: 0 marks the run as finished, anything else as failed.
+        """
+        if not is_main_process() or self._handoff is None:
+            return
+        from ultralytics_wb_ddp.session import finish_run
+
+        try:
+            if self.run is None and exit_code:  # the training failed while the run was closed
+                self._reopen()
+            if self.run is not None and not self._adopted:
+                finish_run(self.run, exit_code)
+        except Exception as error:
+            if self.config.on_error == "raise":
+                raise
+            logger.warning("run %s could not be finished with exit code %d: %s", self._handoff.run_id, exit_code, error)
+        finally:
+            self.run = self._handoff = None
+            self._restore_environment()
+
+    def _open(self, inherited: Handoff | None) -> None:
+        """Make, continue or adopt the run."""
+        from ultralytics_wb_ddp.session import init_run, opened_by_us, run_url, wandb_run
+
+        active = wandb_run()
+        if active is not None and not opened_by_us(active):
+            self._adopted, self.run = True, active
+        else:
+            run_id = self.config.id or (inherited.run_id if inherited else None)
+            self.run = init_run(
+                self._run_options(),
+                run_id=run_id,
+                resume="allow" if run_id else None,
+                **({"reinit": "create_new"} if active is not None else {}),
+            )
+        self.wandb_url = run_url(self.run)
+
+    def _reopen(self) -> None:
+        """Open the run again that a worker has continued."""
+        from ultralytics_wb_ddp.session import init_run
+
+        handoff = self._handoff
+        assert handoff is not None  # noqa: S101  # _needs_run has checked it
+        options = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode, dir=self.config.dir)
+        self.run = init_run(options, run_id=handoff.run_id, resume="must")
+
+    def _run_options(self) -> RunOptions:
+        """Return how the run is made: what the config says, then what the manager was given."""
+        config = self.config
+        return RunOptions(
+            project=config.project,
+            entity=config.entity,
+            name=config.name or self.job_name,
+            group=config.group or self.experiment_group_name,
+            job_type=config.job_type,
+            tags=config.tags,
+            notes=config.notes,
+            mode=config.mode,
+            dir=config.dir,
+        )
+
+    def _export(self, *, is_open: bool = True) -> None:
+        """Write the handoff, as the run stands now, to the environment."""
+        self._handoff = Handoff.of_run(self.run, is_open=is_open)
+        os.environ.update(self._handoff.to_env())
+        named = {"WANDB_RUN_GROUP": self._run_options().group, "EXPERIMENT_GROUP_NAME": self.experiment_group_name}
+        os.environ.update({name: value for name, value in named.items() if value})
+
+    def _restore_environment(self) -> None:
+        """Put back what :meth:`initialize` found, and what wandb added to it."""
+        from ultralytics_wb_ddp.session import hide_service
+
+        hide_service()
+        for name, value in self._environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._environment = {}
+
+    def _needs_run(self) -> bool:
+        """Return whether this rank acts at all.
+
+        Raises:
+            RuntimeError: It does, but there is no run.
+        """
+        if not is_main_process():
+            return False
+        if self._handoff is None:
+            msg = f"job {self.job_name!r} has no run; call initialize() first, or use the manager in a with statement"
+            raise RuntimeError(msg)
+        return True
+
+    def _needs_open_run(self, method: str) -> bool:
+        """Return whether this rank acts at all.
+
+        Raises:
+            RuntimeError: It does, but the run is not open here.
+        """
+        acts = self._needs_run()
+        if acts and self.run is None:
+            msg = f"{method}() needs the run of job {self.job_name!r}, which is closed; call resume_after_training() first"
+            raise RuntimeError(msg)
+        return acts
+
+    def _save_file(self, name: str, text: str) -> None:
+        """Write a file into the run's own directory and have W&B keep it."""
+        file = Path(self.run.dir, name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        self.run.save(str(file), base_path=self.run.dir, policy="now")
+
+    def _secrets(self) -> list[str | None]:
+        """Return the API keys that are in use: from the config, the environment and netrc."""
+        try:
+            stored = [password for _, _, password in netrc.netrc(os.environ.get("NETRC")).hosts.values()]
+        except (OSError, netrc.NetrcParseError):
+            stored = []
+        return [self.config.api_key, os.environ.get("WANDB_API_KEY"), *stored]

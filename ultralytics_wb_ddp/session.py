@@ -1,0 +1,358 @@
+"""The one place where a run is opened and closed, and where trouble with W&B ends: the error policy.
+
+A logging rank gets its run by the first of these that applies: *adopt* a run of this process, *attach* to a run that
+is open in the launcher, *resume* a closed one, or make a *new* one. Whoever opened a run finishes it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.handoff import Handoff
+from ultralytics_wb_ddp.log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ultralytics_wb_ddp.config import RunOptions
+
+__all__ = [
+    "Plan",
+    "Session",
+    "choose",
+    "exit_code_of",
+    "finish_run",
+    "hide_service",
+    "init_run",
+    "is_closed",
+    "local_run",
+    "open_session",
+    "opened_by_us",
+    "run_url",
+    "show_service",
+    "wandb_run",
+]
+
+_opened_here: dict[str, Any] = {}  # runs that init_run opened in this process and nobody has finished, by id
+_hidden_service: list[str] = []  # WANDB_SERVICE of this process, while it is not in the environment
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a logging rank gets its run.
+
+    Attributes:
+        how: ``"adopt"``, ``"attach"``, ``"resume"``, ``"new"``, ``"skip"`` (W&B is disabled) or ``"refuse"``.
+        handoff: The run to attach to or to resume.
+        reason: Why no run can be had, with the remedy, where ``how`` is ``"refuse"``.
+    """
+
+    how: str
+    handoff: Handoff | None = None
+    reason: str = ""
+
+
+def choose(*, local: bool, handoff: Handoff | None, host: str, service: bool, earlier: Handoff | None) -> Plan:
+    """Decide how a logging rank gets its run; pure, so that every case can be tested without W&B.
+
+    Args:
+        local: A run was given to this process or is active in it.
+        handoff: The run that travelled with the callback or stands in the environment.
+        host: Name of this host.
+        service: The launcher's wandb-core service is named in the environment.
+        earlier: The run that an earlier session of this training logged to, if the training is resumed.
+    """
+    if local:
+        return Plan("adopt")
+    if handoff and handoff.mode == "disabled":
+        return Plan("skip")
+    if handoff and handoff.state == "closed":
+        return Plan("resume", handoff)
+    if handoff and handoff.host != host:
+        reason = f"run {handoff.run_id!r} is open on host {handoff.host!r} and cannot be reached from host {host!r}"
+    elif handoff and not service:
+        reason = f"run {handoff.run_id!r} is open in the launcher, but WANDB_SERVICE, which leads to it, is not set"
+    elif handoff:
+        return Plan("attach", handoff)
+    else:
+        return Plan("resume", earlier) if earlier else Plan("new")
+    return Plan("refuse", reason=f"{reason}; call prepare_for_training() or finish the run before the training")
+
+
+class Session:
+    """A run that is being logged to, and what to do when that fails.
+
+    Attributes:
+        run: The ``wandb.Run``.
+        how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"`` or ``"new"``.
+    """
+
+    def __init__(self, run: Any, how: str, on_error: str, config_keys: tuple[str, ...] = ()) -> None:
+        self.run = run
+        self.how = how
+        self._on_error = on_error
+        self._lost = False
+        self._taken = set(config_keys)  # the config of an attached run is not known here, its names travelled
+        if how in {"adopt", "resume"}:
+            self._taken |= set(run.config.keys())
+        self._other_values: dict[str, Any] = {}
+
+    @property
+    def owned(self) -> bool:
+        """Whether this session opened the run and therefore finishes it."""
+        return self.how in {"resume", "new"}
+
+    @contextmanager
+    def guarded(self, what: str) -> Iterator[bool]:
+        """Keep trouble with W&B away from the training; yields False once the run cannot be reached any more.
+
+        Args:
+            what: What is being logged, for the message.
+        """
+        try:
+            yield not self._lost
+        except Exception as error:
+            if self._on_error == "raise":
+                raise
+            self._lost = isinstance(error, (ConnectionError, BrokenPipeError)) or is_closed(self.run)
+            then = "the training goes on without logging" if self._lost else "the training goes on"
+            logger.warning("%s could not be logged to run %s: %s; %s", what, self.run.id, _cause(error), then)
+
+    def define_metrics(self) -> None:
+        """Make the epoch the axis of the training's metrics, as the stock callback does; a resumed run forgets it."""
+        for prefix in ("train", "lr", "metrics", "val"):
+            self.run.define_metric(f"{prefix}/*", step_metric="epoch")
+
+    def update_config(self, arguments: Mapping[str, Any]) -> None:
+        """Add the training's arguments to the run's config and leave what the user or a sweep has set.
+
+        An argument whose name is taken by another value stands under ``ultralytics`` instead.
+        """
+        config = self.run.config
+        new = {key: value for key, value in arguments.items() if key not in self._taken}
+        self._other_values |= {key: arguments[key] for key in arguments.keys() - new if config.get(key) != arguments[key]}
+        if self._other_values:
+            new["ultralytics"] = self._other_values
+        config.update(new, allow_val_change=True)
+
+    def close(self, exit_code: int) -> None:
+        """Finish the run if this session opened it; leave it open otherwise."""
+        if self.owned:
+            with self.guarded("the end of the training"):
+                finish_run(self.run, exit_code)
+
+
+def open_session(
+    run: Any, handoff: Handoff | None, options: RunOptions, *, earlier: Handoff | None, default: RunOptions
+) -> Session | None:
+    """Get the run that this rank logs to.
+
+    Args:
+        run: Run that was given to this process, or None.
+        handoff: Run that travelled here, or None for the one in the environment.
+        options: What the user asked for.
+        earlier: Run of an earlier session of this training, if the training is resumed.
+        default: How a run is made where the user asked for nothing.
+
+    Returns:
+        The session, or None where W&B is disabled or, with ``on_error="warn"``, no run could be had.
+
+    Raises:
+        ConfigurationError: The handoff in the environment is damaged.
+        wandb.errors.Error: No run could be had, with ``on_error="raise"``.
+    """
+    handoff = handoff or Handoff.from_env()
+    local = local_run(run, handoff)
+    plan = choose(
+        local=local is not None,
+        handoff=handoff,
+        host=socket.gethostname(),
+        service=bool(os.environ.get("WANDB_SERVICE")),
+        earlier=earlier,
+    )
+    try:
+        if plan.how == "skip" or (local is not None and local.disabled):
+            return None
+        if plan.how == "refuse":
+            raise ConnectionError(plan.reason)  # noqa: TRY301  # one policy for every way to fail
+        if plan.how == "adopt":
+            session = Session(local, "adopt", options.on_error, handoff.config_keys if handoff else ())
+        elif plan.how == "attach":
+            session = Session(_attach(plan.handoff), "attach", options.on_error, plan.handoff.config_keys)
+        else:
+            session = _open_own(plan, options, default)
+    except Exception as error:
+        if options.on_error == "raise":
+            raise
+        logger.warning("no W&B run for this training: %s; the training goes on without logging", _cause(error))
+        return None
+    verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made"}[plan.how]
+    logger.info("%s run %s of project %s", verb, session.run.id, session.run.project)
+    return session
+
+
+def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
+    """Open a run with ``wandb.init``, on a wandb-core service of this process's own.
+
+    Args:
+        options: How the run is made.
+        run_id: Id of the run; None lets W&B choose one.
+        resume: As in ``wandb.init``.
+        **init: Further arguments of ``wandb.init``.
+    """
+    import wandb
+
+    with _own_service():
+        run = wandb.init(
+            project=options.project,
+            entity=options.entity,
+            name=options.name,
+            group=options.group,
+            job_type=options.job_type,
+            tags=options.tags,
+            notes=options.notes,
+            mode=options.mode,
+            dir=options.dir,
+            id=run_id,
+            resume=resume,
+            **init,
+        )
+    _opened_here[run.id] = run
+    return run
+
+
+def finish_run(run: Any, exit_code: int) -> None:
+    """Finish a run that :func:`init_run` opened; harmless when it is finished already."""
+    _opened_here.pop(run.id, None)
+    if not is_closed(run):
+        run.finish(exit_code=exit_code)
+
+
+def local_run(given: Any = None, handoff: Handoff | None = None) -> Any:
+    """Return the open run of this process that a training here logs to, or None; never imports wandb.
+
+    A run that was given comes first, then the one that the handoff names, then ``wandb.run``.
+    """
+    active = wandb_run()
+    named = _opened_here.get(handoff.run_id) if handoff else None
+    if handoff and active is not None and active.id != handoff.run_id and opened_by_us(active):
+        active = None  # another manager's run
+    return next((run for run in (given, named, active) if run is not None and not is_closed(run)), None)
+
+
+def wandb_run() -> Any:
+    """Return ``wandb.run`` if it is open; never imports wandb."""
+    run = getattr(sys.modules.get("wandb"), "run", None)
+    return None if run is None or is_closed(run) else run
+
+
+def run_url(run: Any) -> str | None:
+    """Return the web address of a run; None offline, where wandb would warn that there is none."""
+    return None if run.offline else run.url
+
+
+def opened_by_us(run: Any) -> bool:
+    """Return whether a run was opened here by :func:`init_run`, not by the user's own ``wandb.init``."""
+    return run.id in _opened_here
+
+
+def exit_code_of(error: BaseException | None) -> int:
+    """Return the exit code that a run deserves when its work ends with this exception; 0 for None.
+
+    ``SystemExit`` counts with its own code, which wandb itself would record as a success, and Ctrl-C with 255, as
+    wandb has it.
+    """
+    if error is None:
+        return 0
+    if isinstance(error, KeyboardInterrupt):
+        return 255
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 1
+
+
+def _attach(handoff: Handoff) -> Any:
+    """Join a run that is open in the launcher; it must never be finished from here."""
+    import wandb
+
+    try:
+        return wandb.attach(handoff.run_id)
+    except Exception as error:
+        msg = (
+            f"run {handoff.run_id!r} is not open in the launcher any more ({_cause(error)}); "
+            "call prepare_for_training() if you close it before the training"
+        )
+        raise ConnectionError(msg) from error
+
+
+@contextmanager
+def _own_service() -> Iterator[None]:
+    """Let wandb start a service for this process instead of using the one of the process that started it.
+
+    The launcher's service refuses an id that is open there, and a run opened there outlives a killed worker.
+    """
+    if not _is_own_service():
+        hide_service()
+    try:
+        yield
+    finally:
+        show_service()
+
+
+def _is_own_service() -> bool:
+    """Return whether ``WANDB_SERVICE`` leads to a service that this process has started."""
+    owner = re.match(r"\d+-(\d+)-", os.environ.get("WANDB_SERVICE", ""))
+    return owner is not None and int(owner.group(1)) == os.getpid()
+
+
+def show_service() -> None:
+    """Put back what leads workers to the service of this process, unless wandb has started another one since."""
+    if _hidden_service and not _is_own_service():
+        os.environ["WANDB_SERVICE"] = _hidden_service[0]
+
+
+def hide_service() -> None:
+    """Take ``WANDB_SERVICE`` out of the environment; the service goes on, and later runs of this process use it."""
+    if "WANDB_SERVICE" in os.environ:
+        _hidden_service[:] = [os.environ.pop("WANDB_SERVICE")]
+
+
+def _open_own(plan: Plan, options: RunOptions, default: RunOptions) -> Session:
+    """Resume a closed run, or make a new one as the stock callback would."""
+    if plan.handoff is None:
+        made = replace(options, **{
+            name: value for name, value in vars(default).items() if getattr(options, name) is None and value is not None
+        })
+        run = init_run(made, run_id=_new_run_id(made.name or "train"), resume=None)
+        return Session(run, "new", options.on_error)
+    known = replace(
+        options,
+        project=plan.handoff.project or options.project or default.project,
+        entity=plan.handoff.entity or options.entity,
+        mode=plan.handoff.mode or options.mode,
+        dir=options.dir or default.dir,
+    )
+    run = init_run(known, run_id=plan.handoff.run_id, resume="allow")
+    return Session(run, "resume", options.on_error, plan.handoff.config_keys)
+
+
+def _new_run_id(name: str) -> str:
+    """Return an id like the stock callback's, which trainings that start in the same second do not share."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:64]
+    return f"{readable}_{datetime.now().astimezone():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
+
+
+def is_closed(run: Any) -> bool:
+    return bool(getattr(run, "_is_finished", False))
+
+
+def _cause(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,53 @@
+"""Try and test multi-GPU logging on any laptop: CPU launches, generated images, and a reader of what W&B wrote.
+
+Everything here is loaded on first use, so that reading a run file imports neither torch nor Ultralytics.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ultralytics_wb_ddp.testing.cpu_ddp import (
+        CpuDDPClassificationTrainer,
+        CpuDDPOBBTrainer,
+        CpuDDPPoseTrainer,
+        CpuDDPSegmentationTrainer,
+        CpuDDPTrainer,
+    )
+    from ultralytics_wb_ddp.testing.run_file import RecordedArtifact, RecordedRun, find_run_files, read_run
+    from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+
+_MODULE_OF = {
+    "CpuDDPClassificationTrainer": "cpu_ddp",
+    "CpuDDPOBBTrainer": "cpu_ddp",
+    "CpuDDPPoseTrainer": "cpu_ddp",
+    "CpuDDPSegmentationTrainer": "cpu_ddp",
+    "CpuDDPTrainer": "cpu_ddp",
+    "RecordedArtifact": "run_file",
+    "RecordedRun": "run_file",
+    "find_run_files": "run_file",
+    "make_shapes_dataset": "shapes",
+    "read_run": "run_file",
+}
+
+__all__ = [
+    "CpuDDPClassificationTrainer",
+    "CpuDDPOBBTrainer",
+    "CpuDDPPoseTrainer",
+    "CpuDDPSegmentationTrainer",
+    "CpuDDPTrainer",
+    "RecordedArtifact",
+    "RecordedRun",
+    "find_run_files",
+    "make_shapes_dataset",
+    "read_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

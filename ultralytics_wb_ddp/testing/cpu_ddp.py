@@ -1,0 +1,159 @@
+"""Trainers that train in several processes on the CPU: Ultralytics' own multi-GPU launch, with gloo and no GPU.
+
+The launch is the real one: ``model.train(trainer=CpuDDPTrainer, device="0,1")`` starts ``torch.distributed.run``
+with one worker for each name in ``device``. Only what insists on an accelerator is replaced, in this training's
+processes and while it runs: the choice of the device, the backend of the process group, ``device_ids``.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from ultralytics.engine import trainer as trainer_module
+from ultralytics.engine import validator as validator_module
+from ultralytics.models.yolo.classify import ClassificationTrainer
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.models.yolo.obb import OBBTrainer
+from ultralytics.models.yolo.pose import PoseTrainer
+from ultralytics.models.yolo.segment import SegmentationTrainer
+from ultralytics.utils import DEFAULT_CFG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = [
+    "CpuDDPClassificationTrainer",
+    "CpuDDPOBBTrainer",
+    "CpuDDPPoseTrainer",
+    "CpuDDPSegmentationTrainer",
+    "CpuDDPTrainer",
+]
+
+CPU = torch.device("cpu")
+
+
+class CpuDDPMixin:
+    """What makes any Ultralytics trainer train in several CPU processes; put it before the trainer's class."""
+
+    _requested_device = ""
+
+    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: Any = None, _callbacks: Any = None) -> None:
+        with _only_the_cpu():
+            super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
+        self.args.device = self._requested_device  # some releases write the device that they chose over it
+
+    def check_resume(self, overrides: Any) -> None:
+        """Note the devices asked for, which is the first moment when a resumed training knows them."""
+        super().check_resume(overrides)  # type: ignore[misc]
+        device = self.args.device
+        names = device if isinstance(device, (list, tuple)) else str(device or "").strip("[]()").split(",")
+        self._requested_device = ",".join(str(name).strip() for name in names)
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes: one for each name in ``device``; 0, as in Ultralytics, for ``device="cpu"``."""
+        return 0 if self._requested_device in {"", "cpu", "None"} else len(self._requested_device.split(","))
+
+    @world_size.setter
+    def world_size(self, value: int) -> None:
+        """Ignore what Ultralytics finds: it sees no accelerator."""
+
+    @property
+    def ddp(self) -> bool:
+        """Whether this process launches workers instead of training itself."""
+        return self.world_size > 1 and "LOCAL_RANK" not in os.environ
+
+    @ddp.setter
+    def ddp(self, value: bool) -> None:
+        """Ignore what Ultralytics finds: it sees no accelerator."""
+
+    def _setup_ddp(self, *_: Any) -> None:
+        self.device = CPU
+        dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
+
+    def train(self) -> None:
+        """Train; in a worker, leave the process group in step with the other ranks."""
+        with _only_the_cpu():
+            super().train()  # type: ignore[misc]
+        if dist.is_initialized():  # a rank that exits while another still uses the group aborts it
+            self.model = getattr(self.model, "module", self.model)
+            gc.collect()
+            dist.barrier()
+            dist.destroy_process_group()
+
+
+class CpuDDPTrainer(CpuDDPMixin, DetectionTrainer):
+    """Detection in several CPU processes: ``model.train(trainer=CpuDDPTrainer, device="0,1")`` makes two."""
+
+
+class CpuDDPSegmentationTrainer(CpuDDPMixin, SegmentationTrainer):
+    """Segmentation in several CPU processes."""
+
+
+class CpuDDPPoseTrainer(CpuDDPMixin, PoseTrainer):
+    """Pose estimation in several CPU processes."""
+
+
+class CpuDDPOBBTrainer(CpuDDPMixin, OBBTrainer):
+    """Detection of oriented boxes in several CPU processes."""
+
+
+class CpuDDPClassificationTrainer(CpuDDPMixin, ClassificationTrainer):
+    """Classification in several CPU processes."""
+
+
+@contextmanager
+def _only_the_cpu() -> Iterator[None]:
+    """Let Ultralytics choose the CPU wherever it would look for an accelerator, in any release since 8.3.0."""
+
+    def choose_cpu(*_: Any, **__: Any) -> torch.device:
+        return CPU
+
+    auto_backend = validator_module.AutoBackend
+    ddp_init, broadcast, barrier = DistributedDataParallel.__init__, dist.broadcast, dist.barrier
+
+    def auto_backend_on_cpu(*args: Any, **kwargs: Any) -> Any:
+        return auto_backend(*args, **{**kwargs, "device": CPU})
+
+    def ddp_without_devices(self: Any, module: Any, device_ids: Any = None, **kwargs: Any) -> None:
+        ddp_init(self, module, **kwargs)
+
+    def broadcast_as_integer(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if tensor.dtype is not torch.bool:  # gloo cannot send booleans
+            return broadcast(tensor, *args, **kwargs)
+        number = tensor.int()
+        broadcast(number, *args, **kwargs)
+        tensor.copy_(number.bool())
+        return None
+
+    def barrier_without_devices(*_: Any, **__: Any) -> Any:
+        return barrier()
+
+    class NoAccelerator:
+        current_device = staticmethod(lambda: 0)
+
+    replacements: list[tuple[Any, str, Callable[..., Any]]] = [
+        (trainer_module, "select_device", choose_cpu),
+        (validator_module, "select_device", choose_cpu),
+        (validator_module, "AutoBackend", auto_backend_on_cpu),
+        (validator_module, "get_torch_device_backend", lambda *_: NoAccelerator),
+        (torch.cuda, "current_device", NoAccelerator.current_device),
+        (DistributedDataParallel, "__init__", ddp_without_devices),
+        (dist, "broadcast", broadcast_as_integer),
+        (dist, "barrier", barrier_without_devices),
+    ]
+    if not hasattr(np, "trapz"):  # releases before 8.3.150 call a function that NumPy 2.4 removed
+        np.trapz = np.trapezoid
+    with ExitStack() as stack:
+        for owner, name, replacement in replacements:
+            if hasattr(owner, name):
+                stack.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, replacement)
+        yield

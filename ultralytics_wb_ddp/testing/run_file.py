@@ -1,0 +1,236 @@
+"""Reads what the W&B client wrote to disk, so that a test can say what a run holds without a server."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["RecordedArtifact", "RecordedRun", "find_run_files", "read_run"]
+
+FILE_HEADER = b":W&B"
+FILE_HEADER_SIZE = 7  # the four bytes above, two of magic, one of version
+BLOCK_SIZE = 32 * 1024  # as in LevelDB's log format, which W&B took over
+FULL, FIRST, _MIDDLE, LAST = 1, 2, 3, 4  # which part of a record a chunk holds
+
+
+@dataclass(frozen=True)
+class RecordedArtifact:
+    """An artifact as the run logged it.
+
+    Attributes:
+        name: Name of the artifact.
+        type: Type of the artifact.
+        aliases: Aliases that the run gave it.
+        entries: What it holds: size in bytes by path; for a reference, the address by path.
+    """
+
+    name: str
+    type: str
+    aliases: tuple[str, ...]
+    entries: dict[str, int | str]
+
+
+@dataclass
+class RecordedRun:
+    """What one ``.wandb`` file holds: one session of a run.
+
+    Attributes:
+        path: Path of the file.
+        id: Id of the run.
+        project: Project of the run.
+        entity: Entity of the run.
+        name: Display name of the run.
+        group: Group of the run.
+        job_type: Job type of the run.
+        tags: Tags of the run.
+        notes: Notes of the run.
+        state: ``"finished"``, ``"failed"`` or, if the file does not say how it ended, ``"running"``.
+        exit_code: Exit code of the run; None while it is running.
+        config: The config, without W&B's own entries.
+        history: The rows in the order in which they were logged, without W&B's own ``_`` entries but ``_step``.
+        summary: The last value of each key.
+        metrics: Names and globs given to ``define_metric``, and their step metric.
+        files: Paths of the files that the run keeps.
+        artifacts: Artifacts that the run logged.
+        console: What was printed, as far as W&B captured it.
+    """
+
+    path: Path
+    id: str = ""
+    project: str = ""
+    entity: str = ""
+    name: str = ""
+    group: str = ""
+    job_type: str = ""
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    state: str = "running"
+    exit_code: int | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    artifacts: list[RecordedArtifact] = field(default_factory=list)
+    console: str = ""
+
+    def rows(self, *keys: str) -> list[dict[str, Any]]:
+        """Return the rows that hold all of the given keys."""
+        return [row for row in self.history if all(key in row for key in keys)]
+
+
+def find_run_files(directory: str | os.PathLike[str]) -> list[Path]:
+    """Return the ``.wandb`` files below a directory, the oldest first: one for each session of each run."""
+    found = {file.resolve() for file in Path(directory).rglob("run-*.wandb")}  # latest-run is a link to one of them
+    return sorted(found, key=lambda file: (file.parent.name, file))
+
+
+def read_run(path: str | os.PathLike[str]) -> RecordedRun:
+    """Read a ``.wandb`` file.
+
+    Args:
+        path: The file, or the run's directory (``offline-run-...``) that holds it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The directory holds none or several, or the file is no ``.wandb`` file.
+    """
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    file = Path(path)
+    if file.is_dir():
+        files = find_run_files(file)
+        if len(files) != 1:
+            msg = f"{str(path)!r} holds {len(files)} .wandb files; give one of them: {', '.join(map(str, files))}"
+            raise ValueError(msg)
+        (file,) = files
+    run = RecordedRun(path=file)
+    for data in _records(file.read_bytes(), file):
+        record = pb.Record()
+        record.ParseFromString(data)
+        _READERS.get(record.WhichOneof("record_type") or "", _ignore)(run, record)
+    return run
+
+
+def _records(data: bytes, file: Path) -> Iterator[bytes]:
+    """Yield the complete records of a ``.wandb`` file; one that was being written at the end is left out."""
+    if data[: len(FILE_HEADER)] != FILE_HEADER:
+        msg = f"{str(file)!r} is no .wandb file: it starts with {data[:4]!r}"
+        raise ValueError(msg)
+    position, parts = FILE_HEADER_SIZE, b""
+    while position + 7 <= len(data):
+        room = BLOCK_SIZE - position % BLOCK_SIZE
+        if room < 7:  # the rest of a block, too small for a header, is padding
+            position += room
+            continue
+        size, kind = struct.unpack_from("<HB", data, position + 4)
+        if kind == 0 or position + 7 + size > len(data):
+            return
+        parts = data[position + 7 : position + 7 + size] if kind in (FULL, FIRST) else parts + data[position + 7 :][:size]
+        position += 7 + size
+        if kind in (FULL, LAST):
+            yield parts
+
+
+def _ignore(run: RecordedRun, record: Any) -> None:
+    """Leave a record out that says nothing about what the user logged."""
+
+
+def _read_run(run: RecordedRun, record: Any) -> None:
+    header = record.run
+    for ours, theirs in (
+        ("id", "run_id"),
+        ("project", "project"),
+        ("entity", "entity"),
+        ("name", "display_name"),
+        ("group", "run_group"),
+        ("job_type", "job_type"),
+        ("notes", "notes"),
+    ):
+        setattr(run, ours, getattr(header, theirs) or getattr(run, ours))
+    run.tags = tuple(header.tags) or run.tags
+    _update(run.config, header.config.update)
+
+
+def _read_config(run: RecordedRun, record: Any) -> None:
+    _update(run.config, record.config.update)
+    for item in record.config.remove:
+        run.config.pop(item.key, None)
+
+
+def _read_history(run: RecordedRun, record: Any) -> None:
+    row: dict[str, Any] = {}
+    _update(row, record.history.item)
+    row["_step"] = record.history.step.num
+    run.history.append(row)
+    run.summary.update({key: value for key, value in row.items() if not key.startswith("_")})
+
+
+def _read_summary(run: RecordedRun, record: Any) -> None:
+    _update(run.summary, record.summary.update)
+
+
+def _read_metric(run: RecordedRun, record: Any) -> None:
+    run.metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+
+
+def _read_files(run: RecordedRun, record: Any) -> None:
+    run.files.extend(item.path for item in record.files.files if item.path not in run.files)
+
+
+def _read_artifact(run: RecordedRun, record: Any) -> None:
+    artifact = record.artifact
+    entries = {entry.path: entry.ref or entry.size for entry in artifact.manifest.contents}
+    if artifact.manifest.manifest_file_path:  # a long manifest lies in a file of its own
+        with _open_manifest(artifact.manifest.manifest_file_path) as lines:
+            manifest = [json.loads(line) for line in lines]
+        entries = {entry["path"]: entry.get("ref") or entry.get("size", 0) for entry in manifest}
+    run.artifacts.append(RecordedArtifact(artifact.name, artifact.type, tuple(artifact.aliases), entries))
+
+
+def _open_manifest(path: str) -> Any:
+    import gzip
+
+    return gzip.open(path, "rt", encoding="utf-8")
+
+
+def _read_output(run: RecordedRun, record: Any) -> None:
+    run.console += (record.output_raw if record.HasField("output_raw") else record.output).line
+
+
+def _read_exit(run: RecordedRun, record: Any) -> None:
+    run.exit_code = record.exit.exit_code
+    run.state = "failed" if run.exit_code else "finished"
+
+
+def _update(values: dict[str, Any], items: Any) -> None:
+    """Put protobuf items into a dictionary; nested keys make nested dictionaries."""
+    for item in items:
+        path = list(item.nested_key) or [item.key]
+        if path[0].startswith("_"):
+            continue
+        target = values
+        for key in path[:-1]:
+            target = target.setdefault(key, {})
+        target[path[-1]] = json.loads(item.value_json)
+
+
+_READERS = {
+    "run": _read_run,
+    "config": _read_config,
+    "history": _read_history,
+    "summary": _read_summary,
+    "metric": _read_metric,
+    "files": _read_files,
+    "artifact": _read_artifact,
+    "output": _read_output,
+    "output_raw": _read_output,
+    "exit": _read_exit,
+}

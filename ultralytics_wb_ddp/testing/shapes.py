@@ -1,0 +1,104 @@
+"""A generated dataset: coloured shapes on noise, labelled for any Ultralytics task, with nothing to download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["TASKS", "make_shapes_dataset"]
+
+TASKS = ("detect", "segment", "pose", "obb", "classify")
+
+
+def make_shapes_dataset(
+    path: str | os.PathLike[str],
+    images: int = 16,
+    classes: int = 2,
+    *,
+    task: str = "detect",
+    imgsz: int = 64,
+    seed: int = 0,
+) -> Path:
+    """Write a small dataset of coloured polygons and return what ``model.train(data=...)`` takes.
+
+    A class is a number of corners and a colour, so that a model can learn it. A quarter of the images (at least
+    two) is the validation set.
+
+    Args:
+        path: Directory to write to; it is made when missing, files of the same names are replaced.
+        images: Number of images, at least 4.
+        classes: Number of classes, at least 1. Every class appears when there are at least as many images.
+        task: One of ``"detect"``, ``"segment"``, ``"pose"``, ``"obb"``, ``"classify"``.
+        imgsz: Width and height of an image in pixels.
+        seed: Seed of the random generator: the same arguments give the same files.
+
+    Returns:
+        Path of ``data.yaml``; for ``"classify"`` the directory itself.
+
+    Raises:
+        ValueError: Fewer than 4 images, fewer than 1 class, or an unknown task.
+    """
+    if images < 4:
+        msg = f"images={images}: a training and a validation set need at least 4 images"
+        raise ValueError(msg)
+    if classes < 1:
+        msg = f"classes={classes}: at least 1 class is needed"
+        raise ValueError(msg)
+    if task not in TASKS:
+        msg = f"task={task!r} is unknown; choose one of {', '.join(TASKS)}"
+        raise ValueError(msg)
+    root = Path(path).resolve()
+    rng = np.random.default_rng(seed)
+    for number in range(images):
+        split = "val" if number < max(2, images // 4) else "train"
+        _write_example(root, split, number, number % classes, classes, task, imgsz, rng)
+    if task == "classify":
+        for split in ("train", "val"):  # every class has its folder in both, also where it has no image
+            for index in range(classes):
+                (root / split / f"shape{index}").mkdir(parents=True, exist_ok=True)
+        return root
+    names = "".join(f"  {index}: shape{index}\n" for index in range(classes))
+    keypoints = "kpt_shape: [4, 3]\nflip_idx: [0, 1, 2, 3]\n" if task == "pose" else ""
+    data = root / "data.yaml"
+    data.write_text(f"path: {root}\ntrain: images/train\nval: images/val\n{keypoints}names:\n{names}", encoding="utf-8")
+    return data
+
+
+def _write_example(
+    root: Path, split: str, number: int, index: int, classes: int, task: str, imgsz: int, rng: np.random.Generator
+) -> None:
+    """Draw one polygon of class ``index`` and write its image and label."""
+    from PIL import Image, ImageDraw
+
+    corners = 4 if task in {"obb", "pose"} else 3 + index % 6
+    centre, radius = rng.uniform(0.35, 0.65, 2), rng.uniform(0.2, 0.33)
+    angles = rng.uniform(0, np.pi) + np.arange(corners) * 2 * np.pi / corners
+    points = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)  # (corners, 2), relative to imgsz
+    image = Image.fromarray(rng.integers(0, 60, (imgsz, imgsz, 3), dtype=np.uint8))
+    hue = int(255 * index / classes)
+    colour = Image.new("HSV", (1, 1), (hue, 255, 255)).convert("RGB").getpixel((0, 0))
+    ImageDraw.Draw(image).polygon([tuple(point) for point in points * imgsz], fill=colour)
+
+    if task == "classify":
+        folder = root / split / f"shape{index}"
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(folder / f"{number:05d}.png")
+        return
+    low, high = points.min(axis=0), points.max(axis=0)
+    box = np.concatenate([(low + high) / 2, high - low])
+    values = {
+        "detect": box,
+        "segment": points.ravel(),
+        "obb": points.ravel(),
+        "pose": np.concatenate([box, np.column_stack([points, np.full(corners, 2)]).ravel()]),
+    }[task]
+    for kind in ("images", "labels"):
+        (root / kind / split).mkdir(parents=True, exist_ok=True)
+    image.save(root / "images" / split / f"{number:05d}.png")
+    line = " ".join([str(index), *(f"{value:.6f}" for value in values)])
+    (root / "labels" / split / f"{number:05d}.txt").write_text(line + "\n", encoding="utf-8")
