@@ -38,6 +38,7 @@ class Handoff:
         host: Name of the launcher's host: an open run can be reached from there only. None when unknown.
         mode: Mode in which the run was made; None is left to W&B.
         next_step: W&B step after the last row that the launcher wrote.
+        files_dir: Directory of the run's files in the launcher, where an attached worker must put images and tables.
         config_keys: Names in the run's config that were set before the training, which leaves them as they are.
     """
 
@@ -48,6 +49,7 @@ class Handoff:
     host: str | None = None
     mode: str | None = None
     next_step: int = 0
+    files_dir: str | None = None
     config_keys: tuple[str, ...] = ()
 
     @classmethod
@@ -63,6 +65,7 @@ class Handoff:
             host=socket.gethostname(),
             mode="offline" if run.offline else "online",
             next_step=max(run.step, run.starting_step),  # run.step reads 0 right after a resume
+            files_dir=run.dir,
             config_keys=tuple(str(key) for key in run.config.keys() if not str(key).startswith("_")),  # noqa: SIM118
         )
 
@@ -90,6 +93,7 @@ class Handoff:
             host=record.get("host"),
             mode=record.get("mode"),
             next_step=record.get("next_step", 0),
+            files_dir=record.get("files_dir"),
             config_keys=tuple(record.get("config_keys", ())),
         )
 
@@ -102,6 +106,7 @@ class Handoff:
             "host": self.host,
             "mode": self.mode,
             "next_step": self.next_step,
+            "files_dir": self.files_dir,
             "config_keys": list(self.config_keys),
         }
         named = {"WANDB_RUN_ID": self.run_id, "WANDB_PROJECT": self.project, "WANDB_ENTITY": self.entity}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 __all__ = ["logger"]
 
@@ -20,4 +21,5 @@ if not logger.handlers:
     _handler = _Fallback()
     _handler.setFormatter(logging.Formatter("ultralytics_wb_ddp: %(levelname)s: %(message)s"))
     logger.addHandler(_handler)
-    logger.setLevel(logging.INFO)
+    _quiet = os.environ.get("YOLO_VERBOSE", "true").lower() == "false"  # who silences Ultralytics means its callbacks
+    logger.setLevel(logging.WARNING if _quiet else logging.INFO)

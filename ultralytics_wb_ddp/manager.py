@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import netrc
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ EXPORTED = (
     "EXPERIMENT_GROUP_NAME",
     VARIABLE,
 )
+
+_held: set[str] = set()  # ids of the runs that managers of this process hold
 
 
 class WandbManager:
@@ -79,7 +82,8 @@ class WandbManager:
     def initialize(self) -> tuple[Any, str | None]:
         """Make the run, or continue the one of ``cfg.wandb.id`` or ``WANDB_RUN_ID``, and export the handoff.
 
-        A run that the script has made itself and that is active is adopted: it is logged to and never finished here.
+        A run that the script has made itself and that is active is adopted, and one that a manager holds open in the
+        process that started this one is attached to: they are logged to and never finished here.
 
         Returns:
             The ``wandb.Run`` and its web address; ``(None, None)`` on a rank that is not the main process.
@@ -91,6 +95,8 @@ class WandbManager:
         if not is_main_process() or self._handoff:
             return self.run, self.wandb_url
         inherited = Handoff.from_env()
+        if inherited and inherited.run_id in _held:
+            inherited = None  # another manager of this process has exported it for its own training
         self._environment = {name: os.environ.get(name) for name in (*EXPORTED, "WANDB_SERVICE")}
         if self.config.api_key:
             os.environ["WANDB_API_KEY"] = self.config.api_key
@@ -100,6 +106,7 @@ class WandbManager:
             self._restore_environment()
             raise
         self._export()
+        _held.add(self.run.id)
         return self.run, self.wandb_url
 
     def prepare_for_training(self) -> None:
@@ -219,22 +226,26 @@ class WandbManager:
                 raise
             logger.warning("run %s could not be finished with exit code %d: %s", self._handoff.run_id, exit_code, error)
         finally:
+            _held.discard(self._handoff.run_id)
             self.run = self._handoff = None
             self._restore_environment()
 
     def _open(self, inherited: Handoff | None) -> None:
-        """Make, continue or adopt the run."""
-        from ultralytics_wb_ddp.session import init_run, opened_by_us, run_url, wandb_run
+        """Make, continue, adopt or attach to the run."""
+        from ultralytics_wb_ddp.session import attach, init_run, opened_by_us, run_url, wandb_run
 
         active = wandb_run()
         if active is not None and not opened_by_us(active):
             self._adopted, self.run = True, active
+        elif inherited and inherited.state == "open" and not self.config.id:  # the process that started this one has it
+            self._adopted, self.run = True, attach(inherited)
         else:
             run_id = self.config.id or (inherited.run_id if inherited else None)
             self.run = init_run(
                 self._run_options(),
                 run_id=run_id,
                 resume="allow" if run_id else None,
+                settings=_console_settings(),
                 **({"reinit": "create_new"} if active is not None else {}),
             )
         self.wandb_url = run_url(self.run)
@@ -246,7 +257,7 @@ class WandbManager:
         handoff = self._handoff
         assert handoff is not None  # noqa: S101  # _needs_run has checked it
         options = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode, dir=self.config.dir)
-        self.run = init_run(options, run_id=handoff.run_id, resume="must")
+        self.run = init_run(options, run_id=handoff.run_id, resume="must", settings=_console_settings())
 
     def _run_options(self) -> RunOptions:
         """Return how the run is made: what the config says, then what the manager was given."""
@@ -321,3 +332,12 @@ class WandbManager:
         except (OSError, netrc.NetrcParseError):
             stored = []
         return [self.config.api_key, os.environ.get("WANDB_API_KEY"), *stored]
+
+
+def _console_settings() -> dict[str, str]:
+    """Return the settings by which the run's log holds what the workers print, too.
+
+    They write to the file descriptors that they inherit; the capture that wandb chooses by itself sees only what this
+    process prints. In a notebook there is nothing to see on the file descriptors.
+    """
+    return {} if "WANDB_CONSOLE" in os.environ or "ipykernel" in sys.modules else {"console": "redirect"}

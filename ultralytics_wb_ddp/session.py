@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Plan",
     "Session",
+    "attach",
     "choose",
     "exit_code_of",
     "finish_run",
@@ -186,7 +187,7 @@ def open_session(
         if plan.how == "adopt":
             session = Session(local, "adopt", options.on_error, handoff.config_keys if handoff else ())
         elif plan.how == "attach":
-            session = Session(_attach(plan.handoff), "attach", options.on_error, plan.handoff.config_keys)
+            session = Session(attach(plan.handoff), "attach", options.on_error, plan.handoff.config_keys)
         else:
             session = _open_own(plan, options, default)
     except Exception as error:
@@ -279,12 +280,15 @@ def exit_code_of(error: BaseException | None) -> int:
     return 1
 
 
-def _attach(handoff: Handoff) -> Any:
+def attach(handoff: Handoff) -> Any:
     """Join a run that is open in the launcher; it must never be finished from here."""
     import wandb
 
     try:
-        return wandb.attach(handoff.run_id)
+        run = wandb.attach(handoff.run_id)
+        if handoff.files_dir:  # attaching takes the directory from this process's own settings, where nobody looks
+            run._settings.x_files_dir = handoff.files_dir  # noqa: SLF001  # W&B has no public way
+        return run  # noqa: TRY300
     except Exception as error:
         msg = (
             f"run {handoff.run_id!r} is not open in the launcher any more ({_cause(error)}); "

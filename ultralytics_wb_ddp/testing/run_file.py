@@ -57,6 +57,7 @@ class RecordedRun:
         history: The rows in the order in which they were logged, without W&B's own ``_`` entries but ``_step``.
         summary: The last value of each key.
         metrics: Names and globs given to ``define_metric``, and their step metric.
+        charts: Titles of custom charts (``title``, ``x-axis-title``, ...) by the key that they were logged under.
         files: Paths of the files that the run keeps.
         artifacts: Artifacts that the run logged.
         console: What was printed, as far as W&B captured it.
@@ -77,6 +78,7 @@ class RecordedRun:
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, str] = field(default_factory=dict)
+    charts: dict[str, dict[str, str]] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     artifacts: list[RecordedArtifact] = field(default_factory=list)
     console: str = ""
@@ -160,6 +162,9 @@ def _read_run(run: RecordedRun, record: Any) -> None:
 
 
 def _read_config(run: RecordedRun, record: Any) -> None:
+    for item in record.config.update:
+        if item.nested_key[:2] == ["_wandb", "visualize"]:
+            run.charts[item.nested_key[2]] = json.loads(item.value_json)["panel_config"]["stringSettings"]
     _update(run.config, record.config.update)
     for item in record.config.remove:
         run.config.pop(item.key, None)

@@ -1,0 +1,136 @@
+"""Jobs for the tests: scripts as users write them, run in a process of their own, and the runs that they leave."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, make_shapes_dataset, read_run
+
+PRELUDE = """\
+import os, sys
+from ultralytics import YOLO
+from ultralytics_wb_ddp import WandbManager, add_wandb_callback, callbacks
+from ultralytics_wb_ddp.testing import CpuDDPTrainer
+
+CFG = {"wandb": {"project": "demo", "mode": "offline"}}
+SETTINGS = dict(data=os.environ["DATA"], epochs=2, imgsz=64, batch=8, workers=0, plots=False)
+SETTINGS.update(project=os.getcwd(), name="train")
+TWO_PROCESSES = dict(SETTINGS, trainer=CpuDDPTrainer, device="0,1")
+ONE_PROCESS = dict(SETTINGS, device="cpu")
+model = YOLO("yolo11n.yaml")
+"""
+
+# Notes in each worker, at the end of its training, what was loaded and started in it.
+WITNESS = """
+def note_what_this_rank_has(trainer):
+    import json, psutil
+    processes = [process.name() for process in psutil.Process().children(recursive=True)]
+    facts = {"wandb": "wandb" in sys.modules, "processes": processes}
+    open(f"rank-{os.environ['RANK']}.json", "w").write(json.dumps(facts))
+
+model.add_callback("teardown", note_what_this_rank_has)
+"""
+
+
+@dataclass
+class Job:
+    """A script that has run.
+
+    Attributes:
+        directory: Directory that it ran in.
+        exit_code: Exit code of its process.
+        output: What it and its workers printed.
+    """
+
+    directory: Path
+    exit_code: int
+    output: str
+
+    @property
+    def runs(self) -> list[RecordedRun]:
+        """What each session of each W&B run wrote."""
+        return [read_run(file) for file in find_run_files(self.directory)]
+
+    @property
+    def run(self) -> RecordedRun:
+        """The only session of the only run."""
+        (run,) = self.runs
+        return run
+
+
+class RunJob(Protocol):
+    """Runs a script after :data:`PRELUDE` and returns how it went; it must succeed unless ``check`` is false."""
+
+    def __call__(self, script: str, *, check: bool = True, prelude: str = PRELUDE, **env: str) -> Job:
+        """Keyword arguments besides are environment variables."""
+
+
+def job_environment(directory: Path, data: Path) -> dict[str, str]:
+    """Return an environment as a user's shell has it: no W&B variables, nothing that pytest leaves."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("WANDB_", "PYTEST_", "YOLO_", "AWS_")) and name not in {"RANK", "ULTRALYTICS_WB_DDP"}
+    }
+    return {
+        **kept,
+        "DATA": str(data),
+        "HOME": str(directory / "home"),  # no netrc, no settings of whoever runs the tests
+        "OMP_NUM_THREADS": "1",
+        "YOLO_CONFIG_DIR": str(directory / "yolo"),
+        "WANDB_MODE": "offline",
+        "WANDB_SILENT": "true",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of two classes that every training of the tests shares."""
+    return make_shapes_dataset(tmp_path_factory.mktemp("shapes"), images=16, classes=2)
+
+
+@pytest.fixture(scope="session")
+def run_job(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> RunJob:
+    def run(script: str, *, check: bool = True, prelude: str = PRELUDE, **env: str) -> Job:
+        directory = tmp_path_factory.mktemp("job")
+        for folder in ("home", "yolo"):
+            (directory / folder).mkdir()
+        file = directory / "job.py"
+        file.write_text(prelude + textwrap.dedent(script), encoding="utf-8")
+        process = subprocess.run(
+            [sys.executable, str(file)],
+            cwd=directory,
+            env={**job_environment(directory, shapes), **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert not check or process.returncode == 0, process.stdout[-5000:]
+        return Job(directory, process.returncode, process.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def usage_c(run_job: RunJob) -> Job:
+    """A training in two processes with the callbacks registered by hand and no run of the launcher's."""
+    return run_job(
+        WITNESS
+        + """\
+for event, function in callbacks.items():
+    model.add_callback(event, function)
+model.train(**{**TWO_PROCESSES, "plots": True})
+"""
+    )

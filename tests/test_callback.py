@@ -1,0 +1,185 @@
+"""The seam to the trainer: how the callback is registered, what travels to the workers, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from conftest import RunJob
+
+NO_TRAINING = """\
+import os, sys
+import cloudpickle
+from ultralytics import YOLO
+from ultralytics_wb_ddp import WandbCallback, add_wandb_callback, callbacks
+model = YOLO("yolo11n.yaml")
+"""
+
+
+def test_callback_travels_as_plain_configuration_and_opens_nothing_where_it_arrives(run_job: RunJob) -> None:
+    run_job(
+        """\
+        import subprocess, wandb
+        run = wandb.init(project="demo")
+        callback = add_wandb_callback(model, run=run, tags=["a"])
+        sealed = cloudpickle.dumps(dict(model.callbacks))
+        assert len(sealed) < 20_000
+        assert run.id.encode() in sealed
+        arrives = "import sys, pickle; pickle.load(sys.stdin.buffer); print({'wandb', 'torch'} & set(sys.modules) - {'torch'})"
+        done = subprocess.run([sys.executable, "-c", arrives], input=sealed, stdout=subprocess.PIPE, check=True)
+        assert done.stdout.split() == [b"set()"], done.stdout
+        run.finish()
+        """,
+        prelude=NO_TRAINING,
+    )
+
+
+def test_one_object_over_all_events_stays_one_object(run_job: RunJob) -> None:
+    run_job(
+        """\
+        add_wandb_callback(model)
+        arrived = cloudpickle.loads(cloudpickle.dumps(model.callbacks))
+        owners = {id(f.__self__) for fs in arrived.values() for f in fs if isinstance(getattr(f, "__self__", None), WandbCallback)}
+        assert len(owners) == 1
+        """,
+        prelude=NO_TRAINING,
+    )
+
+
+def test_second_registration_replaces_the_first(run_job: RunJob) -> None:
+    run_job(
+        """\
+        for event, function in callbacks.items():
+            model.add_callback(event, function)
+        add_wandb_callback(model, name="first")
+        second = add_wandb_callback(model, name="second")
+        for event in callbacks:
+            assert model.callbacks[event].count(getattr(second, event)) == 1
+            assert sum(isinstance(getattr(f, "__self__", None), WandbCallback) for f in model.callbacks[event]) == 1
+        """,
+        prelude=NO_TRAINING,
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "error", "words"),
+    [
+        ("add_wandb_callback(object())", "TypeError", ["object", "ultralytics.YOLO(...)"]),
+        ("add_wandb_callback('yolo11n.pt')", "TypeError", ["'yolo11n.pt'", "str", "ultralytics.YOLO(...)"]),
+        ("add_wandb_callback(model, run='abc')", "TypeError", ["run='abc'", "wandb.init()"]),
+        ("add_wandb_callback(model, projct='a')", "ConfigurationError", ["'projct'", "did you mean 'project'?"]),
+        ("add_wandb_callback(model, colour='a')", "ConfigurationError", ["'colour'", "known are project"]),
+        ("add_wandb_callback(model, project='')", "ConfigurationError", ["project=''", "empty"]),
+        ("add_wandb_callback(model, api_key='a')", "ConfigurationError", ["'api_key'", "unknown"]),
+        ("os.environ.update(WANDB_RUN_ID='a/b'); add_wandb_callback(model)", "ConfigurationError", ["'a/b'", "/"]),
+        (
+            "os.environ.update(WANDB_RUN_ID='a', ULTRALYTICS_WB_DDP='{'); add_wandb_callback(model)",
+            "ConfigurationError",
+            ["ULTRALYTICS_WB_DDP='{'", "not JSON", "unset ULTRALYTICS_WB_DDP"],
+        ),
+    ],
+)
+def test_bad_input_is_an_error_before_the_training(
+    run_job: RunJob, statement: str, error: str, words: list[str]
+) -> None:
+    job = run_job(statement, prelude=NO_TRAINING, check=False)
+
+    message = job.output.strip().splitlines()[-1]
+    assert job.exit_code == 1
+    assert error in message
+    assert [word for word in words if word not in message] == []
+    assert job.runs == []
+
+
+def test_damaged_handoff_ends_the_launch_before_workers_start(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+        for event, function in callbacks.items():
+            model.add_callback(event, function)
+        model.train(**TWO_PROCESSES)
+        """,
+        check=False,
+        WANDB_RUN_ID="abc",
+        ULTRALYTICS_WB_DDP='{"version": 99}',
+    )
+
+    assert job.exit_code == 1
+    assert "version 99" in job.output
+    assert "torch.distributed.run" not in job.output
+
+
+def test_trouble_with_wandb_does_not_end_the_training(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+        add_wandb_callback(model)
+        model.train(**ONE_PROCESS)
+        """,
+        WANDB_RUN_ID="gone",
+        WANDB_PROJECT="demo",
+        ULTRALYTICS_WB_DDP='{"version": 1, "run_id": "gone", "state": "open", "host": "another-host"}',
+    )
+
+    assert "2 epochs completed" in job.output
+    assert "'gone' is open on host 'another-host'" in job.output
+    assert "prepare_for_training()" in job.output
+    assert "the training goes on without logging" in job.output
+    assert job.runs == []
+
+
+def test_trouble_with_wandb_ends_the_training_where_that_is_wanted(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+        add_wandb_callback(model, on_error="raise")
+        model.train(**ONE_PROCESS)
+        """,
+        check=False,
+        WANDB_RUN_ID="gone",
+        WANDB_PROJECT="demo",
+        ULTRALYTICS_WB_DDP='{"version": 1, "run_id": "gone", "state": "open", "host": "another-host"}',
+    )
+
+    assert job.exit_code == 1
+    assert "ConnectionError: run 'gone' is open on host 'another-host'" in job.output
+
+
+def test_chart_that_fails_costs_only_itself(run_job: RunJob) -> None:
+    job = run_job("""\
+        add_wandb_callback(model)
+        def spoil(trainer):
+            trainer.validator.metrics.box.ap_class_index = None
+        model.callbacks["on_train_end"].insert(0, spoil)
+        model.train(**{**ONE_PROCESS, "plots": True})
+    """)
+
+    assert "curves could not be logged" in job.output
+    assert [row["epoch"] for row in job.run.history] == [1, 2, 2, 2]
+    assert any(artifact.type == "model" for artifact in job.run.artifacts)
+    assert job.run.state == "finished"
+
+
+def test_disabled_wandb_is_left_alone(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+        add_wandb_callback(model)
+        model.train(**ONE_PROCESS)
+        """,
+        WANDB_MODE="disabled",
+    )
+
+    assert job.runs == []
+    assert "could not be logged" not in job.output
+
+
+def test_stock_callback_is_off_for_this_training_only(run_job: RunJob) -> None:
+    job = run_job("""\
+        from ultralytics import settings
+        settings.update(wandb=True)
+        add_wandb_callback(model, name="ours")
+        model.train(**ONE_PROCESS)
+        assert settings["wandb"] is True
+        YOLO("yolo11n.yaml").train(**{**ONE_PROCESS, "name": "stock"})
+    """)
+    ours, stock = job.runs
+
+    assert (ours.name, stock.name) == ("ours", "stock")
+    assert [row["epoch"] for row in ours.history] == [1, 2, 2, 2]
+    assert [row["epoch"] for row in stock.history] == [1, 2, 3, 2]

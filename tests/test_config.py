@@ -1,0 +1,129 @@
+"""What cfg.wandb may hold, what is refused, and what counts as a secret."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from ultralytics_wb_ddp import ConfigurationError, WandbConfig
+from ultralytics_wb_ddp.config import check_run_id, redact, to_plain
+
+
+@dataclass
+class Section:
+    project: str = "demo"
+    tags: list[str] = field(default_factory=lambda: ["a"])
+
+
+@dataclass
+class Config:
+    wandb: Section = field(default_factory=Section)
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        {"wandb": {"project": "demo", "tags": ["a"]}},
+        OmegaConf.create({"wandb": {"project": "${name}", "tags": ["a"]}, "name": "demo", "broken": "${nowhere}"}),
+        OmegaConf.structured(Config),
+        Config(),
+        Namespace(wandb=Namespace(project="demo", tags=["a"])),
+        SimpleNamespace(wandb={"project": "demo", "tags": ("a",)}),
+    ],
+    ids=["mapping", "omegaconf", "structured", "dataclass", "argparse", "namespace"],
+)
+def test_cfg_may_be_any_kind_of_config(cfg: Any) -> None:
+    config = WandbConfig.from_cfg(cfg)
+
+    assert config.project == "demo"
+    assert config.tags == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        (None, ["cfg.wandb", "missing", "project"]),
+        ({}, ["cfg.wandb.project", "missing"]),
+        ({"project": "???"}, ["cfg.wandb.project", "missing"]),
+        ({"project": ""}, ["cfg.wandb.project=''", "empty"]),
+        ({"project": "a/b"}, ["'a/b'", "/", "replace"]),
+        ({"project": "x" * 129}, ["128", "shorten"]),
+        ({"project": 7}, ["cfg.wandb.project=7", "int", "string"]),
+        ({"project": "demo", "tag": ["a"]}, ["'tag'", "unknown", "'tags'"]),
+        ({"project": "demo", "colour": "red"}, ["'colour'", "unknown", "entity"]),
+        ({"project": "demo", "mode": "of"}, ["'of'", "online, offline, disabled"]),
+        ({"project": "demo", "on_error": "ignore"}, ["'ignore'", "warn, raise"]),
+        ({"project": "demo", "id": "a:b"}, ["'a:b'", ":", "letters"]),
+        ({"project": "demo", "tags": [1]}, ["tags", "strings"]),
+        ({"project": "demo", "keep_open": "yes"}, ["keep_open='yes'", "true or false"]),
+    ],
+)
+def test_bad_setting_is_named_with_its_value_cause_and_remedy(section: Any, words: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        WandbConfig.from_cfg({"wandb": section})
+
+    assert [word for word in words if word not in str(error.value)] == []
+
+
+@pytest.mark.parametrize("run_id", ["", " a", "a ", "a/b", "a:b", "a#b", "a?b", "a,b", "a;b", "a'b", "x" * 129])
+def test_run_id_that_wandb_refuses(run_id: str) -> None:
+    with pytest.raises(ConfigurationError, match="run id|WANDB_RUN_ID"):
+        check_run_id(run_id, "WANDB_RUN_ID")
+
+
+def test_api_key_shows_neither_in_the_representation_nor_in_an_error() -> None:
+    assert "hunter22" not in repr(WandbConfig.from_cfg({"wandb": {"project": "demo", "api_key": "hunter22"}}))
+
+    with pytest.raises(ConfigurationError) as error:
+        WandbConfig.from_cfg({"wandb": {"project": "demo", "api_key": 12345678}})
+    assert "12345678" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "api_key", "apiKey", "WANDB_API_KEY", "apikey", "hf-token", "token", "clientSecret", "aws_secret_access_key",
+        "password", "db_passwd", "credentials", "private_key", "accessKey",
+    ],
+)  # fmt: skip
+def test_value_of_a_secrets_key_is_redacted_however_deep(key: str) -> None:
+    assert redact({"a": [{"b": {key: "hush"}}]}) == {"a": [{"b": {key: "[redacted]"}}]}
+
+
+@pytest.mark.parametrize("key", ["num_tokens", "tokenizer", "keypoints", "monkey", "key", "secretary", "passes"])
+def test_key_that_only_looks_like_a_secrets_stays(key: str) -> None:
+    assert redact({key: "shown"}) == {key: "shown"}
+
+
+def test_key_in_use_is_redacted_wherever_it_stands() -> None:
+    plain = {"url": "https://user:k3y@host", "list": ["k3y"], "k3y": 1, "other": None}
+
+    assert redact(plain, ["k3y", None]) == {
+        "url": "https://user:[redacted]@host",
+        "list": ["[redacted]"],
+        "[redacted]": 1,
+        "other": None,
+    }
+
+
+def test_to_plain_keeps_interpolations_unless_asked_and_names_what_yaml_has_no_word_for() -> None:
+    class Colour(Enum):
+        RED = 1
+
+    cfg = OmegaConf.create({"secret": "${oc.env:NOT_SET}", "a": {"b": 1}})
+
+    assert to_plain(cfg) == {"secret": "${oc.env:NOT_SET}", "a": {"b": 1}}
+    assert to_plain({"path": Path("x/y"), "enum": Colour.RED, "set": {1}, "none": None, 3: 1.5}) == {
+        "path": str(Path("x/y")),
+        "enum": "RED",
+        "set": [1],
+        "none": None,
+        3: 1.5,
+    }

@@ -1,0 +1,398 @@
+"""WandbManager: the launcher's half of a run, with the real W&B client offline."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from omegaconf import OmegaConf
+
+from conftest import RunJob
+from ultralytics_wb_ddp import ConfigurationError, WandbManager
+from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
+from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, read_run
+
+MakeManager = Callable[..., WandbManager]
+API_KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in list(os.environ):
+        if name.startswith(("WANDB_", "AWS_")) or name in {VARIABLE, "RANK", "EXPERIMENT_GROUP_NAME"}:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no netrc and no credentials of whoever runs the tests
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_CONSOLE", "off")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    yield
+    if wandb.run is not None:
+        wandb.run.finish()
+
+
+@pytest.fixture
+def make_manager(tmp_path: Path) -> MakeManager:
+    def make(job_name: str = "job", experiment: str | None = None, **section: Any) -> WandbManager:
+        cfg = {"wandb": {"project": "demo", "mode": "offline", "dir": str(tmp_path), **section}}
+        return WandbManager(cfg, job_name, experiment)
+
+    return make
+
+
+def recorded(directory: Path) -> RecordedRun:
+    (file,) = find_run_files(directory)
+    return read_run(file)
+
+
+def test_initialize_returns_the_run_and_its_address(make_manager: MakeManager) -> None:
+    manager = make_manager("my-job", "exp-1")
+
+    run, url = manager.initialize()
+
+    assert run is manager.run
+    assert (run.name, run.group, run.project) == ("my-job", "exp-1", "demo")
+    assert url is None  # offline
+    assert manager.wandb_url is None
+    manager.finish()
+
+
+def test_attributes_are_what_was_given(tmp_path: Path) -> None:
+    cfg = OmegaConf.create({"wandb": {"project": "demo", "mode": "offline"}, "lr": 0.1})
+
+    manager = WandbManager(cfg, job_name="my-job", experiment_group_name="exp-1")
+
+    assert (manager.cfg, manager.job_name, manager.experiment_group_name) == (cfg, "my-job", "exp-1")
+    assert manager.run is None
+
+
+def test_options_of_cfg_reach_the_run(make_manager: MakeManager, tmp_path: Path) -> None:
+    options = {"id": "my-id", "name": "n", "group": "g", "job_type": "train", "tags": ["a", "b"], "notes": "text"}
+    with make_manager("ignored", "ignored", **options):
+        pass
+
+    run = recorded(tmp_path)
+    assert (run.id, run.name, run.group, run.job_type) == ("my-id", "n", "g", "train")
+    assert (run.tags, run.notes) == (("a", "b"), "text")
+
+
+def test_missing_project_is_an_error_before_anything_else_happens(tmp_path: Path) -> None:
+    before = dict(os.environ)
+
+    with pytest.raises(ConfigurationError, match=r"cfg\.wandb\.project is missing"):
+        WandbManager(Namespace(wandb={}), "job")
+
+    assert dict(os.environ) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_handoff_is_exported_and_the_environment_put_back(make_manager: MakeManager) -> None:
+    before = dict(os.environ)
+    manager = make_manager("job", "exp-1", entity="team", api_key=API_KEY)
+
+    run, _ = manager.initialize()
+    handoff = Handoff.from_env()
+
+    assert handoff
+    assert (handoff.run_id, handoff.project, handoff.state, handoff.mode) == (run.id, "demo", "open", "offline")
+    exported = {name: os.environ[name] for name in os.environ if before.get(name) != os.environ[name]}
+    assert exported.pop("WANDB_SERVICE")  # wandb's own
+    assert exported.keys() == {
+        "WANDB_RUN_ID",
+        "WANDB_PROJECT",
+        "WANDB_ENTITY",
+        "WANDB_RUN_GROUP",
+        "EXPERIMENT_GROUP_NAME",
+        "WANDB_API_KEY",
+        VARIABLE,
+    }
+    assert exported["EXPERIMENT_GROUP_NAME"] == exported["WANDB_RUN_GROUP"] == "exp-1"
+    assert API_KEY not in exported[VARIABLE]
+
+    manager.finish()
+    assert dict(os.environ) == before
+
+
+def test_environment_is_put_back_to_what_somebody_else_had_set(
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    monkeypatch.setenv("WANDB_RUN_ID", "their-run")
+    before = dict(os.environ)
+
+    with make_manager() as manager:
+        assert manager.run.id == "their-run"  # a run that is named is continued
+        assert os.environ["WANDB_PROJECT"] == "demo"  # and cfg says more than the environment
+
+    assert dict(os.environ) == before
+
+
+def test_failed_initialize_leaves_the_environment_alone(
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "not json")
+    before = dict(os.environ)
+
+    with pytest.raises(ConfigurationError, match="not JSON"):
+        make_manager(api_key=API_KEY).initialize()
+
+    assert dict(os.environ) == before
+
+
+def test_offline_the_run_stays_open_for_the_training(make_manager: MakeManager) -> None:
+    with make_manager() as manager:
+        run = manager.run
+        run.config.update({"lr0": 0.5})
+
+        manager.prepare_for_training()
+
+        handoff = Handoff.from_env()
+        assert handoff
+        assert (handoff.state, handoff.config_keys) == ("open", ("lr0",))
+        assert manager.resume_after_training() is run
+        assert manager.resume_run() is run
+
+
+def test_second_manager_never_touches_the_first_ones_run(make_manager: MakeManager, tmp_path: Path) -> None:
+    with make_manager("first") as first:
+        first.run.log({"x": 1})
+        with make_manager("second") as second:
+            assert second.run.id != first.run.id
+            second.run.log({"x": 2})
+        assert os.environ["WANDB_RUN_ID"] == first.run.id
+        first.run.log({"x": 3})
+
+    runs = {run.name: run for run in map(read_run, find_run_files(tmp_path))}
+    assert [row["x"] for row in runs["first"].history] == [1, 3]
+    assert [row["x"] for row in runs["second"].history] == [2]
+    assert runs["first"].state == runs["second"].state == "finished"
+
+
+def test_run_that_the_script_made_is_adopted_and_left_open(make_manager: MakeManager, tmp_path: Path) -> None:
+    run = wandb.init(project="mine", mode="offline", dir=str(tmp_path))
+
+    with make_manager() as manager:
+        assert manager.run is run
+        manager.prepare_for_training()
+
+    run.log({"after": 1})
+    run.finish()
+    assert recorded(tmp_path).history[0]["after"] == 1
+
+
+def test_script_that_the_job_starts_logs_into_the_jobs_run(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+        import subprocess, sys
+        from ultralytics_wb_ddp import WandbManager
+        cfg = {"wandb": {"project": "demo"}}
+        with WandbManager(cfg, "job") as manager:
+            manager.run.log({"outer": 1})
+            if "inner" not in sys.argv:
+                subprocess.run([sys.executable, __file__, "inner"], check=True)
+            manager.run.log({"outer": 2})
+        """,
+        prelude="",
+    )
+
+    assert [row["outer"] for row in job.run.history] == [1, 1, 2, 2]
+    assert job.run.state == "finished"
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "exit_code"),
+    [(RuntimeError, "failed", 1), (SystemExit(3), "failed", 3), (SystemExit(0), "finished", 0), (KeyboardInterrupt, "failed", 255)],
+)
+def test_exception_becomes_the_runs_exit_code(
+    make_manager: MakeManager, tmp_path: Path, error: BaseException | type[BaseException], state: str, exit_code: int
+) -> None:
+    with pytest.raises(BaseException), make_manager():  # noqa: B017, PT011  # every kind of exception
+        raise error
+
+    assert (recorded(tmp_path).state, recorded(tmp_path).exit_code) == (state, exit_code)
+
+
+def test_finish_twice_is_harmless_and_keeps_the_first_exit_code(make_manager: MakeManager, tmp_path: Path) -> None:
+    with make_manager() as manager:
+        manager.finish(exit_code=7)
+        manager.finish()
+
+    assert recorded(tmp_path).exit_code == 7
+
+
+def test_save_config_stores_the_config_without_its_secrets(
+    make_manager: MakeManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_LR", "0.7")
+    raw_cfg = OmegaConf.create(
+        {
+            "wandb": {"project": "demo", "api_key": API_KEY},
+            "train": {"lr0": "${oc.env:SECRET_LR}", "hub": [{"hf-token": "hush"}], "note": f"key {API_KEY}"},
+        }
+    )
+    with make_manager(api_key=API_KEY) as manager:
+        manager.save_config(raw_cfg)
+        file = Path(manager.run.dir) / "configs/training-job-config.yaml"
+
+    assert OmegaConf.load(file) == OmegaConf.create(
+        {
+            "wandb": {"project": "demo", "api_key": "[redacted]"},
+            "train": {"lr0": "${oc.env:SECRET_LR}", "hub": [{"hf-token": "[redacted]"}], "note": "key [redacted]"},
+        }
+    )
+    assert "configs/training-job-config.yaml" in recorded(tmp_path).files
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert API_KEY.encode() not in written
+    assert b"hush" not in written
+
+
+def test_key_from_netrc_is_redacted_as_well(make_manager: MakeManager, tmp_path: Path) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text(f"machine api.wandb.ai login user password {API_KEY}\n")
+    netrc.chmod(0o600)
+
+    with make_manager() as manager:
+        manager.save_config({"copied": API_KEY})
+        file = Path(manager.run.dir) / "configs/training-job-config.yaml"
+
+    assert file.read_text() == "copied: '[redacted]'\n"
+
+
+def test_two_jobs_on_one_machine_never_share_a_config_file(make_manager: MakeManager) -> None:
+    with make_manager("first") as first, make_manager("second") as second:
+        first.save_config({"job": 1})
+        second.save_config({"job": 2})
+        files = [Path(manager.run.dir) / "configs/training-job-config.yaml" for manager in (first, second)]
+
+    assert [file.read_text() for file in files] == ["job: 1\n", "job: 2\n"]
+
+
+def test_metadata_goes_into_the_config_and_a_file(make_manager: MakeManager, tmp_path: Path) -> None:
+    with make_manager() as manager:
+        manager.save_training_job_metadata({"cluster": "a", "path": Path("x"), "token": "hush"})
+        file = Path(manager.run.dir) / "training-job-metadata.json"
+
+    expected = {"cluster": "a", "path": "x", "token": "[redacted]"}
+    assert recorded(tmp_path).config["job"] == expected
+    assert json.loads(file.read_text()) == expected
+    assert "training-job-metadata.json" in recorded(tmp_path).files
+
+
+def test_training_artifacts_hold_files_folders_and_the_installed_packages(
+    make_manager: MakeManager, tmp_path: Path
+) -> None:
+    inputs = tmp_path / "inputs"
+    (inputs / "code/deep").mkdir(parents=True)
+    (inputs / "data.yaml").write_text("names: [a]")
+    (inputs / "code/deep/train.py").write_text("pass")
+
+    with make_manager() as manager:
+        artifact = manager.save_training_artifacts(inputs / "data.yaml", str(inputs / "code"))
+        run_id = manager.run.id
+
+    (record,) = recorded(tmp_path).artifacts
+    assert (record.name, record.type) == (f"run_{run_id}_training_inputs", "training-inputs")
+    assert record.entries.keys() == {"data.yaml", "code/deep/train.py", "requirements.txt"}
+    packages = Path(artifact.manifest.entries["requirements.txt"].local_path).read_text().splitlines()
+    assert f"wandb=={wandb.__version__}" in packages
+
+
+def test_training_artifacts_with_a_path_that_does_not_exist(make_manager: MakeManager, tmp_path: Path) -> None:
+    with make_manager() as manager, pytest.raises(FileNotFoundError, match="nowhere.yaml"):
+        manager.save_training_artifacts(tmp_path / "nowhere.yaml")
+
+
+def test_training_artifacts_with_two_files_of_one_name(make_manager: MakeManager, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "data.yaml").write_text("")
+
+    with make_manager() as manager, pytest.raises(ValueError, match="rename one"):
+        manager.save_training_artifacts(tmp_path / "a/data.yaml", tmp_path / "b/data.yaml")
+
+
+def test_s3_reference_without_credentials_is_recorded_without_checksum(
+    make_manager: MakeManager, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("boto3", reason="the extra s3 is not installed")
+    with make_manager() as manager:
+        manager.log_s3_artifact("s3://bucket/models/best.pt", "final_model")
+
+    (record,) = recorded(tmp_path).artifacts
+    assert (record.name, record.type) == ("final_model", "model")
+    assert record.entries == {"models/best.pt": "s3://bucket/models/best.pt"}
+    assert "without checksum" in caplog.text
+    assert "AWS_ACCESS_KEY_ID" in caplog.text
+
+
+def test_s3_reference_without_boto3_says_what_to_install(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+        import sys
+        sys.modules["boto3"] = None  # as if it were not installed
+        from ultralytics_wb_ddp import WandbManager
+        with WandbManager({"wandb": {"project": "demo"}}, "job") as manager:
+            assert manager.log_s3_artifact("s3://bucket/best.pt", "final_model") is None
+        """,
+        prelude="",
+    )
+
+    assert "pip install 'ultralytics-wb-ddp[s3]'" in job.output
+    assert job.run.state == "finished"
+
+
+@pytest.mark.parametrize("path", ["/local/best.pt", "gs://bucket/best.pt", "s3://bucket", "s3://bucket/", ""])
+def test_path_that_is_no_s3_path_is_skipped(
+    make_manager: MakeManager, tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    with make_manager() as manager:
+        assert manager.log_s3_artifact(path, "final_model") is None
+
+    assert recorded(tmp_path).artifacts == []
+    assert "s3://bucket/key" in caplog.text
+
+
+def test_on_rank_1_every_method_is_a_quiet_no_op(
+    make_manager: MakeManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    before = dict(os.environ)
+    manager = make_manager()
+
+    assert manager.initialize() == (None, None)
+    with manager:
+        manager.save_config({"a": 1})
+        manager.save_training_artifacts(tmp_path / "nowhere")
+        manager.save_training_job_metadata({"a": 1})
+        manager.prepare_for_training()
+        assert manager.resume_after_training() is None
+        manager.log_s3_artifact("s3://bucket/best.pt", "final_model")
+    manager.finish()
+
+    assert dict(os.environ) == before
+    assert find_run_files(tmp_path) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_method_without_a_run_says_to_initialize(make_manager: MakeManager) -> None:
+    with pytest.raises(RuntimeError, match=r"call initialize\(\) first"):
+        make_manager().save_config({})
+
+
+def test_disabled_run_does_nothing_and_fails_nowhere(make_manager: MakeManager, tmp_path: Path) -> None:
+    with make_manager(mode="disabled") as manager:
+        manager.save_config({"a": 1})
+        manager.save_training_job_metadata({"a": 1})
+        manager.prepare_for_training()
+        manager.resume_after_training()
+        manager.run.log({"x": 1})
+
+    assert find_run_files(tmp_path) == []

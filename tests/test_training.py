@@ -1,0 +1,272 @@
+"""One run through a training: every way to use the package, with real launches of two processes on the CPU."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from conftest import WITNESS, Job, RunJob
+
+EPOCHS = [1, 2, 2]  # two epochs and the evaluation of the best checkpoint, which belongs to the last
+END = 2  # the row of the training's end: curves and the table of classes
+
+def epochs(job: Job) -> list[int | None]:
+    return [row.get("epoch") for row in job.run.history]
+
+
+@pytest.fixture(scope="module")
+def usage_a(run_job: RunJob) -> Job:
+    return run_job(
+        WITNESS + """\
+import wandb
+from ultralytics import settings
+settings.update(wandb=True)  # the stock callback is wanted by the settings, and switched off for this training
+
+run = wandb.init(project="demo", dir="elsewhere", config={"epochs": 99, "mine": 1})
+run.log({"before": 1})
+add_wandb_callback(model, run=run)
+model.train(**{**TWO_PROCESSES, "plots": True})
+run.log({"after": 1})
+run.finish()
+"""
+    )
+
+
+@pytest.fixture(scope="module")
+def usage_b(run_job: RunJob) -> Job:
+    return run_job(
+        WITNESS + """\
+cfg = {"wandb": {**CFG["wandb"], "dir": "elsewhere"}}
+with WandbManager(cfg, job_name="my-training", experiment_group_name="exp-1") as manager:
+    manager.save_config(CFG)
+    manager.run.log({"before": 1})
+    add_wandb_callback(model)
+    manager.prepare_for_training()
+    model.train(**{**TWO_PROCESSES, "plots": True})
+    manager.resume_after_training()
+    manager.run.log({"after": 1})
+    manager.save_training_artifacts("train/weights/best.pt", name="final_model", type="model")
+"""
+    )
+
+
+@pytest.mark.parametrize("usage", ["usage_a", "usage_b"])
+def test_run_of_the_launcher_gets_the_rows_of_before_during_and_after(
+    usage: str, request: pytest.FixtureRequest
+) -> None:
+    job: Job = request.getfixturevalue(usage)
+
+    assert epochs(job) == [None, *EPOCHS, END, None]
+    assert job.run.history[0].keys() == {"before", "_step"}
+    assert job.run.history[-1].keys() == {"after", "_step"}
+    assert [row["_step"] for row in job.run.history] == list(range(6))
+
+
+@pytest.mark.parametrize("usage", ["usage_a", "usage_b", "usage_c"])
+def test_one_finished_run_with_one_fragment(usage: str, request: pytest.FixtureRequest) -> None:
+    job: Job = request.getfixturevalue(usage)
+
+    assert len(job.runs) == 1
+    assert (job.run.state, job.run.exit_code) == ("finished", 0)
+
+
+@pytest.mark.parametrize("usage", ["usage_a", "usage_b", "usage_c"])
+def test_rank_1_never_imports_wandb_and_starts_no_process(usage: str, request: pytest.FixtureRequest) -> None:
+    directory = request.getfixturevalue(usage).directory
+    rank_0, rank_1 = (json.loads((directory / f"rank-{rank}.json").read_text()) for rank in (0, 1))
+
+    assert rank_0["wandb"]  # the witness would see it
+    assert rank_1 == {"wandb": False, "processes": []}
+
+
+def test_without_a_run_the_training_makes_one_named_as_the_stock_callback_names_it(usage_c: Job) -> None:
+    assert usage_c.run.name == "train"
+    assert usage_c.run.id.startswith("train_")
+    assert usage_c.run.project == str(usage_c.directory).replace("/", "-")
+    assert epochs(usage_c) == [*EPOCHS, END]
+
+
+def test_manager_names_and_groups_the_run(usage_b: Job) -> None:
+    assert usage_b.run.name == "my-training"
+    assert usage_b.run.group == "exp-1"
+
+
+def test_log_of_the_managers_run_holds_what_the_workers_print(usage_b: Job) -> None:
+    assert "2 epochs completed" in usage_b.run.console
+
+
+@pytest.mark.parametrize("usage", ["usage_a", "usage_b", "usage_c"])
+def test_images_and_tables_lie_in_the_runs_directory(usage: str, request: pytest.FixtureRequest) -> None:
+    run = request.getfixturevalue(usage).run
+    media = [path for path in run.files if path.startswith("media/")]
+
+    assert any(path.endswith(".jpg") for path in media)
+    assert any(path.endswith(".table.json") for path in media)
+    assert [path for path in media if not (run.path.parent / "files" / path).exists()] == []
+
+
+def test_best_checkpoint_is_a_model_artifact_with_alias_best(usage_b: Job) -> None:
+    best, final = (artifact for artifact in usage_b.run.artifacts if artifact.type == "model")
+
+    assert best.name == f"run_{usage_b.run.id}_model"
+    assert "best" in best.aliases
+    assert best.entries["best.pt"] == (usage_b.directory / "train/weights/best.pt").stat().st_size
+    assert final.name == "final_model"
+
+
+def test_config_keeps_what_the_user_set_and_shows_the_trainings_value_beside_it(usage_a: Job) -> None:
+    config = usage_a.run.config
+
+    assert config["mine"] == 1
+    assert config["epochs"] == 99
+    assert config["ultralytics"] == {"epochs": 2}
+    assert config["imgsz"] == 64
+
+
+def test_training_directory_names_its_run(usage_b: Job) -> None:
+    record = json.loads((usage_b.directory / "train/wandb_run.json").read_text())
+
+    assert record == {"id": usage_b.run.id, "project": "demo", "entity": None, "url": None}
+
+
+def test_resumed_training_continues_its_run(run_job: RunJob) -> None:
+    job = run_job("""\
+        add_wandb_callback(model)
+        def interrupt(trainer):
+            if trainer.epoch == 1:
+                raise InterruptedError
+        model.add_callback("on_train_epoch_start", interrupt)
+        try:
+            model.train(**ONE_PROCESS)
+        except InterruptedError:
+            pass
+
+        model = YOLO("train/weights/last.pt")
+        add_wandb_callback(model)
+        model.train(resume=True)
+    """)
+    interrupted, resumed = job.runs
+
+    assert resumed.id == interrupted.id
+    assert (interrupted.state, interrupted.exit_code) == ("failed", 1)
+    assert (resumed.state, resumed.exit_code) == ("finished", 0)
+    assert [row.get("epoch") for row in interrupted.history] == [1]
+    assert [row.get("epoch") for row in resumed.history] == [2, 2, 2]
+
+
+def test_forgotten_prepare_for_training_does_no_harm(run_job: RunJob) -> None:
+    job = run_job("""\
+        with WandbManager(CFG, "job") as manager:
+            manager.run.log({"before": 1})
+            add_wandb_callback(model)
+            model.train(**TWO_PROCESSES)
+            manager.run.log({"after": 1})
+    """)
+
+    assert epochs(job) == [None, *EPOCHS, END, None]
+    assert job.run.state == "finished"
+
+
+def test_active_run_is_continued_without_being_given(run_job: RunJob) -> None:
+    job = run_job("""\
+        import wandb
+        run = wandb.init(project="demo")
+        for event, function in callbacks.items():
+            model.add_callback(event, function)
+        model.train(**TWO_PROCESSES)
+        run.log({"after": 1})
+    """)
+
+    assert epochs(job) == [*EPOCHS, END, None]
+
+
+def test_run_named_by_the_environment_is_continued(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+        add_wandb_callback(model)
+        model.train(**TWO_PROCESSES)
+        """,
+        WANDB_RUN_ID="made-elsewhere",
+        WANDB_PROJECT="theirs",
+    )
+
+    assert (job.run.id, job.run.project, job.run.state) == ("made-elsewhere", "theirs", "finished")
+    assert epochs(job) == [*EPOCHS, END]
+
+
+def test_training_in_one_process_adopts_the_run_and_leaves_it_open(run_job: RunJob) -> None:
+    job = run_job("""\
+        with WandbManager(CFG, "job") as manager:
+            add_wandb_callback(model)
+            manager.prepare_for_training()
+            model.train(**ONE_PROCESS)
+            manager.resume_after_training()
+            manager.run.log({"after": 1})
+    """)
+
+    assert epochs(job) == [*EPOCHS, END, None]
+    assert (job.run.state, job.run.exit_code) == ("finished", 0)
+
+
+def test_two_trainings_in_one_process_give_two_complete_runs(run_job: RunJob) -> None:
+    job = run_job("""\
+        def of_wandb():
+            return {name: value for name, value in os.environ.items() if "WANDB" in name or "EXPERIMENT" in name}
+        before = of_wandb()
+        for number in (1, 2):
+            model = YOLO("yolo11n.yaml")
+            with WandbManager(CFG, f"job-{number}") as manager:
+                add_wandb_callback(model)
+                manager.prepare_for_training()
+                model.train(**{**TWO_PROCESSES, "name": f"train-{number}"})
+                manager.resume_after_training()
+                manager.run.log({"number": number})
+            print("AS BEFORE", of_wandb() == before)
+    """)
+    first, second = job.runs
+
+    assert job.output.count("AS BEFORE True") == 2
+    for number, run in enumerate((first, second), start=1):
+        assert run.name == f"job-{number}"
+        assert [row.get("epoch") for row in run.history] == [*EPOCHS, END, None]
+        assert run.history[-1]["number"] == number
+        assert run.state == "finished"
+
+
+FAILS_IN_EPOCH_2 = """
+def fail(trainer):
+    if trainer.epoch == 1 and os.environ["RANK"] == "0":
+        raise RuntimeError("the training's own fault")
+model.add_callback("on_train_epoch_start", fail)
+"""
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "import wandb; run = wandb.init(project='demo'); add_wandb_callback(model, run=run); train()",
+        "with WandbManager(CFG, 'job'): add_wandb_callback(model); train()",
+        "[model.add_callback(event, function) for event, function in callbacks.items()]; train()",
+    ],
+    ids=["A", "B", "C"],
+)
+def test_exception_in_rank_0_ends_in_a_failed_run_with_the_rows_of_before(usage: str, run_job: RunJob) -> None:
+    script = f"""
+import subprocess
+{FAILS_IN_EPOCH_2}
+def train():
+    try:
+        model.train(**TWO_PROCESSES)
+    except subprocess.CalledProcessError as error:
+        print("LAUNCHER SAW", error.returncode)
+        raise
+{usage}
+"""
+    job = run_job(script, check=False)
+
+    assert job.exit_code == 1
+    assert "LAUNCHER SAW 1" in job.output
+    assert (job.run.state, job.run.exit_code) == ("failed", 1)
+    assert epochs(job) == [1]
+    assert "train/box_loss" in job.run.history[0]

@@ -1,0 +1,43 @@
+"""The command ``ultralytics-wb-ddp``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ultralytics_wb_ddp import ConfigurationError, __version__
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ultralytics-wb-ddp")
+def main() -> None:
+    """One W&B run for one Ultralytics training, whatever number of processes it takes."""
+
+
+@main.command()
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("ultralytics_wb_ddp_demo"),
+    show_default=True,
+    help="Where dataset, training and run are written.",
+)
+@click.option("--images", type=click.IntRange(8), default=32, show_default=True, help="Number of images to generate.")
+@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Number of epochs.")
+@click.option("--online", is_flag=True, help="Send the run to W&B; needs 'wandb login'. Without it the run stays here.")
+@click.option("--verbose", is_flag=True, help="Show what Ultralytics and W&B print instead of a progress bar.")
+def demo(directory: Path, images: int, epochs: int, *, online: bool, verbose: bool) -> None:
+    """Train YOLO11n in two processes on generated images and show the one run that comes out.
+
+    Needs no GPU, no account and no network.
+    """
+    from ultralytics_wb_ddp.demo import run_demo
+
+    try:
+        run_demo(directory, images=images, epochs=epochs, online=online, verbose=verbose)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error

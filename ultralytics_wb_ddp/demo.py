@@ -1,0 +1,180 @@
+"""The main job, on generated images: one run through a training in two processes, and the account of who wrote it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["run_demo"]
+
+PROJECT = "ultralytics-wb-ddp-demo"
+CLASSES = 3
+BATCH = 16
+PROCESSES = 2
+
+
+def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose: bool) -> None:
+    """Train YOLO11n in two processes on the CPU, log everything into one W&B run, and print what happened.
+
+    Args:
+        directory: Where dataset, training and run are written.
+        images: Number of images to generate.
+        epochs: Number of epochs.
+        online: Send the run to W&B instead of keeping it on disk.
+        verbose: Show what Ultralytics prints instead of a progress bar.
+    """
+    _set_environment(verbose=verbose)
+    directory = directory.resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    earlier = set(find_run_files(directory))
+
+    click.echo(f"1/4  generating {images} images of {CLASSES} shapes in {_short(directory / 'shapes')}")
+    from ultralytics_wb_ddp.testing import make_shapes_dataset
+
+    data = make_shapes_dataset(directory / "shapes", images=images, classes=CLASSES)
+
+    click.echo("2/4  making the run")
+    from ultralytics import YOLO
+
+    from ultralytics_wb_ddp import WandbManager, add_wandb_callback
+    from ultralytics_wb_ddp.testing import CpuDDPTrainer
+
+    settings = {"data": str(data), "epochs": epochs, "imgsz": 64, "batch": BATCH, "workers": 0, "device": "0,1"}
+    cfg = {"wandb": {"project": PROJECT, "mode": "online" if online else "offline", "dir": str(directory)}}
+    with WandbManager(cfg, job_name="demo") as manager:
+        manager.save_config({**cfg, "train": settings})
+        manager.save_training_artifacts(data)
+        manager.run.log({"dataset/images": images, "dataset/classes": CLASSES})
+        model = YOLO("yolo11n.yaml")
+        add_wandb_callback(model)
+        model.add_callback("teardown", partial(_note_rank, directory))
+        manager.prepare_for_training()
+        rows_before = manager.run.step if manager.run else 1
+
+        with _progress(directory / "train" / "results.csv", epochs, shown=not verbose):
+            model.train(trainer=CpuDDPTrainer, project=str(directory), name="train", exist_ok=True, **settings)
+        manager.resume_after_training()
+        rows_after = manager.run.step
+
+        click.echo("4/4  logging the final model")
+        best = directory / "train" / "weights" / "best.pt"
+        manager.save_training_artifacts(best, name="final_model", type="model")
+        manager.run.log({"final_model/bytes": best.stat().st_size})
+        url = manager.wandb_url
+    files = [file for file in find_run_files(directory) if file not in earlier]
+    _report(directory, [read_run(file) for file in files], rows_before, rows_after, url)
+
+
+def _set_environment(*, verbose: bool) -> None:
+    """Quiet everybody but the demo, before torch, Ultralytics and wandb are imported."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share what may be two cores
+    os.environ.setdefault("WANDB_CONSOLE", "off" if not verbose else "redirect")
+    if not verbose:
+        os.environ.setdefault("YOLO_VERBOSE", "False")
+        os.environ.setdefault("WANDB_SILENT", "true")
+
+
+@contextmanager
+def _progress(results: Path, epochs: int, *, shown: bool) -> Iterator[None]:
+    """Show how many epochs are in the training's results while it trains in other processes."""
+    label = f"3/4  training YOLO11n in {PROCESSES} processes"
+    if not shown:
+        click.echo(label)
+        yield
+        return
+    results.unlink(missing_ok=True)
+    done = threading.Event()
+    with click.progressbar(length=epochs, label=label, show_eta=False, item_show_func=_epoch_text) as bar:
+
+        def follow() -> None:
+            while not done.wait(0.2):
+                trained = max(0, len(results.read_text(encoding="utf-8").splitlines()) - 1) if results.exists() else 0
+                bar.update(trained - bar.pos, trained)
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+            bar.update(epochs - bar.pos, epochs)
+        finally:
+            done.set()
+            thread.join()
+
+
+def _epoch_text(trained: int | None) -> str:
+    return "starting" if not trained else f"epoch {trained}"
+
+
+def _note_rank(directory: Path, trainer: Any) -> None:
+    """Write down what this worker has loaded; runs in every rank, at the end of its training."""
+    del trainer
+    facts = {"pid": os.getpid(), "wandb": "wandb" in sys.modules}
+    (directory / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _report(directory: Path, runs: list[RecordedRun], rows_before: int, rows_after: int, url: str | None) -> None:
+    """Print who wrote which part of the run, where it lies, and how to look at it."""
+    run = runs[-1]
+    history = [row for part in runs for row in part.history]
+    ranks = [json.loads((directory / f"rank-{rank}.json").read_text(encoding="utf-8")) for rank in range(PROCESSES)]
+    images = sum(1 for row in history for value in row.values() if _is_image(value))
+    trained = [row["epoch"] for row in history if "epoch" in row]
+    artifacts = {artifact.name: artifact for part in runs for artifact in part.artifacts if artifact.type != "run_table"}
+    model = next(name for name in artifacts if name.endswith("_model") and name != "final_model")
+    lines = [
+        ("launcher, before", _rows(0, rows_before), f"config file, training inputs ({len(artifacts)} artifacts in all)"),
+        (
+            f"rank 0 (pid {ranks[0]['pid']})",
+            _rows(rows_before, rows_after),
+            f"epochs {min(trained)} to {max(trained)}, {images} images, "
+            f"{sum(len(part.charts) for part in runs)} curves, {model}",
+        ),
+        (f"rank 1 (pid {ranks[1]['pid']})", "none", "imported wandb" if ranks[1]["wandb"] else "never imported wandb"),
+        ("launcher, after", _rows(rows_after, len(history)), "final_model"),
+    ]
+    ids = {part.id for part in runs}
+    click.echo()
+    click.secho(
+        f"{len(ids)} run, {run.state} with exit code {run.exit_code}: {run.name} ({run.id}) in project {run.project}",
+        bold=True,
+    )
+    widths = [max(len(line[column]) for line in (*lines, _HEADER)) for column in range(2)]
+    for who, rows, what in (_HEADER, *lines):
+        click.echo(f"  {who:<{widths[0]}}  {rows:<{widths[1]}}  {what}")
+    wandb = "wandb" if shutil.which("wandb") else _short(Path(sys.executable).with_name("wandb"))
+    places = [_short(part.path.parent) for part in runs]
+    click.echo()
+    click.echo(f"  it lies in   {' '.join(places)}")
+    click.echo(f"  look at it   {wandb} leet {places[-1]}")
+    click.echo(f"  online at    {url}" if url else f"  send it      {wandb} sync {' '.join(places)}")
+
+
+_HEADER = ("written by", "rows", "what")
+
+
+def _rows(start: int, stop: int) -> str:
+    """Name the rows from start to before stop."""
+    return f"{start}" if stop - start == 1 else f"{start} to {stop - 1}"
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, dict) and str(value.get("_type", "")).startswith("image")
+
+
+def _short(path: Path) -> str:
+    """Return a path as one would type it here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
