@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts
 from ultralytics_wb_ddp.config import RunOptions, to_plain
+from ultralytics_wb_ddp.ddp import carry_callbacks
 from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.ranks import is_main_process
@@ -105,9 +106,9 @@ class WandbCallback:
 
     def on_pretrain_routine_end(self, trainer: Any) -> None:
         """Write the arguments that Ultralytics has completed meanwhile to the run's config."""
+        switch_off_stock_callback(trainer)
         training = self._of(trainer)
         if training is None and is_main_process():  # registered after the first event
-            switch_off_stock_callback(trainer)
             training = self._start(trainer)
         if training:
             self._write_config(training)
@@ -256,6 +257,7 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCall
     for event, function in callback.callbacks.items():
         others = [known for known in model.callbacks[event] if not isinstance(_owner(known), WandbCallback)]
         model.callbacks[event] = [*others, function]
+    carry_callbacks()
     return callback
 
 
