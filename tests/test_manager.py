@@ -63,7 +63,7 @@ def test_initialize_returns_the_run_and_its_address(make_manager: MakeManager) -
     manager.finish()
 
 
-def test_attributes_are_what_was_given(tmp_path: Path) -> None:
+def test_attributes_are_what_was_given() -> None:
     cfg = OmegaConf.create({"wandb": {"project": "demo", "mode": "offline"}, "lr": 0.1})
 
     manager = WandbManager(cfg, job_name="my-job", experiment_group_name="exp-1")
@@ -207,7 +207,12 @@ def test_script_that_the_job_starts_logs_into_the_jobs_run(run_job: RunJob) -> N
 
 @pytest.mark.parametrize(
     ("error", "state", "exit_code"),
-    [(RuntimeError, "failed", 1), (SystemExit(3), "failed", 3), (SystemExit(0), "finished", 0), (KeyboardInterrupt, "failed", 255)],
+    [
+        (RuntimeError, "failed", 1),
+        (SystemExit(3), "failed", 3),
+        (SystemExit(0), "finished", 0),
+        (KeyboardInterrupt, "failed", 255),
+    ],
 )
 def test_exception_becomes_the_runs_exit_code(
     make_manager: MakeManager, tmp_path: Path, error: BaseException | type[BaseException], state: str, exit_code: int
@@ -304,7 +309,7 @@ def test_training_artifacts_hold_files_folders_and_the_installed_packages(
 
 
 def test_training_artifacts_with_a_path_that_does_not_exist(make_manager: MakeManager, tmp_path: Path) -> None:
-    with make_manager() as manager, pytest.raises(FileNotFoundError, match="nowhere.yaml"):
+    with make_manager() as manager, pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
         manager.save_training_artifacts(tmp_path / "nowhere.yaml")
 
 

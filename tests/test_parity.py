@@ -25,7 +25,11 @@ def stock(run_job: RunJob) -> Job:
 
 def numbers(run: RecordedRun) -> list[dict[str, float]]:
     return [
-        {key: value for key, value in row.items() if isinstance(value, (int, float)) and key not in MEASURED | {"epoch"}}
+        {
+            key: value
+            for key, value in row.items()
+            if isinstance(value, (int, float)) and key not in MEASURED | {"epoch"}
+        }
         for row in run.history
     ]
 
@@ -174,5 +178,5 @@ def test_curves_name_the_right_classes_when_one_has_no_instances(run_job: RunJob
     script = CURVES_OF_MANY_CLASSES.replace("target = np.conc", "target = 1 + np.conc")  # class 0 is never there
     run = run_job(script, prelude="import sys; sys.argv = ['job', '4', '3']\n").run
 
-    names = set(row[0] for row in table(run, "curves/F1-Confidence(B)_table"))
+    names = {row[0] for row in table(run, "curves/F1-Confidence(B)_table")}
     assert names == {"mean", "class 1", "class 2", "class 3"}

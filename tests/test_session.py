@@ -84,5 +84,3 @@ def test_open_run_out_of_reach_is_refused_with_the_remedy(handoff: Handoff, serv
 )
 def test_exit_code_is_that_of_the_exception(error: BaseException | None, exit_code: int) -> None:
     assert exit_code_of(error) == exit_code
-
-

@@ -103,10 +103,10 @@ def test_read_run_holds_what_the_client_wrote(tmp_path: Path, monkeypatch: pytes
 def test_read_run_of_something_else(tmp_path: Path) -> None:
     file = tmp_path / "run-x.wandb"
     file.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="no .wandb file"):
+    with pytest.raises(ValueError, match=r"no \.wandb file"):
         read_run(file)
 
 
 def test_read_run_of_an_empty_directory(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds 0 .wandb files"):
+    with pytest.raises(ValueError, match=r"holds 0 \.wandb files"):
         read_run(tmp_path)

@@ -11,6 +11,7 @@ from conftest import WITNESS, Job, RunJob
 EPOCHS = [1, 2, 2]  # two epochs and the evaluation of the best checkpoint, which belongs to the last
 END = 2  # the row of the training's end: curves and the table of classes
 
+
 def epochs(job: Job) -> list[int | None]:
     return [row.get("epoch") for row in job.run.history]
 
@@ -18,7 +19,8 @@ def epochs(job: Job) -> list[int | None]:
 @pytest.fixture(scope="module")
 def usage_a(run_job: RunJob) -> Job:
     return run_job(
-        WITNESS + """\
+        WITNESS
+        + """\
 import wandb
 from ultralytics import settings
 settings.update(wandb=True)  # the stock callback is wanted by the settings, and switched off for this training
@@ -36,7 +38,8 @@ run.finish()
 @pytest.fixture(scope="module")
 def usage_b(run_job: RunJob) -> Job:
     return run_job(
-        WITNESS + """\
+        WITNESS
+        + """\
 cfg = {"wandb": {**CFG["wandb"], "dir": "elsewhere"}}
 with WandbManager(cfg, job_name="my-training", experiment_group_name="exp-1") as manager:
     manager.save_config(CFG)

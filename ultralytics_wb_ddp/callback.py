@@ -12,7 +12,6 @@ from ultralytics_wb_ddp import charts
 from ultralytics_wb_ddp.config import RunOptions, to_plain
 from ultralytics_wb_ddp.ddp import carry_callbacks
 from ultralytics_wb_ddp.handoff import Handoff
-from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.stock import switch_off_stock_callback
 

@@ -63,11 +63,11 @@ def curve_charts(metrics: Any) -> dict[str, Any]:
     """
     results = list(getattr(metrics, "curves_results", []))
     names = _class_names(metrics)
-    titles = list(dict.fromkeys(metrics.curves)) if results else []  # some releases name a pose model's box curves twice
+    titles = list(dict.fromkeys(metrics.curves)) if results else []  # some releases name box curves of poses twice
     shown = _shown_classes(metrics)
     charts = {}
-    for title, (x, y, x_title, y_title) in zip(titles, results):
-        y = np.atleast_2d(np.asarray(y, dtype=float))
+    for title, (x, values, x_title, y_title) in zip(titles, results):
+        y = np.atleast_2d(np.asarray(values, dtype=float))
         if y.shape[0] == 0 or y.shape[1] != len(x):
             continue  # nothing was predicted
         chosen = [index for index in shown if index < len(y)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
@@ -12,17 +13,22 @@ from os import PathLike, fspath
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from typing_extensions import Self
+
 __all__ = ["ConfigurationError", "RunOptions", "WandbConfig", "check_run_id", "redact", "to_plain"]
 
 MODES = ("online", "offline", "disabled")
 ERROR_POLICIES = ("warn", "raise")
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
+MAX_LENGTH = 128  # of a run id and of a project's name
 REDACTED = "[redacted]"
 MISSING = "???"  # OmegaConf's mark of a value that is still to be given
 
-_SECRET_WORDS = frozenset({"apikey", "credential", "credentials", "passphrase", "passwd", "password", "secret", "token"})
-_SECRET_PAIRS = frozenset({("api", "key"), ("access", "key"), ("private", "key"), ("account", "key"), ("auth", "key")})
+_SECRET_WORDS = frozenset(
+    {"apikey", "credential", "credentials", "passphrase", "passwd", "password", "secret", "secrets", "token"}
+)
+_SECRET_KEYS = frozenset({("access", "key"), ("account", "key"), ("api", "key"), ("auth", "key"), ("private", "key")})
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 Options = TypeVar("Options", bound="RunOptions")
@@ -61,7 +67,7 @@ class RunOptions:
     on_error: str = "warn"
 
     @classmethod
-    def parse(cls: type[Options], values: Mapping[str, Any], where: str) -> Options:
+    def parse(cls, values: Mapping[str, Any], where: str) -> Self:
         """Check settings that a user wrote.
 
         Args:
@@ -79,7 +85,7 @@ class RunOptions:
                 msg = f"{where}: {name!r} is unknown; {remedy}"
                 raise ConfigurationError(msg)
         given = {name: value for name, value in values.items() if value is not None}
-        return cls(**{name: _check(cls, name, value, where) for name, value in given.items()})
+        return cls(**{name: _check(name, value, where) for name, value in given.items()})
 
 
 @dataclass(frozen=True)
@@ -133,8 +139,8 @@ def check_run_id(run_id: str, where: str) -> str:
         if not run_id or run_id != run_id.strip()
         else f"W&B refuses {' '.join(bad)} in a run id"
         if bad
-        else "a run id has at most 128 characters"
-        if len(run_id) > 128
+        else f"a run id has at most {MAX_LENGTH} characters"
+        if len(run_id) > MAX_LENGTH
         else ""
     )
     if cause:
@@ -143,7 +149,7 @@ def check_run_id(run_id: str, where: str) -> str:
     return run_id
 
 
-def to_plain(value: Any, *, resolve: bool = False) -> Any:
+def to_plain(value: Any, *, resolve: bool = False) -> Any:  # noqa: PLR0911  # a case for each kind of value
     """Return a config as plain dictionaries, lists, strings and numbers.
 
     Args:
@@ -208,7 +214,7 @@ def _is_empty(value: Any) -> bool:
 def _names_secret(key: Any) -> bool:
     """Return whether a key names a secret, whatever its spelling: ``apiKey``, ``WANDB_API_KEY``, ``hf-token``."""
     words = [word.lower() for word in _WORD.findall(str(key))]
-    return bool(_SECRET_WORDS & set(words)) or bool(_SECRET_PAIRS & set(zip(words, words[1:])))
+    return bool(_SECRET_WORDS & set(words)) or bool(_SECRET_KEYS & set(itertools.pairwise(words)))
 
 
 def _key(key: Any) -> Any:
@@ -216,7 +222,7 @@ def _key(key: Any) -> Any:
     return key if isinstance(key, (str, int, float, bool)) else str(key)
 
 
-def _check(cls: type[RunOptions], name: str, value: Any, where: str) -> Any:
+def _check(name: str, value: Any, where: str) -> Any:
     """Return one setting in the form that the dataclass holds, or say what is wrong with it."""
     place = f"{where}.{name}" if where.startswith("cfg") else f"{where}: {name}"
     if name == "tags":
@@ -249,8 +255,8 @@ def _check_project(place: str, value: str) -> str:
         msg = f"{place}={value!r} is empty; name the W&B project that the run belongs to"
     elif bad:
         msg = f"{place}={value!r}: W&B refuses {' '.join(bad)} in a project's name; replace them, by '-' for example"
-    elif len(value) > 128:
-        msg = f"{place}={value!r}: a project's name has at most 128 characters; shorten it"
+    elif len(value) > MAX_LENGTH:
+        msg = f"{place}={value!r}: a project's name has at most {MAX_LENGTH} characters; shorten it"
     else:
         return value
     raise ConfigurationError(msg)

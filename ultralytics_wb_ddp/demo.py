@@ -133,18 +133,17 @@ def _report(directory: Path, runs: list[RecordedRun], rows_before: int, rows_aft
     ranks = [json.loads((directory / f"rank-{rank}.json").read_text(encoding="utf-8")) for rank in range(PROCESSES)]
     images = sum(1 for row in history for value in row.values() if _is_image(value))
     trained = [row["epoch"] for row in history if "epoch" in row]
-    artifacts = {artifact.name: artifact for part in runs for artifact in part.artifacts if artifact.type != "run_table"}
-    model = next(name for name in artifacts if name.endswith("_model") and name != "final_model")
+    curves = sum(len(part.charts) for part in runs)
+    first_rank, second_rank = (f"rank {rank} (pid {facts['pid']})" for rank, facts in enumerate(ranks))
     lines = [
-        ("launcher, before", _rows(0, rows_before), f"config file, training inputs ({len(artifacts)} artifacts in all)"),
+        ("launcher, before", _rows(0, rows_before), "config file, training inputs"),
         (
-            f"rank 0 (pid {ranks[0]['pid']})",
+            first_rank,
             _rows(rows_before, rows_after),
-            f"epochs {min(trained)} to {max(trained)}, {images} images, "
-            f"{sum(len(part.charts) for part in runs)} curves, {model}",
+            f"epochs {min(trained)} to {max(trained)}, {images} images, {curves} curves, best checkpoint",
         ),
-        (f"rank 1 (pid {ranks[1]['pid']})", "none", "imported wandb" if ranks[1]["wandb"] else "never imported wandb"),
-        ("launcher, after", _rows(rows_after, len(history)), "final_model"),
+        (second_rank, "none", "imported wandb" if ranks[1]["wandb"] else "never imported wandb"),
+        ("launcher, after", _rows(rows_after, len(history)), "final model"),
     ]
     ids = {part.id for part in runs}
     click.echo()

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
+    from typing_extensions import Self
+
 __all__ = ["WandbManager"]
 
 CONFIG_FILE = "configs/training-job-config.yaml"
@@ -68,7 +70,7 @@ class WandbManager:
         self._handoff: Handoff | None = None
         self._environment: dict[str, str | None] = {}
 
-    def __enter__(self) -> WandbManager:
+    def __enter__(self) -> Self:
         self.initialize()
         return self
 
@@ -153,7 +155,10 @@ class WandbManager:
             self._save_file(CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(plain)))
 
     def save_training_artifacts(
-        self, *paths: str | os.PathLike[str], name: str | None = None, type: str = "training-inputs"
+        self,
+        *paths: str | os.PathLike[str],
+        name: str | None = None,
+        type: str = "training-inputs",  # noqa: A002  # W&B's word
     ) -> Any:
         """Store files and folders, with the list of installed packages, as one artifact.
 
@@ -314,7 +319,7 @@ class WandbManager:
         """
         acts = self._needs_run()
         if acts and self.run is None:
-            msg = f"{method}() needs the run of job {self.job_name!r}, which is closed; call resume_after_training() first"
+            msg = f"{method}() needs the run of job {self.job_name!r}, which is closed; call resume_after_training()"
             raise RuntimeError(msg)
         return acts
 

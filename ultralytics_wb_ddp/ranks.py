@@ -48,7 +48,7 @@ class Topology:
             return None
         world_size = _integer(env, "WORLD_SIZE", rank + 1)
         if rank >= world_size:
-            msg = f"RANK={rank} lies outside WORLD_SIZE={world_size}; ranks count from 0, start the script with torchrun"
+            msg = f"RANK={rank} lies outside WORLD_SIZE={world_size}; ranks count from 0, as torchrun sets them"
             raise ConfigurationError(msg)
         return cls(
             rank=rank,

@@ -139,7 +139,8 @@ class Session:
         """
         config = self.run.config
         new = {key: value for key, value in arguments.items() if key not in self._taken}
-        self._other_values |= {key: arguments[key] for key in arguments.keys() - new if config.get(key) != arguments[key]}
+        rest = arguments.keys() - new
+        self._other_values |= {key: arguments[key] for key in sorted(rest) if config.get(key) != arguments[key]}
         if self._other_values:
             new["ultralytics"] = self._other_values
         config.update(new, allow_val_change=True)
@@ -186,7 +187,7 @@ def open_session(
             raise ConnectionError(plan.reason)  # noqa: TRY301  # one policy for every way to fail
         if plan.how == "adopt":
             session = Session(local, "adopt", options.on_error, handoff.config_keys if handoff else ())
-        elif plan.how == "attach":
+        elif plan.how == "attach" and plan.handoff:
             session = Session(attach(plan.handoff), "attach", options.on_error, plan.handoff.config_keys)
         else:
             session = _open_own(plan, options, default)
@@ -332,9 +333,14 @@ def hide_service() -> None:
 def _open_own(plan: Plan, options: RunOptions, default: RunOptions) -> Session:
     """Resume a closed run, or make a new one as the stock callback would."""
     if plan.handoff is None:
-        made = replace(options, **{
-            name: value for name, value in vars(default).items() if getattr(options, name) is None and value is not None
-        })
+        made = replace(
+            options,
+            **{
+                name: value
+                for name, value in vars(default).items()
+                if getattr(options, name) is None and value is not None
+            },
+        )
         run = init_run(made, run_id=_new_run_id(made.name or "train"), resume=None)
         return Session(run, "new", options.on_error)
     known = replace(
@@ -355,6 +361,7 @@ def _new_run_id(name: str) -> str:
 
 
 def is_closed(run: Any) -> bool:
+    """Return whether a run was finished in this process."""
     return bool(getattr(run, "_is_finished", False))
 
 

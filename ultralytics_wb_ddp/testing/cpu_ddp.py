@@ -42,6 +42,8 @@ CPU = torch.device("cpu")
 class CpuDDPMixin:
     """What makes any Ultralytics trainer train in several CPU processes; put it before the trainer's class."""
 
+    args: Any
+    model: Any
     _requested_device = ""
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: Any = None, _callbacks: Any = None) -> None:
@@ -122,8 +124,8 @@ def _only_the_cpu() -> Iterator[None]:
     def auto_backend_on_cpu(*args: Any, **kwargs: Any) -> Any:
         return auto_backend(*args, **{**kwargs, "device": CPU})
 
-    def ddp_without_devices(self: Any, module: Any, device_ids: Any = None, **kwargs: Any) -> None:
-        ddp_init(self, module, **kwargs)
+    def ddp_without_devices(self: Any, module: Any, **kwargs: Any) -> None:
+        ddp_init(self, module, **{**kwargs, "device_ids": None})
 
     def broadcast_as_integer(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         if tensor.dtype is not torch.bool:  # gloo cannot send booleans
@@ -150,7 +152,7 @@ def _only_the_cpu() -> Iterator[None]:
         (dist, "barrier", barrier_without_devices),
     ]
     if not hasattr(np, "trapz"):  # releases before 8.3.150 call a function that NumPy 2.4 removed
-        np.trapz = np.trapezoid
+        np.trapz = np.trapezoid  # type: ignore[attr-defined]  # noqa: NPY201  # what they call
     with ExitStack() as stack:
         for owner, name, replacement in replacements:
             if hasattr(owner, name):

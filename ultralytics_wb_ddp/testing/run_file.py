@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
 __all__ = ["RecordedArtifact", "RecordedRun", "find_run_files", "read_run"]
 
 FILE_HEADER = b":W&B"
 FILE_HEADER_SIZE = 7  # the four bytes above, two of magic, one of version
 BLOCK_SIZE = 32 * 1024  # as in LevelDB's log format, which W&B took over
-FULL, FIRST, _MIDDLE, LAST = 1, 2, 3, 4  # which part of a record a chunk holds
+CHECKSUM_SIZE = 4
+CHUNK_HEADER_SIZE = 7  # checksum, two bytes of size, one of kind
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4  # which part of a record a chunk holds
 
 
 @dataclass(frozen=True)
@@ -127,16 +129,17 @@ def _records(data: bytes, file: Path) -> Iterator[bytes]:
         msg = f"{str(file)!r} is no .wandb file: it starts with {data[:4]!r}"
         raise ValueError(msg)
     position, parts = FILE_HEADER_SIZE, b""
-    while position + 7 <= len(data):
+    while position + CHUNK_HEADER_SIZE <= len(data):
         room = BLOCK_SIZE - position % BLOCK_SIZE
-        if room < 7:  # the rest of a block, too small for a header, is padding
+        if room < CHUNK_HEADER_SIZE:  # the rest of a block is padding
             position += room
             continue
-        size, kind = struct.unpack_from("<HB", data, position + 4)
-        if kind == 0 or position + 7 + size > len(data):
+        size, kind = struct.unpack_from("<HB", data, position + CHECKSUM_SIZE)
+        start = position + CHUNK_HEADER_SIZE
+        position = start + size
+        if kind not in (FULL, FIRST, MIDDLE, LAST) or position > len(data):
             return
-        parts = data[position + 7 : position + 7 + size] if kind in (FULL, FIRST) else parts + data[position + 7 :][:size]
-        position += 7 + size
+        parts = data[start:position] if kind in (FULL, FIRST) else parts + data[start:position]
         if kind in (FULL, LAST):
             yield parts
 

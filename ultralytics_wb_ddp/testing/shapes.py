@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TASKS", "make_shapes_dataset"]
 
+MIN_IMAGES = 4
 TASKS = ("detect", "segment", "pose", "obb", "classify")
 
 
@@ -43,8 +44,8 @@ def make_shapes_dataset(
     Raises:
         ValueError: Fewer than 4 images, fewer than 1 class, or an unknown task.
     """
-    if images < 4:
-        msg = f"images={images}: a training and a validation set need at least 4 images"
+    if images < MIN_IMAGES:
+        msg = f"images={images}: a training and a validation set need at least {MIN_IMAGES} images"
         raise ValueError(msg)
     if classes < 1:
         msg = f"classes={classes}: at least 1 class is needed"

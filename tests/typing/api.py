@@ -1,0 +1,56 @@
+"""The public API as a user writes it; nobody runs this file, mypy reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ultralytics_wb_ddp import (
+    ConfigurationError,
+    Topology,
+    WandbCallback,
+    WandbConfig,
+    WandbManager,
+    add_wandb_callback,
+    callbacks,
+    is_main_process,
+)
+from ultralytics_wb_ddp.testing import CpuDDPTrainer, RecordedRun, find_run_files, make_shapes_dataset, read_run
+
+
+def own_run(model: Any, run: Any) -> None:
+    callback: WandbCallback = add_wandb_callback(model, run=run)
+    add_wandb_callback(model, project="demo", tags=["a"], on_error="raise")
+    for event, function in {**callbacks, **callback.callbacks}.items():
+        model.add_callback(event, function)
+
+
+def manager(cfg: Any) -> str | None:
+    with WandbManager(cfg, job_name="job", experiment_group_name="exp") as job:
+        job.save_config(cfg)
+        job.save_training_artifacts("a.yaml", name="inputs", type="dataset")
+        job.save_training_job_metadata({"cluster": "a"})
+        job.prepare_for_training()
+        run: Any = job.resume_after_training()
+        run = job.resume_run()
+        job.log_s3_artifact("s3://bucket/key", "model", "model")
+        url: str | None = job.wandb_url
+    by_hand = WandbManager(cfg, "job")
+    run, url = by_hand.initialize()
+    by_hand.finish(exit_code=1)
+    return url or str(run)
+
+
+def facts() -> bool:
+    topology = Topology.from_env({"RANK": "0"})
+    config: WandbConfig = WandbConfig.from_cfg({"wandb": {"project": "demo"}})
+    return is_main_process() and (topology is None or topology.rank == 0) and config.keep_open
+
+
+def tests_of_a_user(model: Any) -> list[float]:
+    model.train(trainer=CpuDDPTrainer, device="0,1", data=str(make_shapes_dataset("shapes", images=8, classes=2)))
+    runs: list[RecordedRun] = [read_run(file) for file in find_run_files("wandb")]
+    return [row["train/box_loss"] for run in runs for row in run.rows("train/box_loss")]
+
+
+def wrong(error: ConfigurationError) -> ValueError:
+    return error
