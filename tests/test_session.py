@@ -1,86 +1,65 @@
-"""How a logging rank gets its run: every case of the decision, and what exceptions mean for a run's state."""
+"""Opening runs with the real client when W&B is not there."""
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
-from ultralytics_wb_ddp.handoff import Handoff
-from ultralytics_wb_ddp.session import Plan, choose, exit_code_of
+from conftest import RunJob
 
-OPEN = Handoff("abc", "demo", state="open", host="here", mode="online")
-CLOSED = Handoff("abc", "demo", state="closed", host="here", mode="online")
-DISABLED = Handoff("abc", state="open", mode="disabled")
-EARLIER = Handoff("earlier")
-
-
-def plan(
-    *, local: bool = False, handoff: Handoff | None = None, service: bool = True, earlier: Handoff | None = None
-) -> Plan:
-    return choose(local=local, handoff=handoff, host="here", service=service, earlier=earlier)
+# Nothing listens on port 9 of this machine.
+NO_SERVER = {
+    "WANDB_MODE": "online",
+    "WANDB_BASE_URL": "http://127.0.0.1:9",
+    "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567",
+    "WANDB_INIT_TIMEOUT": "1",
+    "WANDB_ERROR_REPORTING": "false",
+}
 
 
-@pytest.mark.parametrize(
-    ("handoff", "service", "earlier"),
-    list(itertools.product([None, OPEN, CLOSED, DISABLED], [True, False], [None, EARLIER])),
-)
-def test_run_of_this_process_is_adopted_whatever_else_there_is(
-    handoff: Handoff | None,
-    service: bool,  # noqa: FBT001  # a table of cases
-    earlier: Handoff | None,
-) -> None:
-    assert plan(local=True, handoff=handoff, service=service, earlier=earlier).how == "adopt"
+def test_run_is_written_to_disk_where_wandb_cannot_be_reached(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+        from ultralytics_wb_ddp import WandbManager
+        with WandbManager({"wandb": {"project": "demo"}}, "job") as manager:
+            assert manager.run.offline
+            manager.prepare_for_training()
+            manager.run.log({"x": 1})
+        """,
+        prelude="",
+        **NO_SERVER,
+    )
+
+    kept = next(run for run in job.runs if run.history)
+    assert kept.state == "finished"
+    assert f"wandb sync {kept.path.parent}" in job.output
 
 
-@pytest.mark.parametrize("earlier", [None, EARLIER])
-def test_run_that_is_open_in_the_launcher_is_attached_to(earlier: Handoff | None) -> None:
-    assert plan(handoff=OPEN, earlier=earlier) == Plan("attach", OPEN)
+@pytest.mark.parametrize("how", ["raise", "warn"])
+def test_missing_api_key_is_an_error_before_the_training(run_job: RunJob, how: str) -> None:
+    job = run_job(
+        f"""\
+        from ultralytics_wb_ddp import WandbManager
+        WandbManager({{"wandb": {{"project": "demo", "on_error": "{how}"}}}}, "job").initialize()
+        """,
+        prelude="",
+        check=False,
+        **{**NO_SERVER, "WANDB_API_KEY": ""},
+    )
+
+    assert job.exit_code == 1
+    assert "wandb login" in job.output
 
 
-@pytest.mark.parametrize("earlier", [None, EARLIER])
-@pytest.mark.parametrize("service", [True, False])
-def test_closed_run_is_resumed(service: bool, earlier: Handoff | None) -> None:  # noqa: FBT001  # a table of cases
-    assert plan(handoff=CLOSED, service=service, earlier=earlier) == Plan("resume", CLOSED)
+def test_unreachable_wandb_is_an_error_where_that_is_wanted(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+        from ultralytics_wb_ddp import WandbManager
+        WandbManager({"wandb": {"project": "demo", "on_error": "raise"}}, "job").initialize()
+        """,
+        prelude="",
+        check=False,
+        **NO_SERVER,
+    )
 
-
-def test_resumed_training_resumes_the_run_of_its_directory() -> None:
-    assert plan(earlier=EARLIER) == Plan("resume", EARLIER)
-
-
-def test_otherwise_the_run_is_new() -> None:
-    assert plan() == Plan("new")
-
-
-def test_disabled_run_is_left_alone() -> None:
-    assert plan(handoff=DISABLED).how == "skip"
-
-
-@pytest.mark.parametrize(
-    ("handoff", "service", "words"),
-    [
-        (Handoff("abc", state="open", host="there"), True, ["'abc'", "'there'", "'here'"]),
-        (OPEN, False, ["'abc'", "WANDB_SERVICE"]),
-    ],
-)
-def test_open_run_out_of_reach_is_refused_with_the_remedy(handoff: Handoff, service: bool, words: list[str]) -> None:  # noqa: FBT001  # a table of cases
-    refused = plan(handoff=handoff, service=service, earlier=EARLIER)
-
-    assert refused.how == "refuse"
-    assert [word for word in [*words, "prepare_for_training()"] if word not in refused.reason] == []
-
-
-@pytest.mark.parametrize(
-    ("error", "exit_code"),
-    [
-        (None, 0),
-        (RuntimeError(), 1),
-        (KeyboardInterrupt(), 255),
-        (SystemExit(), 0),
-        (SystemExit(0), 0),
-        (SystemExit(3), 3),
-        (SystemExit("a message"), 1),
-    ],
-)
-def test_exit_code_is_that_of_the_exception(error: BaseException | None, exit_code: int) -> None:
-    assert exit_code_of(error) == exit_code
+    assert job.exit_code == 1
+    assert "CommError" in job.output

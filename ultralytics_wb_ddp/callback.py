@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp import charts
 from ultralytics_wb_ddp.config import RunOptions, to_plain
 from ultralytics_wb_ddp.ddp import carry_callbacks
+from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.stock import switch_off_stock_callback
@@ -160,8 +161,6 @@ class WandbCallback:
         """Close the run, if it was opened here, with the exit code of the training."""
         training, self._training = self._of(trainer), None
         if training and training.session:
-            from ultralytics_wb_ddp.session import exit_code_of
-
             if training.pending:  # the training failed between an epoch and its validation
                 self._log_row(training)
             error = sys.exc_info()[1]

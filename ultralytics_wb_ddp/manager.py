@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig, redact, to_plain
+from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.ranks import is_main_process
@@ -77,8 +78,6 @@ class WandbManager:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        from ultralytics_wb_ddp.session import exit_code_of
-
         self.finish(exit_code_of(error))
 
     def initialize(self) -> tuple[Any, str | None]:
@@ -261,7 +260,13 @@ class WandbManager:
 
         handoff = self._handoff
         assert handoff is not None  # noqa: S101  # _needs_run has checked it
-        options = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode, dir=self.config.dir)
+        options = RunOptions(
+            project=handoff.project,
+            entity=handoff.entity,
+            mode=handoff.mode,
+            dir=self.config.dir,
+            on_error=self.config.on_error,
+        )
         self.run = init_run(options, run_id=handoff.run_id, resume="must", settings=_console_settings())
 
     def _run_options(self) -> RunOptions:
@@ -277,6 +282,7 @@ class WandbManager:
             notes=config.notes,
             mode=config.mode,
             dir=config.dir,
+            on_error=config.on_error,
         )
 
     def _export(self, *, is_open: bool = True) -> None:

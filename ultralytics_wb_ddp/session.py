@@ -1,7 +1,6 @@
 """The one place where a run is opened and closed, and where trouble with W&B ends: the error policy.
 
-A logging rank gets its run by the first of these that applies: *adopt* a run of this process, *attach* to a run that
-is open in the launcher, *resume* a closed one, or make a *new* one. Whoever opened a run finishes it.
+Whoever opened a run finishes it: a run that was adopted or attached to is left open.
 """
 
 from __future__ import annotations
@@ -12,10 +11,12 @@ import secrets
 import socket
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.log import logger
 
@@ -25,11 +26,8 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config import RunOptions
 
 __all__ = [
-    "Plan",
     "Session",
     "attach",
-    "choose",
-    "exit_code_of",
     "finish_run",
     "hide_service",
     "init_run",
@@ -44,48 +42,6 @@ __all__ = [
 
 _opened_here: dict[str, Any] = {}  # runs that init_run opened in this process and nobody has finished, by id
 _hidden_service: list[str] = []  # WANDB_SERVICE of this process, while it is not in the environment
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a logging rank gets its run.
-
-    Attributes:
-        how: ``"adopt"``, ``"attach"``, ``"resume"``, ``"new"``, ``"skip"`` (W&B is disabled) or ``"refuse"``.
-        handoff: The run to attach to or to resume.
-        reason: Why no run can be had, with the remedy, where ``how`` is ``"refuse"``.
-    """
-
-    how: str
-    handoff: Handoff | None = None
-    reason: str = ""
-
-
-def choose(*, local: bool, handoff: Handoff | None, host: str, service: bool, earlier: Handoff | None) -> Plan:
-    """Decide how a logging rank gets its run; pure, so that every case can be tested without W&B.
-
-    Args:
-        local: A run was given to this process or is active in it.
-        handoff: The run that travelled with the callback or stands in the environment.
-        host: Name of this host.
-        service: The launcher's wandb-core service is named in the environment.
-        earlier: The run that an earlier session of this training logged to, if the training is resumed.
-    """
-    if local:
-        return Plan("adopt")
-    if handoff and handoff.mode == "disabled":
-        return Plan("skip")
-    if handoff and handoff.state == "closed":
-        return Plan("resume", handoff)
-    if handoff and handoff.host != host:
-        reason = f"run {handoff.run_id!r} is open on host {handoff.host!r} and cannot be reached from host {host!r}"
-    elif handoff and not service:
-        reason = f"run {handoff.run_id!r} is open in the launcher, but WANDB_SERVICE, which leads to it, is not set"
-    elif handoff:
-        return Plan("attach", handoff)
-    else:
-        return Plan("resume", earlier) if earlier else Plan("new")
-    return Plan("refuse", reason=f"{reason}; call prepare_for_training() or finish the run before the training")
 
 
 class Session:
@@ -204,16 +160,38 @@ def open_session(
 def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
     """Open a run with ``wandb.init``, on a wandb-core service of this process's own.
 
+    Where W&B cannot be reached, the session is written to disk instead and a message names the command that sends it.
+
     Args:
-        options: How the run is made.
+        options: How the run is made. ``on_error="raise"`` stands for no session without W&B.
         run_id: Id of the run; None lets W&B choose one.
         resume: As in ``wandb.init``.
         **init: Further arguments of ``wandb.init``.
+
+    Raises:
+        wandb.errors.Error: W&B refuses: there is no API key, or it is wrong, for example.
     """
+    from wandb.errors import AuthenticationError, CommError
+
+    try:
+        run = _init(options, run_id=run_id, resume=resume, **init)
+    except AuthenticationError:
+        raise
+    except CommError as error:
+        if options.on_error == "raise":
+            raise
+        run = _init(replace(options, mode="offline"), run_id=run_id, resume=resume, **init)
+        command = f"wandb sync {Path(run.dir).parent}"
+        logger.warning("W&B cannot be reached: %s; this run is written to disk, send it with: %s", error, command)
+    _opened_here[run.id] = run
+    return run
+
+
+def _init(options: RunOptions, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
     import wandb
 
     with _own_service():
-        run = wandb.init(
+        return wandb.init(
             project=options.project,
             entity=options.entity,
             name=options.name,
@@ -227,8 +205,6 @@ def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **i
             resume=resume,
             **init,
         )
-    _opened_here[run.id] = run
-    return run
 
 
 def finish_run(run: Any, exit_code: int) -> None:
@@ -264,21 +240,6 @@ def run_url(run: Any) -> str | None:
 def opened_by_us(run: Any) -> bool:
     """Return whether a run was opened here by :func:`init_run`, not by the user's own ``wandb.init``."""
     return run.id in _opened_here
-
-
-def exit_code_of(error: BaseException | None) -> int:
-    """Return the exit code that a run deserves when its work ends with this exception; 0 for None.
-
-    ``SystemExit`` counts with its own code, which wandb itself would record as a success, and Ctrl-C with 255, as
-    wandb has it.
-    """
-    if error is None:
-        return 0
-    if isinstance(error, KeyboardInterrupt):
-        return 255
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
-    return 1
 
 
 def attach(handoff: Handoff) -> Any:

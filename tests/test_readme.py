@@ -1,0 +1,61 @@
+"""The README is true: its code runs as it is written, its commands exist, its figures are those of the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import RunJob
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+
+# What the README takes for granted (GPUs, weights, a dataset, a login, hours), in the size of a test: each training of
+# a script runs in two processes on the CPU, for two epochs of small images, and the files lie where the script runs.
+ON_A_GPU_MACHINE = """\
+import os
+from ultralytics import YOLO
+from ultralytics.utils import DEFAULT_CFG
+from ultralytics_wb_ddp.testing import CpuDDPTrainer, make_shapes_dataset
+
+class SmallTrainer(CpuDDPTrainer):
+    def __init__(self, cfg=DEFAULT_CFG, overrides=None, _callbacks=None):
+        small = {"epochs": 2, "imgsz": 64, "batch": 8, "workers": 0, "plots": False, "device": "0,1"}
+        super().__init__(cfg, {**overrides, **small}, _callbacks)
+
+YOLO.task_map = {"detect": {**YOLO("yolo11n.yaml").task_map["detect"], "trainer": SmallTrainer}}
+YOLO("yolo11n.yaml").save("yolo11n.pt")
+os.rename(make_shapes_dataset("shapes", images=16, classes=2), "coco8.yaml")
+"""
+
+
+@pytest.mark.parametrize("code", CODE, ids=[f"block-{number}" for number in range(1, len(CODE) + 1)])
+def test_code_runs_as_it_is_written(run_job: RunJob, code: str) -> None:
+    job = run_job(code, prelude=ON_A_GPU_MACHINE)
+
+    assert job.run.state == "finished"
+    assert [row["epoch"] for row in job.run.history if "epoch" in row] == [1, 2, 2, 2]
+
+
+def test_every_usage_is_among_the_code() -> None:
+    for words in ("add_wandb_callback(model, run=run)", "WandbManager(cfg", "callbacks.items()", "CpuDDPTrainer"):
+        assert any(words in block for block in CODE)
+
+
+def test_commands_are_scripts_of_the_project() -> None:
+    assert [command.split()[0] for command in COMMANDS] == ["scripts/demo", "scripts/test"]
+    assert all((ROOT / command.strip()).stat().st_mode & 0o111 for command in COMMANDS)
+
+
+def test_ci_calls_the_test_command_as_it_stands_here() -> None:
+    assert COMMANDS[1].strip() in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+
+
+def test_layout_names_every_module() -> None:
+    modules = [path.name for path in (ROOT / "ultralytics_wb_ddp").glob("*.py") if path.name != "__init__.py"]
+
+    assert [name for name in modules if f"`{name}`" not in README] == []

@@ -1,0 +1,72 @@
+"""How a logging rank gets its run, and with which exit code it ends: decisions without side effects.
+
+A logging rank gets its run by the first of these that applies: *adopt* a run of this process, *attach* to a run that
+is open in the launcher, *resume* a closed one, or make a *new* one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ultralytics_wb_ddp.handoff import Handoff
+
+__all__ = ["Plan", "choose", "exit_code_of"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a logging rank gets its run.
+
+    Attributes:
+        how: ``"adopt"``, ``"attach"``, ``"resume"``, ``"new"``, ``"skip"`` (W&B is disabled) or ``"refuse"``.
+        handoff: The run to attach to or to resume.
+        reason: Why no run can be had, with the remedy, where ``how`` is ``"refuse"``.
+    """
+
+    how: str
+    handoff: Handoff | None = None
+    reason: str = ""
+
+
+def choose(*, local: bool, handoff: Handoff | None, host: str, service: bool, earlier: Handoff | None) -> Plan:
+    """Decide how a logging rank gets its run; pure, so that every case can be tested without W&B.
+
+    Args:
+        local: A run was given to this process or is active in it.
+        handoff: The run that travelled with the callback or stands in the environment.
+        host: Name of this host.
+        service: The launcher's wandb-core service is named in the environment.
+        earlier: The run that an earlier session of this training logged to, if the training is resumed.
+    """
+    if local:
+        return Plan("adopt")
+    if handoff and handoff.mode == "disabled":
+        return Plan("skip")
+    if handoff and handoff.state == "closed":
+        return Plan("resume", handoff)
+    if handoff and handoff.host != host:
+        reason = f"run {handoff.run_id!r} is open on host {handoff.host!r} and cannot be reached from host {host!r}"
+    elif handoff and not service:
+        reason = f"run {handoff.run_id!r} is open in the launcher, but WANDB_SERVICE, which leads to it, is not set"
+    elif handoff:
+        return Plan("attach", handoff)
+    else:
+        return Plan("resume", earlier) if earlier else Plan("new")
+    return Plan("refuse", reason=f"{reason}; call prepare_for_training() or finish the run before the training")
+
+
+def exit_code_of(error: BaseException | None) -> int:
+    """Return the exit code that a run deserves when its work ends with this exception; 0 for None.
+
+    ``SystemExit`` counts with its own code, which wandb itself would record as a success, and Ctrl-C with 255, as
+    wandb has it.
+    """
+    if error is None:
+        return 0
+    if isinstance(error, KeyboardInterrupt):
+        return 255
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 1
