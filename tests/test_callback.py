@@ -141,6 +141,24 @@ def test_trouble_with_wandb_ends_the_training_where_that_is_wanted(run_job: RunJ
     assert "ConnectionError: run 'gone' is open on host 'another-host'" in job.output
 
 
+def test_run_that_was_finished_before_the_training_is_resumed(run_job: RunJob) -> None:
+    job = run_job("""\
+        import wandb
+        run = wandb.init(project="demo", config={"epochs": 99})
+        run.log({"before": 1})
+        run.finish()
+        add_wandb_callback(model, run=run)
+        model.train(**ONE_PROCESS)
+    """)
+    before, training = job.runs
+
+    assert training.id == before.id
+    assert training.project == "demo"
+    assert [row["epoch"] for row in training.history] == [1, 2, 2, 2]
+    assert training.config["ultralytics"]["epochs"] == 2
+    assert training.state == "finished"
+
+
 def test_chart_that_fails_costs_only_itself(run_job: RunJob) -> None:
     job = run_job("""\
         add_wandb_callback(model)

@@ -90,7 +90,7 @@ def test_api_key_shows_neither_in_the_representation_nor_in_an_error() -> None:
     "key",
     [
         "api_key", "apiKey", "WANDB_API_KEY", "apikey", "hf-token", "token", "clientSecret", "aws_secret_access_key",
-        "password", "db_passwd", "credentials", "private_key", "accessKey",
+        "password", "db_passwd", "credentials", "private_key", "accessKey", "api_keys", "secretkey", "pwd", "Authorization",
     ],
 )  # fmt: skip
 def test_value_of_a_secrets_key_is_redacted_however_deep(key: str) -> None:

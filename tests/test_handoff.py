@@ -10,7 +10,7 @@ import pytest
 from ultralytics_wb_ddp import ConfigurationError
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
 
-RECORD = Handoff("abc", "demo", "team", "open", "host-1", "offline", 7, "/runs/abc/files", ("lr0", "seed"))
+RECORD = Handoff("abc", "demo", "team", "open", "host-1", "offline", 7, 1.5, "/runs/abc/files", ("lr0", "seed"))
 
 
 def test_environment_carries_the_whole_record() -> None:

@@ -352,6 +352,16 @@ def test_s3_reference_without_boto3_says_what_to_install(run_job: RunJob) -> Non
     assert job.run.state == "finished"
 
 
+def test_s3_reference_with_a_name_that_wandb_refuses_is_a_warning(
+    make_manager: MakeManager, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with make_manager() as manager:
+        assert manager.log_s3_artifact("s3://bucket/best.pt", "no/such name") is None
+
+    assert recorded(tmp_path).artifacts == []
+    assert "no/such name" in caplog.text
+
+
 @pytest.mark.parametrize("path", ["/local/best.pt", "gs://bucket/best.pt", "s3://bucket", "s3://bucket/", ""])
 def test_path_that_is_no_s3_path_is_skipped(
     make_manager: MakeManager, tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str

@@ -18,7 +18,7 @@ COMMANDS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 # a script runs in two processes on the CPU, for two epochs of small images, and the files lie where the script runs.
 ON_A_GPU_MACHINE = """\
 import os
-from ultralytics import YOLO
+from ultralytics import YOLO, settings
 from ultralytics.utils import DEFAULT_CFG
 from ultralytics_wb_ddp.testing import CpuDDPTrainer, make_shapes_dataset
 
@@ -27,6 +27,7 @@ class SmallTrainer(CpuDDPTrainer):
         small = {"epochs": 2, "imgsz": 64, "batch": 8, "workers": 0, "plots": False, "device": "0,1"}
         super().__init__(cfg, {**overrides, **small}, _callbacks)
 
+settings.update(runs_dir=os.path.abspath("runs"))
 YOLO.task_map = {"detect": {**YOLO("yolo11n.yaml").task_map["detect"], "trainer": SmallTrainer}}
 YOLO("yolo11n.yaml").save("yolo11n.pt")
 os.rename(make_shapes_dataset("shapes", images=16, classes=2), "coco8.yaml")

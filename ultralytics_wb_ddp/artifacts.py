@@ -113,13 +113,16 @@ def log_s3_reference(run: Any, s3_path: str, name: str, kind: str) -> Any:
         )
         return None
     try:
-        if boto3.Session().get_credentials() is None:
-            msg = "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-            raise PermissionError(msg)  # noqa: TRY301  # every cause ends in the same warning
         artifact = wandb.Artifact(name=name, type=kind)
-        artifact.add_reference(s3_path)
-    except Exception as error:  # noqa: BLE001  # boto3 and wandb raise many kinds, none may end the job
-        logger.warning("artifact %s refers to %s without checksum and size: %s", name, s3_path, error)
-        artifact = wandb.Artifact(name=name, type=kind)
-        artifact.add_reference(s3_path, checksum=False)
-    return run.log_artifact(artifact)
+        try:
+            if boto3.Session().get_credentials() is None:
+                msg = "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+                raise PermissionError(msg)  # noqa: TRY301  # every cause ends in the same warning
+            artifact.add_reference(s3_path)
+        except Exception as error:  # noqa: BLE001  # boto3 and wandb raise many kinds, none may end the job
+            logger.warning("artifact %s refers to %s without checksum and size: %s", name, s3_path, error)
+            artifact.add_reference(s3_path, checksum=False)
+        return run.log_artifact(artifact)
+    except Exception as error:  # noqa: BLE001  # the same
+        logger.warning("artifact %s, a reference to %s, is not recorded: %s", name, s3_path, error)
+        return None

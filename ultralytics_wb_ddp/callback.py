@@ -175,7 +175,7 @@ class WandbCallback:
 
     def _start(self, trainer: Any) -> _Training:
         """Get the run of this training."""
-        from ultralytics_wb_ddp.session import open_session, run_url
+        from ultralytics_wb_ddp.session import define_metrics, open_session, run_url
 
         save_dir = Path(trainer.save_dir)
         session = open_session(
@@ -190,7 +190,7 @@ class WandbCallback:
         self._training = training = _Training(trainer, session, handled=sys.exc_info()[1])
         if session:
             with session.guarded("the start of the training"):
-                session.define_metrics()
+                define_metrics(session.run)
                 Handoff.of_run(session.run, is_open=False).to_directory(save_dir, run_url(session.run))
             self._write_config(training)
         return training
@@ -213,21 +213,20 @@ class WandbCallback:
         with session.guarded("plots"):
             for plots in (trainer.plots, getattr(trainer.validator, "plots", {})):
                 row |= charts.images_of(plots, training.plots)
-        with session.guarded(f"epoch {training.epoch}") as reachable:
+        with session.guarded("the row of an epoch") as reachable:
             if reachable:
                 session.run.log({**row, "epoch": training.epoch})
 
     def _seal(self) -> Handoff | None:
         """Return the record by which a worker finds the run of this process."""
-        from ultralytics_wb_ddp.session import is_closed, local_run, show_service
+        from ultralytics_wb_ddp.session import find_handoff, local_run, show_service
 
-        run = local_run(self._run, self._handoff or Handoff.from_env())
-        if run is not None:
-            show_service()
-            return Handoff.of_run(run, is_open=True)
-        if self._run is not None and is_closed(self._run):
-            return Handoff.of_run(self._run, is_open=False)
-        return self._handoff
+        handoff = find_handoff(self._run, self._handoff)
+        run = local_run(self._run, handoff)
+        if run is None:
+            return handoff
+        show_service()
+        return Handoff.of_run(run, is_open=True)
 
 
 def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCallback:

@@ -26,7 +26,8 @@ REDACTED = "[redacted]"
 MISSING = "???"  # OmegaConf's mark of a value that is still to be given
 
 _SECRET_WORDS = frozenset(
-    {"apikey", "credential", "credentials", "passphrase", "passwd", "password", "secret", "secrets", "token"}
+    {"accesskey", "apikey", "authorization", "credential", "credentials", "passphrase", "passwd", "password"}
+    | {"passwords", "privatekey", "pwd", "secret", "secretkey", "secrets", "token"}
 )
 _SECRET_KEYS = frozenset({("access", "key"), ("account", "key"), ("api", "key"), ("auth", "key"), ("private", "key")})
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -214,7 +215,8 @@ def _is_empty(value: Any) -> bool:
 def _names_secret(key: Any) -> bool:
     """Return whether a key names a secret, whatever its spelling: ``apiKey``, ``WANDB_API_KEY``, ``hf-token``."""
     words = [word.lower() for word in _WORD.findall(str(key))]
-    return bool(_SECRET_WORDS & set(words)) or bool(_SECRET_KEYS & set(itertools.pairwise(words)))
+    pairs = {(first, second.removesuffix("s")) for first, second in itertools.pairwise(words)}
+    return bool(_SECRET_WORDS & set(words)) or bool(_SECRET_KEYS & pairs)
 
 
 def _key(key: Any) -> Any:

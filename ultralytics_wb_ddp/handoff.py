@@ -9,19 +9,21 @@ from __future__ import annotations
 import json
 import os
 import socket
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config import MODES, ConfigurationError, check_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-__all__ = ["VARIABLE", "Handoff"]
+__all__ = ["VARIABLE", "Handoff", "next_step_of"]
 
 VARIABLE = "ULTRALYTICS_WB_DDP"
 RECORD_FILE = "wandb_run.json"
+REPLY_FILE = "next_step"  # beside the run's files in the launcher
 VERSION = 1
 STATES = ("open", "closed")
 
@@ -38,6 +40,7 @@ class Handoff:
         host: Name of the launcher's host: an open run can be reached from there only. None when unknown.
         mode: Mode in which the run was made; None is left to W&B.
         next_step: W&B step after the last row that the launcher wrote.
+        closed_at: When the launcher closed the run, in seconds since 1970.
         files_dir: Directory of the run's files in the launcher, where an attached worker must put images and tables.
         config_keys: Names in the run's config that were set before the training, which leaves them as they are.
     """
@@ -49,6 +52,7 @@ class Handoff:
     host: str | None = None
     mode: str | None = None
     next_step: int = 0
+    closed_at: float | None = None
     files_dir: str | None = None
     config_keys: tuple[str, ...] = ()
 
@@ -64,7 +68,7 @@ class Handoff:
             state="open" if is_open else "closed",
             host=socket.gethostname(),
             mode="offline" if run.offline else "online",
-            next_step=max(run.step, run.starting_step),  # run.step reads 0 right after a resume
+            next_step=next_step_of(run),
             files_dir=run.dir,
             config_keys=tuple(str(key) for key in run.config.keys() if not str(key).startswith("_")),  # noqa: SIM118
         )
@@ -93,6 +97,7 @@ class Handoff:
             host=record.get("host"),
             mode=record.get("mode"),
             next_step=record.get("next_step", 0),
+            closed_at=record.get("closed_at"),
             files_dir=record.get("files_dir"),
             config_keys=tuple(record.get("config_keys", ())),
         )
@@ -106,6 +111,7 @@ class Handoff:
             "host": self.host,
             "mode": self.mode,
             "next_step": self.next_step,
+            "closed_at": self.closed_at,
             "files_dir": self.files_dir,
             "config_keys": list(self.config_keys),
         }
@@ -131,6 +137,28 @@ class Handoff:
         """Write what :meth:`from_directory` reads, with the run's URL for people."""
         record = {"id": self.run_id, "project": self.project, "entity": self.entity, "url": url}
         (save_dir / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+    def leave_next_step(self, run: Any) -> None:
+        """Note for the launcher how far the worker's session has come; a launcher on another host finds nothing."""
+        if self.files_dir and Path(self.files_dir).is_dir():
+            Path(self.files_dir).with_name(REPLY_FILE).write_text(str(next_step_of(run)), encoding="utf-8")
+
+    def after_training(self) -> Handoff:
+        """Return the record as the worker left it: the step that it has reached, and when it closed the run."""
+        try:
+            file = Path(self.files_dir or "").with_name(REPLY_FILE)
+            reached, closed_at = int(file.read_text(encoding="utf-8")), file.stat().st_mtime
+        except (OSError, ValueError):  # it ran on another host, or was killed
+            reached, closed_at = 0, time.time()
+        return replace(self, next_step=max(reached, self.next_step), closed_at=closed_at)
+
+
+def next_step_of(run: Any) -> int:
+    """Return the step of the next row; 0 for a finished run and for a shared one, which has no counter of its own."""
+    try:
+        return int(max(run.step, run.starting_step))  # run.step reads 0 right after a resume
+    except Exception:  # noqa: BLE001  # the kind differs between W&B releases
+        return 0
 
 
 def _read_record(text: str) -> dict[str, Any]:
@@ -158,6 +186,8 @@ def _read_record(text: str) -> dict[str, Any]:
         if record.get("mode") not in (None, *MODES)
         else f"next_step={record.get('next_step')!r}"
         if not isinstance(record.get("next_step", 0), int)
+        else f"closed_at={record.get('closed_at')!r}"
+        if not isinstance(record.get("closed_at", 0.0), (int, float, type(None)))
         else f"config_keys={keys!r}"
         if not isinstance(keys, list)
         else None

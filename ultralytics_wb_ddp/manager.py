@@ -6,6 +6,8 @@ import json
 import netrc
 import os
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +108,7 @@ class WandbManager:
         except BaseException:
             self._restore_environment()
             raise
-        self._export()
+        self._export(Handoff.of_run(self.run, is_open=True))
         _held.add(self.run.id)
         return self.run, self.wandb_url
 
@@ -118,12 +120,14 @@ class WandbManager:
         """
         if self._needs_run() and self.run is not None:
             is_open = self._adopted or self.config.keep_open or self.run.offline or self.run.disabled
-            self._export(is_open=is_open)
+            handoff = Handoff.of_run(self.run, is_open=is_open)
             if not is_open:
                 from ultralytics_wb_ddp.session import finish_run
 
                 finish_run(self.run, 0)
                 self.run = None
+                handoff = replace(handoff, closed_at=time.time())
+            self._export(handoff)
 
     def resume_after_training(self) -> Any:
         """Take the run back after the training.
@@ -133,7 +137,7 @@ class WandbManager:
         """
         if self._needs_run() and self.run is None:
             self._reopen()
-            self._export()
+            self._export(Handoff.of_run(self.run, is_open=True))
         return self.run
 
     resume_run = resume_after_training
@@ -256,10 +260,10 @@ class WandbManager:
 
     def _reopen(self) -> None:
         """Open the run again that a worker has continued."""
-        from ultralytics_wb_ddp.session import init_run
+        from ultralytics_wb_ddp.session import define_metrics, resume_run
 
         handoff = self._handoff
-        assert handoff is not None  # noqa: S101  # _needs_run has checked it
+        assert handoff is not None  # noqa: S101  # the callers have checked it
         options = RunOptions(
             project=handoff.project,
             entity=handoff.entity,
@@ -267,7 +271,8 @@ class WandbManager:
             dir=self.config.dir,
             on_error=self.config.on_error,
         )
-        self.run = init_run(options, run_id=handoff.run_id, resume="must", settings=_console_settings())
+        self.run = resume_run(options, handoff.after_training(), "must", settings=_console_settings())
+        define_metrics(self.run)
 
     def _run_options(self) -> RunOptions:
         """Return how the run is made: what the config says, then what the manager was given."""
@@ -285,10 +290,10 @@ class WandbManager:
             on_error=config.on_error,
         )
 
-    def _export(self, *, is_open: bool = True) -> None:
-        """Write the handoff, as the run stands now, to the environment."""
-        self._handoff = Handoff.of_run(self.run, is_open=is_open)
-        os.environ.update(self._handoff.to_env())
+    def _export(self, handoff: Handoff) -> None:
+        """Write the handoff to the environment."""
+        self._handoff = handoff
+        os.environ.update(handoff.to_env())
         named = {"WANDB_RUN_GROUP": self._run_options().group, "EXPERIMENT_GROUP_NAME": self.experiment_group_name}
         os.environ.update({name: value for name, value in named.items() if value})
 

@@ -10,6 +10,7 @@ import re
 import secrets
 import socket
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Session",
     "attach",
+    "define_metrics",
+    "find_handoff",
     "finish_run",
     "hide_service",
     "init_run",
@@ -35,10 +38,14 @@ __all__ = [
     "local_run",
     "open_session",
     "opened_by_us",
+    "resume_run",
     "run_url",
     "show_service",
     "wandb_run",
 ]
+
+COUNTING_LAG = 5.0  # seconds after which the service has counted rows as a rule
+COUNTING_TIMEOUT = 60.0  # seconds after which it is given up that it does
 
 _opened_here: dict[str, Any] = {}  # runs that init_run opened in this process and nobody has finished, by id
 _hidden_service: list[str] = []  # WANDB_SERVICE of this process, while it is not in the environment
@@ -52,15 +59,19 @@ class Session:
         how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"`` or ``"new"``.
     """
 
-    def __init__(self, run: Any, how: str, on_error: str, config_keys: tuple[str, ...] = ()) -> None:
+    def __init__(self, run: Any, how: str, on_error: str, handoff: Handoff | None = None) -> None:
         self.run = run
         self.how = how
         self._on_error = on_error
+        self._handoff = handoff
         self._lost = False
-        self._taken = set(config_keys)  # the config of an attached run is not known here, its names travelled
+        self._taken = set(
+            handoff.config_keys if handoff else ()
+        )  # the config of an attached run is not known here, its names travelled
         if how in {"adopt", "resume"}:
             self._taken |= set(run.config.keys())
         self._other_values: dict[str, Any] = {}
+        self._reported: set[str] = set()
 
     @property
     def owned(self) -> bool:
@@ -81,12 +92,9 @@ class Session:
                 raise
             self._lost = isinstance(error, (ConnectionError, BrokenPipeError)) or is_closed(self.run)
             then = "the training goes on without logging" if self._lost else "the training goes on"
-            logger.warning("%s could not be logged to run %s: %s; %s", what, self.run.id, _cause(error), then)
-
-    def define_metrics(self) -> None:
-        """Make the epoch the axis of the training's metrics, as the stock callback does; a resumed run forgets it."""
-        for prefix in ("train", "lr", "metrics", "val"):
-            self.run.define_metric(f"{prefix}/*", step_metric="epoch")
+            if what not in self._reported:  # once, not in every epoch
+                self._reported.add(what)
+                logger.warning("%s could not be logged to run %s: %s; %s", what, self.run.id, _cause(error), then)
 
     def update_config(self, arguments: Mapping[str, Any]) -> None:
         """Add the training's arguments to the run's config and leave what the user or a sweep has set.
@@ -105,6 +113,8 @@ class Session:
         """Finish the run if this session opened it; leave it open otherwise."""
         if self.owned:
             with self.guarded("the end of the training"):
+                if self.how == "resume" and self._handoff:
+                    self._handoff.leave_next_step(self.run)
                 finish_run(self.run, exit_code)
 
 
@@ -127,7 +137,7 @@ def open_session(
         ConfigurationError: The handoff in the environment is damaged.
         wandb.errors.Error: No run could be had, with ``on_error="raise"``.
     """
-    handoff = handoff or Handoff.from_env()
+    handoff = find_handoff(run, handoff)
     local = local_run(run, handoff)
     plan = choose(
         local=local is not None,
@@ -142,15 +152,17 @@ def open_session(
         if plan.how == "refuse":
             raise ConnectionError(plan.reason)  # noqa: TRY301  # one policy for every way to fail
         if plan.how == "adopt":
-            session = Session(local, "adopt", options.on_error, handoff.config_keys if handoff else ())
+            session = Session(local, "adopt", options.on_error, handoff)
         elif plan.how == "attach" and plan.handoff:
-            session = Session(attach(plan.handoff), "attach", options.on_error, plan.handoff.config_keys)
+            session = Session(attach(plan.handoff), "attach", options.on_error, plan.handoff)
         else:
             session = _open_own(plan, options, default)
     except Exception as error:
         if options.on_error == "raise":
             raise
         logger.warning("no W&B run for this training: %s; the training goes on without logging", _cause(error))
+        return None
+    if session.run.disabled:
         return None
     verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made"}[plan.how]
     logger.info("%s run %s of project %s", verb, session.run.id, session.run.project)
@@ -180,9 +192,43 @@ def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **i
     except CommError as error:
         if options.on_error == "raise":
             raise
-        run = _init(replace(options, mode="offline"), run_id=run_id, resume=resume, **init)
-        command = f"wandb sync {Path(run.dir).parent}"
-        logger.warning("W&B cannot be reached: %s; this run is written to disk, send it with: %s", error, command)
+        return _init_on_disk(options, f"W&B cannot be reached: {error}", run_id=run_id, resume=resume, **init)
+    _opened_here[run.id] = run
+    return run
+
+
+def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) -> Any:
+    """Reopen a closed run, once the service has counted all of its rows.
+
+    It counts what arrives 2 to 4 s late (wandb#12421), and a session that resumes before destroys rows. So the run is
+    not reopened earlier than 5 s after it was closed, and a session that starts at a step too low even so is closed
+    again before it has written anything.
+
+    Args:
+        options: How the run is made.
+        handoff: The run, and the step after its last row.
+        resume: As in ``wandb.init``.
+        **init: Further arguments of ``wandb.init``.
+    """
+    if handoff.closed_at:
+        time.sleep(min(max(0.0, handoff.closed_at + COUNTING_LAG - time.time()), COUNTING_LAG))
+    deadline = time.monotonic() + COUNTING_TIMEOUT
+    while True:
+        run = init_run(options, run_id=handoff.run_id, resume=resume, **init)
+        if run.offline or run.disabled or run.starting_step >= handoff.next_step:
+            return run
+        finish_run(run, 0)
+        if time.monotonic() > deadline:
+            reason = f"W&B has counted {run.starting_step} of {handoff.next_step} steps of run {run.id}"
+            return _init_on_disk(options, reason, run_id=handoff.run_id, resume=resume, **init)
+        time.sleep(1)
+
+
+def _init_on_disk(options: RunOptions, reason: str, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
+    """Open a run offline and say how it gets to W&B."""
+    run = _init(replace(options, mode="offline"), run_id=run_id, resume=resume, **init)
+    command = f"wandb sync {Path(run.dir).parent}"
+    logger.warning("%s; what is logged now is written to disk, send it with: %s", reason, command)
     _opened_here[run.id] = run
     return run
 
@@ -214,16 +260,29 @@ def finish_run(run: Any, exit_code: int) -> None:
         run.finish(exit_code=exit_code)
 
 
-def local_run(given: Any = None, handoff: Handoff | None = None) -> Any:
+def find_handoff(given: Any, travelled: Handoff | None) -> Handoff | None:
+    """Return the record of the run to continue: a given run that is finished, what travelled here, the environment's.
+
+    Raises:
+        ConfigurationError: The handoff in the environment is damaged.
+    """
+    if given is not None and is_closed(given):
+        return Handoff.of_run(given, is_open=False)
+    return travelled or Handoff.from_env()
+
+
+def local_run(given: Any, handoff: Handoff | None) -> Any:
     """Return the open run of this process that a training here logs to, or None; never imports wandb.
 
-    A run that was given comes first, then the one that the handoff names, then ``wandb.run``.
+    Only a run that was given counts where one was; else the one that the handoff names comes before ``wandb.run``.
     """
+    if given is not None:
+        return None if is_closed(given) else given
     active = wandb_run()
     named = _opened_here.get(handoff.run_id) if handoff else None
     if handoff and active is not None and active.id != handoff.run_id and opened_by_us(active):
         active = None  # another manager's run
-    return next((run for run in (given, named, active) if run is not None and not is_closed(run)), None)
+    return active if named is None or is_closed(named) else named
 
 
 def wandb_run() -> Any:
@@ -311,14 +370,22 @@ def _open_own(plan: Plan, options: RunOptions, default: RunOptions) -> Session:
         mode=plan.handoff.mode or options.mode,
         dir=options.dir or default.dir,
     )
-    run = init_run(known, run_id=plan.handoff.run_id, resume="allow")
-    return Session(run, "resume", options.on_error, plan.handoff.config_keys)
+    return Session(resume_run(known, plan.handoff, "allow"), "resume", options.on_error, plan.handoff)
 
 
 def _new_run_id(name: str) -> str:
     """Return an id like the stock callback's, which trainings that start in the same second do not share."""
     readable = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:64]
     return f"{readable}_{datetime.now().astimezone():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
+
+
+def define_metrics(run: Any) -> None:
+    """Make the epoch the axis of the training's metrics, as the stock callback does.
+
+    Every session that opens the run does it: resuming a run loses what an earlier session defined.
+    """
+    for prefix in ("train", "lr", "metrics", "val"):
+        run.define_metric(f"{prefix}/*", step_metric="epoch")
 
 
 def is_closed(run: Any) -> bool:
