@@ -39,6 +39,9 @@ def note_what_this_rank_has(trainer):
 model.add_callback("teardown", note_what_this_rank_has)
 """
 
+EPOCHS = [1, 2, 2]  # two epochs and the evaluation of the best checkpoint, which belongs to the last
+END = 2  # the row of the training's end: curves and the table of classes
+
 
 @dataclass
 class Job:
@@ -64,6 +67,10 @@ class Job:
         """The only session of the only run."""
         (run,) = self.runs
         return run
+
+
+def epochs(job: Job) -> list[int | None]:
+    return [row.get("epoch") for row in job.run.history]
 
 
 class RunJob(Protocol):

@@ -85,6 +85,7 @@ def test_read_run_holds_what_the_client_wrote(tmp_path: Path, monkeypatch: pytes
     run.log_artifact(artifact)
     open_yet = read_run(run.dir.replace("files", ""))
     run.finish(exit_code=3)
+    wandb.teardown()
 
     (path,) = find_run_files(tmp_path)
     record = read_run(path)

@@ -177,6 +177,8 @@ class WandbCallback:
         """Get the run of this training."""
         from ultralytics_wb_ddp.session import define_metrics, open_session, run_url
 
+        if self._training and self._training.session:  # releases before 8.4.177 have no teardown after an exception
+            self._training.session.close(1)
         save_dir = Path(trainer.save_dir)
         session = open_session(
             self._run,
@@ -185,8 +187,6 @@ class WandbCallback:
             earlier=Handoff.from_directory(save_dir) if trainer.args.resume else None,
             default=_stock_options(trainer),
         )
-        if self._training and self._training.session:  # releases before 8.4.177 have no teardown after an exception
-            self._training.session.close(1)
         self._training = training = _Training(trainer, session, handled=sys.exc_info()[1])
         if session:
             with session.guarded("the start of the training"):

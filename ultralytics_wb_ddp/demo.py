@@ -75,6 +75,9 @@ def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose
         manager.save_training_artifacts(best, name="final_model", type="model")
         manager.run.log({"final_model/bytes": best.stat().st_size})
         url = manager.wandb_url
+    import wandb
+
+    wandb.teardown()  # finish() does not wait for the file to be written
     files = [file for file in find_run_files(directory) if file not in earlier]
     _report(directory, [read_run(file) for file in files], rows_before, rows_after, url)
 

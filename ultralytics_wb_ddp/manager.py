@@ -254,7 +254,6 @@ class WandbManager:
                 run_id=run_id,
                 resume="allow" if run_id else None,
                 settings=_console_settings(),
-                **({"reinit": "create_new"} if active is not None else {}),
             )
         self.wandb_url = run_url(self.run)
 

@@ -236,6 +236,8 @@ def _init_on_disk(options: RunOptions, reason: str, *, run_id: str | None, resum
 def _init(options: RunOptions, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
     import wandb
 
+    if wandb_run() is not None:  # without it, wandb.init returns that run, whatever is asked for
+        init["reinit"] = "create_new"
     with _own_service():
         return wandb.init(
             project=options.project,

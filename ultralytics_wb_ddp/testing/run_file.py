@@ -99,6 +99,9 @@ def find_run_files(directory: str | os.PathLike[str]) -> list[Path]:
 def read_run(path: str | os.PathLike[str]) -> RecordedRun:
     """Read a ``.wandb`` file.
 
+    W&B's service writes it, and ``run.finish()`` does not wait for that: in the process that logged, call
+    ``wandb.teardown()`` first.
+
     Args:
         path: The file, or the run's directory (``offline-run-...``) that holds it.
 
