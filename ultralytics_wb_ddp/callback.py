@@ -19,7 +19,7 @@ from ultralytics_wb_ddp.stock import switch_off_stock_callback
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ultralytics_wb_ddp.session import Session
+    from ultralytics_wb_ddp.training import Session
 
 __all__ = ["EVENTS", "WandbCallback", "add_wandb_callback", "callbacks"]
 
@@ -175,10 +175,9 @@ class WandbCallback:
 
     def _start(self, trainer: Any) -> _Training:
         """Get the run of this training."""
-        from ultralytics_wb_ddp.session import define_metrics, open_session, run_url
+        from ultralytics_wb_ddp.session import define_metrics, run_url
+        from ultralytics_wb_ddp.training import open_session
 
-        if self._training and self._training.session:  # releases before 8.4.177 have no teardown after an exception
-            self._training.session.close(1)
         save_dir = Path(trainer.save_dir)
         session = open_session(
             self._run,

@@ -88,6 +88,11 @@ class RunOptions:
         given = {name: value for name, value in values.items() if value is not None}
         return cls(**{name: _check(name, value, where) for name, value in given.items()})
 
+    def or_else(self, default: RunOptions) -> Self:
+        """Return these options with what is None taken from others."""
+        missing = [field.name for field in fields(RunOptions) if getattr(self, field.name) is None]
+        return replace(self, **{name: getattr(default, name) for name in missing})
+
 
 @dataclass(frozen=True)
 class WandbConfig(RunOptions):

@@ -19,7 +19,7 @@ from ultralytics_wb_ddp.config import MODES, ConfigurationError, check_run_id
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["VARIABLE", "Handoff", "next_step_of"]
+__all__ = ["VARIABLE", "Handoff", "is_closed", "next_step_of"]
 
 VARIABLE = "ULTRALYTICS_WB_DDP"
 RECORD_FILE = "wandb_run.json"
@@ -58,7 +58,7 @@ class Handoff:
 
     @classmethod
     def of_run(cls, run: Any, *, is_open: bool) -> Handoff:
-        """Return the handoff of a live ``wandb.Run``."""
+        """Return the handoff of a ``wandb.Run`` that is open, or was closed just now."""
         if run.disabled:
             return cls(run_id=run.id, state="open", mode="disabled")
         return cls(
@@ -69,6 +69,7 @@ class Handoff:
             host=socket.gethostname(),
             mode="offline" if run.offline else "online",
             next_step=next_step_of(run),
+            closed_at=None if is_open else time.time(),
             files_dir=run.dir,
             config_keys=tuple(str(key) for key in run.config.keys() if not str(key).startswith("_")),  # noqa: SIM118
         )
@@ -153,8 +154,15 @@ class Handoff:
         return replace(self, next_step=max(reached, self.next_step), closed_at=closed_at)
 
 
+def is_closed(run: Any) -> bool:
+    """Return whether a ``wandb.Run`` was finished in this process."""
+    return bool(getattr(run, "_is_finished", False))
+
+
 def next_step_of(run: Any) -> int:
     """Return the step of the next row; 0 for a finished run and for a shared one, which has no counter of its own."""
+    if is_closed(run):
+        return 0  # W&B would wait 30 s for an answer
     try:
         return int(max(run.step, run.starting_step))  # run.step reads 0 right after a resume
     except Exception:  # noqa: BLE001  # the kind differs between W&B releases

@@ -67,6 +67,7 @@ class WandbManager:
         self.cfg = cfg
         self.job_name = job_name
         self.experiment_group_name = experiment_group_name
+        self._options = self.config.or_else(RunOptions(name=job_name, group=experiment_group_name))
         self.run: Any = None
         self.wandb_url: str | None = None
         self._adopted = False
@@ -250,7 +251,7 @@ class WandbManager:
         else:
             run_id = self.config.id or (inherited.run_id if inherited else None)
             self.run = init_run(
-                self._run_options(),
+                self._options,
                 run_id=run_id,
                 resume="allow" if run_id else None,
                 settings=_console_settings(),
@@ -273,27 +274,11 @@ class WandbManager:
         self.run = resume_run(options, handoff.after_training(), "must", settings=_console_settings())
         define_metrics(self.run)
 
-    def _run_options(self) -> RunOptions:
-        """Return how the run is made: what the config says, then what the manager was given."""
-        config = self.config
-        return RunOptions(
-            project=config.project,
-            entity=config.entity,
-            name=config.name or self.job_name,
-            group=config.group or self.experiment_group_name,
-            job_type=config.job_type,
-            tags=config.tags,
-            notes=config.notes,
-            mode=config.mode,
-            dir=config.dir,
-            on_error=config.on_error,
-        )
-
     def _export(self, handoff: Handoff) -> None:
         """Write the handoff to the environment."""
         self._handoff = handoff
         os.environ.update(handoff.to_env())
-        named = {"WANDB_RUN_GROUP": self._run_options().group, "EXPERIMENT_GROUP_NAME": self.experiment_group_name}
+        named = {"WANDB_RUN_GROUP": self._options.group, "EXPERIMENT_GROUP_NAME": self.experiment_group_name}
         os.environ.update({name: value for name, value in named.items() if value})
 
     def _restore_environment(self) -> None:

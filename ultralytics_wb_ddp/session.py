@@ -1,42 +1,32 @@
-"""The one place where a run is opened and closed, and where trouble with W&B ends: the error policy.
-
-Whoever opened a run finishes it: a run that was adopted or attached to is left open.
-"""
+"""The one place where runs are opened and closed: with which service, under which id, and not before it is safe."""
 
 from __future__ import annotations
 
 import os
 import re
-import secrets
-import socket
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.decision import Plan, choose
-from ultralytics_wb_ddp.handoff import Handoff
+from ultralytics_wb_ddp.handoff import Handoff, is_closed
 from ultralytics_wb_ddp.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from ultralytics_wb_ddp.config import RunOptions
 
 __all__ = [
-    "Session",
     "attach",
     "define_metrics",
     "find_handoff",
     "finish_run",
     "hide_service",
     "init_run",
-    "is_closed",
     "local_run",
-    "open_session",
     "opened_by_us",
     "resume_run",
     "run_url",
@@ -49,124 +39,6 @@ COUNTING_TIMEOUT = 60.0  # seconds after which it is given up that it does
 
 _opened_here: dict[str, Any] = {}  # runs that init_run opened in this process and nobody has finished, by id
 _hidden_service: list[str] = []  # WANDB_SERVICE of this process, while it is not in the environment
-
-
-class Session:
-    """A run that is being logged to, and what to do when that fails.
-
-    Attributes:
-        run: The ``wandb.Run``.
-        how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"`` or ``"new"``.
-    """
-
-    def __init__(self, run: Any, how: str, on_error: str, handoff: Handoff | None = None) -> None:
-        self.run = run
-        self.how = how
-        self._on_error = on_error
-        self._handoff = handoff
-        self._lost = False
-        self._taken = set(
-            handoff.config_keys if handoff else ()
-        )  # the config of an attached run is not known here, its names travelled
-        if how in {"adopt", "resume"}:
-            self._taken |= set(run.config.keys())
-        self._other_values: dict[str, Any] = {}
-        self._reported: set[str] = set()
-
-    @property
-    def owned(self) -> bool:
-        """Whether this session opened the run and therefore finishes it."""
-        return self.how in {"resume", "new"}
-
-    @contextmanager
-    def guarded(self, what: str) -> Iterator[bool]:
-        """Keep trouble with W&B away from the training; yields False once the run cannot be reached any more.
-
-        Args:
-            what: What is being logged, for the message.
-        """
-        try:
-            yield not self._lost
-        except Exception as error:
-            if self._on_error == "raise":
-                raise
-            self._lost = isinstance(error, (ConnectionError, BrokenPipeError)) or is_closed(self.run)
-            then = "the training goes on without logging" if self._lost else "the training goes on"
-            if what not in self._reported:  # once, not in every epoch
-                self._reported.add(what)
-                logger.warning("%s could not be logged to run %s: %s; %s", what, self.run.id, _cause(error), then)
-
-    def update_config(self, arguments: Mapping[str, Any]) -> None:
-        """Add the training's arguments to the run's config and leave what the user or a sweep has set.
-
-        An argument whose name is taken by another value stands under ``ultralytics`` instead.
-        """
-        config = self.run.config
-        new = {key: value for key, value in arguments.items() if key not in self._taken}
-        rest = arguments.keys() - new
-        self._other_values |= {key: arguments[key] for key in sorted(rest) if config.get(key) != arguments[key]}
-        if self._other_values:
-            new["ultralytics"] = self._other_values
-        config.update(new, allow_val_change=True)
-
-    def close(self, exit_code: int) -> None:
-        """Finish the run if this session opened it; leave it open otherwise."""
-        if self.owned:
-            with self.guarded("the end of the training"):
-                if self.how == "resume" and self._handoff:
-                    self._handoff.leave_next_step(self.run)
-                finish_run(self.run, exit_code)
-
-
-def open_session(
-    run: Any, handoff: Handoff | None, options: RunOptions, *, earlier: Handoff | None, default: RunOptions
-) -> Session | None:
-    """Get the run that this rank logs to.
-
-    Args:
-        run: Run that was given to this process, or None.
-        handoff: Run that travelled here, or None for the one in the environment.
-        options: What the user asked for.
-        earlier: Run of an earlier session of this training, if the training is resumed.
-        default: How a run is made where the user asked for nothing.
-
-    Returns:
-        The session, or None where W&B is disabled or, with ``on_error="warn"``, no run could be had.
-
-    Raises:
-        ConfigurationError: The handoff in the environment is damaged.
-        wandb.errors.Error: No run could be had, with ``on_error="raise"``.
-    """
-    handoff = find_handoff(run, handoff)
-    local = local_run(run, handoff)
-    plan = choose(
-        local=local is not None,
-        handoff=handoff,
-        host=socket.gethostname(),
-        service=bool(os.environ.get("WANDB_SERVICE")),
-        earlier=earlier,
-    )
-    try:
-        if plan.how == "skip" or (local is not None and local.disabled):
-            return None
-        if plan.how == "refuse":
-            raise ConnectionError(plan.reason)  # noqa: TRY301  # one policy for every way to fail
-        if plan.how == "adopt":
-            session = Session(local, "adopt", options.on_error, handoff)
-        elif plan.how == "attach" and plan.handoff:
-            session = Session(attach(plan.handoff), "attach", options.on_error, plan.handoff)
-        else:
-            session = _open_own(plan, options, default)
-    except Exception as error:
-        if options.on_error == "raise":
-            raise
-        logger.warning("no W&B run for this training: %s; the training goes on without logging", _cause(error))
-        return None
-    if session.run.disabled:
-        return None
-    verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made"}[plan.how]
-    logger.info("%s run %s of project %s", verb, session.run.id, session.run.project)
-    return session
 
 
 def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
@@ -282,8 +154,8 @@ def local_run(given: Any, handoff: Handoff | None) -> Any:
         return None if is_closed(given) else given
     active = wandb_run()
     named = _opened_here.get(handoff.run_id) if handoff else None
-    if handoff and active is not None and active.id != handoff.run_id and opened_by_us(active):
-        active = None  # another manager's run
+    if active is not None and opened_by_us(active) and (handoff is None or active.id != handoff.run_id):
+        active = None  # another manager's
     return active if named is None or is_closed(named) else named
 
 
@@ -314,7 +186,7 @@ def attach(handoff: Handoff) -> Any:
         return run  # noqa: TRY300
     except Exception as error:
         msg = (
-            f"run {handoff.run_id!r} is not open in the launcher any more ({_cause(error)}); "
+            f"run {handoff.run_id!r} is not open in the launcher any more ({error}); "
             "call prepare_for_training() if you close it before the training"
         )
         raise ConnectionError(msg) from error
@@ -352,35 +224,6 @@ def hide_service() -> None:
         _hidden_service[:] = [os.environ.pop("WANDB_SERVICE")]
 
 
-def _open_own(plan: Plan, options: RunOptions, default: RunOptions) -> Session:
-    """Resume a closed run, or make a new one as the stock callback would."""
-    if plan.handoff is None:
-        made = replace(
-            options,
-            **{
-                name: value
-                for name, value in vars(default).items()
-                if getattr(options, name) is None and value is not None
-            },
-        )
-        run = init_run(made, run_id=_new_run_id(made.name or "train"), resume=None)
-        return Session(run, "new", options.on_error)
-    known = replace(
-        options,
-        project=plan.handoff.project or options.project or default.project,
-        entity=plan.handoff.entity or options.entity,
-        mode=plan.handoff.mode or options.mode,
-        dir=options.dir or default.dir,
-    )
-    return Session(resume_run(known, plan.handoff, "allow"), "resume", options.on_error, plan.handoff)
-
-
-def _new_run_id(name: str) -> str:
-    """Return an id like the stock callback's, which trainings that start in the same second do not share."""
-    readable = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:64]
-    return f"{readable}_{datetime.now().astimezone():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
-
-
 def define_metrics(run: Any) -> None:
     """Make the epoch the axis of the training's metrics, as the stock callback does.
 
@@ -388,12 +231,3 @@ def define_metrics(run: Any) -> None:
     """
     for prefix in ("train", "lr", "metrics", "val"):
         run.define_metric(f"{prefix}/*", step_metric="epoch")
-
-
-def is_closed(run: Any) -> bool:
-    """Return whether a run was finished in this process."""
-    return bool(getattr(run, "_is_finished", False))
-
-
-def _cause(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
