@@ -63,3 +63,19 @@ def test_unreachable_wandb_is_an_error_where_that_is_wanted(run_job: RunJob) -> 
 
     assert job.exit_code == 1
     assert "CommError" in job.output
+
+
+def test_training_without_an_api_key_is_written_to_disk(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+        add_wandb_callback(model, project="demo")
+        model.train(**{**ONE_PROCESS, "epochs": 1})
+        """,
+        **{**NO_SERVER, "WANDB_API_KEY": ""},
+    )
+
+    kept = next(run for run in job.runs if run.history)
+    assert [row["epoch"] for row in kept.history] == [1, 1, 1]
+    assert kept.state == "finished"
+    assert "W&B refuses: No API key configured" in job.output
+    assert f"wandb sync {kept.path.parent}" in job.output

@@ -254,6 +254,7 @@ class WandbManager:
                 self._options,
                 run_id=run_id,
                 resume="allow" if run_id else None,
+                before_training=True,
                 settings=_console_settings(),
             )
         self.wandb_url = run_url(self.run)

@@ -41,7 +41,9 @@ _opened_here: dict[str, Any] = {}  # runs that init_run opened in this process a
 _hidden_service: list[str] = []  # WANDB_SERVICE of this process, while it is not in the environment
 
 
-def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
+def init_run(
+    options: RunOptions, *, run_id: str | None, resume: str | None, before_training: bool = False, **init: Any
+) -> Any:
     """Open a run with ``wandb.init``, on a wandb-core service of this process's own.
 
     Where W&B cannot be reached, the session is written to disk instead and a message names the command that sends it.
@@ -50,21 +52,23 @@ def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **i
         options: How the run is made. ``on_error="raise"`` stands for no session without W&B.
         run_id: Id of the run; None lets W&B choose one.
         resume: As in ``wandb.init``.
+        before_training: Whether there is still time to mend what W&B refuses (no API key, or a wrong one): it is an
+            error then, and written to disk as well once a training has started.
         **init: Further arguments of ``wandb.init``.
 
     Raises:
-        wandb.errors.Error: W&B refuses: there is no API key, or it is wrong, for example.
+        wandb.errors.Error: W&B refuses, or cannot be reached with ``on_error="raise"``.
     """
-    from wandb.errors import AuthenticationError, CommError
+    from wandb.errors import AuthenticationError, CommError, UsageError
 
     try:
         run = _init(options, run_id=run_id, resume=resume, **init)
-    except AuthenticationError:
-        raise
-    except CommError as error:
-        if options.on_error == "raise":
+    except (CommError, UsageError) as error:
+        refused = isinstance(error, (AuthenticationError, UsageError))
+        if options.on_error == "raise" or (refused and before_training):
             raise
-        return _init_on_disk(options, f"W&B cannot be reached: {error}", run_id=run_id, resume=resume, **init)
+        reason = f"W&B {'refuses' if refused else 'cannot be reached'}: {error}"
+        return _init_on_disk(options, reason, run_id=run_id, resume=resume, **init)
     _opened_here[run.id] = run
     return run
 
@@ -82,7 +86,7 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
         resume: As in ``wandb.init``.
         **init: Further arguments of ``wandb.init``.
     """
-    if handoff.closed_at:
+    if handoff.closed_at and handoff.mode != "offline":
         time.sleep(min(max(0.0, handoff.closed_at + COUNTING_LAG - time.time()), COUNTING_LAG))
     deadline = time.monotonic() + COUNTING_TIMEOUT
     while True:

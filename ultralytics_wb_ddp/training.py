@@ -42,9 +42,8 @@ class Session:
         self._on_error = on_error
         self._handoff = handoff
         self._lost = False
-        self._taken = set(
-            handoff.config_keys if handoff else ()
-        )  # the config of an attached run is not known here, its names travelled
+        # The config of an attached run is not known here, but the names in it travelled.
+        self._taken = set(handoff.config_keys if handoff else ())
         if how in {"adopt", "resume"}:
             self._taken |= set(run.config.keys())
         self._other_values: dict[str, Any] = {}
@@ -62,7 +61,7 @@ class Session:
         except Exception as error:
             if self._on_error == "raise":
                 raise
-            self._lost = isinstance(error, (ConnectionError, BrokenPipeError)) or is_closed(self.run)
+            self._lost = self._lost or isinstance(error, (ConnectionError, BrokenPipeError)) or is_closed(self.run)
             then = "the training goes on without logging" if self._lost else "the training goes on"
             if what not in self._reported:  # once, not in every epoch
                 self._reported.add(what)
@@ -108,10 +107,11 @@ def open_session(
 
     Raises:
         ConfigurationError: The handoff in the environment is damaged.
-        wandb.errors.Error: No run could be had, with ``on_error="raise"``.
+        ConnectionError: The run of the launcher is out of reach, with ``on_error="raise"``.
+        wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
     """
-    for left in _owned:  # Ultralytics before 8.4.177 tells nobody that a training has failed
-        left.close(1)
+    while _owned:  # Ultralytics before 8.4.177 tells nobody that a training has failed
+        _owned[-1].close(1)
     handoff = find_handoff(run, handoff)
     local = local_run(run, handoff)
     plan = choose(
