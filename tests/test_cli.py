@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from wandb_server import WandbServer
 
 from conftest import job_environment
 from ultralytics_wb_ddp import __version__
@@ -15,19 +16,23 @@ from ultralytics_wb_ddp.cli import main
 from ultralytics_wb_ddp.testing import find_run_files, read_run
 
 
-def test_demo_makes_one_run_and_shows_who_wrote_it(tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
-    (tmp_path / "yolo").mkdir()
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ultralytics-wb-ddp"), "demo", "--epochs", "2", "--images", "16"],
-        cwd=tmp_path,
-        env=job_environment(tmp_path, tmp_path),
+def demo(directory: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    for folder in ("home", "yolo"):
+        (directory / folder).mkdir()
+    return subprocess.run(
+        [Path(sys.executable).with_name("ultralytics-wb-ddp"), "demo", *arguments],
+        cwd=directory,
+        env={**job_environment(directory, directory), **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
+
+
+def test_demo_makes_one_run_and_shows_who_wrote_it(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--epochs", "2", "--images", "16")
 
     assert done.returncode == 0, done.stdout + done.stderr
     (file,) = find_run_files(tmp_path)
@@ -47,18 +52,26 @@ def test_demo_makes_one_run_and_shows_who_wrote_it(tmp_path: Path) -> None:
         assert words in " ".join(done.stdout.split())
 
 
+def test_demo_online_sends_the_run_and_shows_the_same(tmp_path: Path) -> None:
+    with WandbServer() as server:
+        done = demo(tmp_path, "--online", "--epochs", "2", "--images", "16", **server.environment)
+        (run,) = server.runs
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [row.get("epoch") for row in run.history] == [None, 1, 2, 2, 2, None]
+    assert run.state == "finished"
+    for words in (
+        f"1 run, finished with exit code 0: demo ({run.id})",
+        "launcher, before 0 config file, training inputs",
+        "1 to 4 epochs 1 to 2",
+        "launcher, after 5 final model",
+        f"online at {server.url}/team/",
+    ):
+        assert words in " ".join(done.stdout.split())
+
+
 def test_demo_online_without_a_login_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ultralytics-wb-ddp"), "demo", "--online"],
-        cwd=tmp_path,
-        env=job_environment(tmp_path, tmp_path),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = demo(tmp_path, "--online")
 
     assert done.returncode == 1
     assert "wandb login" in done.stderr

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts
-from ultralytics_wb_ddp.config import RunOptions, to_plain
+from ultralytics_wb_ddp.config import MAX_LENGTH, RESERVED_IN_PROJECT, RunOptions, to_plain
 from ultralytics_wb_ddp.ddp import carry_callbacks
 from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff
@@ -190,7 +191,8 @@ class WandbCallback:
         if session:
             with session.guarded("the start of the training"):
                 define_metrics(session.run)
-                Handoff.of_run(session.run, is_open=False).to_directory(save_dir, run_url(session.run))
+                run = session.run
+                Handoff(run.id, run.project or None, run.entity or None).to_directory(save_dir, run_url(run))
             self._write_config(training)
         return training
 
@@ -268,16 +270,15 @@ def _trains_here(trainer: Any) -> bool:
         return True
     devices = trainer.args.device
     several = len(devices) > 1 if isinstance(devices, (list, tuple)) else "," in str(devices)
-    return not (getattr(trainer, "ddp", several))
+    return not getattr(trainer, "ddp", several)
 
 
 def _stock_options(trainer: Any) -> RunOptions:
     """Return how the stock callback would make a run, where the environment does not say otherwise."""
-    import re
-
     named = str(trainer.args.project or "Ultralytics")
     return RunOptions(
-        project=os.environ.get("WANDB_PROJECT") or re.sub(r"[/\\#?%:]", "-", named)[-128:],
+        project=os.environ.get("WANDB_PROJECT")
+        or re.sub(f"[{re.escape(RESERVED_IN_PROJECT)}]", "-", named)[-MAX_LENGTH:],
         name=os.environ.get("WANDB_NAME") or str(trainer.args.name),
         dir=os.environ.get("WANDB_DIR") or str(trainer.save_dir),
     )

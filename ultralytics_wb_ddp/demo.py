@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ultralytics_wb_ddp.handoff import next_step_of
 from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
 
 if TYPE_CHECKING:
@@ -62,13 +63,13 @@ def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose
         model = YOLO("yolo11n.yaml")
         add_wandb_callback(model)
         model.add_callback("teardown", partial(_note_rank, directory))
+        rows_before = next_step_of(manager.run)
         manager.prepare_for_training()
-        rows_before = manager.run.step if manager.run else 1
 
         with _progress(directory / "train" / "results.csv", epochs, shown=not verbose):
             model.train(trainer=CpuDDPTrainer, project=str(directory), name="train", exist_ok=True, **settings)
         manager.resume_after_training()
-        rows_after = manager.run.step
+        rows_after = next_step_of(manager.run)
 
         click.echo("4/4  logging the final model")
         best = directory / "train" / "weights" / "best.pt"
@@ -150,10 +151,9 @@ def _report(directory: Path, runs: list[RecordedRun], rows_before: int, rows_aft
     ]
     ids = {part.id for part in runs}
     click.echo()
-    click.secho(
-        f"{len(ids)} run, {run.state} with exit code {run.exit_code}: {run.name} ({run.id}) in project {run.project}",
-        bold=True,
-    )
+    name = runs[0].name  # a session that resumes the run does not repeat it
+    outcome = f"{run.state} with exit code {run.exit_code}"
+    click.secho(f"{len(ids)} run, {outcome}: {name} ({run.id}) in project {run.project}", bold=True)
     widths = [max(len(line[column]) for line in (*lines, _HEADER)) for column in range(2)]
     for who, rows, what in (_HEADER, *lines):
         click.echo(f"  {who:<{widths[0]}}  {rows:<{widths[1]}}  {what}")
