@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+
+from wandb_server import StoredRun, WandbServer
 
 from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, make_shapes_dataset, read_run
 
@@ -128,6 +131,35 @@ def run_job(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> RunJob:
         return Job(directory, process.returncode, process.stdout)
 
     return run
+
+
+ONLINE = "CFG['wandb']['mode'] = 'online'\n"
+
+
+class RunOnline(Protocol):
+    """Runs a script online and returns it with the only run that the backend then holds."""
+
+    def __call__(self, script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, StoredRun]: ...
+
+
+@pytest.fixture
+def run_online(run_job: RunJob) -> RunOnline:
+    def run(script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, StoredRun]:
+        with WandbServer() as server:
+            server.backend.count_lag = count_lag
+            job = run_job(ONLINE + textwrap.dedent(script), check=check, **server.environment)
+            wait_until_closed(server)
+            (stored,) = server.runs
+        return job, stored
+
+    return run
+
+
+def wait_until_closed(server: WandbServer, timeout: float = 20.0) -> None:
+    """Wait for what the processes beside killed workers still have to send."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline and any(run.exit_code is None for run in server.runs):
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")

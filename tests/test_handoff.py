@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ultralytics_wb_ddp import ConfigurationError
-from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
+from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, leave_word
 
-RECORD = Handoff("abc", "demo", "team", "open", "host-1", "offline", 7, 1.5, "/runs/abc/files", ("lr0", "seed"))
+RECORD = Handoff("abc", "demo", "team", "open", "host-1", "offline", 7, 1.5, "/runs/abc/files", ("lr0", "seed"), "3-1-unix-/tmp/s")
 
 
 def test_environment_carries_the_whole_record() -> None:
@@ -63,21 +66,29 @@ def test_run_id_that_wandb_refuses_is_an_error() -> None:
         Handoff.from_env({"WANDB_RUN_ID": "a/b"})
 
 
-def test_training_directory_names_the_run_of_its_earlier_session(tmp_path: Path) -> None:
-    assert Handoff.from_directory(tmp_path) is None
+def test_launcher_learns_how_far_the_worker_came_and_how_it_ended(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    handoff = replace(RECORD, files_dir=str(tmp_path / "files"), next_step=3)
+    assert handoff.after_training(timeout=0.0)[1] is None
 
-    RECORD.to_directory(tmp_path, "https://wandb.ai/team/demo/runs/abc")
-    assert Handoff.from_directory(tmp_path) == Handoff("abc", "demo", "team")
+    leave_word(tmp_path / "worker.json", next_step=7, exit_code=143)
+    reached, exit_code = handoff.after_training(timeout=0.0)
+
+    assert (reached.next_step, exit_code) == (7, 143)
+    assert reached.closed_at
+    handoff.forget_word()
+    assert handoff.after_training(timeout=0.0)[1] is None
 
 
-def test_training_directory_of_the_stock_callback_names_its_newest_run(tmp_path: Path) -> None:
-    for run_id in ("old", "train_20260101_120000"):
-        file = tmp_path / "wandb" / f"offline-run-20260101_120000-{run_id}" / f"run-{run_id}.wandb"
-        file.parent.mkdir(parents=True)
-        file.write_bytes(b"")
-        file.touch()
-    (tmp_path / "wandb_run.json").write_text("{half a rec")
+def test_launcher_waits_for_a_session_that_is_still_being_closed(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    handoff = replace(RECORD, files_dir=str(tmp_path / "files"))
+    word = tmp_path / "worker.json"
+    leave_word(word, pid=os.getpid())
+    threading.Timer(0.3, leave_word, [word], {"next_step": 7, "exit_code": 1}).start()
 
-    handoff = Handoff.from_directory(tmp_path)
-    assert handoff
-    assert handoff.run_id == "train_20260101_120000"
+    assert handoff.after_training(timeout=10.0)[1] == 1
+
+
+def test_worker_on_another_host_leaves_no_word() -> None:
+    assert replace(RECORD, files_dir="/not/on/this/host/files").word is None

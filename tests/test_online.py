@@ -2,28 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
-from wandb_server import StoredRun, WandbServer
-
-from conftest import Job, RunJob
-
-RunOnline = Callable[..., tuple[Job, StoredRun]]
-
-
-@pytest.fixture
-def run_online(run_job: RunJob) -> RunOnline:
-    """Run a script online and return it with the only run that the backend then holds."""
-
-    def run(script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, StoredRun]:
-        with WandbServer() as server:
-            server.backend.count_lag = count_lag
-            job = run_job("CFG['wandb']['mode'] = 'online'\n" + script, check=check, **server.environment)
-            (stored,) = server.runs
-        return job, stored
-
-    return run
+from conftest import RunOnline
 
 
 def test_managers_run_is_closed_continued_by_rank_0_and_taken_back(run_online: RunOnline) -> None:

@@ -123,4 +123,5 @@ def test_config_keeps_what_the_user_set_and_shows_the_trainings_value_beside_it(
 def test_training_directory_names_its_run(usage_b: Job) -> None:
     record = json.loads((usage_b.directory / "train/wandb_run.json").read_text())
 
-    assert record == {"id": usage_b.run.id, "project": "demo", "entity": None, "url": None}
+    assert (record["id"], record["project"], record["url"]) == (usage_b.run.id, "demo", None)
+    assert (usage_b.directory / "train/weights/wandb_run.json").exists()

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp import charts
+from ultralytics_wb_ddp import charts, stopping
 from ultralytics_wb_ddp.config import MAX_LENGTH, RESERVED_IN_PROJECT, RunOptions, to_plain
 from ultralytics_wb_ddp.ddp import carry_callbacks
 from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff
+from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination
+from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.stock import switch_off_stock_callback
 
@@ -44,7 +46,9 @@ class _Training:
     pending: dict[str, Any] = field(default_factory=dict)  # the row of the epoch that is not validated yet
     epoch: int = 0  # the last epoch that was trained, counted from 1
     plots: dict[Path, float] = field(default_factory=dict)
+    is_best: bool = False  # whether the best checkpoint is of the epoch that is to be logged
     ended: bool = False
+    orphaned: bool = False
     handled: BaseException | None = None  # what the caller was handling when the training started: not its failure
 
 
@@ -75,6 +79,7 @@ class WandbCallback:
         self.options = RunOptions.parse(options, "add_wandb_callback")
         self._run = run
         self._handoff: Handoff | None = None
+        self._launcher: Launcher | None = None
         self._training: _Training | None = None
 
     @property
@@ -84,12 +89,13 @@ class WandbCallback:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to the workers: plain configuration, and the id of an open run instead of the run."""
-        return {"options": self.options, "handoff": self._seal()}
+        return {"options": self.options, "handoff": self._seal(), "launcher": self._launcher or Launcher.here()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up what travelled; nothing of W&B is touched before this process turns out to log."""
         self.options = state["options"]
         self._handoff = state["handoff"]
+        self._launcher = state["launcher"]
         self._run = None
         self._training = None
 
@@ -132,7 +138,10 @@ class WandbCallback:
         if training and training.session:
             with training.session.guarded("metrics"):
                 training.pending |= charts.fit_row(trainer)
+                # As Ultralytics decides which checkpoint is the best one.
+                training.is_best = trainer.fitness is not None and trainer.fitness == trainer.best_fitness
             self._log_row(training)
+            self._stop_if_wanted(training)
 
     def on_train_end(self, trainer: Any) -> None:
         """Log the best checkpoint, the curves and the numbers of each class."""
@@ -164,6 +173,7 @@ class WandbCallback:
         if training and training.session:
             if training.pending:  # the training failed between an epoch and its validation
                 self._log_row(training)
+            stopping.trainings.discard(id(self))
             error = sys.exc_info()[1]
             failed = error is not None and error is not training.handled
             training.session.close(exit_code_of(error) if failed else int(not training.ended))
@@ -176,25 +186,34 @@ class WandbCallback:
 
     def _start(self, trainer: Any) -> _Training:
         """Get the run of this training."""
-        from ultralytics_wb_ddp.session import define_metrics, run_url
+        from ultralytics_wb_ddp.record import RunRecord
+        from ultralytics_wb_ddp.session import preempt
         from ultralytics_wb_ddp.training import open_session
 
         save_dir = Path(trainer.save_dir)
-        session = open_session(
-            self._run,
-            self._handoff,
-            self.options,
-            earlier=Handoff.from_directory(save_dir) if trainer.args.resume else None,
-            default=_stock_options(trainer),
-        )
+        earlier = RunRecord.find(save_dir, trainer.args.resume) if trainer.args.resume else None
+        session = open_session(self._run, self._handoff, self.options, earlier=earlier, default=_stock_options(trainer))
         self._training = training = _Training(trainer, session, handled=sys.exc_info()[1])
         if session:
-            with session.guarded("the start of the training"):
-                define_metrics(session.run)
-                run = session.run
-                Handoff(run.id, run.project or None, run.entity or None).to_directory(save_dir, run_url(run))
+            on_termination(preempt)
+            stopping.trainings.add(id(self))
+            session.start(save_dir, earlier)
             self._write_config(training)
         return training
+
+    def _stop_if_wanted(self, training: _Training) -> None:
+        """Stop the training in all ranks if somebody wants it, at the end of an epoch.
+
+        There the main process tells the other ranks whether to stop; anywhere else they would wait for it for ever.
+        """
+        if training.session and training.session.stop_requested():
+            training.trainer.stop = True
+        if self._launcher and not training.orphaned and self._launcher.is_gone():
+            training.orphaned = True
+            then = "stops at the end of this epoch" if self.options.on_launcher_lost == "stop" else "goes on"
+            logger.warning("the process that launched this training (pid %d) is gone: it %s", self._launcher.pid, then)
+        if training.orphaned and self.options.on_launcher_lost == "stop":
+            training.trainer.stop = True
 
     def _write_config(self, training: _Training) -> None:
         """Write arguments that are new or changed since the last time."""
@@ -214,20 +233,22 @@ class WandbCallback:
         with session.guarded("plots"):
             for plots in (trainer.plots, getattr(trainer.validator, "plots", {})):
                 row |= charts.images_of(plots, training.plots)
-        with session.guarded("the row of an epoch") as reachable:
-            if reachable:
-                session.run.log({**row, "epoch": training.epoch})
+        session.log({**row, "epoch": training.epoch}, self._launcher, is_best=training.is_best)
 
     def _seal(self) -> Handoff | None:
         """Return the record by which a worker finds the run of this process."""
-        from ultralytics_wb_ddp.session import find_handoff, local_run, show_service
+        from ultralytics_wb_ddp.session import find_handoff, local_run, opened_by_us, preempt, service_of, users_runs
 
+        if not is_worker():
+            on_termination(preempt)
         handoff = find_handoff(self._run, self._handoff)
         run = local_run(self._run, handoff)
         if run is None:
             return handoff
-        show_service()
-        return Handoff.of_run(run, is_open=True)
+        if not opened_by_us(run):
+            users_runs[run.id] = run
+            stopping.redirect_stop(run)
+        return Handoff.of_run(run, is_open=True, service=service_of(run))
 
 
 def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCallback:

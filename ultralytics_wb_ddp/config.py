@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import re
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ __all__ = ["ConfigurationError", "RunOptions", "WandbConfig", "check_run_id", "r
 
 MODES = ("online", "offline", "disabled")
 ERROR_POLICIES = ("warn", "raise")
+ORPHAN_POLICIES = ("continue", "stop")
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
 MAX_LENGTH = 128  # of a run id and of a project's name
@@ -54,6 +56,12 @@ class RunOptions:
         mode: ``"online"``, ``"offline"`` or ``"disabled"``.
         dir: Directory in which W&B makes its ``wandb`` folder.
         on_error: ``"warn"``: trouble with W&B is logged and never ends a training. ``"raise"``: it does.
+        on_launcher_lost: What workers do whose launcher is gone: ``"continue"`` trains to the end and ``"stop"`` to
+            the end of the epoch; what they log meanwhile is kept.
+        init_timeout: Seconds that opening the run may take; then it is written to disk.
+        finish_timeout: Seconds that closing the run may take; what is not sent by then stays on disk.
+        flush_interval: Seconds after which what is logged is on disk; 0 writes full blocks only. Before wandb 0.31,
+            any other value writes each row of a training at once.
     """
 
     project: str | None = None
@@ -66,6 +74,10 @@ class RunOptions:
     mode: str | None = None
     dir: str | None = None
     on_error: str = "warn"
+    on_launcher_lost: str = "continue"
+    init_timeout: float = 30.0
+    finish_timeout: float = 120.0
+    flush_interval: float = 1.0
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
@@ -229,7 +241,7 @@ def _key(key: Any) -> Any:
     return key if isinstance(key, (str, int, float, bool)) else str(key)
 
 
-def _check(name: str, value: Any, where: str) -> Any:
+def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case for each kind of setting
     """Return one setting in the form that the dataclass holds, or say what is wrong with it."""
     place = f"{where}.{name}" if where.startswith("cfg") else f"{where}: {name}"
     if name == "tags":
@@ -243,17 +255,27 @@ def _check(name: str, value: Any, where: str) -> Any:
             msg = f"{place}={value!r}: true or false is expected"
             raise ConfigurationError(msg)
         return value
+    if name in {"init_timeout", "finish_timeout", "flush_interval"}:
+        return _check_seconds(place, value, least=0.0 if name == "flush_interval" else 1.0)
     if name == "dir":
         return fspath(value) if isinstance(value, (str, PathLike)) else _wrong_type(place, value)
     if not isinstance(value, str):
         return _wrong_type(place, value)
-    allowed = {"mode": MODES, "on_error": ERROR_POLICIES}.get(name)
+    choices = {"mode": MODES, "on_error": ERROR_POLICIES, "on_launcher_lost": ORPHAN_POLICIES}
+    allowed = choices.get(name)
     if allowed and value not in allowed:
         msg = f"{place}={value!r} is unknown; choose one of {', '.join(allowed)}"
         raise ConfigurationError(msg)
     if name == "project":
         return _check_project(place, value)
     return check_run_id(value, place) if name == "id" else value
+
+
+def _check_seconds(place: str, value: Any, *, least: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
+        msg = f"{place}={value!r}: a number of seconds, {least:g} or more, is expected"
+        raise ConfigurationError(msg)
+    return float(value)
 
 
 def _check_project(place: str, value: str) -> str:

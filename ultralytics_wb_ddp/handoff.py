@@ -1,4 +1,4 @@
-"""The record by which a process learns which run to continue, in the environment and in a training's directory.
+"""The record by which a process learns which run to continue, and how the launcher learns what became of it.
 
 ``WANDB_RUN_ID``, ``WANDB_PROJECT`` and ``WANDB_ENTITY`` name the run as W&B itself understands them, so that they
 are honoured whoever set them. What W&B has no variable for travels in ``ULTRALYTICS_WB_DDP`` as JSON.
@@ -10,20 +10,23 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from ultralytics_wb_ddp.config import MODES, ConfigurationError, check_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["VARIABLE", "Handoff", "is_closed", "next_step_of"]
+__all__ = ["VARIABLE", "Handoff", "is_closed", "leave_word", "next_step_of", "write_json"]
 
 VARIABLE = "ULTRALYTICS_WB_DDP"
-RECORD_FILE = "wandb_run.json"
-REPLY_FILE = "next_step"  # beside the run's files in the launcher
+WORD_FILE = "worker.json"  # beside the run's files in the launcher
+COUNTED = 15.0  # seconds after which the service, which lags 2 to 4 s behind, has counted what it was sent
 VERSION = 1
 STATES = ("open", "closed")
 
@@ -43,6 +46,8 @@ class Handoff:
         closed_at: When the launcher closed the run, in seconds since 1970.
         files_dir: Directory of the run's files in the launcher, where an attached worker must put images and tables.
         config_keys: Names in the run's config that were set before the training, which leaves them as they are.
+        service: What leads to the run's wandb-core on the launcher's host; None leaves it to ``WANDB_SERVICE``.
+        is_complete: Whether all rows before ``next_step`` have been sent; not known of a session that was killed.
     """
 
     run_id: str
@@ -55,9 +60,11 @@ class Handoff:
     closed_at: float | None = None
     files_dir: str | None = None
     config_keys: tuple[str, ...] = ()
+    service: str | None = None
+    is_complete: bool = True
 
     @classmethod
-    def of_run(cls, run: Any, *, is_open: bool) -> Handoff:
+    def of_run(cls, run: Any, *, is_open: bool, service: str | None = None) -> Handoff:
         """Return the handoff of a ``wandb.Run`` that is open, or was closed just now."""
         if run.disabled:
             return cls(run_id=run.id, state="open", mode="disabled")
@@ -71,6 +78,7 @@ class Handoff:
             next_step=next_step_of(run),
             closed_at=None if is_open else time.time(),
             files_dir=run.dir,
+            service=service,
             config_keys=tuple(str(key) for key in run.config.keys() if not str(key).startswith("_")),  # noqa: SIM118
         )
 
@@ -100,6 +108,7 @@ class Handoff:
             next_step=record.get("next_step", 0),
             closed_at=record.get("closed_at"),
             files_dir=record.get("files_dir"),
+            service=record.get("service"),
             config_keys=tuple(record.get("config_keys", ())),
         )
 
@@ -114,44 +123,75 @@ class Handoff:
             "next_step": self.next_step,
             "closed_at": self.closed_at,
             "files_dir": self.files_dir,
+            "service": self.service,
             "config_keys": list(self.config_keys),
         }
         named = {"WANDB_RUN_ID": self.run_id, "WANDB_PROJECT": self.project, "WANDB_ENTITY": self.entity}
         return {**{name: value for name, value in named.items() if value}, VARIABLE: json.dumps(record)}
 
-    @classmethod
-    def from_directory(cls, save_dir: Path) -> Handoff | None:
-        """Return the run that an earlier session of a training logged to, or None.
+    @property
+    def word(self) -> Path | None:
+        """The file in which a worker that resumes the run says what becomes of it; None on another host."""
+        folder = Path(self.files_dir).parent if self.files_dir else None
+        return folder / WORD_FILE if folder and folder.is_dir() else None
 
-        It is named by the ``wandb_run.json`` that this package writes, or else by the newest run file that the stock
-        callback left in the training's ``wandb`` folder.
+    def seems_counted(self) -> bool:
+        """Return whether the service has had the time to count every row that it was sent."""
+        return not self.closed_at or time.time() > self.closed_at + COUNTED
+
+    def after_training(self, timeout: float) -> tuple[Handoff, int | None]:
+        """Return the record as the worker has left it, and the exit code with which it has finished the run.
+
+        Args:
+            timeout: Seconds to wait for a session that is still open, which happens where a worker was killed and
+                its run is being finished by the process beside it.
+
+        Returns:
+            The step that was reached and when the run was closed; None for the exit code where it is not known: the
+            worker ran on another host, or never opened the run.
         """
-        try:
-            record = json.loads((save_dir / RECORD_FILE).read_text(encoding="utf-8"))
-            return cls(run_id=str(record["id"]), project=record.get("project"), entity=record.get("entity"))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged: look further
-            runs = (save_dir / "wandb").glob("*run-*/run-*.wandb")
-            newest = max(runs, key=lambda file: file.stat().st_mtime, default=None)
-            return cls(run_id=newest.stem.removeprefix("run-")) if newest else None
+        deadline = time.monotonic() + timeout
+        word = _read_word(self.word)
+        while _is_open(word) and time.monotonic() < deadline:
+            time.sleep(0.1)
+            word = _read_word(self.word)
+        if "exit_code" not in word:
+            return replace(self, closed_at=time.time()), None
+        next_step = max(int(word["next_step"]), self.next_step)
+        return replace(self, next_step=next_step, closed_at=word["closed_at"]), int(word["exit_code"])
 
-    def to_directory(self, save_dir: Path, url: str | None) -> None:
-        """Write what :meth:`from_directory` reads, with the run's URL for people."""
-        record = {"id": self.run_id, "project": self.project, "entity": self.entity, "url": url}
-        (save_dir / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    def forget_word(self) -> None:
+        """Remove what an earlier session of a worker has left."""
+        if self.word:
+            self.word.unlink(missing_ok=True)
 
-    def leave_next_step(self, run: Any) -> None:
-        """Note for the launcher how far the worker's session has come; a launcher on another host finds nothing."""
-        if self.files_dir and Path(self.files_dir).is_dir():
-            Path(self.files_dir).with_name(REPLY_FILE).write_text(str(next_step_of(run)), encoding="utf-8")
 
-    def after_training(self) -> Handoff:
-        """Return the record as the worker left it: the step that it has reached, and when it closed the run."""
-        try:
-            file = Path(self.files_dir or "").with_name(REPLY_FILE)
-            reached, closed_at = int(file.read_text(encoding="utf-8")), file.stat().st_mtime
-        except (OSError, ValueError):  # it ran on another host, or was killed
-            reached, closed_at = 0, time.time()
-        return replace(self, next_step=max(reached, self.next_step), closed_at=closed_at)
+def leave_word(file: Path, **facts: Any) -> None:
+    """Say what becomes of a worker's session: the ``pid`` that holds it, or ``next_step`` and ``exit_code``."""
+    with suppress(OSError):  # the launcher goes on without it
+        write_json(file, {**facts, "closed_at": time.time()})
+
+
+def _read_word(file: Path | None) -> dict[str, Any]:
+    try:
+        word = json.loads(file.read_text(encoding="utf-8")) if file else {}
+    except (OSError, ValueError):
+        word = {}
+    return word if isinstance(word, dict) else {}
+
+
+def _is_open(word: dict[str, Any]) -> bool:
+    return "exit_code" not in word and "pid" in word and psutil.pid_exists(word["pid"])
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write a file so that it is complete or absent whenever somebody reads it, and after a crash."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    with draft.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps(content, indent=2) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(file)
 
 
 def is_closed(run: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig, redact, to_plain
 from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
+from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.ranks import is_main_process
 
@@ -98,10 +99,12 @@ class WandbManager:
         """
         if not is_main_process() or self._handoff:
             return self.run, self.wandb_url
+        from ultralytics_wb_ddp.session import preempt
+
         inherited = Handoff.from_env()
         if inherited and inherited.run_id in _held:
             inherited = None  # another manager of this process has exported it for its own training
-        self._environment = {name: os.environ.get(name) for name in (*EXPORTED, "WANDB_SERVICE")}
+        self._environment = {name: os.environ.get(name) for name in EXPORTED}
         if self.config.api_key:
             os.environ["WANDB_API_KEY"] = self.config.api_key
         try:
@@ -109,8 +112,9 @@ class WandbManager:
         except BaseException:
             self._restore_environment()
             raise
-        self._export(Handoff.of_run(self.run, is_open=True))
+        self._export(self._open_handoff())
         _held.add(self.run.id)
+        on_termination(preempt)
         return self.run, self.wandb_url
 
     def prepare_for_training(self) -> None:
@@ -121,10 +125,11 @@ class WandbManager:
         """
         if self._needs_run() and self.run is not None:
             is_open = self._adopted or self.config.keep_open or self.run.offline or self.run.disabled
-            handoff = Handoff.of_run(self.run, is_open=is_open)
+            handoff = self._open_handoff() if is_open else Handoff.of_run(self.run, is_open=False)
             if not is_open:
                 from ultralytics_wb_ddp.session import finish_run
 
+                handoff.forget_word()
                 finish_run(self.run, 0)
                 self.run = None
                 handoff = replace(handoff, closed_at=time.time())
@@ -138,7 +143,7 @@ class WandbManager:
         """
         if self._needs_run() and self.run is None:
             self._reopen()
-            self._export(Handoff.of_run(self.run, is_open=True))
+            self._export(self._open_handoff())
         return self.run
 
     resume_run = resume_after_training
@@ -227,7 +232,9 @@ class WandbManager:
 
         try:
             if self.run is None and exit_code:  # the training failed while the run was closed
-                self._reopen()
+                _, worker_code = self._handoff.after_training(self.config.finish_timeout)
+                if not worker_code:  # nobody has recorded the failure
+                    self._reopen()
             if self.run is not None and not self._adopted:
                 finish_run(self.run, exit_code)
         except Exception as error:
@@ -250,29 +257,34 @@ class WandbManager:
             self._adopted, self.run = True, attach(inherited)
         else:
             run_id = self.config.id or (inherited.run_id if inherited else None)
-            self.run = init_run(
-                self._options,
-                run_id=run_id,
-                resume="allow" if run_id else None,
-                before_training=True,
-                settings=_console_settings(),
-            )
+            resume = "allow" if run_id else None
+            self.run = init_run(self._options, run_id=run_id, resume=resume, settings=_console_settings())
         self.wandb_url = run_url(self.run)
+
+    def _open_handoff(self) -> Handoff:
+        """Return the record by which workers find the run while it is open here."""
+        from ultralytics_wb_ddp.session import service_of
+
+        return Handoff.of_run(self.run, is_open=True, service=service_of(self.run))
 
     def _reopen(self) -> None:
         """Open the run again that a worker has continued."""
         from ultralytics_wb_ddp.session import define_metrics, resume_run
 
-        handoff = self._handoff
-        assert handoff is not None  # noqa: S101  # the callers have checked it
-        options = RunOptions(
+        assert self._handoff is not None  # noqa: S101  # the callers have checked it
+        handoff, _ = self._handoff.after_training(self.config.finish_timeout)
+        config = self.config
+        options = RunOptions(  # the run has its name, group and tags already
             project=handoff.project,
             entity=handoff.entity,
             mode=handoff.mode,
-            dir=self.config.dir,
-            on_error=self.config.on_error,
+            dir=config.dir,
+            on_error=config.on_error,
+            init_timeout=config.init_timeout,
+            finish_timeout=config.finish_timeout,
+            flush_interval=config.flush_interval,
         )
-        self.run = resume_run(options, handoff.after_training(), "must", settings=_console_settings())
+        self.run = resume_run(options, handoff, "must", settings=_console_settings())
         define_metrics(self.run)
 
     def _export(self, handoff: Handoff) -> None:
@@ -283,10 +295,7 @@ class WandbManager:
         os.environ.update({name: value for name, value in named.items() if value})
 
     def _restore_environment(self) -> None:
-        """Put back what :meth:`initialize` found, and what wandb added to it."""
-        from ultralytics_wb_ddp.session import hide_service
-
-        hide_service()
+        """Put back what :meth:`initialize` found."""
         for name, value in self._environment.items():
             if value is None:
                 os.environ.pop(name, None)

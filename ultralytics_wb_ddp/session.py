@@ -1,21 +1,26 @@
-"""The one place where runs are opened and closed: with which service, under which id, and not before it is safe."""
+"""The one place where runs are opened and closed: beside whom, for how long at most, and not before it is safe."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
+import secrets
 import sys
+import threading
 import time
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.handoff import Handoff, is_closed
+from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word, next_step_of
+from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
 from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.sidecar import Sidecar, flush
+from ultralytics_wb_ddp.stopping import on_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from ultralytics_wb_ddp.config import RunOptions
 
@@ -24,53 +29,72 @@ __all__ = [
     "define_metrics",
     "find_handoff",
     "finish_run",
-    "hide_service",
     "init_run",
     "local_run",
     "opened_by_us",
+    "preempt",
     "resume_run",
     "run_url",
-    "show_service",
+    "service_of",
+    "users_runs",
     "wandb_run",
+    "word_to",
 ]
 
 COUNTING_LAG = 5.0  # seconds after which the service has counted rows as a rule
-COUNTING_TIMEOUT = 60.0  # seconds after which it is given up that it does
+GRACE = 5.0  # seconds beyond its own limit after which a client is given up
+FLUSH_TIME = 0.5  # seconds that wandb-core takes to write what it was given
+PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish a run of the user's
 
-_opened_here: dict[str, Any] = {}  # runs that init_run opened in this process and nobody has finished, by id
-_hidden_service: list[str] = []  # WANDB_SERVICE of this process, while it is not in the environment
+users_runs: dict[str, Any] = {}  # runs in use here that the user has opened in this process, by id
 
 
-def init_run(
-    options: RunOptions, *, run_id: str | None, resume: str | None, before_training: bool = False, **init: Any
-) -> Any:
-    """Open a run with ``wandb.init``, on a wandb-core service of this process's own.
+@dataclass
+class _Opened:
+    """A run that was opened here and is not finished.
 
-    Where W&B cannot be reached, the session is written to disk instead and a message names the command that sends it.
+    Attributes:
+        run: The ``wandb.Run``.
+        options: How it was made.
+        sidecar: The process that holds its wandb-core.
+        word: File by which the launcher learns how this session has ended.
+        exit_code: The exit code that it ends with, where that was decided by a signal.
+    """
+
+    run: Any
+    options: RunOptions
+    sidecar: Sidecar
+    word: Path | None = None
+    exit_code: int | None = None
+
+
+_opened: dict[str, _Opened] = {}  # by id
+
+
+def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
+    """Open a run with ``wandb.init``, in a wandb-core of its own.
+
+    Where W&B refuses, cannot be reached or does not answer in time, the session is written to disk instead, under the
+    same id, and a message names the command that sends it.
 
     Args:
         options: How the run is made. ``on_error="raise"`` stands for no session without W&B.
-        run_id: Id of the run; None lets W&B choose one.
+        run_id: Id of the run; None makes one.
         resume: As in ``wandb.init``.
-        before_training: Whether there is still time to mend what W&B refuses (no API key, or a wrong one): it is an
-            error then, and written to disk as well once a training has started.
         **init: Further arguments of ``wandb.init``.
 
     Raises:
-        wandb.errors.Error: W&B refuses, or cannot be reached with ``on_error="raise"``.
+        wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
+        TimeoutError: It has not answered within ``options.init_timeout`` seconds, with ``on_error="raise"``.
     """
-    from wandb.errors import AuthenticationError, CommError, UsageError
-
+    run_id = run_id or secrets.token_hex(4)
     try:
-        run = _init(options, run_id=run_id, resume=resume, **init)
-    except (CommError, UsageError) as error:
-        refused = isinstance(error, (AuthenticationError, UsageError))
-        if options.on_error == "raise" or (refused and before_training):
+        return _init(options, run_id=run_id, resume=resume, **init)
+    except Exception as error:
+        if options.on_error == "raise" or options.mode == "offline":
             raise
-        reason = f"W&B {'refuses' if refused else 'cannot be reached'}: {error}"
-        return _init_on_disk(options, reason, run_id=run_id, resume=resume, **init)
-    _opened_here[run.id] = run
-    return run
+        reason = f"W&B cannot be used ({_first_line(error)})"
+    return _init_on_disk(options, reason, run_id=run_id, **init)
 
 
 def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) -> Any:
@@ -88,54 +112,233 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
     """
     if handoff.closed_at and handoff.mode != "offline":
         time.sleep(min(max(0.0, handoff.closed_at + COUNTING_LAG - time.time()), COUNTING_LAG))
-    deadline = time.monotonic() + COUNTING_TIMEOUT
+    deadline = time.monotonic() + options.init_timeout
     while True:
         run = init_run(options, run_id=handoff.run_id, resume=resume, **init)
         if run.offline or run.disabled or run.starting_step >= handoff.next_step:
             return run
+        if not handoff.is_complete and handoff.seems_counted():
+            missing = handoff.next_step - run.starting_step
+            logger.warning("run %s continues without %d rows that its last session did not send", run.id, missing)
+            return run
         finish_run(run, 0)
         if time.monotonic() > deadline:
             reason = f"W&B has counted {run.starting_step} of {handoff.next_step} steps of run {run.id}"
-            return _init_on_disk(options, reason, run_id=handoff.run_id, resume=resume, **init)
+            return _init_on_disk(options, reason, run_id=handoff.run_id, **init)
         time.sleep(1)
 
 
-def _init_on_disk(options: RunOptions, reason: str, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
-    """Open a run offline and say how it gets to W&B."""
-    run = _init(replace(options, mode="offline"), run_id=run_id, resume=resume, **init)
-    command = f"wandb sync {Path(run.dir).parent}"
-    logger.warning("%s; what is logged now is written to disk, send it with: %s", reason, command)
-    _opened_here[run.id] = run
+def _init_on_disk(options: RunOptions, reason: str, *, run_id: str, **init: Any) -> Any:
+    """Open a run offline and say how it gets to W&B: after what is there already, which takes resume="allow"."""
+    run = _init(replace(options, mode="offline"), run_id=run_id, resume="allow", **init)
+    logger.warning("%s: run %s is written to disk, send it with: %s", reason, run.id, sync_command(run))
     return run
 
 
-def _init(options: RunOptions, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
+def sync_command(run: Any) -> str:
+    """Return the command that sends what a run has on disk."""
+    return f"wandb sync {Path(run.dir).parent}"
+
+
+def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) -> Any:
+    """Call ``wandb.init`` in a service of its own, which is killed if it does not answer in time."""
+    sidecar = Sidecar(options.finish_timeout)
     import wandb
+
+    expired = threading.Event()
+
+    def give_up() -> None:
+        expired.set()
+        _expect_no_service()
+        sidecar.kill()
 
     if wandb_run() is not None:  # without it, wandb.init returns that run, whatever is asked for
         init["reinit"] = "create_new"
-    with _own_service():
-        return wandb.init(
-            project=options.project,
-            entity=options.entity,
-            name=options.name,
-            group=options.group,
-            job_type=options.job_type,
-            tags=options.tags,
-            notes=options.notes,
-            mode=options.mode,
-            dir=options.dir,
-            id=run_id,
-            resume=resume,
-            **init,
-        )
+    watchdog = threading.Timer(options.init_timeout, give_up)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        with _service(sidecar.token), _without_prompt():
+            run = wandb.init(
+                project=options.project,
+                entity=options.entity,
+                name=options.name,
+                group=options.group,
+                job_type=options.job_type,
+                tags=options.tags,
+                notes=options.notes,
+                mode=options.mode,
+                dir=options.dir,
+                id=run_id,
+                resume=resume,
+                settings=_settings(options, init.pop("settings", {})),
+                **init,
+            )
+    except BaseException as error:
+        sidecar.kill()
+        if expired.is_set():
+            msg = f"no answer within {options.init_timeout:g} s"
+            raise TimeoutError(msg) from error
+        raise
+    finally:
+        watchdog.cancel()
+    if run.disabled:
+        sidecar.kill()
+        return run
+    sidecar.tell(run_id=run.id)
+    _opened[run.id] = _Opened(run, options, sidecar)
+    return run
+
+
+def _settings(options: RunOptions, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that this release of wandb knows of those that bound its calls and protect what is logged."""
+    settings = {
+        "init_timeout": options.init_timeout,
+        "finish_timeout": options.finish_timeout,
+        "x_transaction_log_flush_interval": options.flush_interval,
+        "stop_fn": on_stop,
+        **given,
+    }
+    return {name: value for name, value in settings.items() if name in _known_settings()}
+
+
+def _known_settings() -> Collection[str]:
+    import wandb
+
+    fields: Collection[str] = wandb.Settings.model_fields
+    return fields
+
+
+@contextmanager
+def _service(token: str) -> Iterator[None]:
+    """Have wandb use another service than the one that it is connected to, or than it would start.
+
+    Where it is not connected to any, it stays connected to this one afterwards, so that ``wandb.init`` finds the run.
+    """
+    from wandb.sdk import wandb_setup
+
+    theirs, variable = wandb_setup._singleton, os.environ.get("WANDB_SERVICE")  # noqa: SLF001  # no public way
+    is_connected = theirs is not None and theirs._pid == os.getpid() and theirs._connection is not None  # noqa: SLF001
+    wandb_setup._singleton = None  # noqa: SLF001
+    os.environ["WANDB_SERVICE"] = token
+    try:
+        yield
+    except BaseException:
+        is_connected = True  # to nothing: neither to this one
+        _expect_no_service()
+        raise
+    finally:
+        if is_connected:
+            wandb_setup._singleton = theirs  # noqa: SLF001
+            _set_or_unset("WANDB_SERVICE", variable)
+
+
+def _disconnect(token: str) -> None:
+    """Have wandb start a service of its own for what the user opens next, unless it is connected to another one."""
+    from wandb.sdk import wandb_setup
+
+    if os.environ.get("WANDB_SERVICE") == token:
+        del os.environ["WANDB_SERVICE"]
+        _expect_no_service()
+        wandb_setup._singleton = None  # noqa: SLF001  # no public way
+
+
+def _expect_no_service() -> None:
+    """End the thread with which wandb 0.31 tells its service of collected objects: it complains where that has gone."""
+    from wandb.sdk import wandb_setup
+
+    connection = getattr(wandb_setup._singleton, "_connection", None)  # noqa: SLF001  # no public way
+    if hasattr(connection, "_finalizer"):
+        connection._finalizer.close()  # noqa: SLF001
+
+
+@contextmanager
+def _without_prompt() -> Iterator[None]:
+    """Keep wandb from asking for an API key: nobody answers in a job, and it would wait for ever."""
+    terminal = sys.stdin
+    with open(os.devnull, encoding="utf-8") as nothing:  # noqa: PTH123  # not a path but nothing
+        sys.stdin = nothing
+        try:
+            yield
+        finally:
+            sys.stdin = terminal
 
 
 def finish_run(run: Any, exit_code: int) -> None:
-    """Finish a run that :func:`init_run` opened; harmless when it is finished already."""
-    _opened_here.pop(run.id, None)
-    if not is_closed(run):
+    """Finish a run that :func:`init_run` opened, within the time that its options give; harmless when repeated.
+
+    What could not be sent by then is on disk, and a message names the command that sends it.
+    """
+    opened = _opened.pop(run.id, None)
+    if opened is None:
+        if not is_closed(run):
+            run.finish(exit_code=exit_code)
+        return
+    sidecar, timeout = opened.sidecar, opened.options.finish_timeout
+    exit_code = exit_code if opened.exit_code is None else opened.exit_code
+    next_step = next_step_of(run)
+    deadline = time.monotonic() + timeout
+    try:
+        is_sent = is_closed(run) or _finish_in_time(run, exit_code, sidecar, timeout)
+    finally:
+        _disconnect(sidecar.token)
+        is_written = sidecar.dismiss(max(1.0, deadline - time.monotonic()))
+        if opened.word:
+            leave_word(opened.word, next_step=next_step, exit_code=exit_code)
+    if not is_sent or not is_written:
+        msg = "run %s could not be sent completely within %g s: what is missing is on disk, send it with: %s"
+        logger.warning(msg, run.id, timeout, sync_command(run))
+
+
+def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar, timeout: float) -> bool:
+    """Finish a run; returns whether everything was sent.
+
+    From wandb 0.31 on the client gives up by itself. An older one is given up with its wandb-core.
+    """
+    expired = threading.Event()
+
+    def give_up() -> None:
+        expired.set()
+        flush(run)
+        time.sleep(FLUSH_TIME)
+        sidecar.kill()
+
+    sidecar.tell(closing=True, exit_code=exit_code)
+    flush(run)
+    watchdog = threading.Timer(timeout + (GRACE if "finish_timeout" in _known_settings() else 0.0), give_up)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
         run.finish(exit_code=exit_code)
+    except Exception:
+        if not expired.is_set():
+            raise
+    finally:
+        watchdog.cancel()
+    return not expired.is_set() and not getattr(run, "_finish_timed_out", False)
+
+
+def preempt() -> None:
+    """Mark the runs that are in use here as preempting, end the launch that goes on, and finish the user's own.
+
+    A run that was opened here is finished by its sidecar, which sees the end of this process. Nobody preempts a rank
+    that torchrun terminates because another one has failed: its run has failed.
+    """
+    is_preempted = not a_peer_has_died()
+    for opened in _opened.values():
+        opened.exit_code = TERMINATED if is_preempted else 1
+        opened.sidecar.tell(preempting=is_preempted, exit_code=opened.exit_code)
+    for run in users_runs.values():
+        with contextlib.suppress(Exception):  # the others are still to be served
+            if is_preempted and not is_closed(run):
+                run.mark_preempting()
+    if terminate_workers():  # the launch fails now, and the script deals with it: it may be about to finish the run
+        threading.main_thread().join(PREEMPTION_TIMEOUT)
+    for run in users_runs.values():
+        if not is_closed(run) and not getattr(run, "_is_attached", False):
+            thread = threading.Thread(target=run.finish, kwargs={"exit_code": TERMINATED}, daemon=True)
+            thread.start()
+            thread.join(PREEMPTION_TIMEOUT)
 
 
 def find_handoff(given: Any, travelled: Handoff | None) -> Handoff | None:
@@ -157,7 +360,7 @@ def local_run(given: Any, handoff: Handoff | None) -> Any:
     if given is not None:
         return None if is_closed(given) else given
     active = wandb_run()
-    named = _opened_here.get(handoff.run_id) if handoff else None
+    named = _opened[handoff.run_id].run if handoff and handoff.run_id in _opened else None
     if active is not None and opened_by_us(active) and (handoff is None or active.id != handoff.run_id):
         active = None  # another manager's
     return active if named is None or is_closed(named) else named
@@ -176,7 +379,22 @@ def run_url(run: Any) -> str | None:
 
 def opened_by_us(run: Any) -> bool:
     """Return whether a run was opened here by :func:`init_run`, not by the user's own ``wandb.init``."""
-    return run.id in _opened_here
+    return run.id in _opened
+
+
+def service_of(run: Any) -> str | None:
+    """Return what leads other processes of this host to the wandb-core of a run that is open here."""
+    opened = _opened.get(run.id)
+    return opened.sidecar.token if opened else os.environ.get("WANDB_SERVICE")
+
+
+def word_to(run: Any, file: Path | None) -> None:
+    """Have a file of the launcher's say how the session of a run that is open here ends, and that it is open now."""
+    opened = _opened.get(run.id)
+    if file and opened:
+        opened.word = file
+        leave_word(file, pid=opened.sidecar.pid)
+        opened.sidecar.tell(word=str(file))
 
 
 def attach(handoff: Handoff) -> Any:
@@ -184,7 +402,8 @@ def attach(handoff: Handoff) -> Any:
     import wandb
 
     try:
-        run = wandb.attach(handoff.run_id)
+        with _service(handoff.service or os.environ.get("WANDB_SERVICE", "")):
+            run = wandb.attach(handoff.run_id)
         if handoff.files_dir:  # attaching takes the directory from this process's own settings, where nobody looks
             run._settings.x_files_dir = handoff.files_dir  # noqa: SLF001  # W&B has no public way
         return run  # noqa: TRY300
@@ -196,42 +415,22 @@ def attach(handoff: Handoff) -> Any:
         raise ConnectionError(msg) from error
 
 
-@contextmanager
-def _own_service() -> Iterator[None]:
-    """Let wandb start a service for this process instead of using the one of the process that started it.
-
-    The launcher's service refuses an id that is open there, and a run opened there outlives a killed worker.
-    """
-    if not _is_own_service():
-        hide_service()
-    try:
-        yield
-    finally:
-        show_service()
-
-
-def _is_own_service() -> bool:
-    """Return whether ``WANDB_SERVICE`` leads to a service that this process has started."""
-    owner = re.match(r"\d+-(\d+)-", os.environ.get("WANDB_SERVICE", ""))
-    return owner is not None and int(owner.group(1)) == os.getpid()
-
-
-def show_service() -> None:
-    """Put back what leads workers to the service of this process, unless wandb has started another one since."""
-    if _hidden_service and not _is_own_service():
-        os.environ["WANDB_SERVICE"] = _hidden_service[0]
-
-
-def hide_service() -> None:
-    """Take ``WANDB_SERVICE`` out of the environment; the service goes on, and later runs of this process use it."""
-    if "WANDB_SERVICE" in os.environ:
-        _hidden_service[:] = [os.environ.pop("WANDB_SERVICE")]
-
-
 def define_metrics(run: Any) -> None:
-    """Make the epoch the axis of the training's metrics, as the stock callback does.
+    """Make the epoch the axis of the training's metrics, and keep the best of each in the summary.
 
     Every session that opens the run does it: resuming a run loses what an earlier session defined.
     """
-    for prefix in ("train", "lr", "metrics", "val"):
-        run.define_metric(f"{prefix}/*", step_metric="epoch")
+    for prefix, best in (("train", "min"), ("val", "min"), ("metrics", "max"), ("lr", None)):
+        run.define_metric(f"{prefix}/*", step_metric="epoch", summary=best)
+
+
+def _set_or_unset(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

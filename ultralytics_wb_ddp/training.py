@@ -1,4 +1,4 @@
-"""The run of one training: how a logging rank gets it, what is written to its config, and where trouble with W&B ends.
+"""The run of one training: how a logging rank gets it, what is written to it, and where trouble with W&B ends.
 
 Whoever opened a run finishes it: a run that was adopted or attached to is left open.
 """
@@ -18,10 +18,28 @@ from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff, is_closed
 from ultralytics_wb_ddp.log import logger
-from ultralytics_wb_ddp.session import attach, find_handoff, finish_run, init_run, local_run, resume_run
+from ultralytics_wb_ddp.record import RunRecord, best_of
+from ultralytics_wb_ddp.session import (
+    attach,
+    define_metrics,
+    find_handoff,
+    finish_run,
+    init_run,
+    local_run,
+    opened_by_us,
+    resume_run,
+    sync_command,
+    users_runs,
+    word_to,
+)
+from ultralytics_wb_ddp.sidecar import flush
+from ultralytics_wb_ddp.stopping import redirect_stop, stop_requested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from ultralytics_wb_ddp.launch import Launcher
 
 __all__ = ["Session", "open_session"]
 
@@ -36,18 +54,104 @@ class Session:
         how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"`` or ``"new"``.
     """
 
-    def __init__(self, run: Any, how: str, on_error: str, handoff: Handoff | None = None) -> None:
+    def __init__(self, run: Any, how: str, options: RunOptions, handoff: Handoff | None = None) -> None:
         self.run = run
         self.how = how
-        self._on_error = on_error
+        self._options = options
         self._handoff = handoff
         self._lost = False
+        self.record = RunRecord(run.id)
+        self._save_dir: Path | None = None
         # The config of an attached run is not known here, but the names in it travelled.
         self._taken = set(handoff.config_keys if handoff else ())
         if how in {"adopt", "resume"}:
             self._taken |= set(run.config.keys())
         self._other_values: dict[str, Any] = {}
         self._reported: set[str] = set()
+        if how in {"adopt", "attach"} and not opened_by_us(run):
+            users_runs[run.id] = run
+            redirect_stop(run)
+
+    def start(self, save_dir: Path, earlier: RunRecord | None) -> None:
+        """Define the metrics, and have the training's directory name the run.
+
+        Args:
+            save_dir: Directory of the training.
+            earlier: Record of the training's earlier session, if it is resumed.
+        """
+        self._save_dir = save_dir
+        with self.guarded("the start of the training"):
+            define_metrics(self.run)
+            self.record = RunRecord.of_run(self.run, earlier)
+            if self.how == "resume" and not self.run.offline:
+                self._look_back(earlier)
+            self.record.save(save_dir)
+            if self.record.best_epoch:
+                self.run.summary.update({"best/epoch": self.record.best_epoch})
+
+    def _look_back(self, earlier: RunRecord | None) -> None:
+        """Take the best values over that stand in the run's summary, and doubt a run that holds another training."""
+        summary = {key: dict(value) if hasattr(value, "keys") else value for key, value in self.run.summary.items()}
+        self.record.floor = {**best_of(summary), **self.record.floor}
+        self.record.best = {**self.record.floor, **self.record.best}
+        if "epoch" in summary and (earlier is None or earlier.id != self.run.id):
+            logger.warning(
+                "run %s holds %s epochs of an earlier training already; this one is added to it because WANDB_RUN_ID "
+                "or the launcher names the run: 'unset WANDB_RUN_ID' if it is left over",
+                self.run.id,
+                summary["epoch"],
+            )
+
+    def log(self, row: Mapping[str, Any], launcher: Launcher | None, *, is_best: bool) -> None:
+        """Log a row.
+
+        Args:
+            row: The row, with its ``epoch``.
+            launcher: The process that has launched this training, if any; a run that is open there ends with it.
+            is_best: Whether the best checkpoint so far is of this epoch.
+        """
+        if self.how == "attach" and launcher and launcher.is_gone():
+            self._continue_on_disk("the launcher is gone")
+        with self.guarded("the row of an epoch") as reachable:
+            if not reachable:
+                return
+            try:
+                self.run.log(dict(row))
+            except (ConnectionError, EOFError) as error:
+                self._continue_on_disk(_cause(error))
+                self.run.log(dict(row))
+            summary: dict[str, Any] = dict(self.record.note(self.run, row))
+            if is_best and self.record.best_epoch != row["epoch"]:
+                self.record.best_epoch = summary["best/epoch"] = row["epoch"]
+            if summary:
+                self.run.summary.update(summary)
+            if self._options.flush_interval:
+                flush(self.run)
+            if self._save_dir:
+                self.record.save(self._save_dir)
+
+    def _continue_on_disk(self, reason: str) -> None:
+        """Go on in a further part of the same run, on disk, where the wandb-core that holds it is gone."""
+        lost, record = self.run, self.record
+        users_runs.pop(lost.id, None)
+        self._lost = True  # unless the following succeeds
+        named = RunOptions(project=record.project, entity=record.entity, mode="offline", dir=self._options.dir)
+        options = replace(named, finish_timeout=self._options.finish_timeout)
+        if self._save_dir and options.dir is None:
+            options = replace(options, dir=str(self._save_dir))
+        self.run, self.how, self._lost = init_run(options, run_id=lost.id, resume="allow"), "resume", False
+        self._handoff = None
+        if self not in _owned:
+            _owned.append(self)
+        define_metrics(self.run)
+        msg = "%s: run %s goes on, on disk; send that part, after what the launcher has written, with: %s"
+        logger.warning(msg, reason, lost.id, sync_command(self.run))
+
+    def stop_requested(self) -> bool:
+        """Return whether the Stop button of W&B was pressed."""
+        with self.guarded("the Stop button") as reachable:
+            return reachable and stop_requested(self.run)
+        return False
 
     @contextmanager
     def guarded(self, what: str) -> Iterator[bool]:
@@ -59,7 +163,7 @@ class Session:
         try:
             yield not self._lost
         except Exception as error:
-            if self._on_error == "raise":
+            if self._options.on_error == "raise":
                 raise
             self._lost = self._lost or isinstance(error, (ConnectionError, BrokenPipeError)) or is_closed(self.run)
             then = "the training goes on without logging" if self._lost else "the training goes on"
@@ -82,16 +186,17 @@ class Session:
 
     def close(self, exit_code: int) -> None:
         """Finish the run if this session opened it; leave it open otherwise."""
+        users_runs.pop(self.run.id, None)
         if self in _owned:
             _owned.remove(self)
             with self.guarded("the end of the training"):
-                if self.how == "resume" and self._handoff:
-                    self._handoff.leave_next_step(self.run)
                 finish_run(self.run, exit_code)
+        if self._save_dir:
+            self.record.save(self._save_dir, closed=True)
 
 
 def open_session(
-    run: Any, handoff: Handoff | None, options: RunOptions, *, earlier: Handoff | None, default: RunOptions
+    run: Any, handoff: Handoff | None, options: RunOptions, *, earlier: RunRecord | None, default: RunOptions
 ) -> Session | None:
     """Get the run that this rank logs to.
 
@@ -99,7 +204,7 @@ def open_session(
         run: Run that was given to this process, or None.
         handoff: Run that travelled here, or None for the one in the environment.
         options: What the user asked for.
-        earlier: Run of an earlier session of this training, if the training is resumed.
+        earlier: Record of the training's earlier session, if it is resumed.
         default: How a run is made where the user asked for nothing.
 
     Returns:
@@ -118,27 +223,26 @@ def open_session(
         local=local is not None,
         handoff=handoff,
         host=socket.gethostname(),
-        service=bool(os.environ.get("WANDB_SERVICE")),
-        earlier=earlier,
+        service=bool((handoff and handoff.service) or os.environ.get("WANDB_SERVICE")),
+        earlier=earlier.handoff() if earlier else None,
     )
+    session: Session | None
     try:
         if plan.how == "skip" or (local is not None and local.disabled):
             return None
         if plan.how == "refuse":
             raise ConnectionError(plan.reason)  # noqa: TRY301  # one policy for every way to fail
         if plan.how == "adopt":
-            session = Session(local, "adopt", options.on_error, handoff)
+            session = Session(local, "adopt", options, handoff)
         elif plan.how == "attach" and plan.handoff:
-            session = Session(attach(plan.handoff), "attach", options.on_error, plan.handoff)
+            session = Session(attach(plan.handoff), "attach", options, plan.handoff)
         else:
-            session = _open_own(plan, options, default)
-            _owned.append(session)
+            session = _own(_open_own(plan, options, default))
     except Exception as error:
         if options.on_error == "raise":
             raise
-        logger.warning("no W&B run for this training: %s; the training goes on without logging", _cause(error))
-        return None
-    if session.run.disabled:
+        session = _open_on_disk(handoff, options, default, _cause(error))
+    if session is None or session.run.disabled:
         return None
     verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made"}[plan.how]
     logger.info("%s run %s of project %s", verb, session.run.id, session.run.project)
@@ -150,12 +254,39 @@ def _open_own(plan: Plan, options: RunOptions, default: RunOptions) -> Session:
     if plan.handoff is None:
         made = options.or_else(default)
         run = init_run(made, run_id=_new_run_id(made.name or "train"), resume=None)
-        return Session(run, "new", options.on_error)
+        return Session(run, "new", options)
     handoff = plan.handoff
+    handoff.forget_word()
+    run = resume_run(_options_of(handoff, options, default), handoff, "allow")
+    word_to(run, handoff.word)
+    return Session(run, "resume", options, handoff)
+
+
+def _open_on_disk(handoff: Handoff | None, options: RunOptions, default: RunOptions, reason: str) -> Session | None:
+    """Keep what is logged on disk, as a part of the run that could not be had."""
+    try:
+        if handoff is None:
+            raise RuntimeError(reason)  # noqa: TRY301  # the same end as of a disk that cannot be written
+        made = replace(_options_of(handoff, options, default), mode="offline")
+        run = init_run(made, run_id=handoff.run_id, resume="allow")
+    except Exception as error:  # noqa: BLE001  # no trouble of W&B's ends the training
+        logger.warning("no W&B run for this training: %s; the training goes on without logging", _cause(error))
+        return None
+    msg = "%s: this training's part of the run is written to disk, send it when the launcher is done with: %s"
+    logger.warning(msg, reason, sync_command(run))
+    return _own(Session(run, "resume", options))
+
+
+def _own(session: Session) -> Session:
+    _owned.append(session)
+    return session
+
+
+def _options_of(handoff: Handoff, options: RunOptions, default: RunOptions) -> RunOptions:
+    """Return how a run is continued: what is known of it comes before what was asked for."""
     named = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode)
-    unnamed = replace(options, project=None, entity=None, mode=None)  # the run that is continued knows better
-    known = unnamed.or_else(named).or_else(options).or_else(RunOptions(project=default.project, dir=default.dir))
-    return Session(resume_run(known, handoff, "allow"), "resume", options.on_error, handoff)
+    unnamed = replace(options, project=None, entity=None, mode=None)
+    return unnamed.or_else(named).or_else(options).or_else(RunOptions(project=default.project, dir=default.dir))
 
 
 def _new_run_id(name: str) -> str:

@@ -1,0 +1,150 @@
+"""However a training ends, its run says so and holds every row: real kills, real signals, real launches."""
+
+from __future__ import annotations
+
+import pytest
+
+from conftest import RunOnline
+
+# The usages: a run that stays open in the launcher, one that is closed and resumed, and one that rank 0 makes.
+OPEN = """
+with WandbManager({"wandb": {**CFG["wandb"], "keep_open": True}}, "job") as manager:
+    manager.run.log({"before": 1})
+    add_wandb_callback(model)
+    manager.prepare_for_training()
+    model.train(**TWO_PROCESSES)
+"""
+CLOSED = OPEN.replace('"keep_open": True', '"keep_open": False')
+OWN = """
+add_wandb_callback(model, project="demo")
+model.train(**TWO_PROCESSES)
+"""
+USERS = """
+import wandb
+with wandb.init(project="demo") as run:
+    run.log({"before": 1})
+    add_wandb_callback(model, run=run)
+    model.train(**TWO_PROCESSES)
+"""
+
+
+def in_epoch_2(rank: int, *statements: str) -> str:
+    """Return the part of a script that has a rank do something in the second epoch."""
+    body = "\n        ".join(statements)
+    return f"""
+import signal, time
+def in_epoch_2(trainer):
+    if trainer.epoch == 1 and os.environ["RANK"] == "{rank}":
+        {body}
+model.add_callback("on_train_epoch_start", in_epoch_2)
+"""
+
+
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+TERMINATE = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("usage", [OPEN, CLOSED, OWN], ids=["open", "closed", "own"])
+def test_killed_worker_ends_in_a_failed_run_with_every_row(run_online: RunOnline, usage: str, rank: int) -> None:
+    job, run = run_online(in_epoch_2(rank, KILL) + usage, check=False)
+
+    assert job.exit_code == 1
+    assert [row["epoch"] for row in run.history if "epoch" in row] == [1]
+    assert (run.state, run.exit_code) == ("failed", 1)
+    assert run.destroyed_rows == []
+
+
+@pytest.mark.parametrize("usage", [CLOSED, OWN], ids=["closed", "own"])
+def test_exit_code_of_a_worker_is_the_runs(run_online: RunOnline, usage: str) -> None:
+    job, run = run_online(in_epoch_2(0, "raise SystemExit(3)") + usage, check=False)
+
+    assert job.exit_code == 1
+    assert (run.state, run.exit_code) == ("failed", 3)
+    assert [row["epoch"] for row in run.history if "epoch" in row] == [1]
+
+
+def test_preempted_worker_marks_the_run(run_online: RunOnline) -> None:
+    job, run = run_online(in_epoch_2(0, TERMINATE) + OWN, check=False)
+
+    assert job.exit_code == 1
+    assert (run.state, run.exit_code) == ("preempted", 143)
+    assert [row["epoch"] for row in run.history] == [1]
+
+
+def test_worker_preempted_in_a_collective_marks_the_run(run_online: RunOnline) -> None:
+    signal_rank_0 = (
+        "time.sleep(3)",  # rank 0 waits for this rank's gradients by now, where no Python code runs
+        "os.kill(int(open('rank-0.pid').read()), signal.SIGTERM)",
+        "time.sleep(60)",
+    )
+    note_pid = """
+def note_pid(trainer):
+    open(f"rank-{os.environ['RANK']}.pid", "w").write(str(os.getpid()))
+model.add_callback("on_train_start", note_pid)
+"""
+    job, run = run_online(note_pid + in_epoch_2(1, *signal_rank_0) + OWN, check=False)
+
+    assert job.exit_code == 1
+    assert (run.state, run.exit_code) == ("preempted", 143)
+    assert [row["epoch"] for row in run.history] == [1]
+
+
+@pytest.mark.parametrize(
+    ("usage", "exit_code"),
+    [(OPEN, 143), (CLOSED, 143), (USERS, 1)],  # the user's own "with wandb.init()" says 1
+    ids=["open", "closed", "users"],
+)
+def test_preempted_launcher_marks_the_run(run_online: RunOnline, usage: str, exit_code: int) -> None:
+    launcher = "os.kill(int(os.environ['LAUNCHER']), signal.SIGTERM); time.sleep(60)"
+    note_pid = "os.environ['LAUNCHER'] = str(os.getpid())\n"
+    job, run = run_online(note_pid + in_epoch_2(1, launcher) + usage, check=False)
+
+    assert job.exit_code != 0
+    assert (run.state, run.exit_code) == ("preempted", exit_code)
+    assert [row["epoch"] for row in run.history if "epoch" in row] == [1]
+
+
+def test_interrupted_launcher_ends_in_the_state_of_an_interrupt(run_online: RunOnline) -> None:
+    script = """
+    with WandbManager(CFG, "job") as manager:
+        manager.run.log({"before": 1})
+        raise KeyboardInterrupt
+    """
+    job, run = run_online(script, check=False)
+
+    assert job.exit_code != 0
+    assert (run.state, run.exit_code) == ("failed", 255)
+
+
+@pytest.mark.parametrize(("end", "exit_code"), [("raise SystemExit(3)", 3), ("sys.exit(4)", 4), ("1 / 0", 1)])
+def test_exit_code_of_the_launcher_is_the_runs(run_online: RunOnline, end: str, exit_code: int) -> None:
+    job, run = run_online(f"with WandbManager(CFG, 'job'):\n    {end}", check=False)
+
+    assert (run.state, run.exit_code, job.exit_code) == ("failed", exit_code, exit_code)
+
+
+def test_killed_launcher_ends_in_a_failed_run_with_every_row(run_online: RunOnline) -> None:
+    script = """
+    import signal
+    manager = WandbManager(CFG, "job")
+    manager.initialize()
+    manager.run.log({"before": 1})
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    _, run = run_online(script, check=False)
+
+    assert (run.state, run.exit_code) == ("failed", 1)
+    assert [row["before"] for row in run.history] == [1]
+
+
+def test_finishing_twice_is_harmless(run_online: RunOnline) -> None:
+    _, run = run_online("""
+    manager = WandbManager(CFG, "job")
+    manager.initialize()
+    manager.run.log({"before": 1})
+    manager.finish(exit_code=3)
+    manager.finish()
+    """)
+
+    assert (run.state, run.exit_code, len(run.history)) == ("failed", 3, 1)

@@ -1,0 +1,152 @@
+"""The processes of a launch as they see each other: whether the launcher lives, and how SIGTERM goes through them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "TERMINATED",
+    "Launcher",
+    "a_peer_has_died",
+    "find_launches",
+    "is_worker",
+    "on_termination",
+    "terminate_workers",
+]
+
+TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM has ended, as shells and schedulers have it
+GRACE = 35.0  # seconds; torchrun gives workers 30 before it kills them
+
+_parent = os.getppid()
+_on_termination: list[Callable[[], Any]] = []
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """The process that has launched this training.
+
+    Attributes:
+        host: Name of its host.
+        pid: Its process id.
+        started: When it was started, in seconds since 1970: process ids are used again.
+    """
+
+    host: str
+    pid: int
+    started: float
+
+    @classmethod
+    def here(cls) -> Launcher:
+        """Return this process."""
+        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+
+    def is_gone(self) -> bool:
+        """Return, in one of its workers, whether it or the torchrun between the two has ended."""
+        if self.host != socket.gethostname() or self.pid == os.getpid():
+            return False
+        if os.getppid() != _parent:
+            return True
+        try:
+            process = psutil.Process(self.pid)
+            return bool(process.create_time() != self.started or process.status() == psutil.STATUS_ZOMBIE)
+        except psutil.Error:
+            return True
+
+
+def is_worker() -> bool:
+    """Return whether a launcher or torchrun has started this process as one of several."""
+    return "LOCAL_RANK" in os.environ
+
+
+def on_termination(act: Callable[[], Any]) -> None:
+    """Do something when SIGTERM arrives, and end the process then; what an earlier call has asked for is replaced.
+
+    A handler in Python never runs while the process waits in a collective. The interpreter's own writes a byte to a
+    file descriptor even then, and a thread waits for it. A handler that somebody else has set is left in charge.
+    """
+    if _on_termination:
+        _on_termination[:] = [act]
+        return
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    taken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    if taken != -1:  # somebody else waits for signals in this way
+        signal.set_wakeup_fd(taken)
+        return
+    _on_termination[:] = [act]
+    signal.signal(signal.SIGTERM, _leave_to_thread)
+    os.register_at_fork(after_in_child=_reset)
+    threading.Thread(target=_wait_for_termination, args=(reader,), name="wandb-ddp-sigterm", daemon=True).start()
+
+
+def _leave_to_thread(*_: Any) -> None:
+    """Do nothing here, where it might never be done."""
+
+
+def _reset() -> None:
+    """In a forked process, such as one that loads data, SIGTERM is that process's own affair again."""
+    signal.set_wakeup_fd(-1)
+    if signal.getsignal(signal.SIGTERM) is _leave_to_thread:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _wait_for_termination(reader: int) -> None:
+    while signal.SIGTERM not in os.read(reader, 1):  # it is told of every signal that has a handler
+        pass
+    try:
+        _on_termination[0]()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(TERMINATED)
+
+
+def a_peer_has_died() -> bool:
+    """Return whether another worker of this node is gone: torchrun then terminates the rest, nobody preempts them.
+
+    Workers that are ended together with this one are still there, if only as zombies, until torchrun looks.
+    """
+    if not is_worker():
+        return False
+    try:
+        workers = len(psutil.Process(os.getppid()).children())
+    except psutil.Error:
+        return False
+    return workers < int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def find_launches() -> list[psutil.Process]:
+    """Return, in a launcher, the processes of torchrun that it is waiting for."""
+    return [process for process in psutil.Process().children() if _is_launch(process)]
+
+
+def _is_launch(process: psutil.Process) -> bool:
+    try:
+        return any("torch.distributed" in word for word in process.cmdline())
+    except psutil.Error:  # it has just ended
+        return False
+
+
+def terminate_workers() -> bool:
+    """In a launcher, end the launch that is going on and wait until it is over; returns whether there was one."""
+    launches = find_launches()
+    for process in launches:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    psutil.wait_procs(launches, timeout=GRACE)
+    return bool(launches)

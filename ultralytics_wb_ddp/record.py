@@ -1,0 +1,138 @@
+"""The file by which a training names its run, so that it is continued when the training is resumed.
+
+It lies in the training's directory and beside its checkpoints, which people copy elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.handoff import Handoff, next_step_of, write_json
+from ultralytics_wb_ddp.session import run_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["RECORD_FILE", "RunRecord", "best_of"]
+
+RECORD_FILE = "wandb_run.json"
+HIGHER_IS_BETTER = "metrics/"
+LOWER_IS_BETTER = ("train/", "val/")
+
+
+@dataclass
+class RunRecord:
+    """The run of a training, and how far it has come.
+
+    Attributes:
+        id: Id of the run.
+        project: Project of the run.
+        entity: Entity of the run.
+        url: Web address of the run, for people.
+        next_step: W&B step after the last row.
+        closed_at: When the run was closed, in seconds since 1970; None while it is open, and for ever if it was killed.
+        written_at: When this was written.
+        best: Best value of each metric and loss, by name.
+        best_epoch: Epoch of the best checkpoint, counted from 1.
+        floor: The best values of earlier sessions; not written.
+    """
+
+    id: str
+    project: str | None = None
+    entity: str | None = None
+    url: str | None = None
+    next_step: int = 0
+    closed_at: float | None = None
+    written_at: float = 0.0
+    best: dict[str, float] = field(default_factory=dict)
+    best_epoch: int | None = None
+    floor: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, run: Any, earlier: RunRecord | None) -> RunRecord:
+        """Return the record of a run that is open, with what is known of its earlier sessions."""
+        record = earlier if earlier and earlier.id == run.id else cls(run.id)
+        record.project, record.entity, record.url = run.project or None, run.entity or None, run_url(run)
+        record.floor = dict(record.best)
+        return record
+
+    @classmethod
+    def find(cls, save_dir: Path, checkpoint: str | Path | None) -> RunRecord | None:
+        """Return the record of a training that is resumed, or None.
+
+        Args:
+            save_dir: Directory of the training, as it stands in the checkpoint.
+            checkpoint: The checkpoint, which may have been moved since.
+        """
+        here = Path(checkpoint).parent if isinstance(checkpoint, (str, Path)) and Path(checkpoint).is_file() else None
+        for directory in (here, here and here.parent, save_dir):
+            if directory and (record := cls._read(directory / RECORD_FILE)):
+                return record
+        runs = (save_dir / "wandb").glob("*run-*/run-*.wandb")  # of the stock callback
+        newest = max(runs, key=lambda file: file.stat().st_mtime, default=None)
+        return cls(newest.stem.removeprefix("run-")) if newest else None
+
+    @classmethod
+    def _read(cls, file: Path) -> RunRecord | None:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            content["id"] = str(content["id"])
+            return cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
+        except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: look further
+            return None
+
+    def handoff(self) -> Handoff:
+        """Return what is needed to resume the run."""
+        return Handoff(
+            self.id,
+            self.project,
+            self.entity,
+            next_step=self.next_step,
+            closed_at=self.closed_at or self.written_at or None,
+            is_complete=self.closed_at is not None,
+        )
+
+    def note(self, run: Any, row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+        """Take a row that was logged into account.
+
+        Returns:
+            What the summary must hold for its keys where an earlier session was better: W&B keeps the best of a
+            session and forgets, when it is resumed, what was before.
+        """
+        summary = {}
+        for key, value in row.items():
+            better = max if key.startswith(HIGHER_IS_BETTER) else min if key.startswith(LOWER_IS_BETTER) else None
+            if better is None or not isinstance(value, Real) or math.isnan(value):
+                continue
+            self.best[key] = better(float(value), self.best.get(key, float(value)))
+            if self.best[key] == self.floor.get(key):
+                summary[key] = {better.__name__: self.best[key]}
+        self.next_step = next_step_of(run)
+        return summary
+
+    def save(self, save_dir: Path, *, closed: bool = False) -> None:
+        """Write the record to the training's directory and beside its checkpoints."""
+        self.written_at = time.time()
+        self.closed_at = self.written_at if closed else None
+        content = {key: value for key, value in asdict(self).items() if key != "floor"}
+        for directory in (save_dir, save_dir / "weights"):
+            with suppress(OSError):  # a full disk: the training's own trouble comes first
+                directory.mkdir(parents=True, exist_ok=True)
+                write_json(directory / RECORD_FILE, content)
+
+
+def best_of(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Return the best values that a run's summary holds, by the name of the metric."""
+    found = {}
+    for key, value in summary.items():
+        best = value.get("max", value.get("min")) if isinstance(value, dict) else None
+        if isinstance(best, Real) and key.startswith((HIGHER_IS_BETTER, *LOWER_IS_BETTER)):
+            found[key] = float(best)
+    return found

@@ -1,0 +1,53 @@
+"""The Stop button of W&B: it is to end a training gracefully, not to interrupt whoever holds the run."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+from ultralytics_wb_ddp.launch import find_launches
+from ultralytics_wb_ddp.log import logger
+
+__all__ = ["on_stop", "redirect_stop", "stop_requested", "trainings"]
+
+TIMEOUT = 5.0  # seconds that wandb-core gets to answer
+
+trainings: set[int] = set()  # callbacks of this process whose training is going on: they look at the button themselves
+
+
+def stop_requested(run: Any) -> bool:
+    """Return whether somebody has pressed Stop; asks this run's wandb-core, which hears it from the server."""
+    if run.offline:
+        return False
+    interface = getattr(run, "_interface", None) or run._backend.interface  # noqa: SLF001  # no public way
+    answer = interface.deliver_stop_status().wait_or(timeout=TIMEOUT)
+    return bool(answer.response.stop_status_response.run_should_stop)
+
+
+def on_stop() -> None:
+    """Take the place of W&B's own reaction, to interrupt this process, which leaves the workers behind as orphans."""
+    if trainings or find_launches():
+        logger.warning("W&B asks to stop: the training ends after this epoch")
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+def redirect_stop(run: Any) -> None:
+    """Have a run that the user has opened call :func:`on_stop`.
+
+    Runs that are opened with ``settings={"stop_fn": on_stop}``, which wandb takes from 0.26 on, need none of this.
+    """
+    checker = getattr(run, "_run_status_checker", None)
+    if checker is None:  # offline, or attached to
+        return
+    inner = getattr(getattr(checker, "_stop_checker", None), "_impl", None)
+    if inner is not None:  # wandb 0.31
+        inner._stop_fn = on_stop  # noqa: SLF001  # no public way
+    elif hasattr(run.settings, "stop_fn"):
+        object.__setattr__(checker._settings, "stop_fn", on_stop)  # noqa: SLF001  # it is frozen
+    else:
+        from wandb.sdk import wandb_run
+
+        wandb_run.interrupt = SimpleNamespace(interrupt_main=on_stop)
