@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-
 from wandb_server import StoredRun, WandbServer
 
 from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, make_shapes_dataset, read_run

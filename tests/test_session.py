@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from conftest import RunJob
 
 # Nothing listens on port 9 of this machine.

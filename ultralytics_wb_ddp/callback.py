@@ -14,8 +14,7 @@ from ultralytics_wb_ddp.config import MAX_LENGTH, RESERVED_IN_PROJECT, RunOption
 from ultralytics_wb_ddp.ddp import carry_callbacks
 from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff
-from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination
-from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, protect_output
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.stock import switch_off_stock_callback
 
@@ -34,6 +33,9 @@ EVENTS = (
     "on_train_end",
     "teardown",
 )
+
+
+ORPHANS_OUTPUT = "output.log"  # in the training's directory: what it prints once its launcher is gone
 
 
 @dataclass
@@ -96,6 +98,8 @@ class WandbCallback:
         self.options = state["options"]
         self._handoff = state["handoff"]
         self._launcher = state["launcher"]
+        if is_worker():
+            protect_output()
         self._run = None
         self._training = None
 
@@ -196,6 +200,8 @@ class WandbCallback:
         self._training = training = _Training(trainer, session, handled=sys.exc_info()[1])
         if session:
             on_termination(preempt)
+            if is_worker():
+                protect_output(save_dir / ORPHANS_OUTPUT)
             stopping.trainings.add(id(self))
             session.start(save_dir, earlier)
             self._write_config(training)
@@ -208,12 +214,16 @@ class WandbCallback:
         """
         if training.session and training.session.stop_requested():
             training.trainer.stop = True
-        if self._launcher and not training.orphaned and self._launcher.is_gone():
-            training.orphaned = True
-            then = "stops at the end of this epoch" if self.options.on_launcher_lost == "stop" else "goes on"
-            logger.warning("the process that launched this training (pid %d) is gone: it %s", self._launcher.pid, then)
         if training.orphaned and self.options.on_launcher_lost == "stop":
             training.trainer.stop = True
+
+    def _watch_launcher(self, training: _Training) -> None:
+        """Notice, once, that nobody waits for this training any more."""
+        if training.session and self._launcher and not training.orphaned and self._launcher.is_gone():
+            training.orphaned = True
+            then = "stops at the end of this epoch" if self.options.on_launcher_lost == "stop" else "goes on"
+            message = f"the process that launched this training (pid {self._launcher.pid}) is gone: the training {then}"
+            training.session.lose_launcher(message)
 
     def _write_config(self, training: _Training) -> None:
         """Write arguments that are new or changed since the last time."""
@@ -233,7 +243,8 @@ class WandbCallback:
         with session.guarded("plots"):
             for plots in (trainer.plots, getattr(trainer.validator, "plots", {})):
                 row |= charts.images_of(plots, training.plots)
-        session.log({**row, "epoch": training.epoch}, self._launcher, is_best=training.is_best)
+        self._watch_launcher(training)
+        session.log({**row, "epoch": training.epoch}, is_best=training.is_best)
 
     def _seal(self) -> Handoff | None:
         """Return the record by which a worker finds the run of this process."""
@@ -248,7 +259,7 @@ class WandbCallback:
         if not opened_by_us(run):
             users_runs[run.id] = run
             stopping.redirect_stop(run)
-        return Handoff.of_run(run, is_open=True, service=service_of(run))
+        return Handoff.of_run(run, is_open=True, service=service_of(run), is_users=not opened_by_us(run))
 
 
 def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCallback:

@@ -48,6 +48,7 @@ class Handoff:
         config_keys: Names in the run's config that were set before the training, which leaves them as they are.
         service: What leads to the run's wandb-core on the launcher's host; None leaves it to ``WANDB_SERVICE``.
         is_complete: Whether all rows before ``next_step`` have been sent; not known of a session that was killed.
+        is_users: Whether the user has opened the run, with W&B's own settings.
     """
 
     run_id: str
@@ -62,9 +63,10 @@ class Handoff:
     config_keys: tuple[str, ...] = ()
     service: str | None = None
     is_complete: bool = True
+    is_users: bool = False
 
     @classmethod
-    def of_run(cls, run: Any, *, is_open: bool, service: str | None = None) -> Handoff:
+    def of_run(cls, run: Any, *, is_open: bool, service: str | None = None, is_users: bool = False) -> Handoff:
         """Return the handoff of a ``wandb.Run`` that is open, or was closed just now."""
         if run.disabled:
             return cls(run_id=run.id, state="open", mode="disabled")
@@ -79,6 +81,7 @@ class Handoff:
             closed_at=None if is_open else time.time(),
             files_dir=run.dir,
             service=service,
+            is_users=is_users,
             config_keys=tuple(str(key) for key in run.config.keys() if not str(key).startswith("_")),  # noqa: SIM118
         )
 
@@ -109,6 +112,7 @@ class Handoff:
             closed_at=record.get("closed_at"),
             files_dir=record.get("files_dir"),
             service=record.get("service"),
+            is_users=bool(record.get("is_users")),
             config_keys=tuple(record.get("config_keys", ())),
         )
 
@@ -124,6 +128,7 @@ class Handoff:
             "closed_at": self.closed_at,
             "files_dir": self.files_dir,
             "service": self.service,
+            "is_users": self.is_users,
             "config_keys": list(self.config_keys),
         }
         named = {"WANDB_RUN_ID": self.run_id, "WANDB_PROJECT": self.project, "WANDB_ENTITY": self.entity}

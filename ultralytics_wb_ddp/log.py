@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from typing import Any
 
 __all__ = ["logger"]
 
 
 class _Fallback(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable at run time in Python 3.10
-    """Print to stderr as long as the application has not configured logging itself."""
+    """Print to what stderr is by then, as long as the application has not configured logging itself."""
+
+    @property
+    def stream(self) -> Any:
+        """The stream to print to."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, stream: Any) -> None:
+        """Ignore the stream of the start."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().handlers:

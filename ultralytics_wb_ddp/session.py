@@ -36,6 +36,7 @@ __all__ = [
     "resume_run",
     "run_url",
     "service_of",
+    "sync_command",
     "users_runs",
     "wandb_run",
     "word_to",
@@ -135,9 +136,18 @@ def _init_on_disk(options: RunOptions, reason: str, *, run_id: str, **init: Any)
     return run
 
 
-def sync_command(run: Any) -> str:
-    """Return the command that sends what a run has on disk."""
-    return f"wandb sync {Path(run.dir).parent}"
+def sync_command(run: Any, *earlier: Path) -> str:
+    """Return the command that sends what a run has on disk, after earlier parts of it.
+
+    Parts are sent one by one: in a single command wandb takes those of which one names the entity and the other does
+    not for different runs, and the service counts late what it was sent.
+    """
+    return f"; sleep {COUNTING_LAG:.0f}; ".join(map(_sync_command, (*earlier, Path(run.dir).parent)))
+
+
+def _sync_command(folder: Path) -> str:
+    """Return the command for one part; what was to be sent by the session itself is left out unless asked for."""
+    return f"wandb sync {'' if folder.name.startswith('offline-') else '--include-online '}{folder}"
 
 
 def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) -> Any:
@@ -247,7 +257,7 @@ def _expect_no_service() -> None:
     """End the thread with which wandb 0.31 tells its service of collected objects: it complains where that has gone."""
     from wandb.sdk import wandb_setup
 
-    connection = getattr(wandb_setup._singleton, "_connection", None)  # noqa: SLF001  # no public way
+    connection: Any = getattr(wandb_setup._singleton, "_connection", None)  # noqa: SLF001  # no public way
     if hasattr(connection, "_finalizer"):
         connection._finalizer.close()  # noqa: SLF001
 

@@ -20,11 +20,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Sidecar", "flush"]
+__all__ = ["Sidecar", "flush", "interface_of"]
 
 POLL = 0.1  # seconds after which the death of the owner is noticed
 START_TIMEOUT = 30.0  # seconds; importing wandb from a slow disk takes some
-BLOCK = 33_000  # bytes; wandb before 0.31 writes its log to disk in blocks of 32 KiB
+BLOCK = 33_000  # bytes; wandb-core writes its log to disk in blocks of 32 KiB
 
 
 class Sidecar:
@@ -83,19 +83,27 @@ class Sidecar:
         self._process.wait()
 
 
-def flush(run: Any) -> None:
-    """Have wandb-core write what was logged to disk; wandb 0.31 does it by itself, in the interval that it is given.
+def flush(run: Any, *, flushes_itself: bool = True) -> None:
+    """Have wandb-core write what was logged to disk.
 
-    Older releases write full blocks only. A record of the size of a block that says nothing pushes them out.
+    It writes full blocks only, and an empty record of the size of a block pushes out what is before it.
+
+    Args:
+        run: The ``wandb.Run``.
+        flushes_itself: Whether it was given an interval in which to do so, as wandb takes it from 0.31 on.
     """
     import wandb
     from wandb.proto import wandb_internal_pb2 as pb
 
-    if "x_transaction_log_flush_interval" not in wandb.Settings.model_fields:
-        interface = getattr(run, "_interface", None) or run._backend.interface  # noqa: SLF001  # no public way
+    if not flushes_itself or "x_transaction_log_flush_interval" not in wandb.Settings.model_fields:
         record = pb.Record(uuid=" " * BLOCK)
         record.header.SetInParent()
-        interface._publish(record)  # noqa: SLF001  # the same
+        interface_of(run)._publish(record)  # noqa: SLF001  # no public way
+
+
+def interface_of(run: Any) -> Any:
+    """Return what sends a run's records to its wandb-core."""
+    return getattr(run, "_interface", None) or run._backend.interface  # noqa: SLF001  # no public way
 
 
 def _main() -> None:

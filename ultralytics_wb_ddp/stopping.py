@@ -9,6 +9,7 @@ from typing import Any
 
 from ultralytics_wb_ddp.launch import find_launches
 from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.sidecar import interface_of
 
 __all__ = ["on_stop", "redirect_stop", "stop_requested", "trainings"]
 
@@ -21,8 +22,10 @@ def stop_requested(run: Any) -> bool:
     """Return whether somebody has pressed Stop; asks this run's wandb-core, which hears it from the server."""
     if run.offline:
         return False
-    interface = getattr(run, "_interface", None) or run._backend.interface  # noqa: SLF001  # no public way
-    answer = interface.deliver_stop_status().wait_or(timeout=TIMEOUT)
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    question = pb.Record(request=pb.Request(stop_status=pb.StopStatusRequest()))
+    answer = interface_of(run)._deliver(question).wait_or(timeout=TIMEOUT)  # noqa: SLF001  # no public way
     return bool(answer.response.stop_status_response.run_should_stop)
 
 

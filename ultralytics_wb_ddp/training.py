@@ -12,6 +12,7 @@ import socket
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config import RunOptions
@@ -37,9 +38,6 @@ from ultralytics_wb_ddp.stopping import redirect_stop, stop_requested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from ultralytics_wb_ddp.launch import Launcher
 
 __all__ = ["Session", "open_session"]
 
@@ -68,7 +66,8 @@ class Session:
             self._taken |= set(run.config.keys())
         self._other_values: dict[str, Any] = {}
         self._reported: set[str] = set()
-        if how in {"adopt", "attach"} and not opened_by_us(run):
+        is_users = handoff.is_users if how == "attach" and handoff else how == "adopt" and not opened_by_us(run)
+        if is_users:
             users_runs[run.id] = run
             redirect_stop(run)
 
@@ -102,23 +101,20 @@ class Session:
                 summary["epoch"],
             )
 
-    def log(self, row: Mapping[str, Any], launcher: Launcher | None, *, is_best: bool) -> None:
+    def log(self, row: Mapping[str, Any], *, is_best: bool) -> None:
         """Log a row.
 
         Args:
             row: The row, with its ``epoch``.
-            launcher: The process that has launched this training, if any; a run that is open there ends with it.
             is_best: Whether the best checkpoint so far is of this epoch.
         """
-        if self.how == "attach" and launcher and launcher.is_gone():
-            self._continue_on_disk("the launcher is gone")
         with self.guarded("the row of an epoch") as reachable:
             if not reachable:
                 return
             try:
                 self.run.log(dict(row))
             except (ConnectionError, EOFError) as error:
-                self._continue_on_disk(_cause(error))
+                self.continue_on_disk(f"the run's wandb-core is gone ({_cause(error)})")
                 self.run.log(dict(row))
             summary: dict[str, Any] = dict(self.record.note(self.run, row))
             if is_best and self.record.best_epoch != row["epoch"]:
@@ -126,14 +122,23 @@ class Session:
             if summary:
                 self.run.summary.update(summary)
             if self._options.flush_interval:
-                flush(self.run)
+                flush(self.run, flushes_itself=self.run.id not in users_runs)
             if self._save_dir:
                 self.record.save(self._save_dir)
 
-    def _continue_on_disk(self, reason: str) -> None:
+    def lose_launcher(self, message: str) -> None:
+        """Say that the launcher is gone, and do without what it held."""
+        if self.how == "attach":
+            with self.guarded("what follows the launcher's end"):
+                self.continue_on_disk(message)
+        else:
+            logger.warning("%s; run %s is not affected", message, self.run.id)
+
+    def continue_on_disk(self, reason: str) -> None:
         """Go on in a further part of the same run, on disk, where the wandb-core that holds it is gone."""
         lost, record = self.run, self.record
-        users_runs.pop(lost.id, None)
+        theirs = Path(self._handoff.files_dir).parent if self._handoff and self._handoff.files_dir else None
+        is_users = users_runs.pop(lost.id, None) is not None
         self._lost = True  # unless the following succeeds
         named = RunOptions(project=record.project, entity=record.entity, mode="offline", dir=self._options.dir)
         options = replace(named, finish_timeout=self._options.finish_timeout)
@@ -144,8 +149,9 @@ class Session:
         if self not in _owned:
             _owned.append(self)
         define_metrics(self.run)
-        msg = "%s: run %s goes on, on disk; send that part, after what the launcher has written, with: %s"
-        logger.warning(msg, reason, lost.id, sync_command(self.run))
+        parts = [theirs] if is_users and theirs else []  # nobody else sends what the launcher has on disk
+        msg = "%s; what it logs to run %s from now on is written to disk, send it when the run is over with: %s"
+        logger.warning(msg, reason, lost.id, sync_command(self.run, *parts))
 
     def stop_requested(self) -> bool:
         """Return whether the Stop button of W&B was pressed."""

@@ -1,39 +1,69 @@
-"""The HTTP side: GraphQL, the file stream, uploads."""
+"""The server as tests see it."""
 
 from __future__ import annotations
 
-import gzip
-import json
-import re
 import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import unquote
 
 from typing_extensions import Self
 
+from wandb_server.faults import Faults, Request
 from wandb_server.graphql import Backend
-from wandb_server.store import StoredRun
+from wandb_server.listener import Listener
+from wandb_server.store import StoredRun, StoredSweep
 
 API_KEY = "0123456789abcdef0123456789abcdef01234567"
-OPERATION = re.compile(r"\b(?:query|mutation)\s+(\w+)")
 
 
 class WandbServer:
-    """A W&B backend on a free port of this machine while the ``with`` statement lasts."""
+    """A W&B backend on a free port of this machine while the ``with`` statement lasts.
+
+    Attributes:
+        url: Its address.
+        backend: What it keeps.
+        faults: What goes wrong, see :meth:`Faults.add`.
+        api_keys: The API keys that it knows; whoever gives another, or none, is answered 401.
+        requests: All that arrived, in order.
+    """
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self.api_keys = {API_KEY}
+        self.requests: list[Request] = []
+        self.lock = threading.Lock()  # held while a request is obeyed, never while one waits
+        self._address = ("127.0.0.1", 0)
+        self._listener: Listener | None = None
 
     def __enter__(self) -> Self:
-        self._http = _Http(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
-        self.backend = self._http.backend = Backend(self.url)  # type: ignore[attr-defined]
-        self._http.lock = threading.Lock()  # type: ignore[attr-defined]
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        self.up()
+        self.url = f"http://127.0.0.1:{self._address[1]}"
+        self.backend = Backend(self.url)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._http.server_close()
+        self.faults.clear()
+        self.down()
+
+    def down(self) -> None:
+        """Go away: connections are refused, open ones are cut. All data stay."""
+        if self._listener is not None:
+            self._listener.shutdown()
+            self._listener.server_close()
+            self._listener.cut_connections()
+            self._listener = None
+
+    def up(self) -> None:
+        """Come back, on the same port."""
+        self._listener = listener = Listener(self._address, self)
+        self._address = ("127.0.0.1", listener.server_address[1])
+        threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self, run_id: str) -> None:
+        """Press the Stop button of a run, until a session opens it again."""
+        self.backend.runs[run_id].stopped = True
+
+    def count(self, kind: str) -> int:
+        """Return how many requests of a kind arrived; kinds are those of :meth:`Faults.add`."""
+        return sum(1 for request in list(self.requests) if request.is_a(kind))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -48,64 +78,14 @@ class WandbServer:
     @property
     def runs(self) -> list[StoredRun]:
         """All runs, in the order in which they were made."""
-        return list(self.backend.runs.values())
-
-
-class _Http(ThreadingHTTPServer):
-    def handle_error(self, *_: Any) -> None:
-        """Leave out that a client went away in the middle of a connection, which killed clients do."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: Any) -> None:
-        """Print nothing."""
-
-    def do_POST(self) -> None:
-        body = self._body()
-        with self.server.lock:  # type: ignore[attr-defined]
-            if self.path.endswith("/graphql"):
-                request = json.loads(body)
-                found = OPERATION.search(request["query"])
-                operation = request.get("operationName") or (found.group(1) if found else "")
-                self._send(self._backend.answer(operation, request.get("variables") or {}))
-            elif self.path.endswith("/file_stream"):
-                self._send(self._file_stream(json.loads(body)))
-            else:
-                self._send({}, status=404)
-
-    def do_PUT(self) -> None:
-        body = self._body()
-        with self.server.lock:  # type: ignore[attr-defined]
-            self._backend.uploads[unquote(self.path.removeprefix("/upload/"))] = body
-            self._send({})
+        return list(self.backend.store.runs.values())
 
     @property
-    def _backend(self) -> Backend:
-        return self.server.backend  # type: ignore[attr-defined, no-any-return]
+    def sweeps(self) -> list[StoredSweep]:
+        """All sweeps, in the order in which they were made."""
+        return list(self.backend.store.sweeps.values())
 
-    def _file_stream(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Take lines of history, console and events; the path is /files/ENTITY/PROJECT/RUN/file_stream."""
-        run = self._backend.runs[unquote(self.path.split("/")[-2])]
-        for name, part in (request.get("files") or {}).items():
-            if name == "wandb-summary.json":
-                run.summaries.append((time.monotonic(), json.loads(part["content"][-1])))
-            else:
-                run.stream(name).write(part["offset"], part["content"])
-        if request.get("complete"):
-            run.exit_code = request.get("exitcode", 0)
-            run.state = "failed" if run.exit_code else "finished"
-        return {}
-
-    def _body(self) -> bytes:
-        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        return gzip.decompress(data) if self.headers.get("Content-Encoding") == "gzip" else data
-
-    def _send(self, answer: dict[str, Any], status: int = 200) -> None:
-        data = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+    @property
+    def received(self) -> list[bytes]:
+        """All that arrived, each with path, headers and unpacked body but without its Authorization header."""
+        return [request.raw for request in list(self.requests)]

@@ -1,0 +1,495 @@
+"""The doctor: the real command, against a W&B backend on loopback where it asks one, and on run files of the client."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from click.testing import CliRunner
+from wandb_server import WandbServer
+
+from conftest import job_environment
+from ultralytics_wb_ddp.cli import main
+from ultralytics_wb_ddp.config import WandbConfig
+from ultralytics_wb_ddp.doctor import Request
+from ultralytics_wb_ddp.doctor.finding import Finding, version_of
+from ultralytics_wb_ddp.doctor.leftovers import check_leftovers
+from ultralytics_wb_ddp.doctor.past import check_training
+from ultralytics_wb_ddp.doctor.plan import make_plan
+from ultralytics_wb_ddp.doctor.report import print_report
+from ultralytics_wb_ddp.doctor.server import check_server
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+WRONG_KEY = "f" * 40
+HALF_MINUTE = 30
+
+
+@dataclass
+class Answer:
+    """What the command answered with ``--json``."""
+
+    exit_code: int
+    plan: dict[str, Any]
+    checks: list[dict[str, str]]
+    output: str
+    seconds: float
+
+    def of(self, status: str) -> dict[str, str]:
+        """Messages with their remedies, by check, of the findings of one status."""
+        found: dict[str, str] = {}
+        for check in self.checks:
+            if check["status"] == status:
+                found[check["check"]] = (
+                    f"{found.get(check['check'], '')} {check['message']} -> {check['remedy']}".strip()
+                )
+        return found
+
+
+def run_doctor(directory: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    for folder in ("home", "yolo"):
+        (directory / folder).mkdir(exist_ok=True)
+    return subprocess.run(
+        [Path(sys.executable).with_name("ultralytics-wb-ddp"), "doctor", *arguments],
+        cwd=directory,
+        env={**job_environment(directory, directory), **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def ask_doctor(directory: Path, *arguments: str, **env: str) -> Answer:
+    start = time.monotonic()
+    done = run_doctor(directory, "--json", *arguments, **env)
+    seconds = time.monotonic() - start
+    content = json.loads(done.stdout)
+    assert content["ok"] == (done.returncode == 0), done.stderr
+    return Answer(done.returncode, content["plan"], content["checks"], done.stdout + done.stderr, seconds)
+
+
+# What will happen
+
+
+def test_everything_in_order_online(tmp_path: Path) -> None:
+    with WandbServer() as server:
+        done = run_doctor(tmp_path, "--project", "demo", **server.environment)
+        asked = {request.kind for request in server.requests}
+        runs = server.runs
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[0] == "What will happen"
+    words = " ".join(done.stdout.split())
+    assert "a new one is made" in words
+    assert "one process, which logs" in words
+    assert "key found in WANDB_API_KEY" in words
+    assert "team/demo does not exist yet; the run makes it" in words
+    assert done.stdout.splitlines()[-1] == "everything is in order"
+    assert KEY not in done.stdout
+    assert (runs, "UpsertBucket" in asked) == ([], False)
+    assert not (tmp_path / "wandb").exists()
+
+
+def test_plan_says_which_run_which_ranks_which_mode(tmp_path: Path) -> None:
+    answer = ask_doctor(tmp_path, "--project", "demo", "--entity", "team", "--id", "abc", "--device", "[0, 1, 2, 3]")
+
+    assert answer.exit_code == 0
+    expected = {"how": "resume", "run_id": "abc", "project": "demo", "entity": "team", "mode": "offline"}
+    assert {key: answer.plan[key] for key in expected} == expected
+    assert (answer.plan["processes"], answer.plan["logging_rank"]) == (4, 0)
+    assert "artifact run_abc_model" in " ".join(answer.plan["uploads"])
+    assert "asks for 4" in {**answer.of("warning"), **answer.of("ok")}["GPUs"]
+
+
+def test_config_file_is_read_as_a_manager_reads_it_and_the_command_line_wins(tmp_path: Path) -> None:
+    config = tmp_path / "job.yaml"
+    config.write_text(f"wandb: {{project: from-file, entity: team, mode: online, dir: out, api_key: {KEY}}}")
+
+    answer = ask_doctor(tmp_path, "--config", "job.yaml", "--project", "from-options", "--mode", "offline")
+
+    assert answer.exit_code == 0
+    assert (answer.plan["project"], answer.plan["entity"], answer.plan["mode"]) == ("from-options", "team", "offline")
+    assert answer.plan["directory"] == str(tmp_path / "out" / "wandb")
+    assert KEY not in answer.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--project", "a/b"], "W&B refuses / in a project's name"),
+        (["--id", "a:b"], "W&B refuses : in a run id"),
+        (["--config", "wrong.yaml"], "did you mean 'project'?"),
+        (["--config", "broken.yaml"], "cannot be read (ScannerError)"),
+    ],
+)
+def test_wrong_options_are_an_error_that_shows_no_key(tmp_path: Path, arguments: list[str], words: str) -> None:
+    (tmp_path / "wrong.yaml").write_text("wandb: {project: demo, projct: demo}")
+    (tmp_path / "broken.yaml").write_text(f"wandb:\n  api_key: '{KEY}\n")
+    if arguments[0] == "--config":
+        arguments = ["--config", str(tmp_path / arguments[1])]
+
+    result = CliRunner().invoke(main, ["doctor", *arguments])
+
+    assert result.exit_code == 1
+    assert words in " ".join(result.output.split())
+    assert KEY not in result.output
+
+
+# Key and server
+
+
+def test_no_key_is_an_error_online(tmp_path: Path) -> None:
+    with WandbServer() as server:
+        answer = ask_doctor(tmp_path, **{**server.environment, "WANDB_API_KEY": ""})
+
+    assert answer.exit_code == 1
+    assert list(answer.of("error")) == ["key"]
+    assert f"wandb login --host {server.url}" in answer.of("error")["key"]
+
+
+def test_wrong_key_is_refused(tmp_path: Path) -> None:
+    with WandbServer() as server:
+        answer = ask_doctor(tmp_path, **{**server.environment, "WANDB_API_KEY": WRONG_KEY})
+
+    assert answer.exit_code == 1
+    assert list(answer.of("error")) == ["key"]
+    assert "refuses the key with status 401" in answer.of("error")["key"]
+    assert "correct WANDB_API_KEY, or unset it and call: wandb login" in answer.of("error")["key"]
+    assert WRONG_KEY not in answer.output
+
+
+def test_nothing_listens(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    answer = ask_doctor(tmp_path, WANDB_BASE_URL=url, WANDB_API_KEY=KEY, WANDB_MODE="online")
+
+    assert answer.exit_code == 1
+    assert f"{url} cannot be reached: Connection refused" in answer.of("error")["server"]
+    assert answer.seconds < HALF_MINUTE
+
+
+def test_key_of_netrc_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with WandbServer() as server:
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        (tmp_path / "netrc").write_text(f"machine {server.url.removeprefix('http://')}\n login user\n password {KEY}\n")
+        found = ask_server(monkeypatch, server.url, key="")
+
+    assert found["key"] == ("ok", "found in netrc -> ")
+    assert found["server"][0] == "ok"
+
+
+def test_key_of_the_config_comes_first_and_one_that_is_too_short_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with WandbServer() as server:
+        status, text = ask_server(monkeypatch, server.url, api_key="short")["key"]
+
+    assert status == "error"
+    assert "cfg.wandb.api_key has 5 characters" in text
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [({"status": 500}, "answers with status 500"), ({"hang": True}, "does not answer within 1 s")]
+)
+def test_server_in_trouble_is_told_in_time(monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any], words: str) -> None:
+    start = time.monotonic()
+    with WandbServer() as server:
+        server.faults.add("*", **fault)
+        status, text = ask_server(monkeypatch, server.url)["server"]
+
+    assert status == "error"
+    assert words in text
+    assert "WANDB_MODE=offline" in text
+    assert time.monotonic() - start < HALF_MINUTE
+
+
+# Run not found, run still open elsewhere
+
+
+def test_run_that_is_named_but_not_there_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with WandbServer() as server:
+        status, text = ask_server(monkeypatch, server.url, id="gone")["run"]
+
+    assert status == "warning"
+    assert text.startswith("run not found: team/demo/gone; a new run of this id is made")
+
+
+def test_run_that_another_process_has_left_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"version": 1, "run_id": "gone", "state": "closed", "host": "launcher", "mode": "online"}
+    handoff = {"WANDB_RUN_ID": "gone", "WANDB_PROJECT": "demo", "ULTRALYTICS_WB_DDP": json.dumps(record)}
+    with WandbServer() as server:
+        status, text = ask_server(monkeypatch, server.url, env=handoff)["run"]
+
+    assert status == "error"
+    assert text.startswith("run not found: team/demo/gone")
+
+
+def test_run_that_is_open_elsewhere_is_told_with_its_last_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    with WandbServer() as server:
+        open_run(server, "busy")
+        found = ask_server(monkeypatch, server.url, id="busy")
+
+    assert found["run"][0] == "warning"
+    assert "run still open elsewhere: team/demo/busy is running, last heard of 0 s ago" in found["run"][1]
+    assert found["project"] == ("ok", "team/demo exists -> ")
+
+
+def test_run_that_is_finished_can_be_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    with WandbServer() as server:
+        open_run(server, "done")
+        server.backend.runs["done"].state = "finished"
+        found = ask_server(monkeypatch, server.url, id="done")
+
+    assert found["run"] == ("ok", "team/demo/done exists; it is finished -> ")
+
+
+def open_run(server: WandbServer, run_id: str) -> None:
+    given = {"name": run_id, "project": "demo", "entity": "team"}
+    server.backend.answer("UpsertBucket", {**given, "input": given})
+
+
+def ask_server(
+    monkeypatch: pytest.MonkeyPatch, url: str, *, key: str = KEY, env: dict[str, str] | None = None, **options: str
+) -> dict[str, tuple[str, str]]:
+    """Return status and text by check, of what is asked in this process."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name, value in {"WANDB_API_KEY": key, **(env or {})}.items():
+        monkeypatch.setenv(name, value)
+    settings = wandb.Settings(base_url=url, mode="online")
+    request = Request(WandbConfig.parse({"project": "demo", **options}, "options"), timeout=1)
+    findings = check_server(request, make_plan(request, settings), settings)
+    return {finding.check: (finding.status, f"{finding.message} -> {finding.remedy}") for finding in findings}
+
+
+# What is left over in the environment
+
+
+def leftovers(**env: str) -> list[tuple[str, str]]:
+    findings = check_leftovers(Request(WandbConfig()), env)
+    return [(finding.status, f"{finding.message} -> {finding.remedy}") for finding in findings]
+
+
+def test_leftover_run_id_is_named_with_its_effect(tmp_path: Path) -> None:
+    answer = ask_doctor(tmp_path, WANDB_RUN_ID="old-run", WANDB_MODE="offline")
+
+    assert answer.exit_code == 0
+    assert (answer.plan["how"], answer.plan["run_id"]) == ("resume", "old-run")
+    assert "WANDB_RUN_ID=old-run: the training continues this run" in answer.of("warning")["environment"]
+    assert "unset WANDB_RUN_ID" in answer.of("warning")["environment"]
+
+
+def test_damaged_handoff_is_an_error_in_every_output(tmp_path: Path) -> None:
+    env = {"WANDB_RUN_ID": "old", "ULTRALYTICS_WB_DDP": "{nonsense"}
+
+    done = run_doctor(tmp_path, "--project", "demo", **env)
+
+    assert done.returncode == 1
+    words = " ".join(done.stdout.split())
+    assert "ULTRALYTICS_WB_DDP='{nonsense' is not JSON" in words
+    assert "-> unset ULTRALYTICS_WB_DDP" in words
+    assert "1 error" in done.stdout.splitlines()[-1]
+
+
+def test_nothing_left_over() -> None:
+    assert leftovers(HOME="/home/user", WANDB_PROJECT="demo") == [("ok", "nothing is left over from another job -> ")]
+
+
+@pytest.mark.parametrize(
+    ("env", "status", "words"),
+    [
+        ({"WANDB_SERVICE": "3-999999999-unix-/nowhere"}, "error", "gone: wandb.init in the script fails"),
+        ({"WANDB_SERVICE": f"3-{os.getpid()}-tcp-localhost-1"}, "warning", f"with process {os.getpid()}"),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, "error", "does not log, so there is no run -> unset RANK WORLD_SIZE"),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, "warning", "a worker of torchrun -> unset RANK LOCAL_RANK"),
+        ({"RANK": "one"}, "error", "RANK='one' is no integer"),
+        ({"WORLD_SIZE": "4"}, "warning", "here it has no use -> unset WORLD_SIZE"),
+        ({"WANDB_SWEEP_ID": "s"}, "warning", "joins this sweep -> unset WANDB_SWEEP_ID"),
+        ({"WANDB_RESUME": "must"}, "warning", "unset WANDB_RESUME"),
+        ({"WANDB_DISABLED": "true"}, "warning", "so the training is logged"),
+        ({"ULTRALYTICS_WB_DDP": '{"version": 1, "state": "open"}'}, "warning", "without WANDB_RUN_ID nobody reads it"),
+    ],
+)
+def test_leftover_variable_is_named_with_effect_and_remedy(env: dict[str, str], status: str, words: str) -> None:
+    ((found, text),) = leftovers(**env)
+
+    assert found == status
+    assert words in text
+
+
+# The machine
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "cloudpickle.py").write_text("raise ImportError('half installed')")
+
+    answer = ask_doctor(tmp_path, "--dir", str(tmp_path / "file" / "x"), PYTHONPATH=str(tmp_path / "packages"))
+
+    assert answer.exit_code == 1
+    errors = answer.of("error")
+    assert f"because {tmp_path / 'file'} is a file" in errors["directory"]
+    assert "ImportError: half installed -> pip install 'cloudpickle'" in errors["cloudpickle"]
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_setting_that_the_client_refuses_is_named_without_values(tmp_path: Path) -> None:
+    answer = ask_doctor(tmp_path, WANDB_MODE="onlin")
+
+    assert (answer.exit_code, answer.plan) == (1, None)
+    assert "mode: Input should be 'online'" in answer.of("error")["settings"]
+
+
+def test_versions_are_compared_by_number() -> None:
+    assert version_of("8.10.0") > version_of("8.4.140")
+    assert version_of("2.9.1+cu128") == (2, 9, 1)
+    assert version_of("0.22.3rc1") == (0, 22, 3)
+
+
+def test_report_stays_within_80_columns_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "word " * 60
+    print_report(None, [Finding("a", "ok", long), Finding("b", "error", long, long), Finding("c", "warning", long)])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == "1 error, 1 warning"
+
+
+# A training that has run
+
+LOG = """\
+import sys, wandb
+run_id, directory, *rows = sys.argv[1:]
+run = wandb.init(project="demo", id=run_id, dir=directory, mode="offline", settings={"console": "off"})
+for row in rows:
+    run.log({"epoch": int(row), "train/box_loss": 1.0} if row != "-" else {"note": 1})
+run.finish()
+"""
+
+
+@dataclass
+class Trained:
+    """A directory as a training leaves it, in the directory of its job."""
+
+    job: Path
+
+    def __post_init__(self) -> None:
+        self.directory = self.job / "train"
+        self.directory.mkdir()
+        for folder in ("home", "yolo"):
+            (self.job / folder).mkdir()
+        (self.directory / "args.yaml").write_text("task: detect\n")
+
+    def results(self, epochs: int) -> None:
+        rows = "".join(f"{epoch},1.5,0.5\n" for epoch in range(1, epochs + 1))
+        (self.directory / "results.csv").write_text(f"epoch,time,train/box_loss\n{rows}")
+
+    def record(self, run_id: str) -> None:
+        content = {"id": run_id, "project": "demo", "entity": None, "url": None}
+        (self.directory / "wandb_run.json").write_text(json.dumps(content))
+
+    def log(self, run_id: str, *rows: str, below: Path | None = None) -> None:
+        arguments = [sys.executable, "-c", LOG, run_id, str(below or self.directory), *rows]
+        subprocess.run(
+            arguments, check=True, cwd=self.job, env=job_environment(self.job, self.job), capture_output=True
+        )
+
+    def examine(self) -> dict[str, dict[str, str]]:
+        """Return texts by status and check."""
+        found: dict[str, dict[str, str]] = {"ok": {}, "warning": {}, "error": {}}
+        for finding in check_training(self.directory, self.job):
+            found[finding.status][finding.check] = f"{finding.message} -> {finding.remedy}"
+        return found
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Trained:
+    return Trained(tmp_path)
+
+
+def test_training_in_order_is_one_run_with_all_epochs(trained: Trained) -> None:
+    trained.log("good", "-", "1", "2", "2")
+    trained.results(2)
+    trained.record("good")
+
+    answer = ask_doctor(trained.job, "--training", "train")
+
+    assert (answer.exit_code, answer.plan) == (0, None)
+    ok = answer.of("ok")
+    assert "good is the only one" in ok["one run"]
+    assert "run good has all 2 epochs" in ok["metrics"]
+    assert "run good is finished" in ok["end"]
+    (folder,) = (trained.directory / "wandb").glob("offline-run-*")
+    assert answer.of("warning")["sent"].endswith(f"wandb sync {folder.relative_to(trained.job)}")
+
+
+def test_several_runs_are_named_with_the_usual_causes(trained: Trained) -> None:
+    trained.log("empty", "-", below=trained.job)
+    trained.log("full", "1", "2")
+    trained.results(2)
+    trained.record("full")
+
+    answer = trained.examine()
+
+    text = answer["error"]["one run"]
+    assert "several runs created: empty (0 epochs), full (2 epochs)" in text
+    assert "did not give it to add_wandb_callback(model, run=run)" in text
+    assert "has all 2 epochs" in answer["ok"]["metrics"]
+
+
+def test_run_of_another_job_beside_the_training_does_not_count(trained: Trained) -> None:
+    trained.log("older", "-", below=trained.job)
+    (file,) = (trained.job / "wandb").glob("offline-run-*/run-older.wandb")
+    an_hour_ago = time.time() - 3600
+    os.utime(file, (an_hour_ago, an_hour_ago))
+    trained.log("full", "1")
+    trained.results(1)
+
+    answer = trained.examine()
+
+    assert "full is the only one" in answer["ok"]["one run"]
+    assert "has no wandb_run.json" in answer["warning"]["record"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"), [(["-"], "run thin has no epoch, results.csv has 3"), (["1"], "missing: epoch 2, 3")]
+)
+def test_metrics_that_are_missing_are_told(trained: Trained, rows: list[str], words: str) -> None:
+    trained.log("thin", *rows)
+    trained.results(3)
+    trained.record("thin")
+
+    answer = trained.examine()
+
+    assert "metrics missing" in answer["error"]["metrics"]
+    assert words in answer["error"]["metrics"]
+
+
+def test_run_that_was_sent_but_does_not_say_how_it_ended(trained: Trained) -> None:
+    trained.log("cut", "1")
+    trained.results(1)
+    (file,) = trained.directory.rglob("run-cut.wandb")
+    file.write_bytes(file.read_bytes()[:-40])  # as a killed process leaves it
+    file.with_name("run-cut.wandb.synced").write_text("")
+
+    answer = trained.examine()
+
+    assert "run cut is not finished" in answer["warning"]["end"]
+    assert "sent" not in answer["warning"]
+
+
+def test_directory_without_a_training_is_an_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["doctor", "--training", str(tmp_path)])
+
+    assert result.exit_code == 1
+    assert "give the directory of one training" in " ".join(result.output.split())

@@ -1,0 +1,201 @@
+"""Trainings that are stopped, orphaned or restarted continue one run; real launches, a real client."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from test_true_state import CLOSED, KILL, OPEN, OWN, USERS, in_epoch_2
+from wandb_server import StoredRun, WandbServer
+
+from conftest import ONLINE, Job, RunJob, RunOnline, wait_until_closed
+from ultralytics_wb_ddp.testing import read_run
+
+
+def epochs_of(run: StoredRun) -> list[int]:
+    return [row["epoch"] for row in run.history if "epoch" in row]
+
+
+# The Stop button
+
+
+@pytest.fixture
+def run_stopped(run_job: RunJob) -> Callable[[str], tuple[Job, StoredRun]]:
+    """Run a long training and press Stop once its first epoch has arrived."""
+
+    def run(script: str) -> tuple[Job, StoredRun]:
+        with WandbServer() as server:
+            over = threading.Event()
+
+            def press() -> None:
+                while not over.wait(0.1):
+                    for stored in server.runs:
+                        if epochs_of(stored):
+                            server.stop(stored.id)
+                            return
+
+            threading.Thread(target=press, daemon=True).start()
+            script = script.replace("**TWO_PROCESSES", "**{**TWO_PROCESSES, 'epochs': 60}")
+            script = script.replace("**ONE_PROCESS", "**{**ONE_PROCESS, 'epochs': 60}")
+            job = run_job(ONLINE + SENDS_OFTEN + script, **server.environment)
+            over.set()
+            (stored,) = server.runs
+        return job, stored
+
+    return run
+
+
+# The client tells the server what is new, and hears of the button, every 15 s; here, every second.
+SENDS_OFTEN = """
+os.environ["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "1"
+"""
+
+
+@pytest.mark.parametrize("usage", [OPEN, CLOSED, OWN, USERS], ids=["open", "closed", "own", "users"])
+def test_stop_button_ends_the_training_gracefully(
+    run_stopped: Callable[[str], tuple[Job, StoredRun]], usage: str
+) -> None:
+    job, run = run_stopped(usage)
+    epochs = epochs_of(run)
+
+    assert 1 < max(epochs) < 60
+    assert epochs[-2:] == [max(epochs)] * 2, "the last epoch, then the evaluation of the best checkpoint"
+    assert (job.directory / "train/weights/last.pt").exists()
+    assert (run.state, run.exit_code) == ("finished", 0)
+
+
+def test_stop_button_ends_a_training_in_one_process_gracefully(
+    run_stopped: Callable[[str], tuple[Job, StoredRun]],
+) -> None:
+    _, run = run_stopped(USERS.replace("TWO_PROCESSES", "ONE_PROCESS"))
+
+    assert max(epochs_of(run)) < 60
+    assert (run.state, run.exit_code) == ("finished", 0)
+
+
+# A launcher that is gone
+
+KILL_LAUNCHER = "os.environ['LAUNCHER'] = str(os.getpid())\n" + in_epoch_2(
+    1, "os.kill(int(os.environ['LAUNCHER']), signal.SIGKILL)", "time.sleep(1)"
+)
+
+
+@pytest.mark.parametrize("usage", [OPEN, USERS], ids=["open", "users"])
+def test_orphans_train_on_and_keep_what_they_log(run_job: RunJob, usage: str) -> None:
+    with WandbServer() as server:
+        job = run_job(ONLINE + KILL_LAUNCHER + usage, check=False, **server.environment)
+        wait_for_fragment(job)
+        (command,) = re.findall(r"is gone: the training goes on; .* with: (wandb sync .*)", said_by(job))
+        subprocess.run(
+            command,
+            shell=True,
+            env={**os.environ, **server.environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+            check=False,  # it complains of the launcher's last record, which the kill has cut
+            capture_output=True,
+        )
+        (run,) = server.runs
+
+    assert epochs_of(run) == [1, 2, 2, 2]
+    assert run.destroyed_rows == []
+
+
+def test_orphans_stop_if_that_is_wanted(run_job: RunJob) -> None:
+    usage = OPEN.replace("add_wandb_callback(model)", "add_wandb_callback(model, on_launcher_lost='stop')")
+    with WandbServer() as server:
+        script = ONLINE + KILL_LAUNCHER + usage.replace("**TWO_PROCESSES", "**{**TWO_PROCESSES, 'epochs': 60}")
+        job = run_job(script, check=False, **server.environment)
+        fragment = wait_for_fragment(job)
+
+    assert said_by(job).count("is gone: the training stops at the end of this epoch") == 1
+    assert [row["epoch"] for row in read_run(fragment).history] == [2, 2, 2]
+
+
+def said_by(job: Job) -> str:
+    """Return what the job has printed; where the launcher reads the workers' output, they go on to a file."""
+    file = job.directory / "train/output.log"
+    return job.output + (file.read_text() if file.exists() else "")
+
+
+def wait_for_fragment(job: Job) -> Path:
+    """Return the run file that rank 0 writes after the launcher's end, once it is complete."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        files = sorted((job.directory / "train").rglob("offline-run-*/run-*.wandb"))
+        if files and read_run(files[0]).exit_code is not None:
+            return files[0]
+        time.sleep(0.2)
+    raise AssertionError(job.output)
+
+
+# Restarts
+
+RESUME = """
+model = YOLO("train/weights/last.pt")
+add_wandb_callback(model, project="demo")
+"""
+
+
+@pytest.mark.parametrize("count_lag", [0.0, 3.0], ids=["prompt", "lagging"])
+def test_restarted_training_continues_its_run_any_number_of_times(run_job: RunJob, count_lag: float) -> None:
+    """Killed whole in the second epoch, resumed on one process and killed again, resumed on two."""
+    first = "add_wandb_callback(model, project='demo')\nmodel.train(**{**TWO_PROCESSES, 'epochs': 4})\n"
+    kill_all = "os.killpg(0, signal.SIGKILL)"
+    die_in_epoch_3 = in_epoch_2(0, KILL).replace("trainer.epoch == 1", "trainer.epoch == 2")
+    with WandbServer() as server:
+        server.backend.count_lag = count_lag
+        job = run_job(
+            ONLINE + "os.setpgid(0, 0)\n" + in_epoch_2(0, kill_all) + first, check=False, **server.environment
+        )
+        wait_until_closed(server)
+        one = f"os.chdir({str(job.directory)!r})\nos.environ['RANK'] = '-1'\n{RESUME}\n" + die_in_epoch_3.replace(
+            'os.environ["RANK"] == "0"', "True"
+        )
+        run_job(ONLINE + one + "model.train(resume=True, device='cpu')", check=False, **server.environment)
+        wait_until_closed(server)
+        two = f"os.chdir({str(job.directory)!r})\n{RESUME}\n"
+        run_job(ONLINE + two + "model.train(resume=True, device='0,1', trainer=CpuDDPTrainer)", **server.environment)
+        (run,) = server.runs
+
+    assert run.destroyed_rows == []
+    assert epochs_of(run) == [1, 2, 3, 4, 4, 4]
+    assert [row["_step"] for row in run.history] == list(range(6))
+    assert (run.state, run.exit_code) == ("finished", 0)
+    best = max(row["metrics/mAP50-95(B)"] for row in run.history if "metrics/mAP50-95(B)" in row)
+    assert run.summary["metrics/mAP50-95(B)"] == {"max": best}
+    losses = [row["val/box_loss"] for row in run.history if "val/box_loss" in row]
+    assert run.summary["val/box_loss"] == {"min": min(losses)}
+    assert 1 <= run.summary["best/epoch"] <= 4
+    assert run.metrics == {"train/*": "epoch", "lr/*": "epoch", "metrics/*": "epoch", "val/*": "epoch"}
+
+
+def test_run_that_is_given_wins_over_the_one_of_the_training(run_online: RunOnline) -> None:
+    job, run = run_online("""
+    import wandb
+    os.environ["WANDB_MODE"] = "offline"
+    add_wandb_callback(model, project="demo")
+    def interrupt(trainer):
+        if trainer.epoch == 1:
+            raise InterruptedError
+    model.add_callback("on_train_epoch_start", interrupt)
+    try:
+        model.train(**ONE_PROCESS)
+    except InterruptedError:
+        pass
+    os.environ["WANDB_MODE"] = "online"
+    model = YOLO("train/weights/last.pt")
+    with wandb.init(project="demo", id="given") as run:
+        add_wandb_callback(model, run=run)
+        model.train(resume=True)
+    """)
+
+    assert run.id == "given"
+    assert epochs_of(run) == [2, 2, 2]
+    assert json.loads((job.directory / "train/wandb_run.json").read_text())["id"] == "given"

@@ -1,0 +1,215 @@
+"""How an artifact is logged, found, downloaded and used.
+
+To log one, a client asks in this order: CreateArtifact; CreateArtifactManifest, for the id; CreateArtifactFiles, unless
+all entries are references; the uploads of the files; CreateArtifactManifest again, for the place; the upload of the
+manifest; CommitArtifact.
+"""
+
+from __future__ import annotations
+
+import json
+
+from wandb_server.operations import Answer, Asked, Refused, Topic, answers, connection, project_node
+from wandb_server.store import ENTITY, StoredArtifact, StoredRun
+
+CREATED = "2026-01-01T00:00:00Z"
+
+
+class Artifacts(Topic):
+    """The operations about artifacts."""
+
+    # Logging
+
+    @answers("ArtifactType")
+    def type(self, asked: Asked) -> Answer:
+        """Say of what type the artifacts of a name are: a client refuses to log one of another type."""
+        name = asked["name"].partition(":")[0]
+        versions = self._versions(asked.get("entity"), asked.get("project"), name)
+        return {"project": {"artifact": {"artifactType": {"name": versions[-1].type}} if versions else None}}
+
+    @answers("InputFields", "TypeInfo", "ProbeServerUseArtifactInput")
+    def type_info(self, asked: Asked) -> Answer:
+        """Say which optional fields this server has, to clients before 0.26: none, so they do without."""
+        info: Answer = {"name": asked.get("name"), "fields": [], "inputFields": []}
+        return {"TypeInfo": info, "__type": info, "UseArtifactInputInfoType": info}
+
+    @answers("CreateArtifact")
+    def create(self, asked: Asked) -> Answer:
+        """Make an artifact, or return the one of the same content: the client then uploads nothing."""
+        run = self._run(asked)
+        name = asked["artifactCollectionName"]
+        aliases = [alias["alias"] for alias in asked.get("aliases") or []]
+        versions = self._versions(run.entity, run.project, name)
+        artifact = next((version for version in versions if version.digest == asked["digest"]), None)
+        if artifact is None:
+            artifact_id = f"artifact-{len(self.store.artifacts)}"
+            place = run.entity, run.project, name, asked["artifactTypeName"]
+            artifact = StoredArtifact(artifact_id, *place, asked["digest"], aliases, metadata=asked.get("metadata"))
+            self.store.artifacts[artifact.id] = artifact
+        else:
+            self._point(artifact, aliases)
+        if artifact not in run.artifacts:
+            run.artifacts.append(artifact)
+        sequence = {"id": f"sequence-{name}", "latestArtifact": {"id": versions[-1].id} if versions else None}
+        return {
+            "createArtifact": {"artifact": {"id": artifact.id, "state": artifact.state, "artifactSequence": sequence}}
+        }
+
+    @answers("CreateArtifactManifest")
+    def create_manifest(self, asked: Asked) -> Answer:
+        """Say where to upload the manifest."""
+        artifact = self._artifact(asked["artifactID"])
+        link = {"uploadUrl": self._link(artifact, "manifest"), "uploadHeaders": []}
+        file = {"id": f"manifest-file-{artifact.id}", "displayName": asked["name"], **link}
+        return {"createArtifactManifest": {"artifactManifest": {"id": f"manifest-{artifact.id}", "file": file}}}
+
+    @answers("CreateArtifactFiles")
+    def create_files(self, asked: Asked) -> Answer:
+        """Say where to upload files, in the order in which they are asked for."""
+        nodes = []
+        for number, entry in enumerate(asked["artifactFiles"]):
+            artifact, name = self._artifact(entry["artifactID"]), entry["name"]
+            node = {"id": f"file-{number}", "name": name, "displayName": name, "artifact": {"id": artifact.id}}
+            link = {"uploadUrl": self._link(artifact, f"files/{name}"), "uploadHeaders": []}
+            nodes.append({**node, **link, "storagePath": f"{artifact.id}/{name}", "uploadMultipartUrls": None})
+        return {"createArtifactFiles": {"files": connection(nodes)}}
+
+    @answers("CommitArtifact")
+    def commit(self, asked: Asked) -> Answer:
+        """Make an artifact the next version of its name, now that all of it is here."""
+        artifact = self._artifact(asked["artifactID"])
+        if artifact.state != "COMMITTED":
+            artifact.version = len(self._versions(artifact.entity, artifact.project, artifact.name))
+            artifact.state = "COMMITTED"
+            artifact.manifest = json.loads(artifact.uploads["manifest"])["contents"]
+            self._point(artifact, artifact.aliases)
+        return {"commitArtifact": {"artifact": {"id": artifact.id, "digest": artifact.digest}}}
+
+    # Using
+
+    @answers("ArtifactMembershipByName")
+    def membership(self, asked: Asked) -> Answer:
+        """Find an artifact by its name and an alias or version."""
+        artifact = self._find(asked, asked["name"])
+        return {"project": {"artifactCollectionMembership": artifact and self._membership(artifact)}}
+
+    @answers("ArtifactByName")
+    def by_name(self, asked: Asked) -> Answer:
+        """Find an artifact, as clients before 0.27 do."""
+        artifact = self._find(asked, asked["name"])
+        return {"project": {"artifact": artifact and self._node(artifact)}}
+
+    @answers("ArtifactByID")
+    def by_id(self, asked: Asked) -> Answer:
+        """Describe an artifact; ``Artifact.wait()`` asks once it is logged."""
+        return {"artifact": self._node(self._artifact(asked["id"]))}
+
+    @answers("UseArtifact")
+    def use(self, asked: Asked) -> Answer:
+        """Note that a run uses an artifact."""
+        run, artifact = self._run(asked), self._artifact(asked["artifactID"])
+        if artifact not in run.used_artifacts:
+            run.used_artifacts.append(artifact)
+        return {"useArtifact": {"artifact": {"id": artifact.id}}}
+
+    @answers("FetchArtifactManifest", "ArtifactManifest")
+    def manifest(self, asked: Asked) -> Answer:
+        """Say where the manifest is, which a download begins with."""
+        artifact = self._artifact(asked.get("id") or asked["artifact_id"])
+        return {"artifact": {"currentManifest": {"file": {"directUrl": self._link(artifact, "manifest")}}}}
+
+    @answers("GetArtifactMembershipFileUrls")
+    def file_urls(self, asked: Asked) -> Answer:
+        """Say where the files are; references are fetched from where they point to."""
+        artifact = self._find(asked, f"{asked['collection']}:{asked['alias']}")
+        if artifact is None:
+            return {"project": {"artifactCollection": None}}
+        collection = {"__typename": "ArtifactSequence", "artifactMembership": {"files": self._files(artifact)}}
+        return {"project": {"artifactCollection": collection}}
+
+    @answers("GetArtifactFileUrls", "ArtifactFileUrls")
+    def file_urls_by_id(self, asked: Asked) -> Answer:
+        """Say where the files are, as clients before 0.27 ask."""
+        return {"artifact": {"files": self._files(self._artifact(asked["id"]))}}
+
+    # What is kept
+
+    def _versions(self, entity: str | None, project: str | None, name: str) -> list[StoredArtifact]:
+        place = entity or ENTITY, project, name
+        same = [each for each in self.store.artifacts.values() if (each.entity, each.project, each.name) == place]
+        return [artifact for artifact in same if artifact.state == "COMMITTED"]
+
+    def _find(self, asked: Asked, name: str) -> StoredArtifact | None:
+        name, _, alias = name.partition(":")
+        versions = self._versions(asked.get("entity"), asked.get("project"), name)
+        wanted = alias or "latest"
+        return next((each for each in versions if wanted in {f"v{each.version}", *each.aliases}), None)
+
+    def _point(self, artifact: StoredArtifact, aliases: list[str]) -> None:
+        """Let aliases point at an artifact and at no other version."""
+        for version in self._versions(artifact.entity, artifact.project, artifact.name):
+            version.aliases = [alias for alias in version.aliases if alias not in aliases]
+        artifact.aliases = [alias for alias in artifact.aliases if alias not in aliases] + aliases
+
+    def _artifact(self, artifact_id: str) -> StoredArtifact:
+        if artifact_id not in self.store.artifacts:
+            message = f"artifact {artifact_id} not found"
+            raise Refused(message)
+        return self.store.artifacts[artifact_id]
+
+    def _run(self, asked: Asked) -> StoredRun:
+        run = self.store.run(asked["entityName"], asked["projectName"], asked["runName"])
+        if run is None:
+            message = f"run {asked['runName']} not found"
+            raise Refused(message)
+        return run
+
+    # What is said about it
+
+    def _link(self, artifact: StoredArtifact, name: str) -> str:
+        return f"{self.store.url}/storage/artifact/{artifact.id}/{name}"
+
+    def _files(self, artifact: StoredArtifact) -> Answer:
+        names = [name for name, entry in artifact.manifest.items() if "ref" not in entry]
+        links = [(name, self._link(artifact, f"files/{name}")) for name in names]
+        return connection([{"__typename": "File", "name": name, "directUrl": link} for name, link in links])
+
+    def _membership(self, artifact: StoredArtifact) -> Answer:
+        """Describe the place of an artifact in its collection, which may be one of several that it is linked to."""
+        node = self._node(artifact)
+        return {
+            "__typename": "ArtifactCollectionMembership",
+            "id": f"membership-{artifact.id}",
+            "versionIndex": artifact.version,
+            "createdAt": CREATED,
+            "aliases": node["aliases"],
+            "artifactCollection": node["artifactSequence"],
+            "artifact": node,
+        }
+
+    def _node(self, artifact: StoredArtifact) -> Answer:
+        project = project_node(artifact.entity, artifact.project)
+        sequence = {"__typename": "ArtifactSequence", "name": artifact.name, "project": project}
+        names = {"__typename": "ArtifactAlias", "artifactCollection": sequence}
+        return {
+            "__typename": "Artifact",
+            "id": artifact.id,
+            "artifactSequence": sequence,
+            "versionIndex": artifact.version,
+            "artifactType": {"name": artifact.type},
+            "description": None,
+            "metadata": artifact.metadata,
+            "ttlDurationSeconds": -2,
+            "ttlIsInherited": True,
+            "tags": [],
+            "historyStep": None,
+            "state": artifact.state,
+            "size": sum(entry.get("size", 0) for entry in artifact.manifest.values()),
+            "digest": artifact.digest,
+            "digestAlgorithm": "MANIFEST_MD5",
+            "commitHash": None,
+            "fileCount": len(artifact.manifest),
+            "createdAt": CREATED,
+            "updatedAt": None,
+            "aliases": [{**names, "id": f"{artifact.id}-{alias}", "alias": alias} for alias in artifact.aliases],
+        }

@@ -1,0 +1,124 @@
+"""What will happen to the run of a training, and what stands against it; asked before the GPUs are.
+
+Nothing here makes a run or writes where W&B writes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.doctor.finding import Finding, Request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ultralytics_wb_ddp.config import WandbConfig
+    from ultralytics_wb_ddp.doctor.plan import Plan
+
+__all__ = ["Finding", "Request", "examine", "examine_training", "read_request"]
+
+
+def read_request(
+    config: Path | None, given: dict[str, str | None], *, device: str | None = None, timeout: float = 10.0
+) -> Request:
+    """Return what is asked, from a config file and the options of the command line, which win.
+
+    Raises:
+        ConfigurationError: The file is no YAML, its ``wandb`` section is missing or wrong, or an option is.
+    """
+    from ultralytics_wb_ddp.config import WandbConfig
+
+    options = WandbConfig.parse(given, "the command line")
+    if config is not None:
+        options = _read_config(config, {name: value for name, value in given.items() if value is not None})
+    return Request(options, manager=config is not None, device=device, timeout=timeout)
+
+
+def _read_config(file: Path, given: dict[str, str]) -> WandbConfig:
+    """Return the ``wandb`` section of a YAML file with what was given put over it.
+
+    Raises:
+        ConfigurationError: It is wrong; the message does not quote the file, which may hold a key.
+    """
+    from omegaconf import OmegaConf
+
+    from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
+
+    try:
+        return WandbConfig.from_cfg(OmegaConf.merge(OmegaConf.load(file), {"wandb": given}))
+    except ConfigurationError:
+        raise
+    except Exception as problem:
+        mark = getattr(problem, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        key = getattr(problem, "full_key", None)
+        setting = f", setting {key}" if key else ""
+        msg = (
+            f"{file}{place}{setting} cannot be read ({type(problem).__name__}); mend the YAML, or set what it refers to"
+        )
+        raise ConfigurationError(msg) from problem
+
+
+def examine(request: Request) -> tuple[Plan | None, list[Finding]]:
+    """Return what will happen, or None if nothing can be said, and what every check has found."""
+    from ultralytics_wb_ddp.config import ConfigurationError
+    from ultralytics_wb_ddp.doctor.finding import error
+    from ultralytics_wb_ddp.doctor.leftovers import check_leftovers
+    from ultralytics_wb_ddp.doctor.machine import check_directories, check_gpus, check_packages
+    from ultralytics_wb_ddp.doctor.plan import make_plan
+    from ultralytics_wb_ddp.doctor.server import check_server
+
+    findings = [*check_packages(request), *check_gpus(request), *check_leftovers(request)]
+    settings, refused = _client_settings()
+    findings += refused
+    plan = None
+    if settings is not None:
+        try:
+            plan = make_plan(request, settings)
+        except ConfigurationError:  # check_leftovers has said so
+            plan = None
+        else:
+            if plan.how == "refuse":
+                findings.append(
+                    error("run", plan.reason, "unset WANDB_RUN_ID ULTRALYTICS_WB_DDP if they are left over")
+                )
+            findings += check_server(request, plan, settings)
+    return plan, [*findings, *check_directories(request, settings)]
+
+
+def examine_training(request: Request, training: Path) -> list[Finding]:
+    """Return what became of the run of a training that has run."""
+    import os
+    from pathlib import Path
+
+    from ultralytics_wb_ddp.doctor.machine import quiet
+    from ultralytics_wb_ddp.doctor.past import check_training
+
+    launcher = request.directory or Path(os.environ.get("WANDB_DIR") or Path.cwd())
+    with quiet():
+        return check_training(training.resolve(), launcher.resolve())
+
+
+def _client_settings() -> tuple[Any, list[Finding]]:
+    """Return the settings of the W&B client, from its variables and files, and what it refuses in them."""
+    from ultralytics_wb_ddp.doctor.finding import error
+    from ultralytics_wb_ddp.doctor.machine import quiet
+
+    try:
+        with quiet():
+            from wandb.sdk import wandb_setup
+
+            return wandb_setup.singleton().settings, []
+    except ImportError:  # check_packages has said so
+        return None, []
+    except Exception as problem:  # noqa: BLE001  # the kind differs between W&B releases
+        text = f"W&B refuses its settings: {_without_input(problem)}"
+        return None, [error("settings", text, "mend the WANDB_ variable or the settings file that it names")]
+
+
+def _without_input(problem: Exception) -> str:
+    """Return what is wrong with settings, without their values, among which the key may be."""
+    errors = getattr(problem, "errors", None)
+    if errors is None:
+        return type(problem).__name__
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors(include_input=False))

@@ -1,0 +1,83 @@
+"""What a check has found, and what was asked of the doctor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ultralytics_wb_ddp.config import WandbConfig
+
+__all__ = ["Finding", "Request", "error", "ok", "version_of", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check has found.
+
+    Attributes:
+        check: What was looked at, in one or two words.
+        status: ``"ok"``, ``"warning"`` or ``"error"``.
+        message: What is the case.
+        remedy: What to do about it; empty when there is nothing to do.
+    """
+
+    check: str
+    status: str
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of the doctor.
+
+    Attributes:
+        options: How the run is to be made, from the config file and the command line.
+        manager: Whether the options are those of a manager: they come from a config file.
+        device: What will be given to ``model.train(device=...)``; None is left to Ultralytics.
+        timeout: Seconds that the server has for each answer.
+    """
+
+    options: WandbConfig
+    manager: bool = False
+    device: str | None = None
+    timeout: float = 10.0
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices by name, one for each process; empty when the choice is left to Ultralytics."""
+        text = (self.device or "").strip("[]() ")
+        return [name.strip().removeprefix("cuda:") for name in text.split(",") if name.strip()]
+
+    @property
+    def directory(self) -> Path | None:
+        """Directory that was asked for the run's files."""
+        from pathlib import Path
+
+        return Path(self.options.dir) if self.options.dir else None
+
+
+def ok(check: str, message: str) -> Finding:
+    """Return the finding that something is in order."""
+    return Finding(check, "ok", message)
+
+
+def warning(check: str, message: str, remedy: str = "") -> Finding:
+    """Return a finding that may be meant so."""
+    return Finding(check, "warning", message, remedy)
+
+
+def error(check: str, message: str, remedy: str) -> Finding:
+    """Return the finding that something is wrong."""
+    return Finding(check, "error", message, remedy)
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version, without what marks a candidate or a build: (2, 9, 1) for ``2.9.1+cu128``."""
+    import re
+
+    numbers = re.match(r"\d+(\.\d+)*", text)
+    return tuple(int(part) for part in numbers.group().split(".")) if numbers else ()

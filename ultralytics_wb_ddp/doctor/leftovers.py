@@ -1,0 +1,110 @@
+"""Variables in the environment that change what a training does, and that nobody may have meant to leave there."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
+from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
+from ultralytics_wb_ddp.ranks import Topology, is_main_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ultralytics_wb_ddp.doctor.finding import Request
+
+__all__ = ["check_leftovers"]
+
+CHECK = "environment"
+EFFECTS = {
+    "WANDB_SWEEP_ID": "the run that is made joins this sweep",
+    "WANDB_RESUME": "it decides in every wandb.init whether a run is continued",
+    "WANDB_DISABLED": "the W&B client ignores it, so the training is logged; use WANDB_MODE=disabled instead",
+}
+TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+SOCKET = re.compile(r"\d+-(\d+)-(?:unix-(.+)|tcp-.+)")
+
+
+def check_leftovers(request: Request, env: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Name the variables that are left over from another job, what each does, and how to get rid of it."""
+    found = [*_handoff(request, env), *_service(env), *_ranks(env)]
+    found += [
+        warning(CHECK, f"{name}={env[name]}: {effect}", _unset(name))
+        for name, effect in EFFECTS.items()
+        if env.get(name)
+    ]
+    return found or [ok(CHECK, "nothing is left over from another job")]
+
+
+def _handoff(request: Request, env: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        handoff = Handoff.from_env(env)
+    except ConfigurationError as problem:
+        name = VARIABLE if str(problem).startswith(VARIABLE) else "WANDB_RUN_ID"
+        yield error(CHECK, str(problem), _unset(name))
+        return
+    if handoff is None:
+        if env.get(VARIABLE):
+            yield warning(CHECK, f"{VARIABLE} is set, but without WANDB_RUN_ID nobody reads it", _unset(VARIABLE))
+        return
+    if request.options.id not in {None, handoff.run_id}:
+        text = f"WANDB_RUN_ID={handoff.run_id} stands against the id {request.options.id}, which a manager prefers"
+    elif request.options.id:
+        return
+    else:
+        text = f"WANDB_RUN_ID={handoff.run_id}: the training continues this run instead of making a new one"
+    names = "WANDB_RUN_ID" if not env.get(VARIABLE) else f"WANDB_RUN_ID {VARIABLE}"
+    yield warning(CHECK, text, f"{_unset(names)}, unless that is meant")
+
+
+def _service(env: Mapping[str, str]) -> Iterator[Finding]:
+    """Look whether the service that WANDB_SERVICE leads to is there: with a dead one, wandb.init fails."""
+    token = env.get("WANDB_SERVICE", "")
+    parts = SOCKET.fullmatch(token)
+    if not token:
+        return
+    if parts is None or not _is_alive(int(parts[1])) or (parts[2] and not Path(parts[2]).exists()):
+        text = f"WANDB_SERVICE={token} leads to a service that is gone: wandb.init in the script fails"
+        yield error(CHECK, text, _unset("WANDB_SERVICE"))
+    else:
+        text = f"WANDB_SERVICE={token}: runs of the script live and die with process {parts[1]}"
+        yield warning(CHECK, text, f"{_unset('WANDB_SERVICE')}, unless that process starts the training")
+
+
+def _ranks(env: Mapping[str, str]) -> Iterator[Finding]:
+    """Look whether a shell pretends to be a worker."""
+    present = [name for name in TORCHRUN if env.get(name)]
+    if not present:
+        return
+    shown, remedy = " ".join(f"{name}={env[name]}" for name in present), _unset(" ".join(present))
+    try:
+        topology, main = Topology.from_env(env), is_main_process(env)
+    except ConfigurationError as problem:
+        yield error(CHECK, str(problem), remedy)
+        return
+    if not main:
+        yield error(
+            CHECK, f"{shown}: what starts here counts as a worker that does not log, so there is no run", remedy
+        )
+    elif topology or "LOCAL_RANK" in present:
+        yield warning(CHECK, f"{shown}: Ultralytics takes what starts here for a worker of torchrun", remedy)
+    else:
+        yield warning(CHECK, f"{shown}: torchrun sets it for its workers; here it has no use", remedy)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _unset(names: str) -> str:
+    return f"unset {names}"

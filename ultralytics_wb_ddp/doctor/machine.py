@@ -1,0 +1,153 @@
+"""What the machine offers a training: installed packages, GPUs, directories."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, version_of, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ultralytics_wb_ddp.doctor.finding import Request
+
+__all__ = ["check_directories", "check_gpus", "check_packages", "quiet"]
+
+PYTHON = ((3, 10), (3, 13))
+OLDEST = {"ultralytics": "8.3.0", "wandb": "0.22.3", "torch": "", "cloudpickle": ""}
+CARRIES_CALLBACKS = (8, 4, 140)
+LITTLE_SPACE = 1024**3
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what Ultralytics and wandb print out of the output."""
+    os.environ["WANDB_SILENT"] = "true"
+    os.environ.setdefault("YOLO_VERBOSE", "False")
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def check_packages(request: Request) -> list[Finding]:
+    """Look whether everything that a training needs can be imported, in a supported release."""
+    found = [_check_python()]
+    for name, oldest in OLDEST.items():
+        try:
+            with quiet():
+                version = str(import_module(name).__version__)
+        except Exception as problem:  # noqa: BLE001  # a broken installation fails in any way
+            found.append(error(name, f"cannot be imported: {_cause(problem)}", f"pip install '{_required(name)}'"))
+            continue
+        if version_of(version) < version_of(oldest):
+            text = f"{version} is too old, {oldest} or newer is needed"
+            found.append(error(name, text, f"pip install --upgrade '{_required(name)}'"))
+        elif name == "ultralytics" and version_of(version) < CARRIES_CALLBACKS and len(request.devices) > 1:
+            text = f"{version} leaves callbacks behind that were registered with model.add_callback"
+            found.append(warning(name, text, "use add_wandb_callback(model), which takes them along"))
+        else:
+            found.append(ok(name, version))
+    return [*found, *_stock_callback()]
+
+
+def check_gpus(request: Request) -> list[Finding]:
+    """Compare the GPUs that torch sees with the devices that the training will ask for."""
+    try:
+        import torch
+
+        count, built = int(torch.cuda.device_count()), bool(torch.backends.cuda.is_built())
+    except Exception:  # noqa: BLE001  # check_packages has said so
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    seen = f"{count} GPU{'' if count == 1 else 's'} visible" + (f" (CUDA_VISIBLE_DEVICES={visible})" if visible else "")
+    asked = [name for name in request.devices if name.lstrip("-").isdecimal()]
+    if not asked:
+        return [ok("GPUs", seen + ("" if built else "; this torch is built without CUDA"))]
+    missing = not visible and any(int(name) >= count for name in asked)  # with it, the numbers are another matter
+    if not missing and len(asked) <= count:
+        return [ok("GPUs", f"{seen}, {len(asked)} asked for")]
+    text = f"--device {request.device} asks for {len(asked)}; {seen}"
+    if count == 0:
+        why = "this torch sees none" if built else "this torch is built without CUDA"
+        return [warning("GPUs", text, f"{why}; run the doctor where the training will run")]
+    return [error("GPUs", text, "name GPUs that are there, counted from 0")]
+
+
+def check_directories(request: Request, settings: Any) -> list[Finding]:
+    """Look whether files can be written where W&B and Ultralytics write theirs, and how much room there is."""
+    places: dict[Path, list[str]] = {}
+    for what, place in _places(request, settings):
+        places.setdefault(Path(place).expanduser().absolute(), []).append(what)
+    return [_check_directory(" and ".join(dict.fromkeys(what)), place) for place, what in places.items()]
+
+
+def _places(request: Request, settings: Any) -> Iterator[tuple[str, str | Path]]:
+    if settings is not None:
+        from wandb import env
+
+        yield "W&B's files", request.directory or settings.root_dir
+        yield "W&B's cache", env.get_cache_dir()
+        yield "W&B's uploads", env.get_data_dir()
+    with contextlib.suppress(Exception), quiet():  # check_packages has said what is wrong with it
+        from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
+
+        yield "Ultralytics' settings", USER_CONFIG_DIR
+        yield "Ultralytics' trainings", SETTINGS.get("runs_dir") or "runs"
+    yield "temporary files", tempfile.gettempdir()
+
+
+def _check_directory(what: str, place: Path) -> Finding:
+    check = "directory"
+    existing = next(parent for parent in (place, *place.parents) if parent.exists())
+    remedy = "give a directory that can be written"
+    if not existing.is_dir():
+        return error(check, f"{what}: {place} cannot be made, because {existing} is a file", remedy)
+    try:
+        if not os.access(existing, os.W_OK | os.X_OK):
+            return error(check, f"{what}: {existing} is not writable for this user", remedy)
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+        free = shutil.disk_usage(existing).free
+    except OSError as problem:
+        return error(check, f"{what}: {existing} cannot be written: {problem.strerror or problem}", remedy)
+    text = f"{what}: {place}, {free / LITTLE_SPACE:.1f} GiB free"
+    if free < LITTLE_SPACE:
+        return warning(check, text, "make room: checkpoints and what W&B has not sent yet need it")
+    return ok(check, text)
+
+
+def _check_python() -> Finding:
+    version = sys.version_info[:2]
+    text = ".".join(map(str, sys.version_info[:3]))
+    if PYTHON[0] <= version <= PYTHON[1]:
+        return ok("python", text)
+    supported = " to ".join(".".join(map(str, bound)) for bound in PYTHON)
+    return warning("python", f"{text} is not tested", f"use Python {supported}")
+
+
+def _stock_callback() -> list[Finding]:
+    try:
+        with quiet():
+            from ultralytics.utils import SETTINGS
+
+            is_on = bool(SETTINGS.get("wandb"))
+    except Exception:  # noqa: BLE001  # check_packages has said so
+        return []
+    return (
+        [ok("stock", "yolo settings wandb=True; the stock callback is switched off for each training")] if is_on else []
+    )
+
+
+def _required(name: str) -> str:
+    return f"{name}>={OLDEST[name]}" if OLDEST[name] else name
+
+
+def _cause(problem: BaseException) -> str:
+    return f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__

@@ -1,0 +1,192 @@
+"""What became of a training that has run, from what it left on disk: its run files, its results, its record."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
+from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
+from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["check_training"]
+
+RESULTS, ARGUMENTS = "results.csv", "args.yaml"
+SLACK = 60  # seconds by which a run of the same job may end before the training starts
+STAMP = "%Y%m%d_%H%M%S"  # in the names of W&B's directories
+WARNINGS = "look for warnings of ultralytics_wb_ddp in what the training printed"
+CAUSES = (
+    "the usual causes: the script made a run of its own and did not give it to add_wandb_callback(model, run=run); the "
+    "callback was registered with model.add_callback on Ultralytics before 8.4.140, where it stays behind; the stock "
+    "callback made a run because ours was not there (yolo settings wandb=False switches it off)"
+)
+Runs = dict[str, list[RecordedRun]]
+
+
+def check_training(training: Path, launcher: Path) -> list[Finding]:
+    """Say what became of the run of a training.
+
+    Args:
+        training: Directory of the training, which holds ``results.csv``.
+        launcher: Directory in which the script ran, or that it gave to W&B: runs that it made lie in ``wandb`` there.
+    """
+    if not any((training / name).exists() for name in (RESULTS, ARGUMENTS, RECORD_FILE)):
+        text = f"{training} holds neither {RESULTS} nor {ARGUMENTS}"
+        return [error("training", text, "give the directory of one training, such as runs/detect/train")]
+    record = RunRecord.find(training, None) if (training / RECORD_FILE).exists() else None
+    runs, damaged = _runs_of(training, launcher / "wandb", record)
+    findings = [_check_record(record, training, runs), *damaged]
+    if not runs:
+        text = f"there is no run file below {training} or in {launcher / 'wandb'}"
+        return [*findings, warning("run", text, "name with --dir where the script had W&B write")]
+    findings.append(_check_number(runs, record))
+    main = _main_run(runs, record)
+    findings.append(_check_metrics(main, runs[main], _trained_epochs(training)))
+    findings += [finding for run_id, sessions in runs.items() for finding in _check_end(run_id, sessions)]
+    return [*findings, *_check_sent(runs)]
+
+
+def _runs_of(training: Path, beside: Path, record: RunRecord | None) -> tuple[Runs, list[Finding]]:
+    """Return the runs below a training's directory, and those of the launcher's that belong to it or should have."""
+    runs, damaged = _read(find_run_files(training))
+    wanted = {*runs, record.id} if record else {*runs}
+    for run_id, sessions in _read(find_run_files(beside))[0].items():
+        if run_id in wanted or any(_is_stray(session, training) for session in sessions):
+            known = {run.path for run in runs[run_id]}
+            runs[run_id] += [run for run in sessions if run.path not in known]
+    return runs, damaged
+
+
+def _read(files: list[Path]) -> tuple[Runs, list[Finding]]:
+    """Return the sessions of each run, the oldest first, and what is wrong with files."""
+    runs: Runs = defaultdict(list)
+    damaged = []
+    for file in files:
+        try:
+            run = read_run(file)
+        except Exception as problem:  # noqa: BLE001  # a damaged file fails in any way
+            damaged.append(
+                warning("run file", f"{file} cannot be read: {problem}", "it may still be written; look again later")
+            )
+            continue
+        runs[run.id or file.stem.removeprefix("run-")].append(run)
+    return runs, damaged
+
+
+def _is_stray(run: RecordedRun, training: Path) -> bool:
+    """Return whether a run of the launcher's was open while the training ran, and got none of its metrics."""
+    if _epochs([run]):
+        return False
+    files = [training / name for name in (ARGUMENTS, RESULTS, RECORD_FILE) if (training / name).exists()]
+    times = [file.stat().st_mtime for file in files]
+    return _started(run) <= max(times) and run.path.stat().st_mtime >= min(times) - SLACK
+
+
+def _started(run: RecordedRun) -> float:
+    stamp = run.path.parent.name.partition("run-")[2][: len("20250101_000000")]
+    try:
+        return datetime.strptime(stamp, STAMP).astimezone().timestamp()  # W&B writes local time
+    except ValueError:
+        return 0.0
+
+
+def _epochs(sessions: list[RecordedRun]) -> set[int]:
+    return {row["epoch"] for run in sessions for row in run.rows("epoch") if isinstance(row["epoch"], int)}
+
+
+def _main_run(runs: Runs, record: RunRecord | None) -> str:
+    """Return the id of the training's run: the one on record, or else the one with the most epochs."""
+    if record and record.id in runs:
+        return record.id
+    return max(runs, key=lambda run_id: len(_epochs(runs[run_id])))
+
+
+def _check_record(record: RunRecord | None, training: Path, runs: Runs) -> Finding:
+    if record is None:
+        remedy = "call add_wandb_callback(model) before model.train()"
+        return warning("record", f"{training} has no {RECORD_FILE}: this package did not log this training", remedy)
+    place = "" if record.id in runs else ", whose files are not here"
+    project = "/".join(filter(None, (record.entity, record.project)))
+    return ok("record", f"run {record.id} of {project or 'no project'}{place}; model.train(resume=True) continues it")
+
+
+def _check_number(runs: Runs, record: RunRecord | None) -> Finding:
+    ids = set(runs) | ({record.id} if record else set())
+    if len(ids) == 1:
+        return ok("one run", f"{ids.pop()} is the only one")
+    shown = ", ".join(f"{run_id} ({_count(len(_epochs(runs.get(run_id, []))), 'epoch')})" for run_id in sorted(ids))
+    if all(_epochs(runs.get(run_id, [])) for run_id in ids):
+        causes = (
+            "several trainings wrote into this directory (exist_ok=True), or several processes logged: give each a name"
+        )
+    else:
+        causes = CAUSES
+    return error("one run", f"several runs created: {shown}", causes)
+
+
+def _trained_epochs(training: Path) -> set[int]:
+    """Return the epochs of which Ultralytics itself has noted results."""
+    try:
+        with (training / RESULTS).open(encoding="utf-8", newline="") as lines:
+            rows: list[dict[Any, Any]] = list(csv.DictReader(lines, skipinitialspace=True))
+        return {int(str(row[key])) for row in rows for key in row if str(key).strip() == "epoch"}
+    except (OSError, ValueError):
+        return set()
+
+
+def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int]) -> Finding:
+    logged = _epochs(sessions)
+    missing = sorted(trained - logged)
+    if not logged and trained:
+        remedy = "call add_wandb_callback(model, run=run) before model.train(); {WARNINGS}"
+        return error("metrics", f"metrics missing: run {run_id} has no epoch, {RESULTS} has {len(trained)}", remedy)
+    if missing:
+        text = (
+            f"metrics missing: run {run_id} has {_count(len(logged & trained), 'epoch')}, {RESULTS} has {len(trained)}"
+        )
+        remedy = f"missing: epoch {', '.join(map(str, missing[:10]))}; {WARNINGS}"
+        return error("metrics", text, remedy)
+    if not trained:
+        return warning(
+            "metrics", f"{RESULTS} has no epoch: the training ended before the first", "look at what it printed"
+        )
+    return ok("metrics", f"run {run_id} has all {_count(len(trained), 'epoch')} of {RESULTS}")
+
+
+def _check_end(run_id: str, sessions: list[RecordedRun]) -> Iterator[Finding]:
+    last = max(sessions, key=lambda run: (_started(run), run.path.stat().st_mtime))
+    if last.state == "running":
+        text = f"run {run_id} is not finished: {_short(last.path.parent)} does not say how it ended"
+        yield warning("end", text, "its process still runs, was killed, or did not call run.finish()")
+    elif last.exit_code:
+        yield warning(
+            "end", f"run {run_id} failed with exit code {last.exit_code}", "look at what the training printed"
+        )
+    else:
+        yield ok("end", f"run {run_id} is finished")
+
+
+def _check_sent(runs: Runs) -> list[Finding]:
+    """Name what was written offline and never sent; W&B leaves a mark beside the file that it has sent."""
+    files = [run.path for sessions in runs.values() for run in sessions if run.path.parent.name.startswith("offline-")]
+    kept = [file.parent for file in files if not file.with_name(f"{file.name}.synced").exists()]
+    if not kept:
+        return []
+    command = f"wandb sync {' '.join(map(_short, kept))}"
+    return [warning("sent", f"on this disk only, not sent: {_count(len(kept), 'session')}", command)]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _short(path: Path) -> str:
+    """Return a path as one would type it here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

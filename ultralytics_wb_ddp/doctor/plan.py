@@ -1,0 +1,155 @@
+"""What will happen to the run of a training, from the same rules by which the training gets its run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import asdict, dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.callback import _stock_options
+from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.decision import choose
+from ultralytics_wb_ddp.handoff import Handoff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ultralytics_wb_ddp.doctor.finding import Request
+
+__all__ = ["Plan", "make_plan"]
+
+SAVE_DIR = "the training's directory"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will happen to the run.
+
+    Attributes:
+        how: How the run is got, as :class:`ultralytics_wb_ddp.decision.Plan` has it.
+        reason: Why it cannot be had, where ``how`` is ``"refuse"``.
+        run_id: Id of the run; None when it is made up at the start.
+        project: Project of the run.
+        entity: Entity of the run; None is the default of the account.
+        mode: ``"online"``, ``"offline"`` or ``"disabled"``.
+        processes: Number of processes that train.
+        directory: Where the run's files go.
+        uploads: What the run will hold.
+        named_by_handoff: Whether another process has left the run for this one, so that it must exist.
+    """
+
+    how: str
+    reason: str
+    run_id: str | None
+    project: str
+    entity: str | None
+    mode: str
+    processes: int
+    directory: str
+    uploads: tuple[str, ...]
+    named_by_handoff: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts for JSON."""
+        return {**asdict(self), "uploads": list(self.uploads), "logging_rank": 0}
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield the facts for people: a title and a sentence each."""
+        verbs = {
+            "new": "a new one is made",
+            "resume": f"{self.run_id} is continued",
+            "attach": f"{self.run_id}, open in the process that started this one, is attached to",
+            "skip": "none: W&B is disabled",
+            "refuse": f"none: {self.reason}",
+        }
+        script = "; a run that the script has made itself is adopted instead" if self.how == "new" else ""
+        yield "run", verbs[self.how] + script
+        yield "project", f"{self.entity}/{self.project}" if self.entity else f"{self.project} of the default entity"
+        several = f"{self.processes} processes; only rank 0 logs" if self.processes > 1 else "one process, which logs"
+        yield "processes", several
+        yield "mode", _MODES[self.mode]
+        yield "files", self.directory
+        yield "uploads" if self.mode == "online" else "holds", ", ".join(self.uploads) or "nothing"
+
+
+_MODES = {
+    "online": "online: rows are sent while the training runs",
+    "offline": "offline: nothing is sent before 'wandb sync'",
+    "disabled": "disabled: nothing is logged",
+}
+
+
+def make_plan(request: Request, settings: Any) -> Plan:
+    """Say what will happen.
+
+    Args:
+        request: What was asked.
+        settings: The settings of the W&B client, which know its files and variables.
+
+    Raises:
+        ConfigurationError: The handoff in the environment is damaged.
+    """
+    inherited = Handoff.from_env()
+    named = request.options.id
+    handoff = Handoff(named) if named and (inherited is None or inherited.run_id != named) else inherited
+    chosen = choose(
+        local=False,
+        handoff=handoff,
+        host=socket.gethostname(),
+        service=bool((handoff and handoff.service) or os.environ.get("WANDB_SERVICE")),
+        earlier=None,
+    )
+    options = _options(request, chosen.handoff)
+    mode = "disabled" if chosen.how == "skip" else options.mode or _mode_of(settings)
+    return Plan(
+        how="skip" if mode == "disabled" else chosen.how,
+        reason=chosen.reason,
+        run_id=handoff.run_id if handoff else None,
+        project=options.project or "",
+        entity=options.entity or settings.entity,
+        mode=mode,
+        processes=len(request.devices) or 1,
+        directory=_directory(options, manager=request.manager, settings=settings),
+        uploads=tuple(_uploads(handoff.run_id if handoff else "<id>", settings)) if mode != "disabled" else (),
+        named_by_handoff=bool(handoff and handoff is inherited and handoff.host),
+    )
+
+
+def _options(request: Request, handoff: Handoff | None) -> RunOptions:
+    """Return how the run is opened: what the run that is continued knows, what was asked for, what is usual."""
+    arguments = SimpleNamespace(project=None, name="train")
+    usual = _stock_options(SimpleNamespace(args=arguments, save_dir=SAVE_DIR))
+    asked = RunOptions(
+        project=request.options.project,
+        entity=request.options.entity,
+        mode=request.options.mode,
+        dir=request.options.dir,
+    )
+    if handoff and not request.options.id:  # the environment names it, and knows better than the options
+        asked = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode).or_else(asked)
+    return asked.or_else(RunOptions(project=usual.project) if request.manager else usual)
+
+
+def _mode_of(settings: Any) -> str:
+    return {"dryrun": "offline", "run": "online", "shared": "online"}.get(settings.mode, str(settings.mode))
+
+
+def _directory(options: RunOptions, *, manager: bool, settings: Any) -> str:
+    if options.dir == SAVE_DIR and not manager:
+        return f"'wandb' in {SAVE_DIR}; those of a run that the script makes itself: {settings.wandb_dir}"
+    return os.path.join(os.path.abspath(options.dir or settings.root_dir), "wandb")  # noqa: PTH100, PTH118  # a string
+
+
+def _uploads(run_id: str, settings: Any) -> Iterator[str]:
+    """Yield what a run holds, by what it may cost and what it may reveal."""
+    yield "losses, learning rates and validation metrics of each epoch"
+    yield "plots and curves"
+    yield f"the best checkpoint (artifact run_{run_id}_model, as large as the model)"
+    yield "the training's arguments"
+    if settings.console != "off":
+        yield "what is printed"
+    if not getattr(settings, "x_disable_stats", False):
+        yield "use of CPU, GPU and memory"
+    yield "names and versions of installed packages" if settings.disable_git else "installed packages and git commit"

@@ -1,0 +1,68 @@
+"""The doctor's answer, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ultralytics_wb_ddp.doctor.finding import Finding
+    from ultralytics_wb_ddp.doctor.plan import Plan
+
+__all__ = ["as_json", "is_well", "print_report"]
+
+WIDTH = 80
+COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+def is_well(findings: list[Finding]) -> bool:
+    """Return whether nothing is wrong; a warning is not wrong."""
+    return all(finding.status != "error" for finding in findings)
+
+
+def as_json(plan: Plan | None, findings: list[Finding]) -> str:
+    """Return everything as one JSON object."""
+    checks = [vars(finding) for finding in findings]
+    content = {"plan": plan.as_dict() if plan else None, "checks": checks, "ok": is_well(findings)}
+    return json.dumps(content, indent=2)
+
+
+def print_report(plan: Plan | None, findings: list[Finding]) -> None:
+    """Print what will happen, a line for each check with what to do about it, and how many are wrong."""
+    if plan:
+        click.secho("What will happen", bold=True)
+        facts = list(plan.lines())
+        width = max(len(title) for title, _ in facts)
+        for title, text in facts:
+            click.echo(_wrapped(text, f"  {title:<{width}}  ", " " * (width + 4)))
+        click.echo()
+    click.secho("Checks", bold=True)
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        _print_finding(finding, width)
+    click.echo()
+    click.secho(_summary(findings), bold=True)
+
+
+def _print_finding(finding: Finding, width: int) -> None:
+    status = f"{finding.status:<7}"
+    start, indent = f"  {status}  {finding.check:<{width}}  ", " " * (width + 13)
+    text = _wrapped(finding.message, start, indent)
+    click.echo(text.replace(status, click.style(status, fg=COLOURS[finding.status]), 1))
+    if finding.remedy:
+        click.echo(_wrapped(finding.remedy, f"{indent}-> ", f"{indent}   "))
+
+
+def _wrapped(text: str, start: str, indent: str) -> str:
+    """Return text in lines of at most 80 columns; paths and addresses stay whole, to be copied."""
+    lines = textwrap.wrap(text, WIDTH - len(indent), break_long_words=False, break_on_hyphens=False) or [""]
+    return start + f"\n{indent}".join(lines)
+
+
+def _summary(findings: list[Finding]) -> str:
+    counts = {status: sum(1 for finding in findings if finding.status == status) for status in ("error", "warning")}
+    named = [f"{count} {status}{'' if count == 1 else 's'}" for status, count in counts.items() if count]
+    return ", ".join(named) or "everything is in order"
