@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import measures
 import pytest
-from wandb_server import StoredRun, WandbServer
+from wandb_server import WandbServer
 
 from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, make_shapes_dataset, read_run
 
@@ -73,6 +75,16 @@ class Job:
 
 def epochs(job: Job) -> list[int | None]:
     return [row.get("epoch") for row in job.run.history]
+
+
+def pytest_configure() -> None:
+    os.environ.setdefault(measures.VARIABLE, str(Path(tempfile.mkdtemp(), "measures.jsonl")))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if text := measures.table():
+        terminalreporter.section("what faults did to the run")
+        terminalreporter.write_line(text)
 
 
 class RunJob(Protocol):
@@ -136,20 +148,19 @@ ONLINE = "CFG['wandb']['mode'] = 'online'\n"
 
 
 class RunOnline(Protocol):
-    """Runs a script online and returns it with the only run that the backend then holds."""
+    """Runs a script online and returns it with the backend, which has nothing left to wait for."""
 
-    def __call__(self, script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, StoredRun]: ...
+    def __call__(self, script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, WandbServer]: ...
 
 
 @pytest.fixture
 def run_online(run_job: RunJob) -> RunOnline:
-    def run(script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, StoredRun]:
+    def run(script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, WandbServer]:
         with WandbServer() as server:
             server.backend.count_lag = count_lag
             job = run_job(ONLINE + textwrap.dedent(script), check=check, **server.environment)
             wait_until_closed(server)
-            (stored,) = server.runs
-        return job, stored
+        return job, server
 
     return run
 

@@ -13,25 +13,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_true_state import CLOSED, KILL, OPEN, OWN, USERS, in_epoch_2
-from wandb_server import StoredRun, WandbServer
+from measures import epochs_of, prove
+from test_true_state import CLOSED, KILL, NAMES, OPEN, OWN, USERS, in_epoch_2
+from wandb_server import WandbServer
 
 from conftest import ONLINE, Job, RunJob, RunOnline, wait_until_closed
 from ultralytics_wb_ddp.testing import read_run
 
-
-def epochs_of(run: StoredRun) -> list[int]:
-    return [row["epoch"] for row in run.history if "epoch" in row]
-
-
 # The Stop button
+
+RunStopped = Callable[[str], tuple[Job, WandbServer]]
 
 
 @pytest.fixture
-def run_stopped(run_job: RunJob) -> Callable[[str], tuple[Job, StoredRun]]:
+def run_stopped(run_job: RunJob) -> RunStopped:
     """Run a long training and press Stop once its first epoch has arrived."""
 
-    def run(script: str) -> tuple[Job, StoredRun]:
+    def run(script: str) -> tuple[Job, WandbServer]:
         with WandbServer() as server:
             over = threading.Event()
 
@@ -47,8 +45,7 @@ def run_stopped(run_job: RunJob) -> Callable[[str], tuple[Job, StoredRun]]:
             script = script.replace("**ONE_PROCESS", "**{**ONE_PROCESS, 'epochs': 60}")
             job = run_job(ONLINE + SENDS_OFTEN + script, **server.environment)
             over.set()
-            (stored,) = server.runs
-        return job, stored
+        return job, server
 
     return run
 
@@ -61,24 +58,25 @@ os.environ["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "1"
 
 @pytest.mark.parametrize("usage", [OPEN, CLOSED, OWN, USERS], ids=["open", "closed", "own", "users"])
 def test_stop_button_ends_the_training_gracefully(
-    run_stopped: Callable[[str], tuple[Job, StoredRun]], usage: str
+    run_stopped: RunStopped, usage: str, request: pytest.FixtureRequest
 ) -> None:
-    job, run = run_stopped(usage)
-    epochs = epochs_of(run)
+    job, server = run_stopped(usage)
+    last = max(epochs_of(server.runs[0]))
 
-    assert 1 < max(epochs) < 60
-    assert epochs[-2:] == [max(epochs)] * 2, "the last epoch, then the evaluation of the best checkpoint"
+    assert 1 < last < 60
     assert (job.directory / "train/weights/last.pt").exists()
-    assert (run.state, run.exit_code) == ("finished", 0)
+    best_checkpoint_and_end = [last, last]
+    complete = [*range(1, last + 1), *best_checkpoint_and_end]
+    prove(f"Stop, {NAMES[request.node.callspec.id]}", server, epochs=complete, state="finished", exit_code=0)
 
 
-def test_stop_button_ends_a_training_in_one_process_gracefully(
-    run_stopped: Callable[[str], tuple[Job, StoredRun]],
-) -> None:
-    _, run = run_stopped(USERS.replace("TWO_PROCESSES", "ONE_PROCESS"))
+def test_stop_button_ends_a_training_in_one_process_gracefully(run_stopped: RunStopped) -> None:
+    _, server = run_stopped(USERS.replace("TWO_PROCESSES", "ONE_PROCESS"))
+    last = max(epochs_of(server.runs[0]))
 
-    assert max(epochs_of(run)) < 60
-    assert (run.state, run.exit_code) == ("finished", 0)
+    assert last < 60
+    complete = [*range(1, last + 1), last, last]
+    prove("Stop, one process", server, epochs=complete, state="finished", exit_code=0)
 
 
 # A launcher that is gone
@@ -89,7 +87,7 @@ KILL_LAUNCHER = "os.environ['LAUNCHER'] = str(os.getpid())\n" + in_epoch_2(
 
 
 @pytest.mark.parametrize("usage", [OPEN, USERS], ids=["open", "users"])
-def test_orphans_train_on_and_keep_what_they_log(run_job: RunJob, usage: str) -> None:
+def test_orphans_train_on_and_keep_what_they_log(run_job: RunJob, usage: str, request: pytest.FixtureRequest) -> None:
     with WandbServer() as server:
         job = run_job(ONLINE + KILL_LAUNCHER + usage, check=False, **server.environment)
         wait_for_fragment(job)
@@ -101,10 +99,9 @@ def test_orphans_train_on_and_keep_what_they_log(run_job: RunJob, usage: str) ->
             check=False,  # it complains of the launcher's last record, which the kill has cut
             capture_output=True,
         )
-        (run,) = server.runs
 
-    assert epochs_of(run) == [1, 2, 2, 2]
-    assert run.destroyed_rows == []
+    name = f"launcher killed, {NAMES[request.node.callspec.id]}; then 'wandb sync'"
+    prove(name, server, epochs=[1, 2, 2, 2], state="finished", exit_code=0)
 
 
 def test_orphans_stop_if_that_is_wanted(run_job: RunJob) -> None:
@@ -162,12 +159,9 @@ def test_restarted_training_continues_its_run_any_number_of_times(run_job: RunJo
         wait_until_closed(server)
         two = f"os.chdir({str(job.directory)!r})\n{RESUME}\n"
         run_job(ONLINE + two + "model.train(resume=True, device='0,1', trainer=CpuDDPTrainer)", **server.environment)
-        (run,) = server.runs
 
-    assert run.destroyed_rows == []
-    assert epochs_of(run) == [1, 2, 3, 4, 4, 4]
-    assert [row["_step"] for row in run.history] == list(range(6))
-    assert (run.state, run.exit_code) == ("finished", 0)
+    what = f"killed whole, resumed, killed, resumed; counts {count_lag:g} s late"
+    run = prove(what, server, epochs=[1, 2, 3, 4, 4, 4], state="finished", exit_code=0)
     best = max(row["metrics/mAP50-95(B)"] for row in run.history if "metrics/mAP50-95(B)" in row)
     assert run.summary["metrics/mAP50-95(B)"] == {"max": best}
     losses = [row["val/box_loss"] for row in run.history if "val/box_loss" in row]
@@ -177,7 +171,7 @@ def test_restarted_training_continues_its_run_any_number_of_times(run_job: RunJo
 
 
 def test_run_that_is_given_wins_over_the_one_of_the_training(run_online: RunOnline) -> None:
-    job, run = run_online("""
+    job, server = run_online("""
     import wandb
     os.environ["WANDB_MODE"] = "offline"
     add_wandb_callback(model, project="demo")
@@ -196,6 +190,6 @@ def test_run_that_is_given_wins_over_the_one_of_the_training(run_online: RunOnli
         model.train(resume=True)
     """)
 
-    assert run.id == "given"
-    assert epochs_of(run) == [2, 2, 2]
+    assert [run.id for run in server.runs] == ["given"]
+    assert epochs_of(server.runs[0]) == [2, 2, 2]
     assert json.loads((job.directory / "train/wandb_run.json").read_text())["id"] == "given"

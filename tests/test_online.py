@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from measures import prove
+
 from conftest import RunOnline
+
+COMPLETE: dict[str, Any] = {"epochs": [1, 2, 2, 2], "state": "finished", "exit_code": 0}
 
 
 def test_managers_run_is_closed_continued_by_rank_0_and_taken_back(run_online: RunOnline) -> None:
-    _, run = run_online(
+    _, server = run_online(
         """\
+CFG["wandb"].update(tags=["baseline"], notes="what it is about", job_type="train")
 with WandbManager(CFG, "my-training", "exp-1") as manager:
     manager.save_config(CFG)
     manager.run.config.update({"epochs": 99})
@@ -20,14 +27,23 @@ with WandbManager(CFG, "my-training", "exp-1") as manager:
     manager.resume_after_training()
     manager.run.log({"after": 1})
 """,
-        count_lag=12.0,
+        count_lag=4.0,
     )
 
-    assert run.destroyed_rows == []
+    run = prove("none: closed, resumed, taken back; counts 4 s late", server, **COMPLETE)
     assert [row.get("epoch") for row in run.history] == [None, None, None, 1, 2, 2, 2, None]
-    assert [row["_step"] for row in run.history] == list(range(8))
-    assert (run.state, run.exit_code) == ("finished", 0)
+    assert run.sessions == 3
     assert (run.fields["displayName"], run.fields["groupName"]) == ("my-training", "exp-1")
+    assert (run.fields["tags"], run.fields["notes"], run.fields["jobType"]) == (
+        ["baseline"],
+        "what it is about",
+        "train",
+    )
+    assert run.summary["val/box_loss"] == {
+        "min": min(row["val/box_loss"] for row in run.history if "val/box_loss" in row)
+    }
+    assert run.summary["metrics/mAP50-95(B)"].keys() == {"max"}
+    assert run.summary["best/epoch"] in (1, 2)
     assert run.metrics == {"train/*": "epoch", "lr/*": "epoch", "metrics/*": "epoch", "val/*": "epoch"}
     assert (run.values["epochs"], run.values["ultralytics"]) == (99, {"epochs": 2})
     assert run.values["imgsz"] == 64
@@ -36,7 +52,7 @@ with WandbManager(CFG, "my-training", "exp-1") as manager:
 
 
 def test_run_that_stays_open_is_attached_to(run_online: RunOnline) -> None:
-    _, run = run_online("""\
+    _, server = run_online("""\
 with WandbManager(CFG, "job") as manager:
     manager.run.log({"before": 1})
     add_wandb_callback(model)
@@ -44,13 +60,13 @@ with WandbManager(CFG, "job") as manager:
     manager.run.log({"after": 1})
 """)
 
+    run = prove("none: attached to", server, **COMPLETE)
     assert [row.get("epoch") for row in run.history] == [None, 1, 2, 2, 2, None]
-    assert run.destroyed_rows == []
-    assert (run.state, run.exit_code) == ("finished", 0)
+    assert run.sessions == 1
 
 
 def test_failed_training_of_a_closed_run_ends_in_a_failed_run(run_online: RunOnline) -> None:
-    job, run = run_online(
+    job, server = run_online(
         """\
 def fail(trainer):
     if trainer.epoch == 1 and os.environ["RANK"] == "0":
@@ -66,6 +82,22 @@ with WandbManager(CFG, "job") as manager:
     )
 
     assert "CalledProcessError" in job.output
-    assert [row.get("epoch") for row in run.history] == [None, 1]
-    assert run.destroyed_rows == []
-    assert (run.state, run.exit_code) == ("failed", 1)
+    run = prove("exception in rank 0, run closed and resumed", server, epochs=[1], state="failed", exit_code=1)
+    assert run.sessions == 2, "the worker has recorded the failure, nobody opens the run for it again"
+
+
+def test_session_that_would_write_over_rows_waits_until_they_are_counted(run_online: RunOnline) -> None:
+    _, server = run_online(
+        """\
+with WandbManager(CFG, "job") as manager:
+    for _ in range(3):
+        manager.run.log({"before": 1})
+    manager.prepare_for_training()
+    manager.resume_after_training()
+    manager.run.log({"after": 1})
+""",
+        count_lag=12.0,
+    )
+
+    run = prove("none: closed and taken back; counts 12 s late", server, epochs=[], state="finished", exit_code=0)
+    assert len(run.history) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from measures import prove
 
 from conftest import RunOnline
 
@@ -40,36 +41,42 @@ model.add_callback("on_train_epoch_start", in_epoch_2)
 """
 
 
-KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+NAMES = {
+    "open": "run open in the launcher",
+    "closed": "run closed and resumed",
+    "own": "run of rank 0",
+    "users": "run of the script's",
+}
+KILL = "time.sleep(2); os.kill(os.getpid(), signal.SIGKILL)"  # once rank 0 has logged the first epoch
 TERMINATE = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("usage", [OPEN, CLOSED, OWN], ids=["open", "closed", "own"])
-def test_killed_worker_ends_in_a_failed_run_with_every_row(run_online: RunOnline, usage: str, rank: int) -> None:
-    job, run = run_online(in_epoch_2(rank, KILL) + usage, check=False)
+def test_killed_worker_ends_in_a_failed_run_with_every_row(
+    run_online: RunOnline, usage: str, rank: int, request: pytest.FixtureRequest
+) -> None:
+    job, server = run_online(in_epoch_2(rank, KILL) + usage, check=False)
 
     assert job.exit_code == 1
-    assert [row["epoch"] for row in run.history if "epoch" in row] == [1]
-    assert (run.state, run.exit_code) == ("failed", 1)
-    assert run.destroyed_rows == []
+    kind = request.node.callspec.id.split("-")[0]
+    prove(f"rank {rank} killed, {NAMES[kind]}", server, epochs=[1], state="failed", exit_code=1)
 
 
 @pytest.mark.parametrize("usage", [CLOSED, OWN], ids=["closed", "own"])
-def test_exit_code_of_a_worker_is_the_runs(run_online: RunOnline, usage: str) -> None:
-    job, run = run_online(in_epoch_2(0, "raise SystemExit(3)") + usage, check=False)
+def test_exit_code_of_a_worker_is_the_runs(run_online: RunOnline, usage: str, request: pytest.FixtureRequest) -> None:
+    job, server = run_online(in_epoch_2(0, "raise SystemExit(3)") + usage, check=False)
 
     assert job.exit_code == 1
-    assert (run.state, run.exit_code) == ("failed", 3)
-    assert [row["epoch"] for row in run.history if "epoch" in row] == [1]
+    name = NAMES[request.node.callspec.id]
+    prove(f"SystemExit(3) in rank 0, {name}", server, epochs=[1], state="failed", exit_code=3)
 
 
 def test_preempted_worker_marks_the_run(run_online: RunOnline) -> None:
-    job, run = run_online(in_epoch_2(0, TERMINATE) + OWN, check=False)
+    job, server = run_online(in_epoch_2(0, TERMINATE) + OWN, check=False)
 
     assert job.exit_code == 1
-    assert (run.state, run.exit_code) == ("preempted", 143)
-    assert [row["epoch"] for row in run.history] == [1]
+    prove("SIGTERM to rank 0", server, epochs=[1], state="preempted", exit_code=143)
 
 
 def test_worker_preempted_in_a_collective_marks_the_run(run_online: RunOnline) -> None:
@@ -83,11 +90,10 @@ def note_pid(trainer):
     open(f"rank-{os.environ['RANK']}.pid", "w").write(str(os.getpid()))
 model.add_callback("on_train_start", note_pid)
 """
-    job, run = run_online(note_pid + in_epoch_2(1, *signal_rank_0) + OWN, check=False)
+    job, server = run_online(note_pid + in_epoch_2(1, *signal_rank_0) + OWN, check=False)
 
     assert job.exit_code == 1
-    assert (run.state, run.exit_code) == ("preempted", 143)
-    assert [row["epoch"] for row in run.history] == [1]
+    prove("SIGTERM to rank 0 in a collective", server, epochs=[1], state="preempted", exit_code=143)
 
 
 @pytest.mark.parametrize(
@@ -95,14 +101,16 @@ model.add_callback("on_train_start", note_pid)
     [(OPEN, 143), (CLOSED, 143), (USERS, 1)],  # the user's own "with wandb.init()" says 1
     ids=["open", "closed", "users"],
 )
-def test_preempted_launcher_marks_the_run(run_online: RunOnline, usage: str, exit_code: int) -> None:
-    launcher = "os.kill(int(os.environ['LAUNCHER']), signal.SIGTERM); time.sleep(60)"
+def test_preempted_launcher_marks_the_run(
+    run_online: RunOnline, usage: str, exit_code: int, request: pytest.FixtureRequest
+) -> None:
+    launcher = "time.sleep(2); os.kill(int(os.environ['LAUNCHER']), signal.SIGTERM); time.sleep(60)"
     note_pid = "os.environ['LAUNCHER'] = str(os.getpid())\n"
-    job, run = run_online(note_pid + in_epoch_2(1, launcher) + usage, check=False)
+    job, server = run_online(note_pid + in_epoch_2(1, launcher) + usage, check=False)
 
     assert job.exit_code != 0
-    assert (run.state, run.exit_code) == ("preempted", exit_code)
-    assert [row["epoch"] for row in run.history if "epoch" in row] == [1]
+    name = NAMES[request.node.callspec.id]
+    prove(f"SIGTERM to the launcher, {name}", server, epochs=[1], state="preempted", exit_code=exit_code)
 
 
 def test_interrupted_launcher_ends_in_the_state_of_an_interrupt(run_online: RunOnline) -> None:
@@ -111,17 +119,18 @@ def test_interrupted_launcher_ends_in_the_state_of_an_interrupt(run_online: RunO
         manager.run.log({"before": 1})
         raise KeyboardInterrupt
     """
-    job, run = run_online(script, check=False)
+    job, server = run_online(script, check=False)
 
     assert job.exit_code != 0
-    assert (run.state, run.exit_code) == ("failed", 255)
+    prove("Ctrl-C in the launcher", server, epochs=[], state="failed", exit_code=255)
 
 
 @pytest.mark.parametrize(("end", "exit_code"), [("raise SystemExit(3)", 3), ("sys.exit(4)", 4), ("1 / 0", 1)])
 def test_exit_code_of_the_launcher_is_the_runs(run_online: RunOnline, end: str, exit_code: int) -> None:
-    job, run = run_online(f"with WandbManager(CFG, 'job'):\n    {end}", check=False)
+    job, server = run_online(f"with WandbManager(CFG, 'job'):\n    {end}", check=False)
 
-    assert (run.state, run.exit_code, job.exit_code) == ("failed", exit_code, exit_code)
+    assert job.exit_code == exit_code
+    prove(f"{end} in the launcher", server, epochs=[], state="failed", exit_code=exit_code)
 
 
 def test_killed_launcher_ends_in_a_failed_run_with_every_row(run_online: RunOnline) -> None:
@@ -132,14 +141,14 @@ def test_killed_launcher_ends_in_a_failed_run_with_every_row(run_online: RunOnli
     manager.run.log({"before": 1})
     os.kill(os.getpid(), signal.SIGKILL)
     """
-    _, run = run_online(script, check=False)
+    _, server = run_online(script, check=False)
 
-    assert (run.state, run.exit_code) == ("failed", 1)
+    run = prove("launcher killed before the training", server, epochs=[], state="failed", exit_code=1)
     assert [row["before"] for row in run.history] == [1]
 
 
 def test_finishing_twice_is_harmless(run_online: RunOnline) -> None:
-    _, run = run_online("""
+    _, server = run_online("""
     manager = WandbManager(CFG, "job")
     manager.initialize()
     manager.run.log({"before": 1})
@@ -147,4 +156,5 @@ def test_finishing_twice_is_harmless(run_online: RunOnline) -> None:
     manager.finish()
     """)
 
-    assert (run.state, run.exit_code, len(run.history)) == ("failed", 3, 1)
+    run = prove("finish() twice", server, epochs=[], state="failed", exit_code=3)
+    assert len(run.history) == 1

@@ -8,7 +8,7 @@ import secrets
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config import RunOptions
 
 __all__ = [
+    "ask_again",
+    "ask_nothing",
     "attach",
     "define_metrics",
     "find_handoff",
@@ -43,7 +45,7 @@ __all__ = [
 ]
 
 COUNTING_LAG = 5.0  # seconds after which the service has counted rows as a rule
-GRACE = 5.0  # seconds beyond its own limit after which a client is given up
+GRACE = 2.0  # seconds beyond its own limit after which a client is given up
 FLUSH_TIME = 0.5  # seconds that wandb-core takes to write what it was given
 PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish a run of the user's
 
@@ -113,7 +115,7 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
     """
     if handoff.closed_at and handoff.mode != "offline":
         time.sleep(min(max(0.0, handoff.closed_at + COUNTING_LAG - time.time()), COUNTING_LAG))
-    deadline = time.monotonic() + options.init_timeout
+    deadline, pause = time.monotonic() + options.init_timeout, 0.5
     while True:
         run = init_run(options, run_id=handoff.run_id, resume=resume, **init)
         if run.offline or run.disabled or run.starting_step >= handoff.next_step:
@@ -123,10 +125,11 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
             logger.warning("run %s continues without %d rows that its last session did not send", run.id, missing)
             return run
         finish_run(run, 0)
-        if time.monotonic() > deadline:
+        pause *= 2
+        if time.monotonic() + pause > deadline:
             reason = f"W&B has counted {run.starting_step} of {handoff.next_step} steps of run {run.id}"
             return _init_on_disk(options, reason, run_id=handoff.run_id, **init)
-        time.sleep(1)
+        time.sleep(pause)
 
 
 def _init_on_disk(options: RunOptions, reason: str, *, run_id: str, **init: Any) -> Any:
@@ -195,6 +198,7 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) 
     if run.disabled:
         sidecar.kill()
         return run
+    ask_nothing(run)
     sidecar.tell(run_id=run.id)
     _opened[run.id] = _Opened(run, options, sidecar)
     return run
@@ -338,7 +342,7 @@ def preempt() -> None:
     for opened in _opened.values():
         opened.exit_code = TERMINATED if is_preempted else 1
         opened.sidecar.tell(preempting=is_preempted, exit_code=opened.exit_code)
-    for run in users_runs.values():
+    for run in [*users_runs.values(), *(opened.run for opened in _opened.values())]:
         with contextlib.suppress(Exception):  # the others are still to be served
             if is_preempted and not is_closed(run):
                 run.mark_preempting()
@@ -423,6 +427,47 @@ def attach(handoff: Handoff) -> Any:
             "call prepare_for_training() if you close it before the training"
         )
         raise ConnectionError(msg) from error
+
+
+def ask_nothing(run: Any) -> None:
+    """Keep wandb from asking the server things each time that an artifact or a table is logged.
+
+    It asks who the key belongs to, whether the artifact has another type already and, before 0.31, how old the server
+    is; it waits for each answer, for minutes in some releases, and drops the artifact, or the table with its whole
+    row, where there is none. The first is known since the run was opened, W&B's own comments call the second a help
+    and no requirement, and the last settled since 2021.
+    """
+    known: list[Any] = []
+
+    def public_api(*args: Any) -> Any:
+        if not known:
+            from wandb.apis.public import Api
+            from wandb.sdk import wandb_login
+
+            with ExitStack() as stack:
+                for owner, name in ((wandb_login, "_verify_login"), (Api, "_configure_sentry")):
+                    if hasattr(owner, name):
+                        stack.callback(setattr, owner, name, getattr(owner, name))
+                        setattr(owner, name, _do_nothing)
+                known.append(type(run)._public_api(run, *args))  # noqa: SLF001  # no public way, here and below
+        return known[0]
+
+    from wandb.sdk.data_types.base_types import wb_value
+
+    if hasattr(wb_value, "_server_accepts_client_ids"):
+        wb_value._server_accepts_client_ids = lambda: True  # noqa: SLF001
+    run._public_api = public_api  # noqa: SLF001
+    run._assert_can_log_artifact = _do_nothing  # noqa: SLF001
+
+
+def _do_nothing(*_: Any, **__: Any) -> None:
+    """Stand in for a question to the server."""
+
+
+def ask_again(run: Any) -> None:
+    """Undo :func:`ask_nothing`."""
+    for name in ("_public_api", "_assert_can_log_artifact"):
+        run.__dict__.pop(name, None)
 
 
 def define_metrics(run: Any) -> None:

@@ -21,6 +21,8 @@ from ultralytics_wb_ddp.handoff import Handoff, is_closed
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.record import RunRecord, best_of
 from ultralytics_wb_ddp.session import (
+    ask_again,
+    ask_nothing,
     attach,
     define_metrics,
     find_handoff,
@@ -67,6 +69,7 @@ class Session:
         self._other_values: dict[str, Any] = {}
         self._reported: set[str] = set()
         is_users = handoff.is_users if how == "attach" and handoff else how == "adopt" and not opened_by_us(run)
+        ask_nothing(run)
         if is_users:
             users_runs[run.id] = run
             redirect_stop(run)
@@ -192,7 +195,8 @@ class Session:
 
     def close(self, exit_code: int) -> None:
         """Finish the run if this session opened it; leave it open otherwise."""
-        users_runs.pop(self.run.id, None)
+        if users_runs.pop(self.run.id, None) is not None:
+            ask_again(self.run)
         if self in _owned:
             _owned.remove(self)
             with self.guarded("the end of the training"):

@@ -1,0 +1,209 @@
+"""Trouble with W&B never ends a training and never holds it up for long; what was logged is on disk and can be sent."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from measures import epochs_of, note, prove
+from wandb_server import WandbServer
+
+from conftest import PRELUDE, Job, RunJob, job_environment
+from ultralytics_wb_ddp.testing import RecordedRun
+
+BOUND = 4.0  # seconds that opening and closing the run may take
+EPOCHS = [1, 2, 3, 3, 3]
+TRAINING = f"""
+import time
+os.environ["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "1"
+add_wandb_callback(model, project="demo", init_timeout={BOUND}, finish_timeout={BOUND})
+def wait_for_the_server(trainer):  # until the rows of before have arrived: the trouble begins with them
+    if trainer.epoch == 1:
+        time.sleep(3)
+model.add_callback("on_train_epoch_start", wait_for_the_server)
+model.train(**{{**ONE_PROCESS, "epochs": 3}})
+"""
+
+
+def no_key(server: WandbServer, env: dict[str, str]) -> None:
+    del server
+    env["WANDB_API_KEY"] = ""
+
+
+def wrong_key(server: WandbServer, env: dict[str, str]) -> None:
+    del server
+    env["WANDB_API_KEY"] = "f" * 40
+
+
+def refused(server: WandbServer, env: dict[str, str]) -> None:
+    del env
+    server.down()
+
+
+def errors(server: WandbServer, env: dict[str, str]) -> None:
+    del env
+    server.faults.add("*", status=500)
+
+
+def hang(server: WandbServer, env: dict[str, str]) -> None:
+    del env
+    server.faults.add("*", hang=True)
+
+
+def mend(server: WandbServer, env: dict[str, str]) -> None:
+    """Undo all that these did."""
+    server.down()
+    server.up()
+    server.faults.clear()
+    env.update(server.environment)
+
+
+@pytest.fixture
+def train(run_job: RunJob) -> Callable[..., Job]:
+    """Train beside a server; what it is told goes wrong at the start, or once the first epoch has arrived."""
+
+    def run(server: WandbServer, env: dict[str, str], later: Callable[[], None] | None = None) -> Job:
+        over = threading.Event()
+
+        def watch() -> None:
+            while later and not over.wait(0.05):
+                if any(epochs_of(stored) for stored in server.runs):
+                    later()
+                    return
+
+        threading.Thread(target=watch, daemon=True).start()
+        job = run_job(TRAINING, **{**server.environment, **env})
+        over.set()
+        return job
+
+    return run
+
+
+def send(job: Job, env: dict[str, str]) -> None:
+    """Call the command that the message names."""
+    (command,) = re.findall(r"wandb sync [^;\n]*", job.output)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(shlex.split(command), env={**os.environ, **env, "PATH": path}, check=False, capture_output=True)
+
+
+def written(job: Job) -> RecordedRun:
+    """Return the part of the run that holds its rows."""
+    (run,) = [run for run in job.runs if run.history]
+    return run
+
+
+def warnings_of(job: Job) -> list[str]:
+    return [line for line in job.output.splitlines() if "ultralytics_wb_ddp: WARNING" in line]
+
+
+@pytest.mark.parametrize("trouble", [no_key, wrong_key, refused, errors, hang])
+def test_trouble_at_the_start_writes_the_run_to_disk(
+    train: Callable[..., Job], trouble: Callable[[WandbServer, dict[str, str]], None]
+) -> None:
+    with WandbServer() as server:
+        env: dict[str, str] = {}
+        trouble(server, env)
+        job = train(server, env)
+        assert len(warnings_of(job)) == 1
+        assert [row["epoch"] for row in written(job).history] == EPOCHS
+        mend(server, env)
+        send(job, env)
+
+    prove(f"at the start: {trouble.__name__}; then 'wandb sync'", server, epochs=EPOCHS, state="finished", exit_code=0)
+
+
+@pytest.mark.parametrize("trouble", [wrong_key, refused, errors, hang])
+def test_trouble_in_the_middle_leaves_every_row_on_disk(
+    train: Callable[..., Job], trouble: Callable[[WandbServer, dict[str, str]], None]
+) -> None:
+    with WandbServer() as server:
+        env: dict[str, str] = {}
+        begin = server.api_keys.clear if trouble is wrong_key else lambda: trouble(server, env)
+        job = train(server, env, later=begin)
+
+    run = written(job)
+    lost = len(EPOCHS) - len(run.history)
+    note(
+        [f"in the middle: {trouble.__name__}", len(server.runs), 1, len(server.requests), lost, f"{run.state}, on disk"]
+    )
+    assert [row["epoch"] for row in run.history] == EPOCHS
+    assert (run.state, run.exit_code) == ("finished", 0)
+    assert len(warnings_of(job)) == (0 if trouble is wrong_key else 1)  # of a refused key W&B itself speaks
+
+
+def test_outage_in_the_middle_that_ends_loses_nothing(train: Callable[..., Job]) -> None:
+    with WandbServer() as server:
+
+        def fail_for_a_while() -> None:
+            server.down()
+            time.sleep(2)
+            server.up()
+
+        job = train(server, {}, later=fail_for_a_while)
+        assert warnings_of(job) == []
+
+    prove("in the middle: away for 2 s", server, epochs=EPOCHS, state="finished", exit_code=0)
+
+
+def test_lost_replies_lose_and_double_nothing(train: Callable[..., Job]) -> None:
+    with WandbServer() as server:
+        server.faults.add("FileStream", lose_reply=True, times=2)
+        train(server, {})
+
+    prove("lost replies", server, epochs=EPOCHS, state="finished", exit_code=0)
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk takes a mount namespace")
+def test_full_disk_never_ends_a_training(tmp_path: Path, shapes: Path) -> None:
+    for folder in ("home", "yolo", "small"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "job.py").write_text(PRELUDE + TRAINING)
+    small = "mount -t tmpfs -o size=48k tmpfs small && head -c 40k /dev/zero > small/full"
+    process = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", f"{small} && exec {sys.executable} job.py"],
+        cwd=tmp_path,
+        env={**job_environment(tmp_path, shapes), "WANDB_DIR": "small"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    if "unshare" in process.stderr or "mount" in process.stderr:
+        pytest.skip("no mount namespaces here")
+
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "3 epochs completed" in process.stdout + process.stderr
+
+
+def test_nobody_is_asked_for_a_key_in_a_terminal(tmp_path: Path, shapes: Path) -> None:
+    for folder in ("home", "yolo"):
+        (tmp_path / folder).mkdir()
+    job = "from ultralytics_wb_ddp import WandbManager\nWandbManager({'wandb': {'project': 'demo'}}, 'job').initialize()\n"
+    (tmp_path / "job.py").write_text(job)
+    ours, theirs = pty.openpty()
+    environment = {**job_environment(tmp_path, shapes), "WANDB_MODE": "online", "WANDB_SILENT": "false"}
+    process = subprocess.Popen(
+        [sys.executable, "job.py"], cwd=tmp_path, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    output = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            output += chunk
+    except OSError:  # the terminal's other end is closed
+        pass
+
+    assert process.wait(timeout=60) == 0, output.decode()
+    assert b"Enter your choice" not in output
+    assert b"is written to disk, send it with: wandb sync" in output
