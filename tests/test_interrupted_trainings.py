@@ -95,6 +95,7 @@ def test_orphans_train_on_and_keep_what_they_log(run_job: RunJob, usage: str, re
         subprocess.run(
             command,
             shell=True,
+            cwd=job.directory,
             env={**os.environ, **server.environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             check=False,  # it complains of the launcher's last record, which the kill has cut
             capture_output=True,

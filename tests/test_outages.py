@@ -93,7 +93,8 @@ def send(job: Job, env: dict[str, str]) -> None:
     """Call the command that the message names."""
     (command,) = re.findall(r"wandb sync [^;\n]*", job.output)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    subprocess.run(shlex.split(command), env={**os.environ, **env, "PATH": path}, check=False, capture_output=True)
+    environment = {**os.environ, **env, "PATH": path}
+    subprocess.run(shlex.split(command), cwd=job.directory, env=environment, check=False, capture_output=True)
 
 
 def written(job: Job) -> RecordedRun:

@@ -8,25 +8,29 @@ import secrets
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.client import (
+    ask_nothing,
+    disconnect,
+    expect_no_service,
+    flush,
+    known_settings,
+    service,
+    without_prompt,
+)
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word, next_step_of
 from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
 from ultralytics_wb_ddp.log import logger
-from ultralytics_wb_ddp.sidecar import Sidecar, flush
+from ultralytics_wb_ddp.sidecar import Sidecar
 from ultralytics_wb_ddp.stopping import on_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
     from ultralytics_wb_ddp.config import RunOptions
 
 __all__ = [
-    "ask_again",
-    "ask_nothing",
     "attach",
     "define_metrics",
     "find_handoff",
@@ -162,7 +166,7 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) 
 
     def give_up() -> None:
         expired.set()
-        _expect_no_service()
+        expect_no_service()
         sidecar.kill()
 
     if wandb_run() is not None:  # without it, wandb.init returns that run, whatever is asked for
@@ -171,7 +175,7 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) 
     watchdog.daemon = True
     watchdog.start()
     try:
-        with _service(sidecar.token), _without_prompt():
+        with service(sidecar.token), without_prompt():
             run = wandb.init(
                 project=options.project,
                 entity=options.entity,
@@ -213,69 +217,7 @@ def _settings(options: RunOptions, given: dict[str, Any]) -> dict[str, Any]:
         "stop_fn": on_stop,
         **given,
     }
-    return {name: value for name, value in settings.items() if name in _known_settings()}
-
-
-def _known_settings() -> Collection[str]:
-    import wandb
-
-    fields: Collection[str] = wandb.Settings.model_fields
-    return fields
-
-
-@contextmanager
-def _service(token: str) -> Iterator[None]:
-    """Have wandb use another service than the one that it is connected to, or than it would start.
-
-    Where it is not connected to any, it stays connected to this one afterwards, so that ``wandb.init`` finds the run.
-    """
-    from wandb.sdk import wandb_setup
-
-    theirs, variable = wandb_setup._singleton, os.environ.get("WANDB_SERVICE")  # noqa: SLF001  # no public way
-    is_connected = theirs is not None and theirs._pid == os.getpid() and theirs._connection is not None  # noqa: SLF001
-    wandb_setup._singleton = None  # noqa: SLF001
-    os.environ["WANDB_SERVICE"] = token
-    try:
-        yield
-    except BaseException:
-        is_connected = True  # to nothing: neither to this one
-        _expect_no_service()
-        raise
-    finally:
-        if is_connected:
-            wandb_setup._singleton = theirs  # noqa: SLF001
-            _set_or_unset("WANDB_SERVICE", variable)
-
-
-def _disconnect(token: str) -> None:
-    """Have wandb start a service of its own for what the user opens next, unless it is connected to another one."""
-    from wandb.sdk import wandb_setup
-
-    if os.environ.get("WANDB_SERVICE") == token:
-        del os.environ["WANDB_SERVICE"]
-        _expect_no_service()
-        wandb_setup._singleton = None  # noqa: SLF001  # no public way
-
-
-def _expect_no_service() -> None:
-    """End the thread with which wandb 0.31 tells its service of collected objects: it complains where that has gone."""
-    from wandb.sdk import wandb_setup
-
-    connection: Any = getattr(wandb_setup._singleton, "_connection", None)  # noqa: SLF001  # no public way
-    if hasattr(connection, "_finalizer"):
-        connection._finalizer.close()  # noqa: SLF001
-
-
-@contextmanager
-def _without_prompt() -> Iterator[None]:
-    """Keep wandb from asking for an API key: nobody answers in a job, and it would wait for ever."""
-    terminal = sys.stdin
-    with open(os.devnull, encoding="utf-8") as nothing:  # noqa: PTH123  # not a path but nothing
-        sys.stdin = nothing
-        try:
-            yield
-        finally:
-            sys.stdin = terminal
+    return {name: value for name, value in settings.items() if name in known_settings()}
 
 
 def finish_run(run: Any, exit_code: int) -> None:
@@ -295,7 +237,7 @@ def finish_run(run: Any, exit_code: int) -> None:
     try:
         is_sent = is_closed(run) or _finish_in_time(run, exit_code, sidecar, timeout)
     finally:
-        _disconnect(sidecar.token)
+        disconnect(sidecar.token)
         is_written = sidecar.dismiss(max(1.0, deadline - time.monotonic()))
         if opened.word:
             leave_word(opened.word, next_step=next_step, exit_code=exit_code)
@@ -319,7 +261,7 @@ def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar, timeout: float) 
 
     sidecar.tell(closing=True, exit_code=exit_code)
     flush(run)
-    watchdog = threading.Timer(timeout + (GRACE if "finish_timeout" in _known_settings() else 0.0), give_up)
+    watchdog = threading.Timer(timeout + (GRACE if "finish_timeout" in known_settings() else 0.0), give_up)
     watchdog.daemon = True
     watchdog.start()
     try:
@@ -416,7 +358,7 @@ def attach(handoff: Handoff) -> Any:
     import wandb
 
     try:
-        with _service(handoff.service or os.environ.get("WANDB_SERVICE", "")):
+        with service(handoff.service or os.environ.get("WANDB_SERVICE", "")):
             run = wandb.attach(handoff.run_id)
         if handoff.files_dir:  # attaching takes the directory from this process's own settings, where nobody looks
             run._settings.x_files_dir = handoff.files_dir  # noqa: SLF001  # W&B has no public way
@@ -429,47 +371,6 @@ def attach(handoff: Handoff) -> Any:
         raise ConnectionError(msg) from error
 
 
-def ask_nothing(run: Any) -> None:
-    """Keep wandb from asking the server things each time that an artifact or a table is logged.
-
-    It asks who the key belongs to, whether the artifact has another type already and, before 0.31, how old the server
-    is; it waits for each answer, for minutes in some releases, and drops the artifact, or the table with its whole
-    row, where there is none. The first is known since the run was opened, W&B's own comments call the second a help
-    and no requirement, and the last settled since 2021.
-    """
-    known: list[Any] = []
-
-    def public_api(*args: Any) -> Any:
-        if not known:
-            from wandb.apis.public import Api
-            from wandb.sdk import wandb_login
-
-            with ExitStack() as stack:
-                for owner, name in ((wandb_login, "_verify_login"), (Api, "_configure_sentry")):
-                    if hasattr(owner, name):
-                        stack.callback(setattr, owner, name, getattr(owner, name))
-                        setattr(owner, name, _do_nothing)
-                known.append(type(run)._public_api(run, *args))  # noqa: SLF001  # no public way, here and below
-        return known[0]
-
-    from wandb.sdk.data_types.base_types import wb_value
-
-    if hasattr(wb_value, "_server_accepts_client_ids"):
-        wb_value._server_accepts_client_ids = lambda: True  # noqa: SLF001
-    run._public_api = public_api  # noqa: SLF001
-    run._assert_can_log_artifact = _do_nothing  # noqa: SLF001
-
-
-def _do_nothing(*_: Any, **__: Any) -> None:
-    """Stand in for a question to the server."""
-
-
-def ask_again(run: Any) -> None:
-    """Undo :func:`ask_nothing`."""
-    for name in ("_public_api", "_assert_can_log_artifact"):
-        run.__dict__.pop(name, None)
-
-
 def define_metrics(run: Any) -> None:
     """Make the epoch the axis of the training's metrics, and keep the best of each in the summary.
 
@@ -477,13 +378,6 @@ def define_metrics(run: Any) -> None:
     """
     for prefix, best in (("train", "min"), ("val", "min"), ("metrics", "max"), ("lr", None)):
         run.define_metric(f"{prefix}/*", step_metric="epoch", summary=best)
-
-
-def _set_or_unset(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
 
 
 def _first_line(error: BaseException) -> str:

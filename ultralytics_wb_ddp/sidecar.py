@@ -20,11 +20,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Sidecar", "flush", "interface_of"]
+__all__ = ["Sidecar"]
 
 POLL = 0.1  # seconds after which the death of the owner is noticed
 START_TIMEOUT = 30.0  # seconds; importing wandb from a slow disk takes some
-BLOCK = 33_000  # bytes; wandb-core writes its log to disk in blocks of 32 KiB
 
 
 class Sidecar:
@@ -83,29 +82,6 @@ class Sidecar:
         self._process.wait()
 
 
-def flush(run: Any, *, flushes_itself: bool = True) -> None:
-    """Have wandb-core write what was logged to disk.
-
-    It writes full blocks only, and an empty record of the size of a block pushes out what is before it.
-
-    Args:
-        run: The ``wandb.Run``.
-        flushes_itself: Whether it was given an interval in which to do so, as wandb takes it from 0.31 on.
-    """
-    import wandb
-    from wandb.proto import wandb_internal_pb2 as pb
-
-    if not flushes_itself or "x_transaction_log_flush_interval" not in wandb.Settings.model_fields:
-        record = pb.Record(uuid=" " * BLOCK)
-        record.header.SetInParent()
-        interface_of(run)._publish(record)  # noqa: SLF001  # no public way
-
-
-def interface_of(run: Any) -> Any:
-    """Return what sends a run's records to its wandb-core."""
-    return getattr(run, "_interface", None) or run._backend.interface  # noqa: SLF001  # no public way
-
-
 def _main() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a scheduler may send them to every process of a job
         signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -148,7 +124,7 @@ def _listen(owner: int) -> dict[str, Any]:
 def _finish(facts: dict[str, Any]) -> None:
     """Finish the run in the owner's stead, and leave word of it to the launcher."""
     import wandb
-
+    from ultralytics_wb_ddp.client import flush
     from ultralytics_wb_ddp.handoff import leave_word, next_step_of
 
     with contextlib.suppress(Exception):

@@ -7,9 +7,9 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
+from ultralytics_wb_ddp.client import interface_of
 from ultralytics_wb_ddp.launch import find_launches
 from ultralytics_wb_ddp.log import logger
-from ultralytics_wb_ddp.sidecar import interface_of
 
 __all__ = ["on_stop", "redirect_stop", "stop_requested", "trainings"]
 

@@ -15,14 +15,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.client import ask_again, ask_nothing, flush
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff, is_closed
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.record import RunRecord, best_of
 from ultralytics_wb_ddp.session import (
-    ask_again,
-    ask_nothing,
     attach,
     define_metrics,
     find_handoff,
@@ -35,7 +34,6 @@ from ultralytics_wb_ddp.session import (
     users_runs,
     word_to,
 )
-from ultralytics_wb_ddp.sidecar import flush
 from ultralytics_wb_ddp.stopping import redirect_stop, stop_requested
 
 if TYPE_CHECKING:

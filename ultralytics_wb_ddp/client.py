@@ -1,0 +1,161 @@
+"""What the package needs of the W&B client that the client has no public way for, in one place.
+
+Tried with wandb 0.22.3, 0.26.1 and 0.31.0.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+__all__ = [
+    "ask_again",
+    "ask_nothing",
+    "disconnect",
+    "expect_no_service",
+    "flush",
+    "interface_of",
+    "known_settings",
+    "service",
+    "without_prompt",
+]
+
+BLOCK = 33_000  # bytes; wandb-core writes its log to disk in blocks of 32 KiB
+
+
+def known_settings() -> Collection[str]:
+    """Return the names of the settings that this release of wandb knows."""
+    import wandb
+
+    fields: Collection[str] = wandb.Settings.model_fields
+    return fields
+
+
+@contextmanager
+def service(token: str) -> Iterator[None]:
+    """Have wandb use another service than the one that it is connected to, or than it would start.
+
+    Where it is not connected to any, it stays connected to this one afterwards, so that ``wandb.init`` finds the run.
+    """
+    from wandb.sdk import wandb_setup
+
+    theirs, variable = wandb_setup._singleton, os.environ.get("WANDB_SERVICE")  # noqa: SLF001  # no public way
+    is_connected = theirs is not None and theirs._pid == os.getpid() and theirs._connection is not None  # noqa: SLF001
+    wandb_setup._singleton = None  # noqa: SLF001
+    os.environ["WANDB_SERVICE"] = token
+    try:
+        yield
+    except BaseException:
+        is_connected = True  # to nothing: neither to this one
+        expect_no_service()
+        raise
+    finally:
+        if is_connected:
+            wandb_setup._singleton = theirs  # noqa: SLF001
+            _set_or_unset("WANDB_SERVICE", variable)
+
+
+def disconnect(token: str) -> None:
+    """Have wandb start a service of its own for what the user opens next, unless it is connected to another one."""
+    from wandb.sdk import wandb_setup
+
+    if os.environ.get("WANDB_SERVICE") == token:
+        del os.environ["WANDB_SERVICE"]
+        expect_no_service()
+        wandb_setup._singleton = None  # noqa: SLF001  # no public way
+
+
+def expect_no_service() -> None:
+    """End the thread with which wandb 0.31 tells its service of collected objects: it complains where that has gone."""
+    from wandb.sdk import wandb_setup
+
+    connection: Any = getattr(wandb_setup._singleton, "_connection", None)  # noqa: SLF001  # no public way
+    if hasattr(connection, "_finalizer"):
+        connection._finalizer.close()  # noqa: SLF001
+
+
+@contextmanager
+def without_prompt() -> Iterator[None]:
+    """Keep wandb from asking for an API key: nobody answers in a job, and it would wait for ever."""
+    terminal = sys.stdin
+    with open(os.devnull, encoding="utf-8") as nothing:  # noqa: PTH123  # not a path but nothing
+        sys.stdin = nothing
+        try:
+            yield
+        finally:
+            sys.stdin = terminal
+
+
+def flush(run: Any, *, flushes_itself: bool = True) -> None:
+    """Have wandb-core write what was logged to disk.
+
+    It writes full blocks only, and an empty record of the size of a block pushes out what is before it.
+
+    Args:
+        run: The ``wandb.Run``.
+        flushes_itself: Whether it was given an interval in which to do so, as wandb takes it from 0.31 on.
+    """
+    if not flushes_itself or "x_transaction_log_flush_interval" not in known_settings():
+        from wandb.proto import wandb_internal_pb2 as pb
+
+        record = pb.Record(uuid=" " * BLOCK)
+        record.header.SetInParent()
+        interface_of(run)._publish(record)  # noqa: SLF001  # no public way
+
+
+def interface_of(run: Any) -> Any:
+    """Return what sends a run's records to its wandb-core."""
+    return getattr(run, "_interface", None) or run._backend.interface  # noqa: SLF001  # no public way
+
+
+def ask_nothing(run: Any) -> None:
+    """Keep wandb from asking the server things each time that an artifact or a table is logged.
+
+    It asks who the key belongs to, whether the artifact has another type already and, before 0.31, how old the server
+    is; it waits for each answer, for minutes in some releases, and drops the artifact, or the table with its whole
+    row, where there is none. The first is known since the run was opened, W&B's own comments call the second a help
+    and no requirement, and the last settled since 2021.
+    """
+    known: list[Any] = []
+
+    def public_api(*args: Any) -> Any:
+        if not known:
+            from wandb.apis.public import Api
+            from wandb.sdk import wandb_login
+
+            with ExitStack() as stack:
+                for owner, name in ((wandb_login, "_verify_login"), (Api, "_configure_sentry")):
+                    if hasattr(owner, name):
+                        stack.callback(setattr, owner, name, getattr(owner, name))
+                        setattr(owner, name, _do_nothing)
+                known.append(type(run)._public_api(run, *args))  # noqa: SLF001  # no public way, here and below
+        return known[0]
+
+    from wandb.sdk.data_types.base_types import wb_value
+
+    if hasattr(wb_value, "_server_accepts_client_ids"):
+        wb_value._server_accepts_client_ids = lambda: True  # noqa: SLF001
+    run._public_api = public_api  # noqa: SLF001
+    run._assert_can_log_artifact = _do_nothing  # noqa: SLF001
+
+
+def _do_nothing(*_: Any, **__: Any) -> None:
+    """Stand in for a question to the server."""
+
+
+def ask_again(run: Any) -> None:
+    """Undo :func:`ask_nothing`."""
+    for name in ("_public_api", "_assert_can_log_artifact"):
+        run.__dict__.pop(name, None)
+
+
+def _set_or_unset(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
