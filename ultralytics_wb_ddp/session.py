@@ -292,6 +292,7 @@ def preempt() -> None:
         threading.main_thread().join(PREEMPTION_TIMEOUT)
     for run in users_runs.values():
         if not is_closed(run) and not getattr(run, "_is_attached", False):
+            flush(run, flushes_itself=False)
             thread = threading.Thread(target=run.finish, kwargs={"exit_code": TERMINATED}, daemon=True)
             thread.start()
             thread.join(PREEMPTION_TIMEOUT)

@@ -11,22 +11,43 @@ from ultralytics_wb_ddp.client import interface_of
 from ultralytics_wb_ddp.launch import find_launches
 from ultralytics_wb_ddp.log import logger
 
-__all__ = ["on_stop", "redirect_stop", "stop_requested", "trainings"]
+__all__ = ["StopButton", "on_stop", "redirect_stop", "trainings"]
 
-TIMEOUT = 5.0  # seconds that wandb-core gets to answer
+TIMEOUT = 1.0  # seconds that wandb-core gets to answer
 
 trainings: set[int] = set()  # callbacks of this process whose training is going on: they look at the button themselves
 
 
-def stop_requested(run: Any) -> bool:
-    """Return whether somebody has pressed Stop; asks this run's wandb-core, which hears it from the server."""
-    if run.offline:
-        return False
-    from wandb.proto import wandb_internal_pb2 as pb
+class StopButton:
+    """Whether somebody has pressed Stop: asks a run's wandb-core, which hears it from the server.
 
-    question = pb.Record(request=pb.Request(stop_status=pb.StopStatusRequest()))
-    answer = interface_of(run)._deliver(question).wait_or(timeout=TIMEOUT)  # noqa: SLF001  # no public way
-    return bool(answer.response.stop_status_response.run_should_stop)
+    Before wandb 0.31 it asks the server each time. Where that does not answer at once, the answer is looked for when
+    the next question would be due.
+    """
+
+    def __init__(self) -> None:
+        self._question: Any = None
+
+    def is_pressed(self, run: Any) -> bool:
+        """Return whether the button of this run was pressed, as far as is known."""
+        if run.offline:
+            return False
+        from wandb.proto import wandb_internal_pb2 as pb
+
+        timeout = 0.0
+        if self._question is None:
+            timeout = TIMEOUT
+            record = pb.Record(request=pb.Request(stop_status=pb.StopStatusRequest()))
+            self._question = interface_of(run)._deliver(record)  # noqa: SLF001  # no public way
+        try:
+            answer = self._question.wait_or(timeout=timeout)
+        except TimeoutError:
+            return False
+        except Exception:
+            self._question = None
+            raise
+        self._question = None
+        return bool(answer.response.stop_status_response.run_should_stop)
 
 
 def on_stop() -> None:

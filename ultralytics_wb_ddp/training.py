@@ -34,7 +34,7 @@ from ultralytics_wb_ddp.session import (
     users_runs,
     word_to,
 )
-from ultralytics_wb_ddp.stopping import redirect_stop, stop_requested
+from ultralytics_wb_ddp.stopping import StopButton, redirect_stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,6 +66,7 @@ class Session:
             self._taken |= set(run.config.keys())
         self._other_values: dict[str, Any] = {}
         self._reported: set[str] = set()
+        self._stop_button = StopButton()
         is_users = handoff.is_users if how == "attach" and handoff else how == "adopt" and not opened_by_us(run)
         ask_nothing(run)
         if is_users:
@@ -91,7 +92,7 @@ class Session:
 
     def _look_back(self, earlier: RunRecord | None) -> None:
         """Take the best values over that stand in the run's summary, and doubt a run that holds another training."""
-        summary = {key: dict(value) if hasattr(value, "keys") else value for key, value in self.run.summary.items()}
+        summary = _plain_summary(self.run.summary)
         self.record.floor = {**best_of(summary), **self.record.floor}
         self.record.best = {**self.record.floor, **self.record.best}
         if "epoch" in summary and (earlier is None or earlier.id != self.run.id):
@@ -157,7 +158,7 @@ class Session:
     def stop_requested(self) -> bool:
         """Return whether the Stop button of W&B was pressed."""
         with self.guarded("the Stop button") as reachable:
-            return reachable and stop_requested(self.run)
+            return reachable and self._stop_button.is_pressed(self.run)
         return False
 
     @contextmanager
@@ -295,6 +296,12 @@ def _options_of(handoff: Handoff, options: RunOptions, default: RunOptions) -> R
     named = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode)
     unnamed = replace(options, project=None, entity=None, mode=None)
     return unnamed.or_else(named).or_else(options).or_else(RunOptions(project=default.project, dir=default.dir))
+
+
+def _plain_summary(summary: Any) -> dict[str, Any]:
+    """Return a W&B summary, which is no mapping, as dictionaries."""
+    values = {key: summary[key] for key in summary.keys()}  # noqa: SIM118
+    return {key: _plain_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}
 
 
 def _new_run_id(name: str) -> str:

@@ -1,0 +1,116 @@
+"""Several trainings, one after the other or at the same time: each lands in its own run, or is told where it lands."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from measures import epochs_of, prove
+from wandb_server import WandbServer
+
+from conftest import ONLINE, Job, RunJob, wait_until_closed
+
+ONE_EPOCH = "model.train(**{**ONE_PROCESS, 'epochs': 1})\n"
+
+
+def test_folds_in_one_process_have_a_run_each(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        run_job(
+            """\
+for fold in range(2):
+    model = YOLO("yolo11n.yaml")
+    add_wandb_callback(model, project="demo", name=f"fold-{fold}", group="folds")
+    model.train(**{**ONE_PROCESS, "epochs": 1, "name": f"fold-{fold}"})
+""",
+            **server.environment,
+        )
+
+    assert [(run.fields["displayName"], run.fields["groupName"]) for run in server.runs] == [
+        ("fold-0", "folds"),
+        ("fold-1", "folds"),
+    ]
+    assert [epochs_of(run) for run in server.runs] == [[1, 1, 1]] * 2
+    assert [(run.state, run.exit_code, run.sessions) for run in server.runs] == [("finished", 0, 1)] * 2
+
+
+def test_run_of_the_users_beside_a_training_is_left_alone(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        run_job(
+            ONLINE
+            + f"""\
+import wandb
+with WandbManager(CFG, "job") as manager:
+    add_wandb_callback(model)
+    {ONE_EPOCH}
+later = wandb.init(project="demo", id="later")
+later.log({{"x": 1}})
+raise SystemExit(0)  # W&B finishes it at the end of the process
+""",
+            **server.environment,
+        )
+    ours, later = server.runs
+
+    assert epochs_of(ours) == [1, 1, 1]
+    assert (later.id, len(later.history), later.state) == ("later", 1, "finished")
+
+
+def test_jobs_at_the_same_time_have_a_run_each(run_job: RunJob) -> None:
+    jobs: list[Job] = []
+    with WandbServer() as server:
+        script = ONLINE + "with WandbManager(CFG, 'job'):\n    add_wandb_callback(model)\n    " + ONE_EPOCH
+        threads = [
+            threading.Thread(target=lambda: jobs.append(run_job(script, **server.environment))) for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert [job.exit_code for job in jobs] == [0, 0]
+    assert [epochs_of(run) for run in server.runs] == [[1, 1, 1]] * 2
+    assert {run.state for run in server.runs} == {"finished"}
+
+
+def test_run_id_left_over_in_the_shell_is_doubted(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        script = ONLINE + "add_wandb_callback(model, project='demo')\n" + ONE_EPOCH
+        named = {**server.environment, "WANDB_RUN_ID": "yesterdays"}
+        first = run_job(script, **named)
+        second = run_job(script, **named)
+
+    assert "unset WANDB_RUN_ID" not in first.output
+    assert "run yesterdays holds 1 epochs of an earlier training already" in second.output
+    assert "'unset WANDB_RUN_ID' if it is left over" in second.output
+    (run,) = server.runs
+    assert epochs_of(run) == [1] * 6
+    assert run.destroyed_rows == []
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "add_wandb_callback(model, project='demo')",
+        "import wandb; add_wandb_callback(model, run=wandb.init(project='demo'))",
+    ],
+    ids=["ours", "users"],
+)
+def test_preempted_single_process_marks_the_run(run_job: RunJob, usage: str) -> None:
+    with WandbServer() as server:
+        job = run_job(
+            f"""\
+import signal, time
+{usage}
+def terminate(trainer):
+    if trainer.epoch == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+model.add_callback("on_train_epoch_start", terminate)
+model.train(**ONE_PROCESS)
+""",
+            check=False,
+            **server.environment,
+        )
+        wait_until_closed(server)
+
+    assert job.exit_code == 143
+    prove("SIGTERM, one process", server, epochs=[1], state="preempted", exit_code=143)
