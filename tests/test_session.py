@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from conftest import RunJob
+from ultralytics_wb_ddp import ConfigurationError, WandbConfig
 
 # Nothing listens on port 9 of this machine.
 NO_SERVER = {
@@ -75,3 +78,26 @@ def test_training_without_an_api_key_is_written_to_disk(run_job: RunJob) -> None
     assert kept.state == "finished"
     assert "W&B cannot be used (UsageError: No API key configured" in job.output
     assert f"wandb sync {kept.path.parent}" in job.output
+
+
+def test_row_is_on_disk_within_a_second(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+        import time
+        from ultralytics_wb_ddp import WandbManager
+        from ultralytics_wb_ddp.testing import read_run
+        with WandbManager({"wandb": {"project": "demo", "mode": "offline"}}, "job") as manager:
+            manager.run.log({"x": 1})
+            time.sleep(1.5)
+            print("ON DISK", [row["x"] for row in read_run(os.path.dirname(manager.run.dir)).history])
+        """,
+        prelude="import os\n",
+    )
+
+    assert "ON DISK [1]" in job.output
+
+
+@pytest.mark.parametrize("setting", ["init_timeout", "finish_timeout", "flush_interval", "on_launcher_lost"])
+def test_wrong_setting_is_refused_by_name(setting: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"cfg\.wandb\.{setting}='soon'"):
+        WandbConfig.from_cfg({"wandb": {"project": "demo", setting: "soon"}})
