@@ -1,0 +1,69 @@
+"""Launcher and workers as they see each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from ultralytics_wb_ddp.launch import Launcher, a_peer_has_died, find_launches
+
+
+def test_launcher_that_lives_is_not_gone() -> None:
+    parent = psutil.Process(os.getppid())
+
+    assert not replace(Launcher.here(), pid=parent.pid, started=parent.create_time()).is_gone()
+    assert not Launcher.here().is_gone()
+
+
+def test_launcher_that_has_ended_is_gone() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        launcher = replace(Launcher.here(), pid=process.pid, started=psutil.Process(process.pid).create_time())
+        assert not launcher.is_gone()
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert launcher.is_gone(), "a zombie"
+    assert launcher.is_gone()
+
+
+def test_process_that_has_got_the_launchers_id_is_another_one() -> None:
+    parent = psutil.Process(os.getppid())
+
+    assert replace(Launcher.here(), pid=parent.pid, started=parent.create_time() - 60).is_gone()
+
+
+def test_nothing_is_known_of_a_launcher_on_another_host() -> None:
+    assert not Launcher("elsewhere", 999_999_999, 0.0).is_gone()
+
+
+def test_process_that_is_no_worker_has_no_peers_and_no_launches() -> None:
+    assert "LOCAL_RANK" not in os.environ
+    assert not a_peer_has_died()
+    assert find_launches() == []
+
+
+def test_worker_prints_to_a_file_once_its_reader_is_gone(tmp_path: Path) -> None:
+    script = f"""
+import os, pathlib
+from ultralytics_wb_ddp.launch import protect_output
+protect_output(pathlib.Path({str(tmp_path / "output.log")!r}))
+print("read", flush=True)
+input()
+print("unread", flush=True)
+print("as well", flush=True)
+pathlib.Path({str(tmp_path / "alive")!r}).touch()
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdin
+        assert process.stdout.readline() == b"read\n"
+        process.stdout.close()
+        process.stdin.write(b"\n")
+        process.stdin.close()
+
+    assert (tmp_path / "alive").exists()
+    assert (tmp_path / "output.log").read_text() == "unread\nas well\n"
