@@ -32,10 +32,11 @@ def prove(what: str, server: WandbServer, *, epochs: list[int], state: str, exit
     lost = len(run.destroyed_rows) + sum(max(0, epochs.count(epoch) - found.count(epoch)) for epoch in set(epochs))
     ends = f"{run.state}, {run.exit_code}" if run.exit_code else run.state
     note([what, len(server.runs), run.sessions, len(server.requests), lost, ends])
-    assert lost == 0
-    assert found == epochs
-    assert [row["_step"] for row in run.history] == list(range(len(run.history)))
-    assert (run.state, run.exit_code) == (state, exit_code)
+    steps = [row["_step"] for row in run.history]
+    assert lost == 0, f"{lost} rows are lost: {found}"
+    assert found == epochs, f"{found} instead of {epochs}"
+    assert steps == list(range(len(steps))), f"steps {steps}"
+    assert (run.state, run.exit_code) == (state, exit_code), f"{run.state}, {run.exit_code}"
     return run
 
 

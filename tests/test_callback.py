@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import RunJob
+from conftest import RunJob, epochs
 
 NO_TRAINING = """\
 import os, sys
@@ -134,8 +134,8 @@ def test_trouble_with_wandb_does_not_end_the_training(run_job: RunJob) -> None:
     assert "2 epochs completed" in job.output
     assert "'gone' is open on host 'another-host'" in job.output
     assert "prepare_for_training()" in job.output
-    assert "the training goes on without logging" in job.output
-    assert job.runs == []
+    assert f"send it when the launcher is done with: wandb sync {job.run.path.parent}" in job.output
+    assert (job.run.id, epochs(job)) == ("gone", [1, 2, 2, 2])
 
 
 def test_trouble_with_wandb_ends_the_training_where_that_is_wanted(run_job: RunJob) -> None:

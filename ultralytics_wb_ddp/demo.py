@@ -56,6 +56,7 @@ def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose
 
     settings = {"data": str(data), "epochs": epochs, "imgsz": 64, "batch": BATCH, "workers": 0, "device": "0,1"}
     cfg = {"wandb": {"project": PROJECT, "mode": "online" if online else "offline", "dir": str(directory)}}
+    cfg["wandb"]["on_error"] = "raise"  # who asks for it online wants to know why it is not
     with WandbManager(cfg, job_name="demo") as manager:
         manager.save_config({**cfg, "train": settings})
         manager.save_training_artifacts(data)

@@ -273,17 +273,19 @@ class WandbManager:
 
         assert self._handoff is not None  # noqa: S101  # the callers have checked it
         handoff, _ = self._handoff.after_training(self.config.finish_timeout)
-        config = self.config
-        options = RunOptions(  # the run has its name, group and tags already
-            project=handoff.project,
-            entity=handoff.entity,
-            mode=handoff.mode,
-            dir=config.dir,
-            on_error=config.on_error,
-            init_timeout=config.init_timeout,
-            finish_timeout=config.finish_timeout,
-            flush_interval=config.flush_interval,
+        named = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode)
+        unnamed = replace(  # the run has its name, group and tags already
+            self.config,
+            project=None,
+            entity=None,
+            mode=None,
+            name=None,
+            group=None,
+            job_type=None,
+            tags=None,
+            notes=None,
         )
+        options = unnamed.or_else(named)
         self.run = resume_run(options, handoff, "must", settings=_console_settings())
         define_metrics(self.run)
 

@@ -76,6 +76,7 @@ class _Opened:
 
 
 _opened: dict[str, _Opened] = {}  # by id
+_closing = threading.Event()  # set while a run is being finished
 
 
 def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
@@ -234,6 +235,8 @@ def finish_run(run: Any, exit_code: int) -> None:
     exit_code = exit_code if opened.exit_code is None else opened.exit_code
     next_step = next_step_of(run)
     deadline = time.monotonic() + timeout
+    sidecar.tell(closing=True, exit_code=exit_code, next_step=next_step)
+    _closing.set()
     try:
         is_sent = is_closed(run) or _finish_in_time(run, exit_code, sidecar, timeout)
     finally:
@@ -241,6 +244,7 @@ def finish_run(run: Any, exit_code: int) -> None:
         is_written = sidecar.dismiss(max(1.0, deadline - time.monotonic()))
         if opened.word:
             leave_word(opened.word, next_step=next_step, exit_code=exit_code)
+        _closing.clear()
     if not is_sent or not is_written:
         msg = "run %s could not be sent completely within %g s: what is missing is on disk, send it with: %s"
         logger.warning(msg, run.id, timeout, sync_command(run))
@@ -259,7 +263,6 @@ def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar, timeout: float) 
         time.sleep(FLUSH_TIME)
         sidecar.kill()
 
-    sidecar.tell(closing=True, exit_code=exit_code)
     flush(run)
     watchdog = threading.Timer(timeout + (GRACE if "finish_timeout" in known_settings() else 0.0), give_up)
     watchdog.daemon = True
@@ -290,6 +293,9 @@ def preempt() -> None:
                 run.mark_preempting()
     if terminate_workers():  # the launch fails now, and the script deals with it: it may be about to finish the run
         threading.main_thread().join(PREEMPTION_TIMEOUT)
+    deadline = time.monotonic() + PREEMPTION_TIMEOUT
+    while _closing.is_set() and time.monotonic() < deadline:
+        time.sleep(FLUSH_TIME)
     for run in users_runs.values():
         if not is_closed(run) and not getattr(run, "_is_attached", False):
             flush(run, flushes_itself=False)

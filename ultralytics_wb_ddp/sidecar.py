@@ -99,6 +99,8 @@ def _main() -> None:
     if "run_id" in facts and not facts.get("closing"):
         _finish(facts)
     wandb.teardown(0 if facts.get("dismissed") else facts.get("exit_code", 1))
+    if facts.get("closing") and not facts.get("dismissed"):
+        _leave_word(facts, facts["next_step"])
     deadline.cancel()
 
 
@@ -124,8 +126,9 @@ def _listen(owner: int) -> dict[str, Any]:
 def _finish(facts: dict[str, Any]) -> None:
     """Finish the run in the owner's stead, and leave word of it to the launcher."""
     import wandb
+
     from ultralytics_wb_ddp.client import flush
-    from ultralytics_wb_ddp.handoff import leave_word, next_step_of
+    from ultralytics_wb_ddp.handoff import next_step_of
 
     with contextlib.suppress(Exception):
         run = wandb.attach(facts["run_id"])
@@ -135,8 +138,15 @@ def _finish(facts: dict[str, Any]) -> None:
         flush(run)
         next_step = max(next_step_of(run), facts.get("next_step", 0))
         run.finish(exit_code=exit_code)
-        if facts.get("word"):
-            leave_word(Path(facts["word"]), next_step=next_step, exit_code=exit_code)
+        _leave_word(facts, next_step)
+
+
+def _leave_word(facts: dict[str, Any], next_step: int) -> None:
+    """Say how the session has ended, in the place of the owner."""
+    from ultralytics_wb_ddp.handoff import leave_word
+
+    if facts.get("word"):
+        leave_word(Path(facts["word"]), next_step=next_step, exit_code=facts.get("exit_code", 1))
 
 
 if __name__ == "__main__":

@@ -253,7 +253,7 @@ def open_session(
         session = _open_on_disk(handoff, options, default, _cause(error))
     if session is None or session.run.disabled:
         return None
-    verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made"}[plan.how]
+    verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made"}[session.how]
     logger.info("%s run %s of project %s", verb, session.run.id, session.run.project)
     return session
 
