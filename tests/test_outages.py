@@ -120,7 +120,13 @@ def test_trouble_at_the_start_writes_the_run_to_disk(
         mend(server, env)
         send(job, env)
 
-    prove(f"at the start: {trouble.__name__}; then 'wandb sync'", server, epochs=EPOCHS, state="finished", exit_code=0)
+    prove(
+        f"at the start: {trouble.__name__.replace('_', ' ')}; then 'wandb sync'",
+        server,
+        epochs=EPOCHS,
+        state="finished",
+        exit_code=0,
+    )
 
 
 @pytest.mark.parametrize("trouble", [wrong_key, refused, errors, hang])
@@ -135,7 +141,14 @@ def test_trouble_in_the_middle_leaves_every_row_on_disk(
     run = written(job)
     lost = len(EPOCHS) - len(run.history)
     note(
-        [f"in the middle: {trouble.__name__}", len(server.runs), 1, len(server.requests), lost, f"{run.state}, on disk"]
+        [
+            f"in the middle: {trouble.__name__.replace('_', ' ')}",
+            len(server.runs),
+            1,
+            len(server.requests),
+            lost,
+            f"{run.state}, on disk",
+        ]
     )
     assert [row["epoch"] for row in run.history] == EPOCHS
     assert (run.state, run.exit_code) == ("finished", 0)
