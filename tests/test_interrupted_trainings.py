@@ -82,7 +82,7 @@ def test_stop_button_ends_a_training_in_one_process_gracefully(run_stopped: RunS
 # A launcher that is gone
 
 KILL_LAUNCHER = "os.environ['LAUNCHER'] = str(os.getpid())\n" + in_epoch_2(
-    1, "os.kill(int(os.environ['LAUNCHER']), signal.SIGKILL)", "time.sleep(1)"
+    1, "time.sleep(2)", "os.kill(int(os.environ['LAUNCHER']), signal.SIGKILL)", "time.sleep(1)"
 )
 
 

@@ -113,6 +113,19 @@ def test_preempted_launcher_marks_the_run(
     prove(f"SIGTERM to the launcher, {name}", server, epochs=[1], state="preempted", exit_code=exit_code)
 
 
+@pytest.mark.parametrize("usage", [CLOSED, OWN], ids=["closed", "own"])
+def test_ctrl_c_during_the_training_ends_in_the_state_of_an_interrupt(
+    run_online: RunOnline, usage: str, request: pytest.FixtureRequest
+) -> None:
+    ctrl_c = ("time.sleep(2)", "os.killpg(int(os.environ['TERMINAL']), signal.SIGINT)", "time.sleep(60)")
+    group = "os.setpgid(0, 0)\nos.environ['TERMINAL'] = str(os.getpgid(0))\n"
+    job, server = run_online(group + in_epoch_2(1, *ctrl_c) + usage, check=False)
+
+    assert job.exit_code != 0
+    name = NAMES[request.node.callspec.id]
+    prove(f"Ctrl-C during the training, {name}", server, epochs=[1], state="failed", exit_code=255)
+
+
 def test_interrupted_launcher_ends_in_the_state_of_an_interrupt(run_online: RunOnline) -> None:
     script = """
     with WandbManager(CFG, "job") as manager:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -202,6 +203,7 @@ class WandbCallback:
             on_termination(preempt)
             if is_worker():
                 protect_output(save_dir / ORPHANS_OUTPUT)
+            stopping.has_trained.set()
             stopping.trainings.add(id(self))
             session.start(save_dir, earlier)
             self._write_config(training)
@@ -248,10 +250,12 @@ class WandbCallback:
 
     def _seal(self) -> Handoff | None:
         """Return the record by which a worker finds the run of this process."""
+        from ultralytics_wb_ddp.client import flush
         from ultralytics_wb_ddp.session import find_handoff, local_run, opened_by_us, preempt, service_of, users_runs
 
         if not is_worker():
             on_termination(preempt)
+            stopping.has_trained.set()
         handoff = find_handoff(self._run, self._handoff)
         run = local_run(self._run, handoff)
         if run is None:
@@ -259,6 +263,10 @@ class WandbCallback:
         if not opened_by_us(run):
             users_runs[run.id] = run
             stopping.redirect_stop(run)
+            with contextlib.suppress(
+                Exception
+            ):  # disabled, or its wandb-core is gone: the launch is not to fail for it
+                flush(run, flushes_itself=False)
         return Handoff.of_run(run, is_open=True, service=service_of(run), is_users=not opened_by_us(run))
 
 

@@ -11,10 +11,11 @@ from ultralytics_wb_ddp.client import interface_of
 from ultralytics_wb_ddp.launch import find_launches
 from ultralytics_wb_ddp.log import logger
 
-__all__ = ["StopButton", "on_stop", "redirect_stop", "trainings"]
+__all__ = ["StopButton", "has_trained", "on_stop", "redirect_stop", "trainings"]
 
 TIMEOUT = 1.0  # seconds that wandb-core gets to answer
 
+has_trained = threading.Event()  # whether this process has begun or launched a training
 trainings: set[int] = set()  # callbacks of this process whose training is going on: they look at the button themselves
 
 
@@ -51,11 +52,17 @@ class StopButton:
 
 
 def on_stop() -> None:
-    """Take the place of W&B's own reaction, to interrupt this process, which leaves the workers behind as orphans."""
-    if trainings or find_launches():
+    """Take the place of W&B's own reaction, to interrupt this process, which leaves the workers behind as orphans.
+
+    The client hears of the button up to 15 s late. The training that it was meant for may be over by then, and has
+    stopped for it: what comes after the training is not interrupted.
+    """
+    if not has_trained.is_set():
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    elif trainings or find_launches():
         logger.warning("W&B asks to stop: the training ends after this epoch")
     else:
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        logger.warning("W&B asks to stop: the training is over, the script goes on")
 
 
 def redirect_stop(run: Any) -> None:
