@@ -113,6 +113,22 @@ def job_environment(directory: Path, data: Path) -> dict[str, str]:
     }
 
 
+def run_command(directory: Path, *arguments: str, timeout: float, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the project's command in a directory, as a user with an empty home would."""
+    for folder in ("home", "yolo"):
+        (directory / folder).mkdir(exist_ok=True)
+    return subprocess.run(
+        [Path(sys.executable).with_name("ultralytics-wb-ddp"), *arguments],
+        cwd=directory,
+        env={**job_environment(directory, directory), **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of two classes that every training of the tests shares."""

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from wandb_server import WandbServer
 
-from conftest import job_environment
+from conftest import run_command
 from ultralytics_wb_ddp import __version__
 from ultralytics_wb_ddp.cli import main
 from ultralytics_wb_ddp.testing import find_run_files, read_run
 
 
 def demo(directory: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    for folder in ("home", "yolo"):
-        (directory / folder).mkdir()
-    return subprocess.run(
-        [Path(sys.executable).with_name("ultralytics-wb-ddp"), "demo", *arguments],
-        cwd=directory,
-        env={**job_environment(directory, directory), **env},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run_command(directory, "demo", *arguments, timeout=300, **env)
 
 
 def test_demo_makes_one_run_and_shows_who_wrote_it(tmp_path: Path) -> None:

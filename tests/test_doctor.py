@@ -17,16 +17,17 @@ import wandb
 from click.testing import CliRunner
 from wandb_server import WandbServer
 
-from conftest import job_environment
+from conftest import job_environment, run_command
 from ultralytics_wb_ddp.cli import main
 from ultralytics_wb_ddp.config import WandbConfig
 from ultralytics_wb_ddp.doctor import Request
-from ultralytics_wb_ddp.doctor.finding import Finding, version_of
+from ultralytics_wb_ddp.doctor.finding import Finding
 from ultralytics_wb_ddp.doctor.leftovers import check_leftovers
 from ultralytics_wb_ddp.doctor.past import check_training
 from ultralytics_wb_ddp.doctor.plan import make_plan
 from ultralytics_wb_ddp.doctor.report import print_report
 from ultralytics_wb_ddp.doctor.server import check_server
+from ultralytics_wb_ddp.versions import version_of
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 WRONG_KEY = "f" * 40
@@ -55,18 +56,7 @@ class Answer:
 
 
 def run_doctor(directory: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    for folder in ("home", "yolo"):
-        (directory / folder).mkdir(exist_ok=True)
-    return subprocess.run(
-        [Path(sys.executable).with_name("ultralytics-wb-ddp"), "doctor", *arguments],
-        cwd=directory,
-        env={**job_environment(directory, directory), **env},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_command(directory, "doctor", *arguments, timeout=120, **env)
 
 
 def ask_doctor(directory: Path, *arguments: str, **env: str) -> Answer:

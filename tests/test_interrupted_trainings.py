@@ -87,11 +87,18 @@ KILL_LAUNCHER = "os.environ['LAUNCHER'] = str(os.getpid())\n" + in_epoch_2(
 
 
 @pytest.mark.parametrize("usage", [OPEN, USERS], ids=["open", "users"])
-def test_orphans_train_on_and_keep_what_they_log(run_job: RunJob, usage: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("sends", ["", SENDS_OFTEN], ids=["late", "often"])
+def test_orphans_train_on_and_keep_what_they_log(
+    run_job: RunJob, usage: str, sends: str, request: pytest.FixtureRequest
+) -> None:
     with WandbServer() as server:
-        job = run_job(ONLINE + KILL_LAUNCHER + usage, check=False, **server.environment)
+        job = run_job(ONLINE + sends + KILL_LAUNCHER + usage, check=False, **server.environment)
         wait_for_fragment(job)
-        (command,) = re.findall(r"is gone: the training goes on; .* with: (wandb sync .*)", said_by(job))
+        if usage == OPEN:
+            wait_until_closed(server)
+        (command,) = re.findall(
+            r"is gone: the training goes on; .* with: ((?:wandb|ultralytics-wb-ddp) sync .*)", said_by(job)
+        )
         subprocess.run(
             command,
             shell=True,
@@ -101,7 +108,8 @@ def test_orphans_train_on_and_keep_what_they_log(run_job: RunJob, usage: str, re
             capture_output=True,
         )
 
-    name = f"launcher killed, {NAMES[request.node.callspec.id]}; then 'wandb sync'"
+    sends_id, usage_id = request.node.callspec.id.split("-")
+    name = f"launcher killed, {NAMES[usage_id]}, sends {sends_id}; then the command that the message names"
     prove(name, server, epochs=[1, 2, 2, 2], state="finished", exit_code=0)
 
 

@@ -417,3 +417,4 @@ def test_disabled_run_does_nothing_and_fails_nowhere(make_manager: MakeManager, 
         manager.run.log({"x": 1})
 
     assert find_run_files(tmp_path) == []
+    assert "WANDB_SERVICE" not in os.environ  # where the next wandb.init would look for it

@@ -114,3 +114,24 @@ model.train(**ONE_PROCESS)
 
     assert job.exit_code == 143
     prove("SIGTERM, one process", server, epochs=[1], state="preempted", exit_code=143)
+
+
+def test_trial_of_a_sweep_keeps_what_the_sweep_has_set(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        run_job(
+            """\
+import wandb
+sweep = {"method": "grid", "metric": {"name": "best/epoch", "goal": "minimize"}, "parameters": {"lr0": {"values": [0.5]}}}
+def trial():
+    with wandb.init(project="demo") as run:
+        add_wandb_callback(model, run=run)
+        model.train(**{**TWO_PROCESSES, "epochs": 1})
+wandb.agent(wandb.sweep(sweep, project="demo"), trial, count=1, project="demo")
+""",
+            **server.environment,
+        )
+
+    run = prove("trial of a sweep, run of the script's", server, epochs=[1, 1, 1], state="finished", exit_code=0)
+    assert run.sweep
+    assert run.values["lr0"] == 0.5
+    assert run.values["ultralytics"]["lr0"] == 0.01

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.training import Session
 
-__all__ = ["EVENTS", "WandbCallback", "add_wandb_callback", "callbacks"]
+__all__ = ["EVENTS", "WandbCallback", "add_wandb_callback", "callbacks", "stock_options"]
 
 EVENTS = (
     "on_pretrain_routine_start",
@@ -34,8 +34,6 @@ EVENTS = (
     "on_train_end",
     "teardown",
 )
-
-
 ORPHANS_OUTPUT = "output.log"  # in the training's directory: what it prints once its launcher is gone
 
 
@@ -197,7 +195,7 @@ class WandbCallback:
 
         save_dir = Path(trainer.save_dir)
         earlier = RunRecord.find(save_dir, trainer.args.resume) if trainer.args.resume else None
-        session = open_session(self._run, self._handoff, self.options, earlier=earlier, default=_stock_options(trainer))
+        session = open_session(self._run, self._handoff, self.options, earlier=earlier, default=stock_options(trainer))
         self._training = training = _Training(trainer, session, handled=sys.exc_info()[1])
         if session:
             on_termination(preempt)
@@ -251,7 +249,14 @@ class WandbCallback:
     def _seal(self) -> Handoff | None:
         """Return the record by which a worker finds the run of this process."""
         from ultralytics_wb_ddp.client import flush
-        from ultralytics_wb_ddp.session import find_handoff, local_run, opened_by_us, preempt, service_of, users_runs
+        from ultralytics_wb_ddp.session import (
+            find_handoff,
+            local_run,
+            open_handoff,
+            opened_by_us,
+            preempt,
+            use_users_run,
+        )
 
         if not is_worker():
             on_termination(preempt)
@@ -261,13 +266,11 @@ class WandbCallback:
         if run is None:
             return handoff
         if not opened_by_us(run):
-            users_runs[run.id] = run
-            stopping.redirect_stop(run)
-            with contextlib.suppress(
-                Exception
-            ):  # disabled, or its wandb-core is gone: the launch is not to fail for it
+            use_users_run(run)
+            # Disabled, or its wandb-core is gone: the launch is not to fail for it.
+            with contextlib.suppress(Exception):
                 flush(run, flushes_itself=False)
-        return Handoff.of_run(run, is_open=True, service=service_of(run), is_users=not opened_by_us(run))
+        return open_handoff(run)
 
 
 def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCallback:
@@ -306,14 +309,14 @@ def _owner(function: Any) -> Any:
 
 def _trains_here(trainer: Any) -> bool:
     """Return whether this process trains; releases 8.3.184 to 8.3.199 fire the first event in a launcher, too."""
-    if "LOCAL_RANK" in os.environ:
+    if is_worker():
         return True
     devices = trainer.args.device
     several = len(devices) > 1 if isinstance(devices, (list, tuple)) else "," in str(devices)
     return not getattr(trainer, "ddp", several)
 
 
-def _stock_options(trainer: Any) -> RunOptions:
+def stock_options(trainer: Any) -> RunOptions:
     """Return how the stock callback would make a run, where the environment does not say otherwise."""
     named = str(trainer.args.project or "Ultralytics")
     return RunOptions(

@@ -10,6 +10,8 @@ import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.handoff import set_or_unset
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
@@ -57,7 +59,7 @@ def service(token: str) -> Iterator[None]:
     finally:
         if is_connected:
             wandb_setup._singleton = theirs  # noqa: SLF001
-            _set_or_unset("WANDB_SERVICE", variable)
+            set_or_unset("WANDB_SERVICE", variable)
 
 
 def disconnect(token: str) -> None:
@@ -152,10 +154,3 @@ def ask_again(run: Any) -> None:
     """Undo :func:`ask_nothing`."""
     for name in ("_public_api", "_assert_can_log_artifact"):
         run.__dict__.pop(name, None)
-
-
-def _set_or_unset(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value

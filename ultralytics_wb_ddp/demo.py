@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ultralytics_wb_ddp.handoff import next_step_of
+from ultralytics_wb_ddp.log import short_path
 from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose
     directory.mkdir(parents=True, exist_ok=True)
     earlier = set(find_run_files(directory))
 
-    click.echo(f"1/4  generating {images} images of {CLASSES} shapes in {_short(directory / 'shapes')}")
+    click.echo(f"1/4  generating {images} images of {CLASSES} shapes in {short_path(directory / 'shapes')}")
     from ultralytics_wb_ddp.testing import make_shapes_dataset
 
     data = make_shapes_dataset(directory / "shapes", images=images, classes=CLASSES)
@@ -158,8 +159,8 @@ def _report(directory: Path, runs: list[RecordedRun], rows_before: int, rows_aft
     widths = [max(len(line[column]) for line in (*lines, _HEADER)) for column in range(2)]
     for who, rows, what in (_HEADER, *lines):
         click.echo(f"  {who:<{widths[0]}}  {rows:<{widths[1]}}  {what}")
-    wandb = "wandb" if shutil.which("wandb") else _short(Path(sys.executable).with_name("wandb"))
-    places = [_short(part.path.parent) for part in runs]
+    wandb = "wandb" if shutil.which("wandb") else short_path(Path(sys.executable).with_name("wandb"))
+    places = [short_path(part.path.parent) for part in runs]
     click.echo()
     click.echo(f"  it lies in   {' '.join(places)}")
     click.echo(f"  look at it   {wandb} leet {places[-1]}")
@@ -176,8 +177,3 @@ def _rows(start: int, stop: int) -> str:
 
 def _is_image(value: Any) -> bool:
     return isinstance(value, dict) and str(value.get("_type", "")).startswith("image")
-
-
-def _short(path: Path) -> str:
-    """Return a path as one would type it here."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -22,7 +22,7 @@ from ultralytics_wb_ddp.config import MODES, ConfigurationError, check_run_id
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["VARIABLE", "Handoff", "is_closed", "leave_word", "next_step_of", "write_json"]
+__all__ = ["VARIABLE", "Handoff", "is_closed", "leave_word", "next_step_of", "set_or_unset", "write_json"]
 
 VARIABLE = "ULTRALYTICS_WB_DDP"
 WORD_FILE = "worker.json"  # beside the run's files in the launcher
@@ -249,3 +249,11 @@ def _read_record(text: str) -> dict[str, Any]:
         msg = f"{VARIABLE} holds {wrong}, which no release writes; {remedy}"
         raise ConfigurationError(msg)
     return record
+
+
+def set_or_unset(name: str, value: str | None) -> None:
+    """Set a variable of the environment; None removes it."""
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value

@@ -1,13 +1,14 @@
-"""The package's logger: its messages reach the terminal without any set-up, and an application's own set-up wins."""
+"""The package's logger, whose messages need no set-up and leave an application's own in charge; words in messages."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
-__all__ = ["logger"]
+__all__ = ["cause_of", "logger", "short_path"]
 
 
 class _Fallback(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable at run time in Python 3.10
@@ -34,3 +35,14 @@ if not logger.handlers:
     logger.addHandler(_handler)
     _quiet = os.environ.get("YOLO_VERBOSE", "true").lower() == "false"  # who silences Ultralytics means its callbacks
     logger.setLevel(logging.WARNING if _quiet else logging.INFO)
+
+
+def cause_of(error: BaseException) -> str:
+    """Return what went wrong: the kind of an error and its text."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def short_path(path: Path) -> str:
+    """Return a path as one would type it here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig, redact, to_plain
 from ultralytics_wb_ddp.decision import exit_code_of
-from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
+from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
 from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.ranks import is_main_process
+from ultralytics_wb_ddp.session import open_handoff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,7 +113,7 @@ class WandbManager:
         except BaseException:
             self._restore_environment()
             raise
-        self._export(self._open_handoff())
+        self._export(open_handoff(self.run))
         _held.add(self.run.id)
         on_termination(preempt)
         return self.run, self.wandb_url
@@ -125,7 +126,7 @@ class WandbManager:
         """
         if self._needs_run() and self.run is not None:
             is_open = self._adopted or self.config.keep_open or self.run.offline or self.run.disabled
-            handoff = self._open_handoff() if is_open else Handoff.of_run(self.run, is_open=False)
+            handoff = open_handoff(self.run) if is_open else Handoff.of_run(self.run, is_open=False)
             if not is_open:
                 from ultralytics_wb_ddp.session import finish_run
 
@@ -143,7 +144,7 @@ class WandbManager:
         """
         if self._needs_run() and self.run is None:
             self._reopen()
-            self._export(self._open_handoff())
+            self._export(open_handoff(self.run))
         return self.run
 
     resume_run = resume_after_training
@@ -261,12 +262,6 @@ class WandbManager:
             self.run = init_run(self._options, run_id=run_id, resume=resume, settings=_console_settings())
         self.wandb_url = run_url(self.run)
 
-    def _open_handoff(self) -> Handoff:
-        """Return the record by which workers find the run while it is open here."""
-        from ultralytics_wb_ddp.session import service_of
-
-        return Handoff.of_run(self.run, is_open=True, service=service_of(self.run))
-
     def _reopen(self) -> None:
         """Open the run again that a worker has continued."""
         from ultralytics_wb_ddp.session import define_metrics, resume_run
@@ -299,10 +294,7 @@ class WandbManager:
     def _restore_environment(self) -> None:
         """Put back what :meth:`initialize` found."""
         for name, value in self._environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+            set_or_unset(name, value)
         self._environment = {}
 
     def _needs_run(self) -> bool:

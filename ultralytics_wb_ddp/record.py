@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.handoff import Handoff, next_step_of, write_json
-from ultralytics_wb_ddp.session import run_url
+from ultralytics_wb_ddp.session import BEST, run_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["RECORD_FILE", "RunRecord", "best_of"]
 
 RECORD_FILE = "wandb_run.json"
-HIGHER_IS_BETTER = "metrics/"
-LOWER_IS_BETTER = ("train/", "val/")
+_BETTER = {"max": max, "min": min}
 
 
 @dataclass
@@ -108,12 +107,12 @@ class RunRecord:
         """
         summary = {}
         for key, value in row.items():
-            better = max if key.startswith(HIGHER_IS_BETTER) else min if key.startswith(LOWER_IS_BETTER) else None
-            if better is None or not isinstance(value, Real) or math.isnan(value):
+            best = _best_by(key)
+            if best is None or not isinstance(value, Real) or math.isnan(value):
                 continue
-            self.best[key] = better(float(value), self.best.get(key, float(value)))
+            self.best[key] = _BETTER[best](float(value), self.best.get(key, float(value)))
             if self.best[key] == self.floor.get(key):
-                summary[key] = {better.__name__: self.best[key]}
+                summary[key] = {best: self.best[key]}
         self.next_step = next_step_of(run)
         return summary
 
@@ -132,7 +131,13 @@ def best_of(summary: Mapping[str, Any]) -> dict[str, float]:
     """Return the best values that a run's summary holds, by the name of the metric."""
     found = {}
     for key, value in summary.items():
-        best = value.get("max", value.get("min")) if isinstance(value, dict) else None
-        if isinstance(best, Real) and key.startswith((HIGHER_IS_BETTER, *LOWER_IS_BETTER)):
+        best = value.get(_best_by(key)) if isinstance(value, dict) else None
+        if isinstance(best, Real):
             found[key] = float(best)
     return found
+
+
+def _best_by(key: str) -> str | None:
+    """Return which value of a metric is the best one, ``"max"`` or ``"min"``; None where there is none."""
+    prefix, slash, _ = key.partition("/")
+    return BEST.get(prefix) if slash else None

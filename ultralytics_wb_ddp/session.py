@@ -8,6 +8,7 @@ import secrets
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,32 +24,40 @@ from ultralytics_wb_ddp.client import (
 )
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word, next_step_of
 from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
-from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.sidecar import Sidecar
-from ultralytics_wb_ddp.stopping import on_stop
+from ultralytics_wb_ddp.stopping import on_stop, redirect_stop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from ultralytics_wb_ddp.config import RunOptions
 
 __all__ = [
+    "BEST",
+    "COUNTING_LAG",
     "attach",
     "define_metrics",
     "find_handoff",
     "finish_run",
+    "folder_of",
     "init_run",
     "local_run",
+    "open_handoff",
     "opened_by_us",
     "preempt",
     "resume_run",
     "run_url",
-    "service_of",
     "sync_command",
+    "use_users_run",
     "users_runs",
     "wandb_run",
+    "was_online",
     "word_to",
 ]
 
-COUNTING_LAG = 5.0  # seconds after which the service has counted rows as a rule
+BEST = {"train": "min", "val": "min", "metrics": "max", "lr": None}  # of a training's numbers, by what they begin with
+COUNTING_LAG = 5.0  # seconds after which the service has counted rows as a rule; it takes 2 to 4 (wandb#12421)
 GRACE = 2.0  # seconds beyond its own limit after which a client is given up
 FLUSH_TIME = 0.5  # seconds that wandb-core takes to write what it was given
 PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish a run of the user's
@@ -101,7 +110,7 @@ def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **i
     except Exception as error:
         if options.on_error == "raise" or options.mode == "offline":
             raise
-        reason = f"W&B cannot be used ({_first_line(error)})"
+        reason = f"W&B cannot be used ({cause_of(error).splitlines()[0]})"
     return _init_on_disk(options, reason, run_id=run_id, **init)
 
 
@@ -140,22 +149,25 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
 def _init_on_disk(options: RunOptions, reason: str, *, run_id: str, **init: Any) -> Any:
     """Open a run offline and say how it gets to W&B: after what is there already, which takes resume="allow"."""
     run = _init(replace(options, mode="offline"), run_id=run_id, resume="allow", **init)
-    logger.warning("%s: run %s is written to disk, send it with: %s", reason, run.id, sync_command(run))
+    logger.warning("%s: run %s is written to disk, send it with: %s", reason, run.id, sync_command(folder_of(run)))
     return run
 
 
-def sync_command(run: Any, *earlier: Path) -> str:
-    """Return the command that sends what a run has on disk, after earlier parts of it.
-
-    Parts are sent one by one: in a single command wandb takes those of which one names the entity and the other does
-    not for different runs, and the service counts late what it was sent.
-    """
-    return f"; sleep {COUNTING_LAG:.0f}; ".join(map(_sync_command, (*earlier, Path(run.dir).parent)))
+def folder_of(run: Any) -> Path:
+    """Return the folder in which a run has on disk what is to be sent."""
+    return Path(run.dir).parent
 
 
-def _sync_command(folder: Path) -> str:
-    """Return the command for one part; what was to be sent by the session itself is left out unless asked for."""
-    return f"wandb sync {'' if folder.name.startswith('offline-') else '--include-online '}{folder}"
+def was_online(folder: Path) -> bool:
+    """Return whether the session in a folder of W&B's has sent its rows itself, as far as it came; the name says so."""
+    return not folder.name.startswith("offline-")
+
+
+def sync_command(*folders: Path | str) -> str:
+    """Return the command that sends what runs have on disk, the parts of a run in the order of the folders."""
+    if len(folders) == 1 and not was_online(Path(folders[0])):
+        return f"wandb sync {folders[0]}"
+    return f"ultralytics-wb-ddp sync {' '.join(map(str, folders))}"
 
 
 def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) -> Any:
@@ -163,20 +175,15 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) 
     sidecar = Sidecar(options.finish_timeout)
     import wandb
 
-    expired = threading.Event()
-
     def give_up() -> None:
-        expired.set()
         expect_no_service()
         sidecar.kill()
 
     if wandb_run() is not None:  # without it, wandb.init returns that run, whatever is asked for
         init["reinit"] = "create_new"
-    watchdog = threading.Timer(options.init_timeout, give_up)
-    watchdog.daemon = True
-    watchdog.start()
+    expired = threading.Event()
     try:
-        with service(sidecar.token), without_prompt():
+        with _limit(options.init_timeout, expired, give_up), service(sidecar.token), without_prompt():
             run = wandb.init(
                 project=options.project,
                 entity=options.entity,
@@ -198,15 +205,31 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) 
             msg = f"no answer within {options.init_timeout:g} s"
             raise TimeoutError(msg) from error
         raise
-    finally:
-        watchdog.cancel()
     if run.disabled:
+        disconnect(sidecar.token)
         sidecar.kill()
         return run
     ask_nothing(run)
     sidecar.tell(run_id=run.id)
     _opened[run.id] = _Opened(run, options, sidecar)
     return run
+
+
+@contextmanager
+def _limit(seconds: float, expired: threading.Event, give_up: Callable[[], None]) -> Iterator[None]:
+    """Set an event and give up what the body waits for, if it takes too long."""
+
+    def expire() -> None:
+        expired.set()
+        give_up()
+
+    watchdog = threading.Timer(seconds, expire)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
 
 
 def _settings(options: RunOptions, given: dict[str, Any]) -> dict[str, Any]:
@@ -247,7 +270,7 @@ def finish_run(run: Any, exit_code: int) -> None:
         _closing.clear()
     if not is_sent or not is_written:
         msg = "run %s could not be sent completely within %g s: what is missing is on disk, send it with: %s"
-        logger.warning(msg, run.id, timeout, sync_command(run))
+        logger.warning(msg, run.id, timeout, sync_command(folder_of(run)))
 
 
 def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar, timeout: float) -> bool:
@@ -255,25 +278,21 @@ def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar, timeout: float) 
 
     From wandb 0.31 on the client gives up by itself. An older one is given up with its wandb-core.
     """
-    expired = threading.Event()
 
     def give_up() -> None:
-        expired.set()
         flush(run)
         time.sleep(FLUSH_TIME)
         sidecar.kill()
 
     flush(run)
-    watchdog = threading.Timer(timeout + (GRACE if "finish_timeout" in known_settings() else 0.0), give_up)
-    watchdog.daemon = True
-    watchdog.start()
+    expired = threading.Event()
+    grace = GRACE if "finish_timeout" in known_settings() else 0.0
     try:
-        run.finish(exit_code=exit_code)
+        with _limit(timeout + grace, expired, give_up):
+            run.finish(exit_code=exit_code)
     except Exception:
         if not expired.is_set():
             raise
-    finally:
-        watchdog.cancel()
     return not expired.is_set() and not getattr(run, "_finish_timed_out", False)
 
 
@@ -345,10 +364,18 @@ def opened_by_us(run: Any) -> bool:
     return run.id in _opened
 
 
-def service_of(run: Any) -> str | None:
-    """Return what leads other processes of this host to the wandb-core of a run that is open here."""
+def use_users_run(run: Any) -> None:
+    """Take care of a run that the user has opened while a training logs to it: outages, the Stop button, SIGTERM."""
+    users_runs[run.id] = run
+    ask_nothing(run)
+    redirect_stop(run)
+
+
+def open_handoff(run: Any) -> Handoff:
+    """Return the record by which workers find a run that is open here."""
     opened = _opened.get(run.id)
-    return opened.sidecar.token if opened else os.environ.get("WANDB_SERVICE")
+    service = opened.sidecar.token if opened else os.environ.get("WANDB_SERVICE")
+    return Handoff.of_run(run, is_open=True, service=service, is_users=opened is None)
 
 
 def word_to(run: Any, file: Path | None) -> None:
@@ -369,6 +396,7 @@ def attach(handoff: Handoff) -> Any:
             run = wandb.attach(handoff.run_id)
         if handoff.files_dir:  # attaching takes the directory from this process's own settings, where nobody looks
             run._settings.x_files_dir = handoff.files_dir  # noqa: SLF001  # W&B has no public way
+        ask_nothing(run)
         return run  # noqa: TRY300
     except Exception as error:
         msg = (
@@ -383,10 +411,5 @@ def define_metrics(run: Any) -> None:
 
     Every session that opens the run does it: resuming a run loses what an earlier session defined.
     """
-    for prefix, best in (("train", "min"), ("val", "min"), ("metrics", "max"), ("lr", None)):
+    for prefix, best in BEST.items():
         run.define_metric(f"{prefix}/*", step_metric="epoch", summary=best)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -136,7 +136,7 @@ def _finish(facts: dict[str, Any]) -> None:
         if facts.get("preempting"):
             run.mark_preempting()
         flush(run)
-        next_step = max(next_step_of(run), facts.get("next_step", 0))
+        next_step = next_step_of(run)
         run.finish(exit_code=exit_code)
         _leave_word(facts, next_step)
 

@@ -15,26 +15,28 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.client import ask_again, ask_nothing, flush
+from ultralytics_wb_ddp.client import ask_again, flush
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff, is_closed
-from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.record import RunRecord, best_of
 from ultralytics_wb_ddp.session import (
     attach,
     define_metrics,
     find_handoff,
     finish_run,
+    folder_of,
     init_run,
     local_run,
     opened_by_us,
     resume_run,
     sync_command,
+    use_users_run,
     users_runs,
     word_to,
 )
-from ultralytics_wb_ddp.stopping import StopButton, redirect_stop
+from ultralytics_wb_ddp.stopping import StopButton
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,10 +70,8 @@ class Session:
         self._reported: set[str] = set()
         self._stop_button = StopButton()
         is_users = handoff.is_users if how == "attach" and handoff else how == "adopt" and not opened_by_us(run)
-        ask_nothing(run)
         if is_users:
-            users_runs[run.id] = run
-            redirect_stop(run)
+            use_users_run(run)
 
     def start(self, save_dir: Path, earlier: RunRecord | None) -> None:
         """Define the metrics, and have the training's directory name the run.
@@ -116,7 +116,7 @@ class Session:
             try:
                 self.run.log(dict(row))
             except (ConnectionError, EOFError) as error:
-                self.continue_on_disk(f"the run's wandb-core is gone ({_cause(error)})")
+                self.continue_on_disk(f"the run's wandb-core is gone ({cause_of(error)})")
                 self.run.log(dict(row))
             summary: dict[str, Any] = dict(self.record.note(self.run, row))
             if is_best and self.record.best_epoch != row["epoch"]:
@@ -153,7 +153,7 @@ class Session:
         define_metrics(self.run)
         parts = [theirs] if is_users and theirs else []  # nobody else sends what the launcher has on disk
         msg = "%s; what it logs to run %s from now on is written to disk, send it when the run is over with: %s"
-        logger.warning(msg, reason, lost.id, sync_command(self.run, *parts))
+        logger.warning(msg, reason, lost.id, sync_command(*parts, folder_of(self.run)))
 
     def stop_requested(self) -> bool:
         """Return whether the Stop button of W&B was pressed."""
@@ -177,7 +177,7 @@ class Session:
             then = "the training goes on without logging" if self._lost else "the training goes on"
             if what not in self._reported:  # once, not in every epoch
                 self._reported.add(what)
-                logger.warning("%s could not be logged to run %s: %s; %s", what, self.run.id, _cause(error), then)
+                logger.warning("%s could not be logged to run %s: %s; %s", what, self.run.id, cause_of(error), then)
 
     def update_config(self, arguments: Mapping[str, Any]) -> None:
         """Add the training's arguments to the run's config and leave what the user or a sweep has set.
@@ -250,7 +250,7 @@ def open_session(
     except Exception as error:
         if options.on_error == "raise":
             raise
-        session = _open_on_disk(handoff, options, default, _cause(error))
+        session = _open_on_disk(handoff, options, default, cause_of(error))
     if session is None or session.run.disabled:
         return None
     verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made"}[session.how]
@@ -279,10 +279,10 @@ def _open_on_disk(handoff: Handoff | None, options: RunOptions, default: RunOpti
         made = replace(_options_of(handoff, options, default), mode="offline")
         run = init_run(made, run_id=handoff.run_id, resume="allow")
     except Exception as error:  # noqa: BLE001  # no trouble of W&B's ends the training
-        logger.warning("no W&B run for this training: %s; the training goes on without logging", _cause(error))
+        logger.warning("no W&B run for this training: %s; the training goes on without logging", cause_of(error))
         return None
     msg = "%s: this training's part of the run is written to disk, send it when the launcher is done with: %s"
-    logger.warning(msg, reason, sync_command(run))
+    logger.warning(msg, reason, sync_command(folder_of(run)))
     return _own(Session(run, "resume", options))
 
 
@@ -308,7 +308,3 @@ def _new_run_id(name: str) -> str:
     """Return an id like the stock callback's, which trainings that start in the same second do not share."""
     readable = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:64]
     return f"{readable}_{datetime.now().astimezone():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
-
-
-def _cause(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.config import WandbConfig
 
-__all__ = ["Finding", "Request", "error", "ok", "version_of", "warning"]
+__all__ = ["Finding", "Request", "error", "ok", "warning"]
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,3 @@ def warning(check: str, message: str, remedy: str = "") -> Finding:
 def error(check: str, message: str, remedy: str) -> Finding:
     """Return the finding that something is wrong."""
     return Finding(check, "error", message, remedy)
-
-
-def version_of(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version, without what marks a candidate or a build: (2, 9, 1) for ``2.9.1+cu128``."""
-    import re
-
-    numbers = re.match(r"\d+(\.\d+)*", text)
-    return tuple(int(part) for part in numbers.group().split(".")) if numbers else ()

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from ultralytics_wb_ddp.config import ConfigurationError
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
@@ -67,7 +69,7 @@ def _service(env: Mapping[str, str]) -> Iterator[Finding]:
     parts = SOCKET.fullmatch(token)
     if not token:
         return
-    if parts is None or not _is_alive(int(parts[1])) or (parts[2] and not Path(parts[2]).exists()):
+    if parts is None or not psutil.pid_exists(int(parts[1])) or (parts[2] and not Path(parts[2]).exists()):
         text = f"WANDB_SERVICE={token} leads to a service that is gone: wandb.init in the script fails"
         yield error(CHECK, text, _unset("WANDB_SERVICE"))
     else:
@@ -94,16 +96,6 @@ def _ranks(env: Mapping[str, str]) -> Iterator[Finding]:
         yield warning(CHECK, f"{shown}: Ultralytics takes what starts here for a worker of torchrun", remedy)
     else:
         yield warning(CHECK, f"{shown}: torchrun sets it for its workers; here it has no use", remedy)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _unset(names: str) -> str:

@@ -12,7 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, version_of, warning
+from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
+from ultralytics_wb_ddp.log import cause_of
+from ultralytics_wb_ddp.versions import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +46,7 @@ def check_packages(request: Request) -> list[Finding]:
             with quiet():
                 version = str(import_module(name).__version__)
         except Exception as problem:  # noqa: BLE001  # a broken installation fails in any way
-            found.append(error(name, f"cannot be imported: {_cause(problem)}", f"pip install '{_required(name)}'"))
+            found.append(error(name, f"cannot be imported: {cause_of(problem)}", f"pip install '{_required(name)}'"))
             continue
         if version_of(version) < version_of(oldest):
             text = f"{version} is too old, {oldest} or newer is needed"
@@ -147,7 +149,3 @@ def _stock_callback() -> list[Finding]:
 
 def _required(name: str) -> str:
     return f"{name}>={OLDEST[name]}" if OLDEST[name] else name
-
-
-def _cause(problem: BaseException) -> str:
-    return f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import defaultdict
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
+from ultralytics_wb_ddp.log import short_path
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
+from ultralytics_wb_ddp.session import sync_command
 from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["check_training"]
 
@@ -145,7 +146,7 @@ def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int]) 
     logged = _epochs(sessions)
     missing = sorted(trained - logged)
     if not logged and trained:
-        remedy = "call add_wandb_callback(model, run=run) before model.train(); {WARNINGS}"
+        remedy = f"call add_wandb_callback(model, run=run) before model.train(); {WARNINGS}"
         return error("metrics", f"metrics missing: run {run_id} has no epoch, {RESULTS} has {len(trained)}", remedy)
     if missing:
         text = (
@@ -163,7 +164,7 @@ def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int]) 
 def _check_end(run_id: str, sessions: list[RecordedRun]) -> Iterator[Finding]:
     last = max(sessions, key=lambda run: (_started(run), run.path.stat().st_mtime))
     if last.state == "running":
-        text = f"run {run_id} is not finished: {_short(last.path.parent)} does not say how it ended"
+        text = f"run {run_id} is not finished: {short_path(last.path.parent)} does not say how it ended"
         yield warning("end", text, "its process still runs, was killed, or did not call run.finish()")
     elif last.exit_code:
         yield warning(
@@ -179,14 +180,9 @@ def _check_sent(runs: Runs) -> list[Finding]:
     kept = [file.parent for file in files if not file.with_name(f"{file.name}.synced").exists()]
     if not kept:
         return []
-    command = f"wandb sync {' '.join(map(_short, kept))}"
+    command = sync_command(*map(short_path, kept))
     return [warning("sent", f"on this disk only, not sent: {_count(len(kept), 'session')}", command)]
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _short(path: Path) -> str:
-    """Return a path as one would type it here."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.callback import _stock_options
+from ultralytics_wb_ddp.callback import stock_options
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.decision import choose
 from ultralytics_wb_ddp.handoff import Handoff
@@ -120,7 +120,7 @@ def make_plan(request: Request, settings: Any) -> Plan:
 def _options(request: Request, handoff: Handoff | None) -> RunOptions:
     """Return how the run is opened: what the run that is continued knows, what was asked for, what is usual."""
     arguments = SimpleNamespace(project=None, name="train")
-    usual = _stock_options(SimpleNamespace(args=arguments, save_dir=SAVE_DIR))
+    usual = stock_options(SimpleNamespace(args=arguments, save_dir=SAVE_DIR))
     asked = RunOptions(
         project=request.options.project,
         entity=request.options.entity,

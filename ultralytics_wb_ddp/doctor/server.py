@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.doctor.finding import Request
     from ultralytics_wb_ddp.doctor.plan import Plan
 
-__all__ = ["check_server", "find_key"]
+__all__ = ["Server", "Trouble", "check_server", "find_key"]
 
 KEY_LENGTH = 40
 UNAUTHORIZED, FORBIDDEN, FAILURE = 401, 403, 400
@@ -38,7 +38,7 @@ query Run($project: String!, $entity: String!, $name: String!) {
 """
 
 
-class _Trouble(Exception):  # noqa: N818  # it carries a finding, and nobody else sees it
+class Trouble(Exception):  # noqa: N818  # it carries a finding
     """A question that got no answer."""
 
     def __init__(self, finding: Finding) -> None:
@@ -47,7 +47,7 @@ class _Trouble(Exception):  # noqa: N818  # it carries a finding, and nobody els
 
 
 @dataclass(frozen=True)
-class _Server:
+class Server:
     """A server that questions are put to."""
 
     url: str
@@ -59,7 +59,7 @@ class _Server:
         """Return the data of an answer.
 
         Raises:
-            _Trouble: There is none.
+            Trouble: There is none.
         """
         answers: list[Any] = []
         body = {"operationName": operation, "query": query, "variables": variables}
@@ -68,10 +68,10 @@ class _Server:
         thread.join(self.timeout)  # the timeout of requests limits neither the look-up of a name nor a trickle
         if not answers:
             text = f"{self.url} does not answer within {self.timeout:g} s"
-            raise _Trouble(error("server", text, f"check network and proxy, {OFFLINE}"))
+            raise Trouble(error("server", text, f"check network and proxy, {OFFLINE}"))
         if isinstance(answers[0], Exception):
             text = f"{self.url} cannot be reached: {_root_cause(answers[0])}"
-            raise _Trouble(error("server", text, f"check network, proxy and WANDB_BASE_URL, {OFFLINE}"))
+            raise Trouble(error("server", text, f"check network, proxy and WANDB_BASE_URL, {OFFLINE}"))
         return self._data(operation, answers[0])
 
     def _post(self, body: dict[str, Any], answers: list[Any]) -> None:
@@ -87,19 +87,19 @@ class _Server:
 
     def _data(self, operation: str, answer: Any) -> dict[str, Any]:
         if answer.status_code in {UNAUTHORIZED, FORBIDDEN}:
-            raise _Trouble(self.refusal(f"with status {answer.status_code}"))
+            raise Trouble(self.refusal(f"with status {answer.status_code}"))
         if answer.status_code >= FAILURE:
             text = f"{self.url} answers with status {answer.status_code}"
-            raise _Trouble(error("server", text, f"check WANDB_BASE_URL and the server's state, {OFFLINE}"))
+            raise Trouble(error("server", text, f"check WANDB_BASE_URL and the server's state, {OFFLINE}"))
         try:
             content = answer.json()
             problems, data = content.get("errors"), content.get("data")
         except (ValueError, AttributeError):
             text = f"{self.url} answers, but not as a W&B server"
-            raise _Trouble(error("server", text, "check WANDB_BASE_URL and the proxy")) from None
+            raise Trouble(error("server", text, "check WANDB_BASE_URL and the proxy")) from None
         if problems or not isinstance(data, dict):
             text = f"{self.url} does not answer the question {operation}"
-            raise _Trouble(warning("server", text, "look at project and run in the browser"))
+            raise Trouble(warning("server", text, "look at project and run in the browser"))
         return data
 
     def refusal(self, how: str) -> Finding:
@@ -118,13 +118,13 @@ def check_server(request: Request, plan: Plan, settings: Any) -> list[Finding]:
     if plan.mode != "online":
         return [ok("server", f"not asked, because the mode is {plan.mode}; no key is needed")]
     url = str(settings.base_url).rstrip("/")
-    key, source = find_key(request, url)
+    key, source = find_key(request.options.api_key, url)
     findings = [] if getattr(settings, "identity_token_file", None) else [_check_key(key, source, url)]
     usable = key if all(finding.status == "ok" for finding in findings) else None
-    server = _Server(url, usable, source, request.timeout)
+    server = Server(url, usable, source, request.timeout)
     try:
         viewer = server.ask("Viewer", VIEWER).get("viewer")
-    except _Trouble as trouble:
+    except Trouble as trouble:
         is_known = usable is None and trouble.finding.check == "key"  # asked without a key, it may well refuse
         return [*findings, ok("server", f"{url} answers") if is_known else trouble.finding]
     if not viewer:
@@ -134,15 +134,15 @@ def check_server(request: Request, plan: Plan, settings: Any) -> list[Finding]:
     try:
         findings += _check_project(server, plan, entity)
         findings += _check_run(server, plan, entity)
-    except _Trouble as trouble:
+    except Trouble as trouble:
         findings.append(trouble.finding)
     return findings
 
 
-def find_key(request: Request, url: str) -> tuple[str | None, str]:
+def find_key(given: str | None, url: str) -> tuple[str | None, str]:
     """Return the API key and where it comes from, in the order in which the manager and W&B look."""
-    if request.options.api_key:
-        return request.options.api_key, "cfg.wandb.api_key"
+    if given:
+        return given, "cfg.wandb.api_key"
     if os.environ.get("WANDB_API_KEY"):
         return os.environ["WANDB_API_KEY"], "WANDB_API_KEY"
     try:
@@ -165,13 +165,13 @@ def _check_key(key: str | None, source: str, url: str) -> Finding:
     return ok("key", f"found in {source}")
 
 
-def _check_project(server: _Server, plan: Plan, entity: str) -> list[Finding]:
+def _check_project(server: Server, plan: Plan, entity: str) -> list[Finding]:
     found = server.ask("Runs", PROJECT, project=plan.project, entity=entity).get("project")
     name = f"{entity}/{plan.project}"
     return [ok("project", f"{name} exists" if found else f"{name} does not exist yet; the run makes it")]
 
 
-def _check_run(server: _Server, plan: Plan, entity: str) -> list[Finding]:
+def _check_run(server: Server, plan: Plan, entity: str) -> list[Finding]:
     """Look at the run that is to be continued: whether it exists, and whether somebody has it open."""
     if plan.run_id is None:
         return []

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.transaction_log import unpack
+
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
 __all__ = ["RecordedArtifact", "RecordedRun", "find_run_files", "read_run"]
-
-FILE_HEADER = b":W&B"
-FILE_HEADER_SIZE = 7  # the four bytes above, two of magic, one of version
-BLOCK_SIZE = 32 * 1024  # as in LevelDB's log format, which W&B took over
-CHECKSUM_SIZE = 4
-CHUNK_HEADER_SIZE = 7  # checksum, two bytes of size, one of kind
-FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4  # which part of a record a chunk holds
 
 
 @dataclass(frozen=True)
@@ -119,32 +112,10 @@ def read_run(path: str | os.PathLike[str]) -> RecordedRun:
             raise ValueError(msg)
         (file,) = files
     run = RecordedRun(path=file)
-    for data in _records(file.read_bytes(), file):
-        record = pb.Record()
-        record.ParseFromString(data)
+    for data in unpack(file.read_bytes(), file):
+        record = pb.Record.FromString(data)
         _READERS.get(record.WhichOneof("record_type") or "", _ignore)(run, record)
     return run
-
-
-def _records(data: bytes, file: Path) -> Iterator[bytes]:
-    """Yield the complete records of a ``.wandb`` file; one that was being written at the end is left out."""
-    if data[: len(FILE_HEADER)] != FILE_HEADER:
-        msg = f"{str(file)!r} is no .wandb file: it starts with {data[:4]!r}"
-        raise ValueError(msg)
-    position, parts = FILE_HEADER_SIZE, b""
-    while position + CHUNK_HEADER_SIZE <= len(data):
-        room = BLOCK_SIZE - position % BLOCK_SIZE
-        if room < CHUNK_HEADER_SIZE:  # the rest of a block is padding
-            position += room
-            continue
-        size, kind = struct.unpack_from("<HB", data, position + CHECKSUM_SIZE)
-        start = position + CHUNK_HEADER_SIZE
-        position = start + size
-        if kind not in (FULL, FIRST, MIDDLE, LAST) or position > len(data):
-            return
-        parts = data[start:position] if kind in (FULL, FIRST) else parts + data[start:position]
-        if kind in (FULL, LAST):
-            yield parts
 
 
 def _ignore(run: RecordedRun, record: Any) -> None:

@@ -1,0 +1,112 @@
+"""Sending what is on disk and has not arrived, with the real client."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from click.testing import CliRunner
+from wandb_server import WandbServer
+from wandb_server.store import StoredRun
+
+from conftest import RunJob, run_command
+from ultralytics_wb_ddp.cli import main
+from ultralytics_wb_ddp.session import sync_command
+from ultralytics_wb_ddp.testing import find_run_files
+from ultralytics_wb_ddp.transaction_log import HEADER_SIZE, pack, unpack
+
+# A session whose process is killed: the rows of the first second have arrived, the last has not.
+CUT_OFF = """
+import os, signal, time, wandb
+settings = {"x_file_stream_transmit_interval": 1, "x_transaction_log_flush_interval": 0.1}
+run = wandb.init(project="demo", id="abc", resume=RESUME, settings=settings)
+run.log({"x": FIRST, "image": wandb.Image("picture.png")})
+run.log({"x": FIRST + 1})
+time.sleep(4)
+run.log({"x": FIRST + 2})
+time.sleep(0.5)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+PICTURE = "from PIL import Image\nImage.new('RGB', (4, 4)).save('picture.png')\n"
+
+
+def rows(run: StoredRun) -> list[tuple[int, int]]:
+    return [(row["_step"], row["x"]) for row in run.history]
+
+
+def test_rows_that_have_arrived_are_not_sent_again(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        cut_off = CUT_OFF.replace("FIRST", "0").replace("RESUME", "None")
+        job = run_job(PICTURE + cut_off, prelude="", check=False, **server.environment)
+        (run,) = server.runs
+        assert rows(run) == [(0, 0), (1, 1)]
+
+        (file,) = find_run_files(job.directory)
+        done = run_command(job.directory, "sync", str(file.parent), timeout=60, **server.environment)
+
+    assert done.returncode == 0, done.stderr
+    assert rows(run) == [(0, 0), (1, 1), (2, 2)]
+    assert run.destroyed_rows == []
+    assert run.state == "failed"
+    assert run.file(run.history[0]["image"]["path"])
+
+
+def test_session_that_continued_the_run_goes_on_where_it_was_cut_off(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        complete = "import wandb\nwith wandb.init(project='demo', id='abc') as run:\n    run.log({'x': 0})\n"
+        run_job(complete, prelude="", **server.environment)
+        cut_off = CUT_OFF.replace("FIRST", "1").replace("RESUME", "'must'")
+        job = run_job(PICTURE + cut_off, prelude="", check=False, **server.environment)
+        (file,) = find_run_files(job.directory)
+        done = run_command(job.directory, "sync", str(file.parent), timeout=60, **server.environment)
+
+    assert done.returncode == 0, done.stderr
+    assert rows(server.runs[0]) == [(0, 0), (1, 1), (2, 2), (3, 3)]
+
+
+def test_session_of_which_nothing_has_arrived_is_sent_whole(run_job: RunJob) -> None:
+    with WandbServer() as server, WandbServer() as other:
+        cut_off = CUT_OFF.replace("FIRST", "0").replace("RESUME", "None")
+        job = run_job(PICTURE + cut_off, prelude="", check=False, **server.environment)
+        (file,) = find_run_files(job.directory)
+        run_command(job.directory, "sync", str(file.parent), timeout=60, **other.environment)
+
+    assert rows(other.runs[0]) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_server_that_is_away_is_an_error_and_nothing_is_marked_as_sent(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        cut_off = CUT_OFF.replace("FIRST", "0").replace("RESUME", "None")
+        job = run_job(PICTURE + cut_off, prelude="", check=False, **server.environment)
+    (file,) = find_run_files(job.directory)
+    done = run_command(job.directory, "sync", str(file.parent), timeout=60, **server.environment)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert "Traceback" not in done.stderr
+    assert list(file.parent.glob("*.synced")) == []
+
+
+def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["sync", str(tmp_path)])
+
+    assert done.exit_code == 1
+    assert "holds 0 .wandb files" in done.output
+
+
+def test_part_that_was_written_offline_takes_wandbs_own_command() -> None:
+    assert sync_command("wandb/offline-run-1-a") == "wandb sync wandb/offline-run-1-a"
+    assert sync_command("wandb/run-1-a") == "ultralytics-wb-ddp sync wandb/run-1-a"
+    assert sync_command("wandb/run-1-a", "x/offline-run-2-a").endswith(" sync wandb/run-1-a x/offline-run-2-a")
+
+
+def test_records_of_any_size_are_packed_as_wandb_packs_them(run_job: RunJob, tmp_path: Path) -> None:
+    sizes = [0, 1, 32_754, 32_755, 32_761, 32_768, 200_000]
+    records = [random.Random(size).randbytes(size) for size in sizes]
+    assert list(unpack(pack(b":W&B\0\0\0", records), tmp_path)) == records
+
+    job = run_job(
+        "import wandb\nwith wandb.init(project='demo') as run:\n    run.log({'text': 'x' * 70_000})\n", prelude=""
+    )
+    content = job.run.path.read_bytes()
+    assert pack(content[:HEADER_SIZE], unpack(content, job.run.path)) == content

@@ -1,0 +1,13 @@
+"""Numbers of releases."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["version_of"]
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version, without what marks a candidate or a build: (2, 9, 1) for ``2.9.1+cu128``."""
+    numbers = re.match(r"\d+(\.\d+)*", text)
+    return tuple(int(part) for part in numbers.group().split(".")) if numbers else ()
