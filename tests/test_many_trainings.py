@@ -125,7 +125,7 @@ sweep = {"method": "grid", "metric": {"name": "best/epoch", "goal": "minimize"},
 def trial():
     with wandb.init(project="demo") as run:
         add_wandb_callback(model, run=run)
-        model.train(**{**TWO_PROCESSES, "epochs": 1})
+        model.train(**{**TWO_PROCESSES, "epochs": 1, "optimizer": "SGD"})
 wandb.agent(wandb.sweep(sweep, project="demo"), trial, count=1, project="demo")
 """,
             **server.environment,

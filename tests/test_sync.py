@@ -11,7 +11,7 @@ from wandb_server.store import StoredRun
 
 from conftest import RunJob, run_command
 from ultralytics_wb_ddp.cli import main
-from ultralytics_wb_ddp.session import sync_command
+from ultralytics_wb_ddp.runs import sync_command
 from ultralytics_wb_ddp.testing import find_run_files
 from ultralytics_wb_ddp.transaction_log import HEADER_SIZE, pack, unpack
 

@@ -13,23 +13,27 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
     from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
     from ultralytics_wb_ddp.manager import WandbManager
-    from ultralytics_wb_ddp.ranks import Topology, is_main_process
+    from ultralytics_wb_ddp.ranks import RankPlan, Topology, get_distributed_info, is_main_process, plan_rank
 
 __version__ = "0.1.0"
 
 _MODULE_OF = {
     "ConfigurationError": "config",
+    "RankPlan": "ranks",
     "Topology": "ranks",
     "WandbCallback": "callback",
     "WandbConfig": "config",
     "WandbManager": "manager",
     "add_wandb_callback": "callback",
     "callbacks": "callback",
+    "get_distributed_info": "ranks",
     "is_main_process": "ranks",
+    "plan_rank": "ranks",
 }
 
 __all__ = [
     "ConfigurationError",
+    "RankPlan",
     "Topology",
     "WandbCallback",
     "WandbConfig",
@@ -37,7 +41,9 @@ __all__ = [
     "__version__",
     "add_wandb_callback",
     "callbacks",
+    "get_distributed_info",
     "is_main_process",
+    "plan_rank",
 ]
 
 

@@ -249,14 +249,8 @@ class WandbCallback:
     def _seal(self) -> Handoff | None:
         """Return the record by which a worker finds the run of this process."""
         from ultralytics_wb_ddp.client import flush
-        from ultralytics_wb_ddp.session import (
-            find_handoff,
-            local_run,
-            open_handoff,
-            opened_by_us,
-            preempt,
-            use_users_run,
-        )
+        from ultralytics_wb_ddp.runs import find_handoff, local_run, open_handoff, opened_by_us, use_users_run
+        from ultralytics_wb_ddp.session import preempt
 
         if not is_worker():
             on_termination(preempt)

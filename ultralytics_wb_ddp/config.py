@@ -16,17 +16,28 @@ from typing import Any, TypeVar
 
 from typing_extensions import Self
 
-__all__ = ["ConfigurationError", "RunOptions", "WandbConfig", "check_run_id", "redact", "to_plain"]
+__all__ = ["ConfigurationError", "RunOptions", "WandbConfig", "check_choice", "check_run_id", "redact", "to_plain"]
 
 MODES = ("online", "offline", "disabled")
 ERROR_POLICIES = ("warn", "raise")
 ORPHAN_POLICIES = ("continue", "stop")
+RUN_MODES = ("auto", "new", "shared")
+RANK_SCOPES = ("global", "worker")
+STRATEGIES = {"main": ("auto", "global"), "node": ("auto", "worker"), "all": ("new", "global")}  # W&B's own names
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
 MAX_LENGTH = 128  # of a run id and of a project's name
 REDACTED = "[redacted]"
 MISSING = "???"  # OmegaConf's mark of a value that is still to be given
 
+_CHOICES = {
+    "mode": MODES,
+    "on_error": ERROR_POLICIES,
+    "on_launcher_lost": ORPHAN_POLICIES,
+    "run_mode": RUN_MODES,
+    "rank_scope": RANK_SCOPES,
+    "strategy": tuple(STRATEGIES),
+}
 _SECRET_WORDS = frozenset(
     {"accesskey", "apikey", "authorization", "credential", "credentials", "passphrase", "passwd", "password"}
     | {"passwords", "privatekey", "pwd", "secret", "secretkey", "secrets", "token"}
@@ -55,6 +66,11 @@ class RunOptions:
         notes: Free text on the run.
         mode: ``"online"``, ``"offline"`` or ``"disabled"``.
         dir: Directory in which W&B makes its ``wandb`` folder.
+        run_mode: Which ranks log: ``"auto"``: the main one of its scope. ``"new"``: each one into a run of its own.
+            ``"shared"``: all into one run of their scope, online only. None is ``"auto"``.
+        rank_scope: ``"global"``: all ranks. ``"worker"``: the ranks of each node. None is ``"global"``.
+        strategy: Mode and scope by the name that W&B's examples give them: ``"main"``, ``"node"`` or ``"all"``.
+        rank_metrics: Log speed, waiting, memory and loss of each rank.
         on_error: ``"warn"``: trouble with W&B is logged and never ends a training. ``"raise"``: it does.
         on_launcher_lost: What workers do whose launcher is gone: ``"continue"`` trains to the end and ``"stop"`` to
             the end of the epoch; what they log meanwhile is kept.
@@ -73,11 +89,31 @@ class RunOptions:
     notes: str | None = None
     mode: str | None = None
     dir: str | None = None
+    run_mode: str | None = None
+    rank_scope: str | None = None
+    strategy: str | None = None
+    rank_metrics: bool = True
     on_error: str = "warn"
     on_launcher_lost: str = "continue"
     init_timeout: float = 30.0
     finish_timeout: float = 120.0
     flush_interval: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        meant = STRATEGIES.get(self.strategy or "", (None, None))
+        for name, value, other in (
+            ("run_mode", self.run_mode, meant[0]),
+            ("rank_scope", self.rank_scope, meant[1]),
+        ):
+            if value and other and value != other:
+                msg = f"strategy={self.strategy!r} means {name}={other!r}, but {name}={value!r} is given; leave one out"
+                raise ConfigurationError(msg)
+
+    def which_ranks(self) -> tuple[str | None, str | None]:
+        """Return run mode and rank scope, whichever way they are given; None where they are not."""
+        named = STRATEGIES.get(self.strategy or "", (None, None))
+        return self.run_mode or named[0], self.rank_scope or named[1]
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
@@ -250,7 +286,7 @@ def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case
             msg = f"{place}={value!r}: tags are a list of strings"
             raise ConfigurationError(msg)
         return tuple(tags)
-    if name == "keep_open":
+    if name in {"keep_open", "rank_metrics"}:
         if not isinstance(value, bool):
             msg = f"{place}={value!r}: true or false is expected"
             raise ConfigurationError(msg)
@@ -261,14 +297,24 @@ def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case
         return fspath(value) if isinstance(value, (str, PathLike)) else _wrong_type(place, value)
     if not isinstance(value, str):
         return _wrong_type(place, value)
-    choices = {"mode": MODES, "on_error": ERROR_POLICIES, "on_launcher_lost": ORPHAN_POLICIES}
-    allowed = choices.get(name)
-    if allowed and value not in allowed:
-        msg = f"{place}={value!r} is unknown; choose one of {', '.join(allowed)}"
-        raise ConfigurationError(msg)
+    if name in _CHOICES:
+        return check_choice(place, value, _CHOICES[name])
     if name == "project":
         return _check_project(place, value)
     return check_run_id(value, place) if name == "id" else value
+
+
+def check_choice(place: str, value: str, allowed: tuple[str, ...]) -> str:
+    """Return a setting that has one of a few values.
+
+    Raises:
+        ConfigurationError: It has another one.
+    """
+    if value in allowed:
+        return value
+    remedy = "say run_mode='shared'" if value == "shared" else f"choose one of {', '.join(allowed)}"
+    msg = f"{place}={value!r} is unknown; {remedy}"
+    raise ConfigurationError(msg)
 
 
 def _check_seconds(place: str, value: Any, *, least: float) -> float:

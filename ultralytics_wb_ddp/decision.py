@@ -9,10 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ultralytics_wb_ddp.config import ConfigurationError
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ultralytics_wb_ddp.config import RunOptions
     from ultralytics_wb_ddp.handoff import Handoff
 
-__all__ = ["Plan", "choose", "exit_code_of"]
+__all__ = ["Plan", "choose", "exit_code_of", "which_ranks"]
+
+
+OFFLINE = ("offline", "dryrun")  # as WANDB_MODE has it
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,35 @@ def choose(*, local: bool, handoff: Handoff | None, host: str, service: bool, ea
     else:
         return Plan("resume", earlier) if earlier else Plan("new")
     return Plan("refuse", reason=f"{reason}; call prepare_for_training() or finish the run before the training")
+
+
+def which_ranks(options: RunOptions, handoff: Handoff | None, env: Mapping[str, str]) -> tuple[str, str]:
+    """Return run mode and rank scope: what was asked for, what the launcher's run has, or ``"auto"``, ``"global"``.
+
+    Args:
+        options: What was asked for.
+        handoff: The launcher's run.
+        env: Environment variables; ``WANDB_MODE`` is read.
+
+    Raises:
+        ConfigurationError: Shared mode offline, which W&B does not have.
+    """
+    run_mode, rank_scope = options.which_ranks()
+    run_mode = run_mode or (handoff.run_mode if handoff else None) or "auto"
+    rank_scope = rank_scope or (handoff.rank_scope if handoff else None) or "global"
+    modes = (
+        ("mode", options.mode),
+        ("the launcher's run in mode", handoff and handoff.mode),
+        ("WANDB_MODE", env.get("WANDB_MODE")),
+    )
+    name, mode = next((pair for pair in modes if pair[1]), ("", ""))
+    if run_mode == "shared" and mode in OFFLINE:
+        msg = (
+            f"run_mode='shared' with {name}={mode!r}: W&B's shared mode needs its server; use run_mode='auto', by "
+            "which rank 0 logs, or run_mode='new', by which each rank has a run of its own"
+        )
+        raise ConfigurationError(msg)
+    return run_mode, rank_scope
 
 
 def exit_code_of(error: BaseException | None) -> int:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ultralytics_wb_ddp.config import MODES, ConfigurationError, check_run_id
+from ultralytics_wb_ddp.config import MODES, RANK_SCOPES, RUN_MODES, ConfigurationError, check_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["VARIABLE", "Handoff", "is_closed", "leave_word", "next_step_of", "set_or_unset", "write_json"]
+__all__ = ["VARIABLE", "Handoff", "is_closed", "is_shared", "leave_word", "next_step_of", "set_or_unset", "write_json"]
 
 VARIABLE = "ULTRALYTICS_WB_DDP"
 WORD_FILE = "worker.json"  # beside the run's files in the launcher
@@ -49,6 +49,9 @@ class Handoff:
         service: What leads to the run's wandb-core on the launcher's host; None leaves it to ``WANDB_SERVICE``.
         is_complete: Whether all rows before ``next_step`` have been sent; not known of a session that was killed.
         is_users: Whether the user has opened the run, with W&B's own settings.
+        is_shared: Whether the launcher writes to it in W&B's shared mode.
+        run_mode: Which ranks log, if the launcher's configuration says so.
+        rank_scope: The ranks that the mode is about, if the launcher's configuration says so.
     """
 
     run_id: str
@@ -64,6 +67,9 @@ class Handoff:
     service: str | None = None
     is_complete: bool = True
     is_users: bool = False
+    is_shared: bool = False
+    run_mode: str | None = None
+    rank_scope: str | None = None
 
     @classmethod
     def of_run(cls, run: Any, *, is_open: bool, service: str | None = None, is_users: bool = False) -> Handoff:
@@ -82,6 +88,7 @@ class Handoff:
             files_dir=run.dir,
             service=service,
             is_users=is_users,
+            is_shared=is_shared(run),
             config_keys=tuple(str(key) for key in run.config.keys() if not str(key).startswith("_")),  # noqa: SIM118
         )
 
@@ -113,6 +120,9 @@ class Handoff:
             files_dir=record.get("files_dir"),
             service=record.get("service"),
             is_users=bool(record.get("is_users")),
+            is_shared=bool(record.get("is_shared")),
+            run_mode=record.get("run_mode"),
+            rank_scope=record.get("rank_scope"),
             config_keys=tuple(record.get("config_keys", ())),
         )
 
@@ -129,6 +139,9 @@ class Handoff:
             "files_dir": self.files_dir,
             "service": self.service,
             "is_users": self.is_users,
+            "is_shared": self.is_shared,
+            "run_mode": self.run_mode,
+            "rank_scope": self.rank_scope,
             "config_keys": list(self.config_keys),
         }
         named = {"WANDB_RUN_ID": self.run_id, "WANDB_PROJECT": self.project, "WANDB_ENTITY": self.entity}
@@ -204,6 +217,11 @@ def is_closed(run: Any) -> bool:
     return bool(getattr(run, "_is_finished", False))
 
 
+def is_shared(run: Any) -> bool:
+    """Return whether a ``wandb.Run`` is one of several writers of its run."""
+    return getattr(run.settings, "mode", "") == "shared"
+
+
 def next_step_of(run: Any) -> int:
     """Return the step of the next row; 0 for a finished run and for a shared one, which has no counter of its own."""
     if is_closed(run):
@@ -237,6 +255,10 @@ def _read_record(text: str) -> dict[str, Any]:
         if record.get("state") not in STATES
         else f"mode={record.get('mode')!r}"
         if record.get("mode") not in (None, *MODES)
+        else f"run_mode={record.get('run_mode')!r}"
+        if record.get("run_mode") not in (None, *RUN_MODES)
+        else f"rank_scope={record.get('rank_scope')!r}"
+        if record.get("rank_scope") not in (None, *RANK_SCOPES)
         else f"next_step={record.get('next_step')!r}"
         if not isinstance(record.get("next_step", 0), int)
         else f"closed_at={record.get('closed_at')!r}"

@@ -17,7 +17,7 @@ from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
 from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.ranks import is_main_process
-from ultralytics_wb_ddp.session import open_handoff
+from ultralytics_wb_ddp.runs import open_handoff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -249,7 +249,8 @@ class WandbManager:
 
     def _open(self, inherited: Handoff | None) -> None:
         """Make, continue, adopt or attach to the run."""
-        from ultralytics_wb_ddp.session import attach, init_run, opened_by_us, run_url, wandb_run
+        from ultralytics_wb_ddp.runs import opened_by_us, run_url, wandb_run
+        from ultralytics_wb_ddp.session import attach, init_run
 
         active = wandb_run()
         if active is not None and not opened_by_us(active):

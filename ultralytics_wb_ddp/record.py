@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.handoff import Handoff, next_step_of, write_json
-from ultralytics_wb_ddp.session import BEST, run_url
+from ultralytics_wb_ddp.runs import run_url
+from ultralytics_wb_ddp.session import BEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

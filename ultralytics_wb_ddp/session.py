@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import (
@@ -25,8 +23,9 @@ from ultralytics_wb_ddp.client import (
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word, next_step_of
 from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
 from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.runs import OpenedRun, folder_of, opened, sync_command, users_runs, wandb_run
 from ultralytics_wb_ddp.sidecar import Sidecar
-from ultralytics_wb_ddp.stopping import on_stop, redirect_stop
+from ultralytics_wb_ddp.stopping import on_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,22 +37,10 @@ __all__ = [
     "COUNTING_LAG",
     "attach",
     "define_metrics",
-    "find_handoff",
     "finish_run",
-    "folder_of",
     "init_run",
-    "local_run",
-    "open_handoff",
-    "opened_by_us",
     "preempt",
     "resume_run",
-    "run_url",
-    "sync_command",
-    "use_users_run",
-    "users_runs",
-    "wandb_run",
-    "was_online",
-    "word_to",
 ]
 
 BEST = {"train": "min", "val": "min", "metrics": "max", "lr": None}  # of a training's numbers, by what they begin with
@@ -62,29 +49,6 @@ GRACE = 2.0  # seconds beyond its own limit after which a client is given up
 FLUSH_TIME = 0.5  # seconds that wandb-core takes to write what it was given
 PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish a run of the user's
 
-users_runs: dict[str, Any] = {}  # runs in use here that the user has opened in this process, by id
-
-
-@dataclass
-class _Opened:
-    """A run that was opened here and is not finished.
-
-    Attributes:
-        run: The ``wandb.Run``.
-        options: How it was made.
-        sidecar: The process that holds its wandb-core.
-        word: File by which the launcher learns how this session has ended.
-        exit_code: The exit code that it ends with, where that was decided by a signal.
-    """
-
-    run: Any
-    options: RunOptions
-    sidecar: Sidecar
-    word: Path | None = None
-    exit_code: int | None = None
-
-
-_opened: dict[str, _Opened] = {}  # by id
 _closing = threading.Event()  # set while a run is being finished
 
 
@@ -153,23 +117,6 @@ def _init_on_disk(options: RunOptions, reason: str, *, run_id: str, **init: Any)
     return run
 
 
-def folder_of(run: Any) -> Path:
-    """Return the folder in which a run has on disk what is to be sent."""
-    return Path(run.dir).parent
-
-
-def was_online(folder: Path) -> bool:
-    """Return whether the session in a folder of W&B's has sent its rows itself, as far as it came; the name says so."""
-    return not folder.name.startswith("offline-")
-
-
-def sync_command(*folders: Path | str) -> str:
-    """Return the command that sends what runs have on disk, the parts of a run in the order of the folders."""
-    if len(folders) == 1 and not was_online(Path(folders[0])):
-        return f"wandb sync {folders[0]}"
-    return f"ultralytics-wb-ddp sync {' '.join(map(str, folders))}"
-
-
 def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) -> Any:
     """Call ``wandb.init`` in a service of its own, which is killed if it does not answer in time."""
     sidecar = Sidecar(options.finish_timeout)
@@ -211,7 +158,7 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) 
         return run
     ask_nothing(run)
     sidecar.tell(run_id=run.id)
-    _opened[run.id] = _Opened(run, options, sidecar)
+    opened[run.id] = OpenedRun(run, options, sidecar)
     return run
 
 
@@ -249,13 +196,13 @@ def finish_run(run: Any, exit_code: int) -> None:
 
     What could not be sent by then is on disk, and a message names the command that sends it.
     """
-    opened = _opened.pop(run.id, None)
-    if opened is None:
+    held = opened.pop(run.id, None)
+    if held is None:
         if not is_closed(run):
             run.finish(exit_code=exit_code)
         return
-    sidecar, timeout = opened.sidecar, opened.options.finish_timeout
-    exit_code = exit_code if opened.exit_code is None else opened.exit_code
+    sidecar, timeout = held.sidecar, held.options.finish_timeout
+    exit_code = exit_code if held.exit_code is None else held.exit_code
     next_step = next_step_of(run)
     deadline = time.monotonic() + timeout
     sidecar.tell(closing=True, exit_code=exit_code, next_step=next_step)
@@ -265,8 +212,8 @@ def finish_run(run: Any, exit_code: int) -> None:
     finally:
         disconnect(sidecar.token)
         is_written = sidecar.dismiss(max(1.0, deadline - time.monotonic()))
-        if opened.word:
-            leave_word(opened.word, next_step=next_step, exit_code=exit_code)
+        if held.word:
+            leave_word(held.word, next_step=next_step, exit_code=exit_code)
         _closing.clear()
     if not is_sent or not is_written:
         msg = "run %s could not be sent completely within %g s: what is missing is on disk, send it with: %s"
@@ -303,10 +250,10 @@ def preempt() -> None:
     that torchrun terminates because another one has failed: its run has failed.
     """
     is_preempted = not a_peer_has_died()
-    for opened in _opened.values():
-        opened.exit_code = TERMINATED if is_preempted else 1
-        opened.sidecar.tell(preempting=is_preempted, exit_code=opened.exit_code)
-    for run in [*users_runs.values(), *(opened.run for opened in _opened.values())]:
+    for held in opened.values():
+        held.exit_code = TERMINATED if is_preempted else 1
+        held.sidecar.tell(preempting=is_preempted, exit_code=held.exit_code)
+    for run in [*users_runs.values(), *(held.run for held in opened.values())]:
         with contextlib.suppress(Exception):  # the others are still to be served
             if is_preempted and not is_closed(run):
                 run.mark_preempting()
@@ -321,70 +268,6 @@ def preempt() -> None:
             thread = threading.Thread(target=run.finish, kwargs={"exit_code": TERMINATED}, daemon=True)
             thread.start()
             thread.join(PREEMPTION_TIMEOUT)
-
-
-def find_handoff(given: Any, travelled: Handoff | None) -> Handoff | None:
-    """Return the record of the run to continue: a given run that is finished, what travelled here, the environment's.
-
-    Raises:
-        ConfigurationError: The handoff in the environment is damaged.
-    """
-    if given is not None and is_closed(given):
-        return Handoff.of_run(given, is_open=False)
-    return travelled or Handoff.from_env()
-
-
-def local_run(given: Any, handoff: Handoff | None) -> Any:
-    """Return the open run of this process that a training here logs to, or None; never imports wandb.
-
-    Only a run that was given counts where one was; else the one that the handoff names comes before ``wandb.run``.
-    """
-    if given is not None:
-        return None if is_closed(given) else given
-    active = wandb_run()
-    named = _opened[handoff.run_id].run if handoff and handoff.run_id in _opened else None
-    if active is not None and opened_by_us(active) and (handoff is None or active.id != handoff.run_id):
-        active = None  # another manager's
-    return active if named is None or is_closed(named) else named
-
-
-def wandb_run() -> Any:
-    """Return ``wandb.run`` if it is open; never imports wandb."""
-    run = getattr(sys.modules.get("wandb"), "run", None)
-    return None if run is None or is_closed(run) else run
-
-
-def run_url(run: Any) -> str | None:
-    """Return the web address of a run; None offline, where wandb would warn that there is none."""
-    return None if run.offline else run.url
-
-
-def opened_by_us(run: Any) -> bool:
-    """Return whether a run was opened here by :func:`init_run`, not by the user's own ``wandb.init``."""
-    return run.id in _opened
-
-
-def use_users_run(run: Any) -> None:
-    """Take care of a run that the user has opened while a training logs to it: outages, the Stop button, SIGTERM."""
-    users_runs[run.id] = run
-    ask_nothing(run)
-    redirect_stop(run)
-
-
-def open_handoff(run: Any) -> Handoff:
-    """Return the record by which workers find a run that is open here."""
-    opened = _opened.get(run.id)
-    service = opened.sidecar.token if opened else os.environ.get("WANDB_SERVICE")
-    return Handoff.of_run(run, is_open=True, service=service, is_users=opened is None)
-
-
-def word_to(run: Any, file: Path | None) -> None:
-    """Have a file of the launcher's say how the session of a run that is open here ends, and that it is open now."""
-    opened = _opened.get(run.id)
-    if file and opened:
-        opened.word = file
-        leave_word(file, pid=opened.sidecar.pid)
-        opened.sidecar.tell(word=str(file))
 
 
 def attach(handoff: Handoff) -> Any:

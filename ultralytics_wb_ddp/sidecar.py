@@ -98,7 +98,8 @@ def _main() -> None:
     deadline.start()
     if "run_id" in facts and not facts.get("closing"):
         _finish(facts)
-    wandb.teardown(0 if facts.get("dismissed") else facts.get("exit_code", 1))
+    # The owner's own finish() may still be on its way: what ends the run here ends it with the same exit code.
+    wandb.teardown(facts.get("exit_code", 1))
     if facts.get("closing") and not facts.get("dismissed"):
         _leave_word(facts, facts["next_step"])
     deadline.cancel()

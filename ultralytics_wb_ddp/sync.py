@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ultralytics_wb_ddp.session import COUNTING_LAG, was_online
+from ultralytics_wb_ddp.runs import was_online
+from ultralytics_wb_ddp.session import COUNTING_LAG
 from ultralytics_wb_ddp.testing.run_file import RecordedRun, read_run
 from ultralytics_wb_ddp.transaction_log import HEADER_SIZE, pack, unpack
 from ultralytics_wb_ddp.versions import version_of

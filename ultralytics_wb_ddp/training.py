@@ -21,21 +21,17 @@ from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff, is_closed
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.record import RunRecord, best_of
-from ultralytics_wb_ddp.session import (
-    attach,
-    define_metrics,
+from ultralytics_wb_ddp.runs import (
     find_handoff,
-    finish_run,
     folder_of,
-    init_run,
     local_run,
     opened_by_us,
-    resume_run,
     sync_command,
     use_users_run,
     users_runs,
     word_to,
 )
+from ultralytics_wb_ddp.session import attach, define_metrics, finish_run, init_run, resume_run
 from ultralytics_wb_ddp.stopping import StopButton
 
 if TYPE_CHECKING:

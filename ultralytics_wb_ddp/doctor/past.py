@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
 from ultralytics_wb_ddp.log import short_path
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
-from ultralytics_wb_ddp.session import sync_command
+from ultralytics_wb_ddp.runs import sync_command
 from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
 
 if TYPE_CHECKING:

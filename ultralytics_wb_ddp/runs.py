@@ -1,0 +1,138 @@
+"""The runs that are open in this process: which one a training logs to, and how others find it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.client import ask_nothing
+from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
+from ultralytics_wb_ddp.stopping import redirect_stop
+
+if TYPE_CHECKING:
+    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.sidecar import Sidecar
+
+__all__ = [
+    "OpenedRun",
+    "find_handoff",
+    "folder_of",
+    "local_run",
+    "open_handoff",
+    "opened",
+    "opened_by_us",
+    "run_url",
+    "sync_command",
+    "use_users_run",
+    "users_runs",
+    "wandb_run",
+    "was_online",
+    "word_to",
+]
+
+
+@dataclass
+class OpenedRun:
+    """A run that was opened here and is not finished.
+
+    Attributes:
+        run: The ``wandb.Run``.
+        options: How it was made.
+        sidecar: The process that holds its wandb-core.
+        word: File by which the launcher learns how this session has ended.
+        exit_code: The exit code that it ends with, where that was decided by a signal.
+    """
+
+    run: Any
+    options: RunOptions
+    sidecar: Sidecar
+    word: Path | None = None
+    exit_code: int | None = None
+
+
+opened: dict[str, OpenedRun] = {}  # by id
+users_runs: dict[str, Any] = {}  # runs in use here that the user has opened in this process, by id
+
+
+def find_handoff(given: Any, travelled: Handoff | None) -> Handoff | None:
+    """Return the record of the run to continue: a given run that is finished, what travelled here, the environment's.
+
+    Raises:
+        ConfigurationError: The handoff in the environment is damaged.
+    """
+    if given is not None and is_closed(given):
+        return Handoff.of_run(given, is_open=False)
+    return travelled or Handoff.from_env()
+
+
+def local_run(given: Any, handoff: Handoff | None) -> Any:
+    """Return the open run of this process that a training here logs to, or None; never imports wandb.
+
+    Only a run that was given counts where one was; else the one that the handoff names comes before ``wandb.run``.
+    """
+    if given is not None:
+        return None if is_closed(given) else given
+    active = wandb_run()
+    named = opened[handoff.run_id].run if handoff and handoff.run_id in opened else None
+    if active is not None and opened_by_us(active) and (handoff is None or active.id != handoff.run_id):
+        active = None  # another manager's
+    return active if named is None or is_closed(named) else named
+
+
+def wandb_run() -> Any:
+    """Return ``wandb.run`` if it is open; never imports wandb."""
+    run = getattr(sys.modules.get("wandb"), "run", None)
+    return None if run is None or is_closed(run) else run
+
+
+def run_url(run: Any) -> str | None:
+    """Return the web address of a run; None offline, where wandb would warn that there is none."""
+    return None if run.offline else run.url
+
+
+def opened_by_us(run: Any) -> bool:
+    """Return whether a run was opened here by :func:`init_run`, not by the user's own ``wandb.init``."""
+    return run.id in opened
+
+
+def use_users_run(run: Any) -> None:
+    """Take care of a run that the user has opened while a training logs to it: outages, the Stop button, SIGTERM."""
+    users_runs[run.id] = run
+    ask_nothing(run)
+    redirect_stop(run)
+
+
+def open_handoff(run: Any) -> Handoff:
+    """Return the record by which workers find a run that is open here."""
+    held = opened.get(run.id)
+    service = held.sidecar.token if held else os.environ.get("WANDB_SERVICE")
+    return Handoff.of_run(run, is_open=True, service=service, is_users=held is None)
+
+
+def word_to(run: Any, file: Path | None) -> None:
+    """Have a file of the launcher's say how the session of a run that is open here ends, and that it is open now."""
+    held = opened.get(run.id)
+    if file and held:
+        held.word = file
+        leave_word(file, pid=held.sidecar.pid)
+        held.sidecar.tell(word=str(file))
+
+
+def folder_of(run: Any) -> Path:
+    """Return the folder in which a run has on disk what is to be sent."""
+    return Path(run.dir).parent
+
+
+def was_online(folder: Path) -> bool:
+    """Return whether the session in a folder of W&B's has sent its rows itself, as far as it came; the name says so."""
+    return not folder.name.startswith("offline-")
+
+
+def sync_command(*folders: Path | str) -> str:
+    """Return the command that sends what runs have on disk, the parts of a run in the order of the folders."""
+    if len(folders) == 1 and not was_online(Path(folders[0])):
+        return f"wandb sync {folders[0]}"
+    return f"ultralytics-wb-ddp sync {' '.join(map(str, folders))}"
