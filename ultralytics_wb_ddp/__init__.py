@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.ranks import RankPlan, Topology, get_distributed_info, is_main_process, plan_rank
+    from ultralytics_wb_ddp.training import get_wandb_run
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ _MODULE_OF = {
     "add_wandb_callback": "callback",
     "callbacks": "callback",
     "get_distributed_info": "ranks",
+    "get_wandb_run": "training",
     "is_main_process": "ranks",
     "plan_rank": "ranks",
 }
@@ -42,6 +44,7 @@ __all__ = [
     "add_wandb_callback",
     "callbacks",
     "get_distributed_info",
+    "get_wandb_run",
     "is_main_process",
     "plan_rank",
 ]

@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts, stopping
-from ultralytics_wb_ddp.config import MAX_LENGTH, RESERVED_IN_PROJECT, RunOptions, to_plain
+from ultralytics_wb_ddp.config import RunOptions, to_plain
 from ultralytics_wb_ddp.ddp import carry_callbacks
-from ultralytics_wb_ddp.decision import exit_code_of
+from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, protect_output
+from ultralytics_wb_ddp.rank_metrics import MeterEvents
 from ultralytics_wb_ddp.ranks import is_main_process
-from ultralytics_wb_ddp.stock import switch_off_stock_callback
+from ultralytics_wb_ddp.stock import stock_options, switch_off_stock_callback
+from ultralytics_wb_ddp.team import Team
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ultralytics_wb_ddp.rank_metrics import RankMeter
     from ultralytics_wb_ddp.training import Session
 
-__all__ = ["EVENTS", "WandbCallback", "add_wandb_callback", "callbacks", "stock_options"]
+__all__ = ["EVENTS", "WandbCallback", "add_wandb_callback", "callbacks"]
 
 EVENTS = (
     "on_pretrain_routine_start",
     "on_pretrain_routine_end",
+    "on_train_epoch_start",
+    "on_train_batch_start",
+    "on_train_batch_end",
     "on_train_epoch_end",
+    "on_val_start",
+    "on_val_end",
     "on_fit_epoch_end",
     "on_train_end",
     "teardown",
@@ -43,6 +50,8 @@ class _Training:
 
     trainer: Any
     session: Session | None
+    team: Team
+    is_main: bool = True  # whether this is the main process, which alone knows the metrics
     arguments: dict[str, Any] = field(default_factory=dict)  # as last written to the run's config
     pending: dict[str, Any] = field(default_factory=dict)  # the row of the epoch that is not validated yet
     epoch: int = 0  # the last epoch that was trained, counted from 1
@@ -53,10 +62,11 @@ class _Training:
     handled: BaseException | None = None  # what the caller was handling when the training started: not its failure
 
 
-class WandbCallback:
+class WandbCallback(MeterEvents):
     """Logs an Ultralytics training, in whatever number of processes, into one W&B run.
 
-    Only the main process logs; the others do not even import wandb. The run is, in this order: the one that is given
+    Unless ``run_mode`` or ``rank_scope`` say otherwise, only the main process logs; the others do not even import
+    wandb. The run is, in this order: the one that is given
     or active in this process; the one that is open in the launcher; the closed one that the environment names
     (``WANDB_RUN_ID``, ``WANDB_PROJECT``); with ``resume=True`` the one of the training's directory; a new one.
     A run that was opened here is finished here, any other is left open.
@@ -99,6 +109,7 @@ class WandbCallback:
         self._launcher = state["launcher"]
         if is_worker():
             protect_output()
+            self._team()  # modes that cannot be are refused by every rank at this moment, not by some of them later
         self._run = None
         self._training = None
 
@@ -115,20 +126,27 @@ class WandbCallback:
             self._start(trainer)
 
     def on_pretrain_routine_end(self, trainer: Any) -> None:
-        """Write the arguments that Ultralytics has completed meanwhile to the run's config."""
+        """Write the arguments that Ultralytics has completed meanwhile to the run's config; the other ranks join."""
         switch_off_stock_callback(trainer)
         training = self._of(trainer)
-        if training is None and is_main_process():  # registered after the first event
-            training = self._start(trainer)
-        if training:
+        if is_main_process():
+            training = training or self._start(trainer)  # where this was registered after the first event
+            training.team.meet()
             self._write_config(training)
+            training.team.invite(training.session)
+        else:
+            self._join(trainer)
 
     def on_train_epoch_end(self, trainer: Any) -> None:
         """Hold losses and learning rates until the epoch is validated: one epoch is one row."""
         training = self._of(trainer)
-        if training and training.session:
+        if training is None:
+            return
+        if self.meter:
+            self.meter.on_train_epoch_end()
+        training.epoch = trainer.epoch + 1
+        if training.session:
             with training.session.guarded("losses"):
-                training.epoch = trainer.epoch + 1
                 training.pending = {**charts.train_row(trainer), "epoch": training.epoch}
 
     def on_fit_epoch_end(self, trainer: Any) -> None:
@@ -138,7 +156,14 @@ class WandbCallback:
         that may lie beyond the training; that row belongs to the last epoch that was trained.
         """
         training = self._of(trainer)
-        if training and training.session:
+        if training is None:
+            return
+        with contextlib.suppress(Exception):  # a number that cannot be had is not worth a training
+            training.pending |= training.team.report(trainer, training.epoch)
+        if training.session and not training.is_main:
+            if training.pending:
+                self._log_row(training)
+        elif training.session:
             with training.session.guarded("metrics"):
                 training.pending |= charts.fit_row(trainer)
                 # As Ultralytics decides which checkpoint is the best one.
@@ -179,7 +204,12 @@ class WandbCallback:
             stopping.trainings.discard(id(self))
             error = sys.exc_info()[1]
             failed = error is not None and error is not training.handled
-            training.session.close(exit_code_of(error) if failed else int(not training.ended))
+            if not failed:
+                training.team.await_others()
+            # The other ranks are not told of a training's end; one that has got here without an error has reached it.
+            training.session.close(exit_code_of(error) if failed else int(training.is_main and not training.ended))
+        if training:
+            training.team.leave()
 
     # Helpers
 
@@ -189,14 +219,22 @@ class WandbCallback:
 
     def _start(self, trainer: Any) -> _Training:
         """Get the run of this training."""
+        from ultralytics_wb_ddp.opening import open_session
         from ultralytics_wb_ddp.record import RunRecord
         from ultralytics_wb_ddp.session import preempt
-        from ultralytics_wb_ddp.training import open_session
 
         save_dir = Path(trainer.save_dir)
         earlier = RunRecord.find(save_dir, trainer.args.resume) if trainer.args.resume else None
-        session = open_session(self._run, self._handoff, self.options, earlier=earlier, default=stock_options(trainer))
-        self._training = training = _Training(trainer, session, handled=sys.exc_info()[1])
+        team = self._team()
+        session = open_session(
+            self._run,
+            self._handoff,
+            self.options,
+            earlier=earlier,
+            default=stock_options(trainer),
+            which=team.which,
+        )
+        self._training = training = _Training(trainer, session, team, handled=sys.exc_info()[1])
         if session:
             on_termination(preempt)
             if is_worker():
@@ -206,6 +244,33 @@ class WandbCallback:
             session.start(save_dir, earlier)
             self._write_config(training)
         return training
+
+    def _join(self, trainer: Any) -> None:
+        """On a rank that is not the main process, get the run that it logs to, if it does."""
+        team = self._team()
+        team.meet()
+        self._training = training = _Training(trainer, None, team, is_main=False, handled=sys.exc_info()[1])
+        if team.plan is None:
+            return
+        from ultralytics_wb_ddp.session import preempt
+
+        on_termination(preempt)
+        training.session = team.join(self.options, Path(trainer.save_dir))
+        if training.session:
+            protect_output(Path(trainer.save_dir) / ORPHANS_OUTPUT)
+            training.session.start()
+            if not team.key_prefix:  # of a shared run, the main process writes the config
+                self._write_config(training)
+
+    def _team(self) -> Team:
+        """Return this rank's view of the others, in this training's mode."""
+        handoff = self._handoff or Handoff.from_env()
+        return Team(*which_ranks(self.options, handoff, os.environ), rank_metrics=self.options.rank_metrics)
+
+    @property
+    def meter(self) -> RankMeter | None:
+        """The clock of this rank during a training."""
+        return self._training.team.meter if self._training else None
 
     def _stop_if_wanted(self, training: _Training) -> None:
         """Stop the training in all ranks if somebody wants it, at the end of an epoch.
@@ -239,6 +304,11 @@ class WandbCallback:
         session, trainer = training.session, training.trainer
         row, training.pending = training.pending, {}
         if session is None:
+            return
+        if not training.is_main:
+            prefix = training.team.key_prefix
+            mine = {f"{prefix}{key}": value for key, value in row.items() if not prefix or key.startswith("train/")}
+            session.log({**mine, "epoch": training.epoch}, is_best=False)
             return
         with session.guarded("plots"):
             for plots in (trainer.plots, getattr(trainer.validator, "plots", {})):
@@ -287,8 +357,8 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCall
     if not isinstance(model, Model):
         msg = f"model={model!r} is of type {type(model).__name__}; give the object that ultralytics.YOLO(...) returned"
         raise TypeError(msg)
-    Handoff.from_env()  # a damaged one is an error now, not in a worker
     callback = WandbCallback(run, **options)
+    callback._team()  # noqa: SLF001  # what cannot be is an error now, on all ranks, and a damaged handoff, too
     for event, function in callback.callbacks.items():
         others = [known for known in model.callbacks[event] if not isinstance(_owner(known), WandbCallback)]
         model.callbacks[event] = [*others, function]
@@ -308,17 +378,6 @@ def _trains_here(trainer: Any) -> bool:
     devices = trainer.args.device
     several = len(devices) > 1 if isinstance(devices, (list, tuple)) else "," in str(devices)
     return not getattr(trainer, "ddp", several)
-
-
-def stock_options(trainer: Any) -> RunOptions:
-    """Return how the stock callback would make a run, where the environment does not say otherwise."""
-    named = str(trainer.args.project or "Ultralytics")
-    return RunOptions(
-        project=os.environ.get("WANDB_PROJECT")
-        or re.sub(f"[{re.escape(RESERVED_IN_PROJECT)}]", "-", named)[-MAX_LENGTH:],
-        name=os.environ.get("WANDB_NAME") or str(trainer.args.name),
-        dir=os.environ.get("WANDB_DIR") or str(trainer.save_dir),
-    )
 
 
 def _run_class() -> type:

@@ -39,10 +39,15 @@ def known_settings() -> Collection[str]:
 
 
 @contextmanager
-def service(token: str) -> Iterator[None]:
+def service(token: str, stream: str | None = None) -> Iterator[None]:
     """Have wandb use another service than the one that it is connected to, or than it would start.
 
     Where it is not connected to any, it stays connected to this one afterwards, so that ``wandb.init`` finds the run.
+
+    Args:
+        token: What leads to the service.
+        stream: Name by which the service knows the run that is opened here; None is the run's id, of which it takes
+            one only.
     """
     from wandb.sdk import wandb_setup
 
@@ -51,6 +56,8 @@ def service(token: str) -> Iterator[None]:
     wandb_setup._singleton = None  # noqa: SLF001
     os.environ["WANDB_SERVICE"] = token
     try:
+        if stream:
+            _name_stream(wandb_setup.singleton().ensure_service(), stream)
         yield
     except BaseException:
         is_connected = True  # to nothing: neither to this one
@@ -60,6 +67,16 @@ def service(token: str) -> Iterator[None]:
         if is_connected:
             wandb_setup._singleton = theirs  # noqa: SLF001
             set_or_unset("WANDB_SERVICE", variable)
+
+
+def _name_stream(connection: Any, stream: str) -> None:
+    """Have a connection to a service call the run that it opens by another name than its id, as W&B does for itself."""
+    inform_init, inform_finish = connection.inform_init, connection.inform_finish
+    connection.inform_init = lambda settings, run_id: inform_init(settings=settings, run_id=stream)  # noqa: ARG005
+    connection.inform_finish = lambda run_id: inform_finish(run_id=stream)  # noqa: ARG005
+    if hasattr(connection, "make_interface"):  # before wandb 0.26, which has inform_init make it
+        make_interface = connection.make_interface
+        connection.make_interface = lambda stream_id: make_interface(stream_id=stream)  # noqa: ARG005
 
 
 def disconnect(token: str) -> None:

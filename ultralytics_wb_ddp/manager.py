@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig, redact, to_plain
-from ultralytics_wb_ddp.decision import exit_code_of
+from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
 from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.log import logger
-from ultralytics_wb_ddp.ranks import is_main_process
+from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.runs import open_handoff
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WandbManager"]
 
+LABEL = "launcher"  # of this process among the writers of a shared run, where it is none of the ranks
 CONFIG_FILE = "configs/training-job-config.yaml"
 METADATA_FILE = "training-job-metadata.json"
 EXPORTED = (
@@ -102,6 +103,7 @@ class WandbManager:
             return self.run, self.wandb_url
         from ultralytics_wb_ddp.session import preempt
 
+        which_ranks(self._options, None, os.environ)
         inherited = Handoff.from_env()
         if inherited and inherited.run_id in _held:
             inherited = None  # another manager of this process has exported it for its own training
@@ -260,7 +262,9 @@ class WandbManager:
         else:
             run_id = self.config.id or (inherited.run_id if inherited else None)
             resume = "allow" if run_id else None
-            self.run = init_run(self._options, run_id=run_id, resume=resume, settings=_console_settings())
+            self.run = init_run(
+                self._options, run_id=run_id, resume=resume, settings=_console_settings(), writer=self._writer()
+            )
         self.wandb_url = run_url(self.run)
 
     def _reopen(self) -> None:
@@ -282,12 +286,25 @@ class WandbManager:
             notes=None,
         )
         options = unnamed.or_else(named)
-        self.run = resume_run(options, handoff, "must", settings=_console_settings())
+        resume, writer = ("allow", self._writer()) if handoff.is_shared else ("must", None)
+        self.run = resume_run(options, handoff, resume, settings=_console_settings(), writer=writer)
         define_metrics(self.run)
+
+    def _writer(self) -> Any:
+        """Return how this process shares the run, where every rank is to write to it; None otherwise."""
+        from ultralytics_wb_ddp.session import Writer
+
+        run_mode, rank_scope = which_ranks(self._options, None, os.environ)
+        if run_mode != "shared":
+            return None
+        plan = plan_rank(Topology.from_env(), run_mode, rank_scope, "")
+        label = (plan and plan.label) or LABEL
+        return Writer(label, primary=True, ends_run=True, measures=True)
 
     def _export(self, handoff: Handoff) -> None:
         """Write the handoff to the environment."""
-        self._handoff = handoff
+        run_mode, rank_scope = self._options.which_ranks()
+        self._handoff = handoff = replace(handoff, run_mode=run_mode, rank_scope=rank_scope)
         os.environ.update(handoff.to_env())
         named = {"WANDB_RUN_GROUP": self._options.group, "EXPERIMENT_GROUP_NAME": self.experiment_group_name}
         os.environ.update({name: value for name, value in named.items() if value})

@@ -41,6 +41,7 @@ class RunRecord:
         written_at: When this was written.
         best: Best value of each metric and loss, by name.
         best_epoch: Epoch of the best checkpoint, counted from 1.
+        base_id: Id that those of the other ranks' runs are derived from, if it is not this run's.
         floor: The best values of earlier sessions; not written.
     """
 
@@ -53,6 +54,7 @@ class RunRecord:
     written_at: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     best_epoch: int | None = None
+    base_id: str | None = None
     floor: dict[str, float] = field(default_factory=dict)
 
     @classmethod

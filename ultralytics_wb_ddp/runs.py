@@ -14,7 +14,7 @@ from ultralytics_wb_ddp.stopping import redirect_stop
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.config import RunOptions
-    from ultralytics_wb_ddp.sidecar import Sidecar
+    from ultralytics_wb_ddp.sidecar import Guest, Sidecar
 
 __all__ = [
     "OpenedRun",
@@ -48,7 +48,7 @@ class OpenedRun:
 
     run: Any
     options: RunOptions
-    sidecar: Sidecar
+    sidecar: Sidecar | Guest
     word: Path | None = None
     exit_code: int | None = None
 

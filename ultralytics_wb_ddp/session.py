@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import (
@@ -24,17 +24,19 @@ from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word, next_step
 from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.runs import OpenedRun, folder_of, opened, sync_command, users_runs, wandb_run
-from ultralytics_wb_ddp.sidecar import Sidecar
+from ultralytics_wb_ddp.sidecar import Guest, Sidecar
 from ultralytics_wb_ddp.stopping import on_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from ultralytics_wb_ddp.config import RunOptions
 
 __all__ = [
     "BEST",
     "COUNTING_LAG",
+    "Writer",
     "attach",
     "define_metrics",
     "finish_run",
@@ -43,13 +45,42 @@ __all__ = [
     "resume_run",
 ]
 
-BEST = {"train": "min", "val": "min", "metrics": "max", "lr": None}  # of a training's numbers, by what they begin with
+# Of a training's numbers, by what they begin with.
+BEST = {"train": "min", "val": "min", "metrics": "max", "lr": None, "ranks": None}
 COUNTING_LAG = 5.0  # seconds after which the service has counted rows as a rule; it takes 2 to 4 (wandb#12421)
 GRACE = 2.0  # seconds beyond its own limit after which a client is given up
 FLUSH_TIME = 0.5  # seconds that wandb-core takes to write what it was given
 PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish a run of the user's
 
 _closing = threading.Event()  # set while a run is being finished
+
+
+@dataclass(frozen=True)
+class Writer:
+    """One of several processes that write to a run in W&B's shared mode.
+
+    Attributes:
+        label: What tells it from the others.
+        primary: Whether it keeps the run's own files.
+        ends_run: Whether its end is the run's.
+        measures: Whether it measures the machine: one on each node does.
+        service: The wandb-core of another process of this node that it uses; None starts one.
+    """
+
+    label: str
+    primary: bool
+    ends_run: bool
+    measures: bool
+    service: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return how W&B is told."""
+        return {
+            "x_label": self.label,
+            "x_primary": self.primary,
+            "x_update_finish_state": self.ends_run,
+            "x_disable_stats": not self.measures,
+        }
 
 
 def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
@@ -62,7 +93,7 @@ def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **i
         options: How the run is made. ``on_error="raise"`` stands for no session without W&B.
         run_id: Id of the run; None makes one.
         resume: As in ``wandb.init``.
-        **init: Further arguments of ``wandb.init``.
+        **init: Further arguments of ``wandb.init``; ``writer``, a :class:`Writer`, makes the run a shared one.
 
     Raises:
         wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
@@ -112,14 +143,16 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
 
 def _init_on_disk(options: RunOptions, reason: str, *, run_id: str, **init: Any) -> Any:
     """Open a run offline and say how it gets to W&B: after what is there already, which takes resume="allow"."""
+    init.pop("writer", None)
     run = _init(replace(options, mode="offline"), run_id=run_id, resume="allow", **init)
     logger.warning("%s: run %s is written to disk, send it with: %s", reason, run.id, sync_command(folder_of(run)))
     return run
 
 
-def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) -> Any:
+def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Writer | None = None, **init: Any) -> Any:
     """Call ``wandb.init`` in a service of its own, which is killed if it does not answer in time."""
-    sidecar = Sidecar(options.finish_timeout)
+    guest = Guest(writer.service) if writer and writer.service else None
+    sidecar = guest or Sidecar(options.finish_timeout)
     import wandb
 
     def give_up() -> None:
@@ -130,7 +163,7 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) 
         init["reinit"] = "create_new"
     expired = threading.Event()
     try:
-        with _limit(options.init_timeout, expired, give_up), service(sidecar.token), without_prompt():
+        with _limit(options.init_timeout, expired, give_up), _service_of(sidecar, run_id, writer), without_prompt():
             run = wandb.init(
                 project=options.project,
                 entity=options.entity,
@@ -139,11 +172,11 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) 
                 job_type=options.job_type,
                 tags=options.tags,
                 notes=options.notes,
-                mode=options.mode,
+                mode="shared" if writer and options.mode != "disabled" else options.mode,
                 dir=options.dir,
                 id=run_id,
                 resume=resume,
-                settings=_settings(options, init.pop("settings", {})),
+                settings=_settings(options, {**(writer.settings() if writer else {}), **init.pop("settings", {})}),
                 **init,
             )
     except BaseException as error:
@@ -160,6 +193,12 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, **init: Any) 
     sidecar.tell(run_id=run.id)
     opened[run.id] = OpenedRun(run, options, sidecar)
     return run
+
+
+def _service_of(sidecar: Sidecar | Guest, run_id: str, writer: Writer | None) -> AbstractContextManager[None]:
+    """Have wandb use a sidecar's service; several writers of a run have a stream each there."""
+    stream = f"{run_id}-{writer.label}" if writer and isinstance(sidecar, Guest) else None
+    return service(sidecar.token, stream)
 
 
 @contextmanager
@@ -220,7 +259,7 @@ def finish_run(run: Any, exit_code: int) -> None:
         logger.warning(msg, run.id, timeout, sync_command(folder_of(run)))
 
 
-def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar, timeout: float) -> bool:
+def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar | Guest, timeout: float) -> bool:
     """Finish a run; returns whether everything was sent.
 
     From wandb 0.31 on the client gives up by itself. An older one is given up with its wandb-core.

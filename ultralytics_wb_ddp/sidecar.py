@@ -20,7 +20,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Sidecar"]
+__all__ = ["Guest", "Sidecar"]
 
 POLL = 0.1  # seconds after which the death of the owner is noticed
 START_TIMEOUT = 30.0  # seconds; importing wandb from a slow disk takes some
@@ -80,6 +80,29 @@ class Sidecar:
         """End it and its wandb-core at once."""
         self._process.kill()
         self._process.wait()
+
+
+class Guest:
+    """Stands in a sidecar's place where another process of this node holds it: the owner's, which ends it.
+
+    Attributes:
+        token: As of the sidecar.
+        pid: This process: the sidecar is another one's.
+    """
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.pid = os.getpid()
+
+    def tell(self, **facts: Any) -> None:
+        """Do nothing: this process's end is not the run's."""
+
+    def dismiss(self, timeout: float) -> bool:  # noqa: ARG002  # as of the sidecar
+        """Leave it to its owner."""
+        return True
+
+    def kill(self) -> None:
+        """Leave it to its owner."""
 
 
 def _main() -> None:

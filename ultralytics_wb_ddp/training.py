@@ -5,41 +5,34 @@ Whoever opened a run finishes it: a run that was adopted or attached to is left 
 
 from __future__ import annotations
 
-import os
-import re
-import secrets
-import socket
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import ask_again, flush
 from ultralytics_wb_ddp.config import RunOptions
-from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff, is_closed
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.record import RunRecord, best_of
 from ultralytics_wb_ddp.runs import (
-    find_handoff,
     folder_of,
-    local_run,
     opened_by_us,
     sync_command,
     use_users_run,
     users_runs,
-    word_to,
+    wandb_run,
 )
-from ultralytics_wb_ddp.session import attach, define_metrics, finish_run, init_run, resume_run
+from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run
 from ultralytics_wb_ddp.stopping import StopButton
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Session", "open_session"]
+__all__ = ["Session", "get_wandb_run", "owned", "sessions"]
 
-_owned: list[Session] = []  # sessions that opened their run, and therefore finish it
+sessions: list[Session] = []  # of the trainings that are going on here
+owned: list[Session] = []  # those that opened their run, and therefore finish it
 
 
 class Session:
@@ -47,12 +40,14 @@ class Session:
 
     Attributes:
         run: The ``wandb.Run``.
-        how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"`` or ``"new"``.
+        how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"``, ``"shared"`` or ``"new"``.
+        base_id: Id that the runs of all ranks are derived from.
     """
 
     def __init__(self, run: Any, how: str, options: RunOptions, handoff: Handoff | None = None) -> None:
         self.run = run
         self.how = how
+        self.base_id = str(run.id)
         self._options = options
         self._handoff = handoff
         self._lost = False
@@ -60,7 +55,7 @@ class Session:
         self._save_dir: Path | None = None
         # The config of an attached run is not known here, but the names in it travelled.
         self._taken = set(handoff.config_keys if handoff else ())
-        if how in {"adopt", "resume"}:
+        if how in {"adopt", "resume", "shared"}:
             self._taken |= set(run.config.keys())
         self._other_values: dict[str, Any] = {}
         self._reported: set[str] = set()
@@ -69,17 +64,21 @@ class Session:
         if is_users:
             use_users_run(run)
 
-    def start(self, save_dir: Path, earlier: RunRecord | None) -> None:
+    def start(self, save_dir: Path | None = None, earlier: RunRecord | None = None) -> None:
         """Define the metrics, and have the training's directory name the run.
 
         Args:
-            save_dir: Directory of the training.
+            save_dir: Directory of the training; None on a rank that is not the main process.
             earlier: Record of the training's earlier session, if it is resumed.
         """
+        sessions.append(self)
         self._save_dir = save_dir
         with self.guarded("the start of the training"):
             define_metrics(self.run)
             self.record = RunRecord.of_run(self.run, earlier)
+            if save_dir is None:
+                return
+            self.record.base_id = self.base_id if self.base_id != self.run.id else None
             if self.how == "resume" and not self.run.offline:
                 self._look_back(earlier)
             self.record.save(save_dir)
@@ -144,8 +143,8 @@ class Session:
             options = replace(options, dir=str(self._save_dir))
         self.run, self.how, self._lost = init_run(options, run_id=lost.id, resume="allow"), "resume", False
         self._handoff = None
-        if self not in _owned:
-            _owned.append(self)
+        if self not in owned:
+            owned.append(self)
         define_metrics(self.run)
         parts = [theirs] if is_users and theirs else []  # nobody else sends what the launcher has on disk
         msg = "%s; what it logs to run %s from now on is written to disk, send it when the run is over with: %s"
@@ -190,117 +189,28 @@ class Session:
 
     def close(self, exit_code: int) -> None:
         """Finish the run if this session opened it; leave it open otherwise."""
+        if self in sessions:
+            sessions.remove(self)
         if users_runs.pop(self.run.id, None) is not None:
             ask_again(self.run)
-        if self in _owned:
-            _owned.remove(self)
+        if self in owned:
+            owned.remove(self)
             with self.guarded("the end of the training"):
                 finish_run(self.run, exit_code)
         if self._save_dir:
             self.record.save(self._save_dir, closed=True)
 
 
-def open_session(
-    run: Any, handoff: Handoff | None, options: RunOptions, *, earlier: RunRecord | None, default: RunOptions
-) -> Session | None:
-    """Get the run that this rank logs to.
+def get_wandb_run() -> Any:
+    """Return the ``wandb.Run`` that this process logs to, and None on a rank that does not log.
 
-    Args:
-        run: Run that was given to this process, or None.
-        handoff: Run that travelled here, or None for the one in the environment.
-        options: What the user asked for.
-        earlier: Record of the training's earlier session, if it is resumed.
-        default: How a run is made where the user asked for nothing.
-
-    Returns:
-        The session, or None where W&B is disabled or, with ``on_error="warn"``, no run could be had.
-
-    Raises:
-        ConfigurationError: The handoff in the environment is damaged.
-        ConnectionError: The run of the launcher is out of reach, with ``on_error="raise"``.
-        wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
+    During a training that is the run of the training, which need not be ``wandb.run``; else the one that a
+    :class:`WandbManager` or the script holds open.
     """
-    while _owned:  # Ultralytics before 8.4.177 tells nobody that a training has failed
-        _owned[-1].close(1)
-    handoff = find_handoff(run, handoff)
-    local = local_run(run, handoff)
-    plan = choose(
-        local=local is not None,
-        handoff=handoff,
-        host=socket.gethostname(),
-        service=bool((handoff and handoff.service) or os.environ.get("WANDB_SERVICE")),
-        earlier=earlier.handoff() if earlier else None,
-    )
-    session: Session | None
-    try:
-        if plan.how == "skip" or (local is not None and local.disabled):
-            return None
-        if plan.how == "refuse":
-            raise ConnectionError(plan.reason)  # noqa: TRY301  # one policy for every way to fail
-        if plan.how == "adopt":
-            session = Session(local, "adopt", options, handoff)
-        elif plan.how == "attach" and plan.handoff:
-            session = Session(attach(plan.handoff), "attach", options, plan.handoff)
-        else:
-            session = _own(_open_own(plan, options, default))
-    except Exception as error:
-        if options.on_error == "raise":
-            raise
-        session = _open_on_disk(handoff, options, default, cause_of(error))
-    if session is None or session.run.disabled:
-        return None
-    verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made"}[session.how]
-    logger.info("%s run %s of project %s", verb, session.run.id, session.run.project)
-    return session
-
-
-def _open_own(plan: Plan, options: RunOptions, default: RunOptions) -> Session:
-    """Resume a closed run, or make a new one as the stock callback would."""
-    if plan.handoff is None:
-        made = options.or_else(default)
-        run = init_run(made, run_id=_new_run_id(made.name or "train"), resume=None)
-        return Session(run, "new", options)
-    handoff = plan.handoff
-    handoff.forget_word()
-    run = resume_run(_options_of(handoff, options, default), handoff, "allow")
-    word_to(run, handoff.word)
-    return Session(run, "resume", options, handoff)
-
-
-def _open_on_disk(handoff: Handoff | None, options: RunOptions, default: RunOptions, reason: str) -> Session | None:
-    """Keep what is logged on disk, as a part of the run that could not be had."""
-    try:
-        if handoff is None:
-            raise RuntimeError(reason)  # noqa: TRY301  # the same end as of a disk that cannot be written
-        made = replace(_options_of(handoff, options, default), mode="offline")
-        run = init_run(made, run_id=handoff.run_id, resume="allow")
-    except Exception as error:  # noqa: BLE001  # no trouble of W&B's ends the training
-        logger.warning("no W&B run for this training: %s; the training goes on without logging", cause_of(error))
-        return None
-    msg = "%s: this training's part of the run is written to disk, send it when the launcher is done with: %s"
-    logger.warning(msg, reason, sync_command(folder_of(run)))
-    return _own(Session(run, "resume", options))
-
-
-def _own(session: Session) -> Session:
-    _owned.append(session)
-    return session
-
-
-def _options_of(handoff: Handoff, options: RunOptions, default: RunOptions) -> RunOptions:
-    """Return how a run is continued: what is known of it comes before what was asked for."""
-    named = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode)
-    unnamed = replace(options, project=None, entity=None, mode=None)
-    return unnamed.or_else(named).or_else(options).or_else(RunOptions(project=default.project, dir=default.dir))
+    return next((session.run for session in reversed(sessions) if not is_closed(session.run)), None) or wandb_run()
 
 
 def _plain_summary(summary: Any) -> dict[str, Any]:
     """Return a W&B summary, which is no mapping, as dictionaries."""
     values = {key: summary[key] for key in summary.keys()}  # noqa: SIM118
     return {key: _plain_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}
-
-
-def _new_run_id(name: str) -> str:
-    """Return an id like the stock callback's, which trainings that start in the same second do not share."""
-    readable = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:64]
-    return f"{readable}_{datetime.now().astimezone():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"

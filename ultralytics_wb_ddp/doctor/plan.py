@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.callback import stock_options
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.decision import choose
 from ultralytics_wb_ddp.handoff import Handoff
+from ultralytics_wb_ddp.stock import stock_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

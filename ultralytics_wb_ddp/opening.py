@@ -1,0 +1,233 @@
+"""How a logging rank gets its run: adopted, attached to, resumed, shared or new, or at least written to disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.config import ConfigurationError, RunOptions
+from ultralytics_wb_ddp.decision import Plan, choose
+from ultralytics_wb_ddp.handoff import Handoff, is_shared
+from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.ranks import RankPlan
+from ultralytics_wb_ddp.runs import find_handoff, folder_of, local_run, sync_command, word_to
+from ultralytics_wb_ddp.session import Writer, attach, init_run, resume_run
+from ultralytics_wb_ddp.training import Session, owned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ultralytics_wb_ddp.record import RunRecord
+
+__all__ = ["open_session", "open_side_session"]
+
+
+def open_session(
+    run: Any,
+    handoff: Handoff | None,
+    options: RunOptions,
+    *,
+    earlier: RunRecord | None,
+    default: RunOptions,
+    which: Callable[[str], RankPlan | None] = RankPlan,
+) -> Session | None:
+    """Get the run that the main process logs to.
+
+    Args:
+        run: Run that was given to this process, or None.
+        handoff: Run that travelled here, or None for the one in the environment.
+        options: What the user asked for.
+        earlier: Record of the training's earlier session, if it is resumed.
+        default: How a run is made where the user asked for nothing.
+        which: Which run this rank logs to, given the id that the runs of all ranks are derived from.
+
+    Returns:
+        The session, or None where W&B is disabled or, with ``on_error="warn"``, no run could be had.
+
+    Raises:
+        ConfigurationError: The handoff in the environment is damaged, or the run that is open cannot be shared.
+        ConnectionError: The run of the launcher is out of reach, with ``on_error="raise"``.
+        wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
+    """
+    while owned:  # Ultralytics before 8.4.177 tells nobody that a training has failed
+        owned[-1].close(1)
+    handoff = find_handoff(run, handoff)
+    local = local_run(run, handoff)
+    base_id = (
+        (local and local.id)
+        or (handoff and handoff.run_id)
+        or (earlier and (earlier.base_id or earlier.id))
+        or _new_run_id(options.name or default.name or "train")
+    )
+    rank_plan = which(base_id) or RankPlan(base_id)
+    plan = choose(
+        local=local is not None,
+        handoff=handoff,
+        host=socket.gethostname(),
+        service=bool((handoff and handoff.service) or os.environ.get("WANDB_SERVICE")),
+        earlier=earlier.handoff() if earlier else None,
+    )
+    if plan.how == "skip" or (local is not None and local.disabled):
+        return None
+    session: Session | None
+    try:
+        if rank_plan.mode == "new":
+            session = _open_beside(local, handoff, rank_plan, options, default)
+        elif rank_plan.mode == "shared" and (local is None or not is_shared(local)):
+            session = _open_shared(local, handoff, rank_plan, options, default)
+        else:
+            session = _open_planned(plan, local, handoff, rank_plan.run_id, options, default)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        if options.on_error == "raise":
+            raise
+        session = _open_on_disk(handoff, options, default, cause_of(error))
+    if session is None or session.run.disabled:
+        return None
+    session.base_id = base_id
+    _say(session)
+    return session
+
+
+def _say(session: Session) -> None:
+    verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made", "shared": "sharing"}
+    logger.info("%s run %s of project %s", verb[session.how], session.run.id, session.run.project)
+
+
+def _open_planned(
+    plan: Plan, local: Any, handoff: Handoff | None, run_id: str, options: RunOptions, default: RunOptions
+) -> Session:
+    """Adopt, attach to or resume a run, or make a new one as the stock callback would."""
+    if plan.how == "refuse":
+        raise ConnectionError(plan.reason)
+    if plan.how == "adopt":
+        return Session(local, "adopt", options, handoff)
+    if plan.how == "attach" and plan.handoff:
+        return Session(attach(plan.handoff), "attach", options, plan.handoff)
+    if plan.handoff is None:
+        return _own(Session(init_run(options.or_else(default), run_id=run_id, resume=None), "new", options))
+    plan.handoff.forget_word()
+    run = resume_run(_options_of(plan.handoff, options, default), plan.handoff, "allow")
+    word_to(run, plan.handoff.word)
+    return _own(Session(run, "resume", options, plan.handoff))
+
+
+def _open_beside(
+    local: Any, handoff: Handoff | None, rank_plan: RankPlan, options: RunOptions, default: RunOptions
+) -> Session:
+    """Make the run of the main process's own, beside the launcher's."""
+    beside = Handoff.of_run(local, is_open=True) if local is not None else handoff
+    made = _options_of(beside, options, default) if beside else options.or_else(replace(default, name=None))
+    run = init_run(_of_rank(made, rank_plan), run_id=rank_plan.run_id, resume="allow")
+    return _own(Session(run, "new", options))
+
+
+def _open_shared(
+    local: Any, handoff: Handoff | None, rank_plan: RankPlan, options: RunOptions, default: RunOptions
+) -> Session:
+    """Become a writer of a shared run; the launcher, if it has the run open, must be one, too.
+
+    Raises:
+        ConfigurationError: It is not: a shared writer and a plain one destroy each other's rows.
+    """
+    is_open = handoff is not None and handoff.state == "open"
+    if local is not None or (is_open and handoff and not handoff.is_shared):
+        msg = (
+            f"run {rank_plan.run_id!r} is open, but not as a shared one, and cannot have other writers; open it with "
+            "wandb.init(mode='shared'), give the manager run_mode='shared', or call prepare_for_training()"
+        )
+        raise ConfigurationError(msg)
+    writer = Writer(rank_plan.label or "rank-0", primary=True, ends_run=not is_open, measures=True)
+    if handoff:
+        handoff.forget_word()
+        made = _options_of(replace(handoff, mode=None), options, default)
+        run = resume_run(made, handoff, "allow", writer=writer)
+        if not is_open:
+            word_to(run, handoff.word)
+    else:
+        run = init_run(options.or_else(default), run_id=rank_plan.run_id, resume="allow", writer=writer)
+    return _own(Session(run, "shared", options, handoff))
+
+
+def open_side_session(
+    options: RunOptions, rank_plan: RankPlan, base: Handoff, config: Mapping[str, Any], writer: Writer | None
+) -> Session | None:
+    """Get the run of a rank that is not the main process.
+
+    Args:
+        options: How the run is made.
+        rank_plan: Which run it is.
+        base: The run of the main process.
+        config: The config of that run, which a further writer must not replace.
+        writer: How this rank shares a run; None for a run of its own.
+
+    Returns:
+        The session, or None where W&B is disabled or, with ``on_error="warn"``, no run could be had.
+    """
+    while owned:
+        owned[-1].close(1)
+    made = replace(options, project=base.project, entity=base.entity, mode=base.mode)
+    try:
+        if made.dir:
+            Path(made.dir).mkdir(parents=True, exist_ok=True)
+        if writer:
+            made = replace(made, mode=None if base.mode == "online" else base.mode)
+            run = init_run(made, run_id=rank_plan.run_id, resume=None, writer=writer, config=dict(config))
+        else:
+            run = init_run(_of_rank(made, rank_plan), run_id=rank_plan.run_id, resume="allow")
+    except Exception as error:
+        if options.on_error == "raise":
+            raise
+        logger.warning("no W&B run for this rank: %s; the training goes on without it", cause_of(error))
+        return None
+    if run.disabled:
+        return None
+    session = _own(Session(run, "shared" if writer else "new", options))
+    _say(session)
+    return session
+
+
+def _of_rank(options: RunOptions, rank_plan: RankPlan) -> RunOptions:
+    """Return how the run of one rank among several is made."""
+    name = f"{options.name}-{rank_plan.label}" if options.name and rank_plan.label else rank_plan.label or options.name
+    return replace(options, name=name, group=options.group or rank_plan.group)
+
+
+def _open_on_disk(handoff: Handoff | None, options: RunOptions, default: RunOptions, reason: str) -> Session | None:
+    """Keep what is logged on disk, as a part of the run that could not be had."""
+    try:
+        if handoff is None:
+            raise RuntimeError(reason)  # noqa: TRY301  # the same end as of a disk that cannot be written
+        made = replace(_options_of(handoff, options, default), mode="offline")
+        run = init_run(made, run_id=handoff.run_id, resume="allow")
+    except Exception as error:  # noqa: BLE001  # no trouble of W&B's ends the training
+        logger.warning("no W&B run for this training: %s; the training goes on without logging", cause_of(error))
+        return None
+    msg = "%s: this training's part of the run is written to disk, send it when the launcher is done with: %s"
+    logger.warning(msg, reason, sync_command(folder_of(run)))
+    return _own(Session(run, "resume", options))
+
+
+def _own(session: Session) -> Session:
+    owned.append(session)
+    return session
+
+
+def _options_of(handoff: Handoff, options: RunOptions, default: RunOptions) -> RunOptions:
+    """Return how a run is continued: what is known of it comes before what was asked for."""
+    named = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode)
+    unnamed = replace(options, project=None, entity=None, mode=None)
+    return unnamed.or_else(named).or_else(options).or_else(RunOptions(project=default.project, dir=default.dir))
+
+
+def _new_run_id(name: str) -> str:
+    """Return an id like the stock callback's, which trainings that start in the same second do not share."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:64]
+    return f"{readable}_{datetime.now().astimezone():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"

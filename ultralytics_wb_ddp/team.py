@@ -1,0 +1,166 @@
+"""The ranks of one training together: which run each of them gets, and what they tell each other."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.exchange import Exchange
+from ultralytics_wb_ddp.handoff import Handoff, is_shared
+from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.rank_metrics import PREFIX, RankMeter, ranks_row
+from ultralytics_wb_ddp.ranks import RankPlan, Topology, plan_rank
+
+if TYPE_CHECKING:
+    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.training import Session
+
+__all__ = ["Team"]
+
+RENDEZVOUS = 120.0  # seconds that rank 0 may take to open its run after the others have got ready to train
+FAREWELL = 10.0  # seconds that the others of a node may take to close their runs before its wandb-core is closed
+
+_trainings = itertools.count()  # every rank goes through all trainings of a launch, in the same order
+
+
+class Team:
+    """The other ranks as one of them sees them; a training in one process has none.
+
+    Attributes:
+        plan: The run that this rank logs to; None if it does not log. Its id is to be derived from rank 0's.
+        meter: The clock of this rank; None where nobody wants to know.
+    """
+
+    def __init__(self, run_mode: str, rank_scope: str, *, rank_metrics: bool) -> None:
+        self._topology = Topology.from_env()
+        self._modes = run_mode, rank_scope
+        self.plan = self.which("")
+        is_several = self._topology is not None and self._topology.world_size > 1
+        self.meter = RankMeter() if is_several and rank_metrics else None
+        self._exchange: Exchange | None = None
+        self._others_log = is_several and (run_mode != "auto" or rank_scope == "worker")
+        self._is_host = False  # whether others of this node use this rank's wandb-core
+        self._reported = 0
+
+    def which(self, base_id: str) -> RankPlan | None:
+        """Return the run that this rank logs to, given the id that the runs of all ranks are derived from."""
+        return plan_rank(self._topology, *self._modes, base_id)
+
+    @property
+    def key_prefix(self) -> str:
+        """What the names of this rank's own numbers begin with in a run that it shares with others."""
+        is_guest = self.plan and self.plan.mode == "shared" and self._topology and self._topology.rank
+        return f"{PREFIX}/{self._topology.rank}/" if is_guest and self._topology else ""
+
+    def meet(self) -> None:
+        """Get in touch with the others; every rank does it at the same place of each training."""
+        number = next(_trainings)
+        if self.meter or self._others_log:
+            self._exchange = Exchange(str(number))
+
+    def invite(self, session: Session | None) -> None:
+        """On rank 0, tell the others which run it logs to."""
+        if not self._exchange or not self._others_log:
+            return
+        invitation: dict[str, Any] = {"mode": "disabled"}
+        if session:
+            run = session.run
+            mode = "offline" if run.offline else "online"
+            invitation = {"base_id": session.base_id, "project": run.project, "entity": run.entity, "mode": mode}
+            if is_shared(run):
+                invitation["config"] = {key: run.config[key] for key in run.config.keys()}  # noqa: SIM118
+        self._exchange.put("invitation", invitation)
+        self._host(session)
+
+    def join(self, options: RunOptions, save_dir: Path) -> Session | None:
+        """On another rank that logs, get its run.
+
+        Args:
+            options: How the run is made.
+            save_dir: Directory of the training.
+        """
+        if not self._exchange or not self._topology or not self.plan:
+            return None
+        from ultralytics_wb_ddp.opening import open_side_session
+
+        invitation = self._exchange.wait(["invitation"], RENDEZVOUS).get("invitation")
+        if invitation is None:
+            msg = "no W&B run for this rank: rank 0 has not said within %g s which; the training goes on without it"
+            logger.warning(msg, RENDEZVOUS)
+            return None
+        if invitation["mode"] == "disabled":
+            return None
+        base = Handoff(invitation["base_id"], invitation["project"], invitation["entity"], mode=invitation["mode"])
+        plan = self.which(base.run_id) or self.plan
+        made = replace(options, dir=options.dir or str(save_dir))
+        writer = None
+        if plan.mode == "shared":
+            # In a directory of its own: those of several writers of a run on one machine would have the same name.
+            made = replace(made, dir=str(Path(made.dir or save_dir, f"rank-{self._topology.rank}")))
+            writer = self._writer(plan)
+        session = open_side_session(made, plan, base, invitation.get("config", {}), writer)
+        if plan.mode == "shared" and plan.label and self._topology.local_rank == 0:
+            self._host(session)
+        return session
+
+    def _writer(self, plan: RankPlan) -> Any:
+        """Return how this rank shares the run: with the wandb-core of its node's first rank."""
+        from ultralytics_wb_ddp.session import Writer
+
+        assert self._exchange  # noqa: S101  # the callers have checked both
+        assert self._topology  # noqa: S101
+        is_first = self._topology.local_rank == 0
+        name = self._service_name()
+        service = None if is_first else self._exchange.wait([name], RENDEZVOUS).get(name)
+        label = plan.label or f"rank-{self._topology.rank}"
+        return Writer(label, plan.primary, ends_run=plan.primary, measures=is_first, service=service)
+
+    def _service_name(self) -> str:
+        first = self._topology.rank - self._topology.local_rank if self._topology else 0
+        return f"service/{first}"
+
+    def _host(self, session: Session | None) -> None:
+        """On the first rank of a node, have the others of it use its wandb-core."""
+        if self._exchange and self.plan and self.plan.mode == "shared":
+            from ultralytics_wb_ddp.runs import open_handoff
+
+            self._is_host = session is not None
+            token = open_handoff(session.run).service if session else None
+            self._exchange.put(self._service_name(), token)
+
+    def report(self, trainer: Any, epoch: int) -> dict[str, float]:
+        """At the end of an epoch, tell rank 0 the numbers of this rank.
+
+        Args:
+            trainer: The trainer.
+            epoch: The epoch, counted from 1.
+
+        Returns:
+            On rank 0, the numbers of all ranks that have reported by now; nobody is waited for.
+        """
+        if not self.meter or not self._exchange or not self._topology or epoch == self._reported:
+            return {}
+        self._reported = epoch
+        numbers = self.meter.report(trainer)
+        if self._topology.rank:
+            self._exchange.put(f"metrics/{epoch}/{self._topology.rank}", numbers)
+            return {}
+        keys = {f"metrics/{epoch}/{rank}": rank for rank in range(1, self._topology.world_size)}
+        found = self._exchange.look(keys)
+        return ranks_row({0: numbers, **{keys[key]: report for key, report in found.items()}})
+
+    def await_others(self) -> None:
+        """On the first rank of a node that shares its wandb-core, let the others close their runs first."""
+        if self._exchange and self._topology and self._is_host:
+            first = self._topology.rank
+            others = range(first + 1, first + self._topology.local_world_size)
+            self._exchange.wait([f"closed/{rank}" for rank in others], FAREWELL)
+
+    def leave(self) -> None:
+        """Say that this rank has closed its run, and part."""
+        if self._exchange and self._topology:
+            self._exchange.put(f"closed/{self._topology.rank}", value=True)
+            self._exchange.close()
+            self._exchange = None
