@@ -1,44 +1,288 @@
-"""All run modes and rank scopes in real trainings of two processes, and on two nodes of two, against a real client."""
+"""All run modes and rank scopes in real trainings, on one node of two processes and on two nodes of two."""
 
 from __future__ import annotations
 
+import itertools
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from measures import prove
+from wandb_server import WandbServer
+from wandb_server.store import StoredRun
 
-from conftest import EPOCHS, Job, RunJob, RunOnline
+from conftest import ONLINE, PRELUDE, Job, RunJob, RunOnline, job_environment, wait_until_closed
+from ultralytics_wb_ddp import RankPlan, Topology, plan_rank
 
-EVERY_RANK = """
+MODES = list(itertools.product(("auto", "new", "shared"), ("global", "worker")))
+LOSSES = ("train/box_loss", "train/cls_loss", "train/dfl_loss")
+
+# One training in each mode, one after the other; each rank notes the run that it is given.
+EVERY_MODE = """
 import json
-from ultralytics_wb_ddp import get_wandb_run
-def note(trainer):
-    run = get_wandb_run()
-    facts = {"run": run and run.id, "wandb": "wandb" in sys.modules}
-    open(f"rank-{os.environ['RANK']}.json", "w").write(json.dumps(facts))
-model.add_callback("on_train_epoch_end", note)
+from ultralytics_wb_ddp import get_wandb_run, train_distributed
+for mode, scope in MODES:
+    name = f"{mode}-{scope}"
+    def note(trainer, name=name):
+        run = get_wandb_run()
+        open(f"{name}-{os.environ['RANK']}.json", "w").write(json.dumps(run and run.id))
+    model = YOLO("yolo11n.yaml")
+    model.add_callback("on_train_epoch_end", note)
+    add_wandb_callback(model, project=name, run_mode=mode, rank_scope=scope)
+    train_distributed(model, **{**SETTINGS, "name": name, "epochs": 1, "batch": 16}, trainer=CpuDDPTrainer, device="0,1")
+    assert get_wandb_run() is None
 """
 
 
-def test_new_global_makes_a_run_of_each_rank(run_online: RunOnline) -> None:
-    job, server = run_online(
-        EVERY_RANK + 'add_wandb_callback(model, project="demo", run_mode="new")\nmodel.train(**TWO_PROCESSES)\n'
-    )
+def launch_nodes(directory: Path, data: Path, script: str, nodes: int, **env: str) -> str:
+    """Run a script in two processes of each node, every node with a torchrun of its own; returns what they print."""
+    file = directory / "train.py"
+    file.write_text(f"{PRELUDE}{script}", encoding="utf-8")
+    for folder in ("home", "yolo"):
+        (directory / folder).mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    agents = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--nnodes={nodes}"),
+                *(f"--node_rank={node}", "--master_addr=127.0.0.1", f"--master_port={port}", str(file)),
+            ],
+            cwd=directory,
+            env={**job_environment(directory, data), **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for node in range(nodes)
+    ]
+    printed = "".join(agent.communicate(timeout=400)[0] for agent in agents)
+    assert [agent.returncode for agent in agents] == [0] * nodes, printed[-6000:]
+    return printed
+
+
+class Launch:
+    """What six trainings of one launch have left."""
+
+    def __init__(self, nodes: int, directory: Path, server: WandbServer, printed: str) -> None:
+        self.nodes = nodes
+        self.directory = directory
+        self.server = server
+        self.printed = printed
+
+    def plans(self, mode: str, scope: str) -> list[RankPlan | None]:
+        """What each rank should do, by the id that rank 0 chose."""
+        runs = self.runs(mode, scope)
+        suffix = "-worker-0" if scope == "worker" and self.nodes > 1 else ""
+        suffix += "-rank-0" if mode == "new" else ""
+        base = next(run_id for run_id in runs if run_id.endswith(suffix)).removesuffix(suffix)
+        places = [Topology(rank, rank % 2, 2 * self.nodes, 2, rank // 2, self.nodes) for rank in range(2 * self.nodes)]
+        return [plan_rank(place, mode, scope, base) for place in places]
+
+    def runs(self, mode: str, scope: str) -> dict[str, StoredRun]:
+        return {run.id: run for run in self.server.runs if run.project == f"{mode}-{scope}"}
+
+    def noted(self, mode: str, scope: str) -> list[str | None]:
+        files = [self.directory / f"{mode}-{scope}-{rank}.json" for rank in range(2 * self.nodes)]
+        return [json.loads(file.read_text()) for file in files]
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one-node", "two-nodes"])
+def launch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Launch:
+    directory = tmp_path_factory.mktemp("nodes")
+    with WandbServer() as server:
+        script = EVERY_MODE.replace("MODES", repr(MODES))
+        environment = {**server.environment, "WANDB_MODE": "online"}
+        printed = launch_nodes(directory, shapes, script, request.param, **environment)
+        wait_until_closed(server)
+    return Launch(request.param, directory, server, printed)
+
+
+@pytest.mark.parametrize(("mode", "scope"), MODES)
+def test_right_number_of_runs_with_their_ids_groups_and_states(launch: Launch, mode: str, scope: str) -> None:
+    runs, plans = launch.runs(mode, scope), launch.plans(mode, scope)
+
+    assert set(runs) == {plan.run_id for plan in plans if plan}
+    for plan in filter(None, plans):
+        run = runs[plan.run_id]
+        assert run.fields.get("groupName") in ({plan.group} if plan.group else {None, ""})
+        assert (run.state, run.exit_code) == ("finished", 0)
+        assert run.destroyed_rows == []
+        if plan.label and mode != "shared":
+            assert run.fields["displayName"] == plan.label
+
+
+@pytest.mark.parametrize(("mode", "scope"), MODES)
+def test_every_logging_rank_is_given_its_run_and_the_others_none(launch: Launch, mode: str, scope: str) -> None:
+    assert launch.noted(mode, scope) == [plan and plan.run_id for plan in launch.plans(mode, scope)]
+
+
+@pytest.mark.parametrize(("mode", "scope"), MODES)
+def test_rows_of_every_logging_rank_arrive(launch: Launch, mode: str, scope: str) -> None:
+    runs = launch.runs(mode, scope)
+    for rank, plan in enumerate(launch.plans(mode, scope)):
+        if plan is None:
+            continue
+        prefix = f"ranks/{rank}/" if mode == "shared" and rank else ""
+        rows = [row for row in runs[plan.run_id].history if f"{prefix}train/box_loss" in row]
+        assert [row["epoch"] for row in rows] == [1]
+        assert {f"{prefix}{loss}" for loss in LOSSES} <= rows[0].keys()
+        assert ("metrics/mAP50(B)" in rows[0]) == (rank == 0)
+        assert runs[plan.run_id].metrics["ranks/*"] == "epoch"
+        assert runs[plan.run_id].values["epochs"] == 1
+
+
+@pytest.mark.parametrize("scope", ["global", "worker"])
+def test_shared_run_names_its_writers(launch: Launch, scope: str) -> None:
+    runs = launch.runs("shared", scope)
+    labels = {plan.label for plan in launch.plans("shared", scope) if plan}
+    named = {name for run in runs.values() for name in run.files if name.startswith("output")}
+
+    assert len(labels) == 2 * launch.nodes
+    assert {label for label in labels if f"output_{label}.log" in named} or named <= {"output.log"}
+    writers = [{writer for name, writer in run.streams if name == "wandb-history.jsonl"} for run in runs.values()]
+    assert sum(map(len, writers)) == 2 * launch.nodes
+
+
+def test_machine_is_measured_once_on_each_node(launch: Launch) -> None:
+    for mode, scope in MODES:
+        measuring = [
+            writer
+            for run in launch.runs(mode, scope).values()
+            for name, writer in run.streams
+            if name == "wandb-events.jsonl"
+        ]
+        assert len(measuring) <= launch.nodes, (mode, scope)
+
+
+@pytest.mark.parametrize(("mode", "scope"), MODES)
+def test_best_checkpoint_is_logged_once_by_rank_0(launch: Launch, mode: str, scope: str) -> None:
+    runs, first = launch.runs(mode, scope), launch.plans(mode, scope)[0]
+
+    models = {run_id: [item for item in run.artifacts if item.type == "model"] for run_id, run in runs.items()}
+    assert first
+    assert {run_id: len(found) for run_id, found in models.items() if found} == {first.run_id: 1}
+
+
+def test_messages_name_their_rank(launch: Launch) -> None:
+    said = [line for line in launch.printed.splitlines() if "ultralytics_wb_ddp: " in line]
+
+    assert said
+    assert all("[RANK 0] " in line for line in said if "INFO" in line)  # the others say what goes wrong only
+    assert not [line for line in said if "WARNING" in line]
+
+
+# In Ultralytics' own launch, with a run of the launcher's
+
+
+def test_new_runs_stand_beside_the_launchers(run_online: RunOnline) -> None:
+    _, server = run_online("""
+    CFG["wandb"]["run_mode"] = "new"
+    with WandbManager(CFG, "job") as manager:
+        manager.run.log({"before": 1})
+        add_wandb_callback(model)
+        manager.prepare_for_training()
+        model.train(**{**TWO_PROCESSES, "epochs": 1})
+        manager.resume_after_training()
+        manager.run.log({"after": 1})
+    """)
 
     runs = {run.id: run for run in server.runs}
-    print(runs.keys(), job.output)
-    base = min(runs, key=len).removesuffix("-rank-0")
-    assert runs.keys() == {f"{base}-rank-0", f"{base}-rank-1"}
-    for rank in (0, 1):
-        run = runs[f"{base}-rank-{rank}"]
-        assert (run.fields["groupName"], run.fields["displayName"], run.state) == (base, f"rank-{rank}", "finished")
+    base = min(runs, key=len)
+    assert runs.keys() == {base, f"{base}-rank-0", f"{base}-rank-1"}
+    assert [key for row in runs[base].history for key in row if not key.startswith("_")] == ["before", "after"]
+    assert {run.fields.get("groupName") for run in runs.values() if run.id != base} == {base}
+    assert {run.state for run in runs.values()} == {"finished"}
 
 
-def test_shared_global_has_every_ranks_rows_in_one_run(run_online: RunOnline) -> None:
-    job, server = run_online(
-        EVERY_RANK + 'add_wandb_callback(model, project="demo", run_mode="shared")\nmodel.train(**TWO_PROCESSES)\n'
-    )
-    print(job.output)
+@pytest.mark.parametrize("keep_open", [False, True], ids=["closed", "open"])
+def test_launcher_is_a_writer_of_the_shared_run(run_online: RunOnline, keep_open: bool) -> None:  # noqa: FBT001
+    _, server = run_online(f"""
+    CFG["wandb"].update(run_mode="shared", keep_open={keep_open})
+    with WandbManager(CFG, "job") as manager:
+        manager.run.config.update({{"mine": 1}})
+        manager.run.log({{"before": 1}})
+        add_wandb_callback(model)
+        manager.prepare_for_training()
+        model.train(**{{**TWO_PROCESSES, "epochs": 1}})
+        manager.resume_after_training()
+        manager.run.log({{"after": 1}})
+    """)
+
     (run,) = server.runs
-    for row in run.history:
-        print({k: v for k, v in row.items() if not isinstance(v, dict)})
-    print(run.state, run.sessions, run.streams.keys(), run.values.keys())
-    assert 0
+    keys = [key for row in run.history for key in row]
+    assert [keys.count(key) for key in ("before", "after", "train/box_loss", "ranks/1/train/box_loss")] == [1] * 4
+    assert (run.state, run.exit_code, run.destroyed_rows) == ("finished", 0, [])
+    assert run.values["mine"] == 1
+    assert run.values["imgsz"] == 64
+
+
+@pytest.mark.parametrize(
+    ("rank", "mode", "state"), [(0, "new", "failed"), (1, "new", "failed"), (0, "shared", "failed"), (1, "shared", "failed")]
+)
+def test_killed_rank_ends_in_failed_runs_with_every_row(run_online: RunOnline, rank: int, mode: str, state: str) -> None:
+    _, server = run_online(
+        f"""
+    import signal, time
+    def die(trainer):
+        if trainer.epoch == 1 and os.environ["RANK"] == "{rank}":
+            time.sleep(2)
+            os.kill(os.getpid(), signal.SIGKILL)
+    model.add_callback("on_train_epoch_start", die)
+    add_wandb_callback(model, project="demo", run_mode="{mode}")
+    model.train(**TWO_PROCESSES)
+    """,
+        check=False,
+    )
+
+    for run in server.runs:
+        assert run.state == state
+        losses = [key for row in run.history for key in row if key.endswith("train/box_loss")]
+        assert len(losses) == (2 if mode == "shared" else 1)
+
+
+# What cannot be is refused before anything is launched
+
+
+@pytest.mark.parametrize(
+    ("statements", "message"),
+    [
+        ("add_wandb_callback(model, run_mode='shared')", "run_mode='shared' with WANDB_MODE='offline'"),
+        ("add_wandb_callback(model, run_mode='every')", "run_mode='every' is unknown; choose one of auto, new, shared"),
+        ("CFG['wandb']['run_mode'] = 'shared'\nWandbManager(CFG, 'job').initialize()", "run_mode='shared' with mode="),
+        ("os.environ['LOCAL_RANK'] = '0'\nadd_wandb_callback(model)", "LOCAL_RANK='0' is set without RANK"),
+        (
+            "import wandb\nos.environ['WANDB_MODE'] = 'online'\n"
+            "with wandb.init(project='demo', mode='offline') as run:\n"
+            "    add_wandb_callback(model, run=run, run_mode='shared')\n    model.train(**TWO_PROCESSES)",
+            "run_mode='shared' with the run of the script in mode='offline'",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_in_the_launcher(run_job: RunJob, statements: str, message: str) -> None:
+    job = run_job(statements, check=False)
+
+    assert job.exit_code == 1
+    assert message in job.output
+    assert "ConfigurationError" in job.output
+    assert "torch.distributed.run" not in job.output
+    assert not (job.directory / "train").exists()
+
+
+def test_every_rank_refuses_at_the_same_moment(tmp_path: Path, shapes: Path) -> None:
+    script = """
+os.environ.pop("GROUP_RANK"), os.environ.pop("LOCAL_WORLD_SIZE")
+try:
+    add_wandb_callback(model, rank_scope="worker")
+except ValueError as error:
+    open(f"refused-{os.environ['RANK']}", "w").write(str(error))
+"""
+    launch_nodes(tmp_path, shapes, script, 1)
+
+    for rank in (0, 1):
+        assert "GROUP_RANK and LOCAL_WORLD_SIZE are not set" in (tmp_path / f"refused-{rank}").read_text()

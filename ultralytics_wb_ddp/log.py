@@ -28,11 +28,22 @@ class _Fallback(logging.StreamHandler):  # type: ignore[type-arg]  # not subscri
             super().emit(record)
 
 
+def _name_rank(record: logging.LogRecord) -> bool:
+    """Say which rank a message is from, and keep from the others what the main process says anyway."""
+    rank = os.environ.get("RANK", "-1")
+    if rank in {"", "-1"}:
+        return True
+    if not str(record.msg).startswith("[RANK "):
+        record.msg = f"[RANK {rank}] {record.msg}"
+    return rank == "0" or record.levelno >= logging.WARNING
+
+
 logger = logging.getLogger("ultralytics_wb_ddp")
 if not logger.handlers:
     _handler = _Fallback()
     _handler.setFormatter(logging.Formatter("ultralytics_wb_ddp: %(levelname)s: %(message)s"))
     logger.addHandler(_handler)
+    logger.addFilter(_name_rank)
     _quiet = os.environ.get("YOLO_VERBOSE", "true").lower() == "false"  # who silences Ultralytics means its callbacks
     logger.setLevel(logging.WARNING if _quiet else logging.INFO)
 

@@ -45,7 +45,7 @@ class RankMeter:
         self._validation_began = time.perf_counter()
 
     def on_val_end(self) -> None:
-        """End a validation; rank 0 alone is told of the end in releases in which it alone validates."""
+        """End a validation; Ultralytics tells rank 0 alone, for the others it ends with the epoch."""
         if self._validation_began is not None:
             self._validated, self._validation_began = time.perf_counter() - self._validation_began, None
 
@@ -60,6 +60,7 @@ class RankMeter:
             (``validation``), ``loss`` as the sum of its parts on the rank's own images, and ``memory``, the most that
             PyTorch has held on the device so far in GiB; without an accelerator there is no memory.
         """
+        self.on_val_end()
         images = len(trainer.train_loader.sampler)
         loss = trainer.tloss
         parts = loss.values() if isinstance(loss, dict) else [loss]
