@@ -84,9 +84,7 @@ def measure(ranks: int, *, one_core: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Print the table."""
-    print(
-        "| ranks | wandb-core | processes of wandb-core | memory beside the ranks, MiB | start of a run, s (median) | rows arrived |"
-    )
+    print("| ranks | wandb-core | processes of it | MiB beside the ranks | start of a run, s (median) | rows arrived |")
     print("| --- | --- | --- | --- | --- | --- |")
     for ranks in [int(text) for text in sys.argv[1:] or ["1", "8", "32"]]:
         for one_core in (True, False):

@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from measures import prove
 from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
-from conftest import ONLINE, PRELUDE, Job, RunJob, RunOnline, job_environment, wait_until_closed
+from conftest import PRELUDE, RunJob, RunOnline, job_environment, wait_until_closed
 from ultralytics_wb_ddp import RankPlan, Topology, plan_rank
 
 MODES = list(itertools.product(("auto", "new", "shared"), ("global", "worker")))
@@ -223,9 +222,12 @@ def test_launcher_is_a_writer_of_the_shared_run(run_online: RunOnline, keep_open
 
 
 @pytest.mark.parametrize(
-    ("rank", "mode", "state"), [(0, "new", "failed"), (1, "new", "failed"), (0, "shared", "failed"), (1, "shared", "failed")]
+    ("rank", "mode", "state"),
+    [(0, "new", "failed"), (1, "new", "failed"), (0, "shared", "failed"), (1, "shared", "failed")],
 )
-def test_killed_rank_ends_in_failed_runs_with_every_row(run_online: RunOnline, rank: int, mode: str, state: str) -> None:
+def test_killed_rank_ends_in_failed_runs_with_every_row(
+    run_online: RunOnline, rank: int, mode: str, state: str
+) -> None:
     _, server = run_online(
         f"""
     import signal, time
@@ -249,6 +251,15 @@ def test_killed_rank_ends_in_failed_runs_with_every_row(run_online: RunOnline, r
 # What cannot be is refused before anything is launched
 
 
+PLAIN_RUN = """
+import wandb
+os.environ["WANDB_MODE"] = "online"
+with wandb.init(project="demo", mode="offline") as run:
+    add_wandb_callback(model, run=run, run_mode="shared")
+    model.train(**TWO_PROCESSES)
+"""
+
+
 @pytest.mark.parametrize(
     ("statements", "message"),
     [
@@ -257,10 +268,8 @@ def test_killed_rank_ends_in_failed_runs_with_every_row(run_online: RunOnline, r
         ("CFG['wandb']['run_mode'] = 'shared'\nWandbManager(CFG, 'job').initialize()", "run_mode='shared' with mode="),
         ("os.environ['LOCAL_RANK'] = '0'\nadd_wandb_callback(model)", "LOCAL_RANK='0' is set without RANK"),
         (
-            "import wandb\nos.environ['WANDB_MODE'] = 'online'\n"
-            "with wandb.init(project='demo', mode='offline') as run:\n"
-            "    add_wandb_callback(model, run=run, run_mode='shared')\n    model.train(**TWO_PROCESSES)",
-            "run_mode='shared' with the run of the script in mode='offline'",
+            PLAIN_RUN,
+            "which is open in mode='offline' and cannot have other writers",
         ),
     ],
 )

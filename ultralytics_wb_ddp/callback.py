@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +98,22 @@ class WandbCallback(MeterEvents):
         """The functions to register, by event: the shape of the stock ``wb.callbacks``."""
         return {event: getattr(self, event) for event in EVENTS}
 
+    def check(self, run: Any) -> None:
+        """Refuse what cannot be: on all ranks at the same moment, and in a launcher before anything is launched.
+
+        Args:
+            run: The run that is open here and that the training is to log to, or None.
+
+        Raises:
+            ConfigurationError: Mode and scope do not fit to the run or to what is known of the ranks, or the
+                environment is damaged.
+        """
+        team = self._team()
+        if team.run_mode == "shared" and run is not None and not run.disabled:
+            from ultralytics_wb_ddp.runs import check_shared
+
+            check_shared(run)
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to the workers: plain configuration, and the id of an open run instead of the run."""
         return {"options": self.options, "handoff": self._seal(), "launcher": self._launcher or Launcher.here()}
@@ -109,7 +125,7 @@ class WandbCallback(MeterEvents):
         self._launcher = state["launcher"]
         if is_worker():
             protect_output()
-            self._team()  # modes that cannot be are refused by every rank at this moment, not by some of them later
+            self.check(None)
         self._run = None
         self._training = None
 
@@ -327,6 +343,7 @@ class WandbCallback(MeterEvents):
             stopping.has_trained.set()
         handoff = find_handoff(self._run, self._handoff)
         run = local_run(self._run, handoff)
+        self.check(run)
         if run is None:
             return handoff
         if not opened_by_us(run):
@@ -334,7 +351,8 @@ class WandbCallback(MeterEvents):
             # Disabled, or its wandb-core is gone: the launch is not to fail for it.
             with contextlib.suppress(Exception):
                 flush(run, flushes_itself=False)
-        return open_handoff(run)
+        travelling = open_handoff(run)
+        return replace(travelling, run_mode=handoff.run_mode, rank_scope=handoff.rank_scope) if handoff else travelling
 
 
 def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCallback:
@@ -358,7 +376,7 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCall
         msg = f"model={model!r} is of type {type(model).__name__}; give the object that ultralytics.YOLO(...) returned"
         raise TypeError(msg)
     callback = WandbCallback(run, **options)
-    callback._team()  # noqa: SLF001  # what cannot be is an error now, on all ranks, and a damaged handoff, too
+    callback.check(run)
     for event, function in callback.callbacks.items():
         others = [known for known in model.callbacks[event] if not isinstance(_owner(known), WandbCallback)]
         model.callbacks[event] = [*others, function]

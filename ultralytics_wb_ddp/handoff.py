@@ -178,6 +178,11 @@ class Handoff:
         next_step = max(int(word["next_step"]), self.next_step)
         return replace(self, next_step=next_step, closed_at=word["closed_at"]), int(word["exit_code"])
 
+    def config_left(self) -> dict[str, Any]:
+        """Return the config that a worker has written to a run which the launcher shared with it meanwhile."""
+        config = _read_word(self.word).get("config")
+        return config if isinstance(config, dict) else {}
+
     def forget_word(self) -> None:
         """Remove what an earlier session of a worker has left."""
         if self.word:

@@ -147,6 +147,8 @@ class WandbManager:
         if self._needs_run() and self.run is None:
             self._reopen()
             self._export(open_handoff(self.run))
+        elif self.run is not None and self._handoff and self._handoff.is_shared:
+            self.run.config.update(self._handoff.config_left(), allow_val_change=True)
         return self.run
 
     resume_run = resume_after_training
@@ -239,6 +241,7 @@ class WandbManager:
                 if not worker_code:  # nobody has recorded the failure
                     self._reopen()
             if self.run is not None and not self._adopted:
+                self.resume_after_training()
                 finish_run(self.run, exit_code)
         except Exception as error:
             if self.config.on_error == "raise":

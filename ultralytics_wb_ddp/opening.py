@@ -16,7 +16,7 @@ from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff, is_shared
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.ranks import RankPlan
-from ultralytics_wb_ddp.runs import find_handoff, folder_of, local_run, sync_command, word_to
+from ultralytics_wb_ddp.runs import check_shared, find_handoff, folder_of, local_run, sync_command, word_to
 from ultralytics_wb_ddp.session import Writer, attach, init_run, resume_run
 from ultralytics_wb_ddp.training import Session, owned
 
@@ -138,10 +138,12 @@ def _open_shared(
         ConfigurationError: It is not: a shared writer and a plain one destroy each other's rows.
     """
     is_open = handoff is not None and handoff.state == "open"
-    if local is not None or (is_open and handoff and not handoff.is_shared):
+    if local is not None:
+        check_shared(local)
+    if is_open and handoff and not handoff.is_shared:
         msg = (
-            f"run {rank_plan.run_id!r} is open, but not as a shared one, and cannot have other writers; open it with "
-            "wandb.init(mode='shared'), give the manager run_mode='shared', or call prepare_for_training()"
+            f"run_mode='shared' with run {handoff.run_id!r}, which is open in the launcher and cannot have other "
+            "writers; open it with wandb.init(mode='shared'), or call prepare_for_training()"
         )
         raise ConfigurationError(msg)
     writer = Writer(rank_plan.label or "rank-0", primary=True, ends_run=not is_open, measures=True)

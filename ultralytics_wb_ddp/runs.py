@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import ask_nothing
-from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
+from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared, leave_word
 from ultralytics_wb_ddp.stopping import redirect_stop
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OpenedRun",
+    "check_shared",
     "find_handoff",
     "folder_of",
     "local_run",
@@ -96,6 +98,22 @@ def run_url(run: Any) -> str | None:
 def opened_by_us(run: Any) -> bool:
     """Return whether a run was opened here by :func:`init_run`, not by the user's own ``wandb.init``."""
     return run.id in opened
+
+
+def check_shared(run: Any) -> None:
+    """Refuse a run that cannot have other writers: a shared writer and a plain one destroy each other's rows.
+
+    Raises:
+        ConfigurationError: It was not opened in W&B's shared mode.
+    """
+    if is_shared(run):
+        return
+    mode = "offline" if run.offline else "online"
+    msg = (
+        f"run_mode='shared' with run {run.id!r}, which is open in mode={mode!r} and cannot have other writers; open it "
+        "with wandb.init(mode='shared'), give the manager run_mode='shared', or call prepare_for_training()"
+    )
+    raise ConfigurationError(msg)
 
 
 def use_users_run(run: Any) -> None:

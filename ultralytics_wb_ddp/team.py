@@ -29,13 +29,14 @@ class Team:
     """The other ranks as one of them sees them; a training in one process has none.
 
     Attributes:
+        run_mode: Which ranks log.
         plan: The run that this rank logs to; None if it does not log. Its id is to be derived from rank 0's.
         meter: The clock of this rank; None where nobody wants to know.
     """
 
     def __init__(self, run_mode: str, rank_scope: str, *, rank_metrics: bool) -> None:
         self._topology = Topology.from_env()
-        self._modes = run_mode, rank_scope
+        self.run_mode, self._rank_scope = run_mode, rank_scope
         self.plan = self.which("")
         is_several = self._topology is not None and self._topology.world_size > 1
         self.meter = RankMeter() if is_several and rank_metrics else None
@@ -46,7 +47,7 @@ class Team:
 
     def which(self, base_id: str) -> RankPlan | None:
         """Return the run that this rank logs to, given the id that the runs of all ranks are derived from."""
-        return plan_rank(self._topology, *self._modes, base_id)
+        return plan_rank(self._topology, self.run_mode, self._rank_scope, base_id)
 
     @property
     def key_prefix(self) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import ask_again, flush
 from ultralytics_wb_ddp.config import RunOptions
-from ultralytics_wb_ddp.handoff import Handoff, is_closed
+from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.record import RunRecord, best_of
 from ultralytics_wb_ddp.runs import (
@@ -193,6 +193,10 @@ class Session:
             sessions.remove(self)
         if users_runs.pop(self.run.id, None) is not None:
             ask_again(self.run)
+        if self.how == "shared" and self._handoff and self._handoff.state == "open" and self._handoff.word:
+            # Each writer's config replaces the run's: the launcher, which ends last, is to know this one's.
+            config = {key: self.run.config[key] for key in self.run.config.keys()}  # noqa: SIM118
+            leave_word(self._handoff.word, config=config)
         if self in owned:
             owned.remove(self)
             with self.guarded("the end of the training"):
