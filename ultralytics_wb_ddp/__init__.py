@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
     from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
+    from ultralytics_wb_ddp.ddp import train_distributed
     from ultralytics_wb_ddp.manager import WandbManager
+    from ultralytics_wb_ddp.parallel import ParallelConfig
     from ultralytics_wb_ddp.ranks import Topology, is_main_process
 
 __version__ = "0.1.0"
 
 _MODULE_OF = {
     "ConfigurationError": "config",
+    "ParallelConfig": "parallel",
     "Topology": "ranks",
     "WandbCallback": "callback",
     "WandbConfig": "config",
@@ -26,10 +29,12 @@ _MODULE_OF = {
     "add_wandb_callback": "callback",
     "callbacks": "callback",
     "is_main_process": "ranks",
+    "train_distributed": "ddp",
 }
 
 __all__ = [
     "ConfigurationError",
+    "ParallelConfig",
     "Topology",
     "WandbCallback",
     "WandbConfig",
@@ -38,6 +43,7 @@ __all__ = [
     "add_wandb_callback",
     "callbacks",
     "is_main_process",
+    "train_distributed",
 ]
 
 
