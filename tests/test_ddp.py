@@ -31,9 +31,10 @@ from ultralytics_wb_ddp import train_distributed
 
 def note(event, trainer):
     import torch.distributed as dist
+    from ultralytics.engine.trainer import RANK
     weights = sum(float(part.detach().double().abs().sum()) for part in trainer.model.parameters())
     facts = {"event": event, "epoch": trainer.epoch, "epochs": trainer.epochs, "size": dist.get_world_size(),
-             "directory": str(trainer.save_dir), "weights": weights, "lr": trainer.optimizer.param_groups[0]["lr"]}
+             "directory": str(trainer.save_dir), "rank": RANK, "images": len(trainer.train_loader.sampler), "weights": weights, "lr": trainer.optimizer.param_groups[0]["lr"]}
     with open(f"notes-{os.environ['RANK']}.jsonl", "a") as file:
         file.write(json.dumps(facts) + "\\n")
 
@@ -136,7 +137,10 @@ def test_processes_of_spawn_are_one_training(run_job: RunJob) -> None:
 
     assert epochs(job) == [*EPOCHS, END]
     found = notes(job)
-    assert {note["size"] for rank in (0, 1) for note in found[rank]} == {2}
+    assert {(note["rank"], note["size"], note["images"]) for rank in (0, 1) for note in found[rank]} == {
+        (0, 2, 6),
+        (1, 2, 6),
+    }
     assert [note["weights"] for note in found[0]] == pytest.approx([note["weights"] for note in found[1]])
 
 
