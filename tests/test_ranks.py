@@ -82,6 +82,20 @@ def test_environment_that_cannot_be_is_refused(env: dict[str, str], message: str
         Topology.from_env(env)
 
 
+def test_topology_as_srun_describes_it() -> None:
+    env = {
+        "SLURM_STEP_NUM_TASKS": "8",
+        "SLURM_PROCID": "5",
+        "SLURM_LOCALID": "1",
+        "SLURM_NODEID": "1",
+        "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
+        "SLURM_STEP_NODELIST": "node[01-02]",
+    }
+
+    assert Topology.from_env(env) == Topology(5, 1, 8, 4, 1, 2)
+    assert Topology.from_env({**env, **TORCHRUN, "RANK": "0", "LOCAL_RANK": "0"}) == Topology(0, 0, 8, 4, 1, 2)
+
+
 # Which run: the table of the README, on one node of two ranks and on two nodes of two
 
 

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
     from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
+    from ultralytics_wb_ddp.ddp import train_distributed
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.ranks import RankPlan, Topology, get_distributed_info, is_main_process, plan_rank
     from ultralytics_wb_ddp.training import get_wandb_run
+    from ultralytics_wb_ddp.parallel import ParallelConfig
 
 __version__ = "0.1.0"
 
 _MODULE_OF = {
     "ConfigurationError": "config",
     "RankPlan": "ranks",
+    "ParallelConfig": "parallel",
     "Topology": "ranks",
     "WandbCallback": "callback",
     "WandbConfig": "config",
@@ -31,11 +34,13 @@ _MODULE_OF = {
     "get_wandb_run": "training",
     "is_main_process": "ranks",
     "plan_rank": "ranks",
+    "train_distributed": "ddp",
 }
 
 __all__ = [
     "ConfigurationError",
     "RankPlan",
+    "ParallelConfig",
     "Topology",
     "WandbCallback",
     "WandbConfig",
@@ -47,6 +52,7 @@ __all__ = [
     "get_wandb_run",
     "is_main_process",
     "plan_rank",
+    "train_distributed",
 ]
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts, stopping
+from ultralytics_wb_ddp.carry import carry_callbacks
 from ultralytics_wb_ddp.config import RunOptions, to_plain
-from ultralytics_wb_ddp.ddp import carry_callbacks
+from ultralytics_wb_ddp.ddp import adopt_environment
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, protect_output
@@ -375,6 +376,7 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCall
     if not isinstance(model, Model):
         msg = f"model={model!r} is of type {type(model).__name__}; give the object that ultralytics.YOLO(...) returned"
         raise TypeError(msg)
+    adopt_environment()
     callback = WandbCallback(run, **options)
     callback.check(run)
     for event, function in callback.callbacks.items():

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config import RANK_SCOPES, RUN_MODES, ConfigurationError, check_choice
+from ultralytics_wb_ddp.slurm import integer, slurm_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,8 @@ __all__ = [
     "plan_rank",
 ]
 
+NONE = -1  # in a variable of the environment: not set
+
 
 @dataclass(frozen=True)
 class Topology:
@@ -30,7 +33,7 @@ class Topology:
         world_size: Number of processes on all nodes.
         local_world_size: Number of processes on this node.
         worker_index: Number of this node, from 0; None where nothing tells it.
-        num_workers: Number of nodes; None where nothing tells it.
+        num_workers: Number of nodes; without LOCAL_WORLD_SIZE they count as one.
     """
 
     rank: int
@@ -38,7 +41,7 @@ class Topology:
     world_size: int
     local_world_size: int
     worker_index: int | None
-    num_workers: int | None
+    num_workers: int
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Topology | None:
@@ -53,32 +56,35 @@ class Topology:
             ConfigurationError: A variable is no integer, a rank lies outside the world size, or there is a LOCAL_RANK
                 without a RANK.
         """
-        rank = _integer(env, "RANK", None)
-        if rank is None and env.get("LOCAL_RANK", "").strip() not in {"", "-1"}:
-            msg = f"LOCAL_RANK={env['LOCAL_RANK']!r} is set without RANK; torchrun sets both, unset it otherwise"
-            raise ConfigurationError(msg)
-        if rank is None or rank < 0:  # Ultralytics, too, takes RANK=-1 for "not distributed"
+        if not env.get("RANK", "").strip():
+            env = {**env, **slurm_environment(env)}
+        rank = integer(env, "RANK", NONE)
+        if rank < 0:  # Ultralytics, too, takes RANK=-1 for "not distributed"
+            if "RANK" not in env and integer(env, "LOCAL_RANK", NONE) >= 0:
+                msg = f"LOCAL_RANK={env['LOCAL_RANK']!r} is set without RANK; torchrun sets both, unset it otherwise"
+                raise ConfigurationError(msg)
             return None
         world_size = _at_least_1(env, "WORLD_SIZE", rank + 1)
         if rank >= world_size:
             msg = f"RANK={rank} lies outside WORLD_SIZE={world_size}; ranks count from 0, as torchrun sets them"
             raise ConfigurationError(msg)
         local_world_size = _at_least_1(env, "LOCAL_WORLD_SIZE", world_size)
-        local_rank = _integer(env, "LOCAL_RANK", rank % local_world_size) or 0
+        local_rank = integer(env, "LOCAL_RANK", rank % local_world_size)
         if local_rank >= local_world_size:
             msg = (
                 f"LOCAL_RANK={local_rank} lies outside LOCAL_WORLD_SIZE={local_world_size}; local ranks count from "
                 "0 on each node, as torchrun sets them"
             )
             raise ConfigurationError(msg)
-        is_one_node = "LOCAL_WORLD_SIZE" in env and local_world_size == world_size
+        is_one_node = world_size == 1 or ("LOCAL_WORLD_SIZE" in env and local_world_size == world_size)
+        worker_index = integer(env, "GROUP_RANK", 0 if is_one_node else NONE)
         return cls(
             rank=rank,
             local_rank=local_rank,
             world_size=world_size,
             local_world_size=local_world_size,
-            worker_index=_integer(env, "GROUP_RANK", 0 if is_one_node or world_size == 1 else None),
-            num_workers=_integer(env, "GROUP_WORLD_SIZE", None) or -(-world_size // local_world_size),
+            worker_index=worker_index if worker_index >= 0 else None,
+            num_workers=integer(env, "GROUP_WORLD_SIZE", -(-world_size // local_world_size)),
         )
 
 
@@ -124,7 +130,7 @@ def plan_rank(topology: Topology | None, run_mode: str, rank_scope: str, base_id
             "launch with torchrun or srun, which tell it, or use rank_scope='global'"
         )
         raise ConfigurationError(msg)
-    several = (topology.num_workers or 1) > 1
+    several = topology.num_workers > 1
     by_node = several and rank_scope == "worker"
     node = f"worker-{topology.worker_index}"
     scope_id = f"{base_id}-{node}" if by_node else base_id
@@ -161,21 +167,9 @@ def get_distributed_info(env: Mapping[str, str] = os.environ) -> dict[str, Any]:
     return {**asdict(place), "is_distributed": topology is not None, "is_main_process": place.rank == 0}
 
 
-def _integer(env: Mapping[str, str], name: str, default: int | None) -> int | None:
-    """Return an environment variable as an integer; empty counts as missing."""
-    text = env.get(name, "").strip()
-    if not text:
-        return default
-    try:
-        return int(text)
-    except ValueError:
-        msg = f"{name}={text!r} is no integer; torchrun sets it, unset it if this is no distributed training"
-        raise ConfigurationError(msg) from None
-
-
 def _at_least_1(env: Mapping[str, str], name: str, default: int) -> int:
-    number = _integer(env, name, default)
-    if number is None or number < 1:
+    number = integer(env, name, default)
+    if number < 1:
         msg = (
             f"{name}={number} is no number of processes; torchrun sets it, unset it if this is no distributed training"
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from ultralytics_wb_ddp import (
     ConfigurationError,
+    ParallelConfig,
     Topology,
     WandbCallback,
     WandbConfig,
@@ -13,6 +14,7 @@ from ultralytics_wb_ddp import (
     add_wandb_callback,
     callbacks,
     is_main_process,
+    train_distributed,
 )
 from ultralytics_wb_ddp.testing import CpuDDPTrainer, RecordedRun, find_run_files, make_shapes_dataset, read_run
 
@@ -44,6 +46,13 @@ def facts() -> bool:
     topology = Topology.from_env({"RANK": "0"})
     config: WandbConfig = WandbConfig.from_cfg({"wandb": {"project": "demo"}})
     return is_main_process() and (topology is None or topology.rank == 0) and config.keep_open
+
+
+def several_nodes(model: Any, cfg: Any) -> bool:
+    parallel: ParallelConfig = ParallelConfig.from_cfg(cfg)
+    metrics: Any = train_distributed(model, parallel=parallel, data="coco8.yaml", epochs=100)
+    train_distributed(model, parallel=cfg, trainer=CpuDDPTrainer, device="0,1")
+    return parallel.is_distributed() and parallel.resolve({"RANK": "0"})["MASTER_PORT"] == str(metrics)
 
 
 def tests_of_a_user(model: Any) -> list[float]:

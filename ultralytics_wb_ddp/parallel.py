@@ -1,0 +1,283 @@
+"""How many processes train and where they meet: ``cfg.parallel``, checked against what the environment says."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import random
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ultralytics_wb_ddp.config import MISSING, ConfigurationError, to_plain
+from ultralytics_wb_ddp.slurm import FIRST_PORT, LOOPBACK, PORTS, integer, slurm_environment
+
+__all__ = ["ParallelConfig", "find_free_port", "is_free"]
+
+BACKENDS = ("nccl", "gloo", "mpi", "ucc", "hccl", "xccl")
+LAST_PORT = 65_535
+LOCAL_HOSTS = frozenset({LOOPBACK, "::1", "localhost"})
+VARIABLES = {  # by the setting that says the same
+    "world_size": "WORLD_SIZE",
+    "rank": "RANK",
+    "master_addr": "MASTER_ADDR",
+    "master_port": "MASTER_PORT",
+}
+
+
+@dataclass(frozen=True)
+class ParallelConfig:
+    """What ``cfg.parallel`` may hold; what is None is left to torchrun, Slurm, PyTorch and Ultralytics.
+
+    Attributes:
+        world_size: Number of processes on all nodes.
+        rank: Number of this process among them, from 0; for processes that neither torchrun nor srun has started.
+        master_addr: Host of rank 0, at which all processes meet.
+        master_port: Its port.
+        backend: What the processes talk through: ``"nccl"`` between GPUs, ``"gloo"`` between CPUs.
+        find_unused_parameters: Whether gradients may be missing for some parameters, in the words of
+            ``torch.nn.parallel.DistributedDataParallel``; Ultralytics allows it unless ``compile`` is used.
+
+    Raises:
+        ConfigurationError: A value is of a wrong type or outside its range.
+    """
+
+    world_size: int | None = None
+    rank: int | None = None
+    master_addr: str | None = None
+    master_port: int | None = None
+    backend: str | None = None
+    find_unused_parameters: bool | None = None
+
+    def __post_init__(self) -> None:
+        self._check_integer("world_size", 1, None, "give the number of processes on all nodes, 1 or more")
+        self._check_integer("rank", 0, None, "ranks count from 0")
+        self._check_integer("master_port", 1, LAST_PORT, f"ports go from 1 to {LAST_PORT}")
+        if self.world_size is not None and self.rank is not None and self.rank >= self.world_size:
+            msg = (
+                f"parallel.rank={self.rank} lies outside parallel.world_size={self.world_size}; "
+                f"ranks go from 0 to {self.world_size - 1}"
+            )
+            raise ConfigurationError(msg)
+        if self.master_addr is not None and not (isinstance(self.master_addr, str) and self.master_addr.strip()):
+            self._refuse("master_addr", "give the name or the address of rank 0's host")
+        if self.backend is not None:
+            self._check_backend(self.backend)
+        if self.find_unused_parameters is not None and not isinstance(self.find_unused_parameters, bool):
+            self._refuse("find_unused_parameters", "true or false is expected")
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> ParallelConfig:
+        """Read ``cfg.parallel`` of an OmegaConf config, a mapping, a dataclass or a namespace; it may be missing.
+
+        Raises:
+            ConfigurationError: A setting is unknown or wrong.
+        """
+        section = cfg.get("parallel") if isinstance(cfg, Mapping) else getattr(cfg, "parallel", None)
+        if isinstance(section, ParallelConfig):
+            return section
+        values = to_plain(section, resolve=True)
+        if values is None:
+            return cls()
+        known = [field.name for field in fields(cls)]
+        if not isinstance(values, dict):
+            msg = (
+                f"cfg.parallel={values!r} is of type {type(values).__name__}; a section with {', '.join(known)} is read"
+            )
+            raise ConfigurationError(msg)
+        for name in values:
+            if name not in known:
+                close = difflib.get_close_matches(str(name), known, n=1)
+                remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+                msg = f"cfg.parallel: {name!r} is unknown; {remedy}"
+                raise ConfigurationError(msg)
+        return cls(**{name: value for name, value in values.items() if value != MISSING})
+
+    def is_distributed(self, env: Mapping[str, str] = os.environ) -> bool:
+        """Return whether this process is one of several that somebody has started, and launches none itself."""
+        return self.rank is not None or integer(env, "RANK", -1) >= 0 or bool(slurm_environment(env))
+
+    def resolve(self, env: Mapping[str, str] = os.environ, *, check_port: bool = True) -> dict[str, str]:
+        """Return the environment variables by which PyTorch and Ultralytics know this process.
+
+        What is asked for here must not contradict the environment; what neither says comes from Slurm, in a task of
+        srun, and else from what one node needs.
+
+        Args:
+            env: Environment variables, as torchrun, srun or the user has set them.
+            check_port: Whether the port must be free where this process opens it: at rank 0, unless torchrun does it.
+
+        Returns:
+            RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, GROUP_RANK, MASTER_ADDR and MASTER_PORT for a process of a
+            distributed training. In a process that is to launch one, only MASTER_PORT: the one asked for, or a free
+            one.
+
+        Raises:
+            ConfigurationError: Something is missing, contradicts itself or the environment, or the port is in use.
+        """
+        given = {name: value.strip() for name, value in env.items() if value.strip()}
+        self._check_contradictions(given)
+        if not self.is_distributed(given):
+            return self._resolve_launcher(given, check_port=check_port)
+        launched = integer(given, "RANK", -1) >= 0
+        if not launched:
+            given.pop("RANK", None)
+            slurm = slurm_environment(given)
+            if slurm:
+                self._check_contradictions(slurm, skip=("master_addr", "master_port"))
+                _check_slurm(slurm, given)
+            given = {**slurm, **given}
+        return self._complete({**given, **self._as_variables()}, check_port=check_port)
+
+    # Helpers
+
+    def _as_variables(self) -> dict[str, str]:
+        """Return what is asked for as environment variables."""
+        values = {variable: getattr(self, name) for name, variable in VARIABLES.items()}
+        return {variable: str(value) for variable, value in values.items() if value is not None}
+
+    def _check_contradictions(self, env: Mapping[str, str], skip: tuple[str, ...] = ()) -> None:
+        for name, variable in VARIABLES.items():
+            asked, found = getattr(self, name), env.get(variable)
+            if asked is None or found is None or name in skip or (variable == "RANK" and found == "-1"):
+                continue
+            if (found if name == "master_addr" else integer(env, variable)) != asked:
+                msg = (
+                    f"parallel.{name}={asked!r} contradicts {variable}={found} in the environment; leave "
+                    f"parallel.{name} out, or start the processes accordingly"
+                )
+                raise ConfigurationError(msg)
+
+    def _resolve_launcher(self, env: Mapping[str, str], *, check_port: bool) -> dict[str, str]:
+        """Return the port at which the processes that this one launches meet."""
+        if "LOCAL_RANK" in env:
+            msg = (
+                f"LOCAL_RANK={env['LOCAL_RANK']} is set and RANK is not; torchrun sets both, unset LOCAL_RANK if this "
+                f"is no distributed training"
+            )
+            raise ConfigurationError(msg)
+        if self.master_addr is not None and self.master_addr not in LOCAL_HOSTS:
+            msg = (
+                f"parallel.master_addr={self.master_addr!r} is for several nodes, and RANK is missing; start the "
+                f"script on each of them with torchrun or srun, or leave parallel.master_addr out"
+            )
+            raise ConfigurationError(msg)
+        if self.master_port is None:
+            return {"MASTER_PORT": str(find_free_port())}
+        if check_port and not is_free(self.master_port):
+            raise ConfigurationError(_busy(self.master_port))
+        return {"MASTER_PORT": str(self.master_port)}
+
+    @staticmethod
+    def _complete(env: Mapping[str, str], *, check_port: bool) -> dict[str, str]:
+        """Return all variables of a process of a distributed training."""
+        rank = integer(env, "RANK")
+        if "WORLD_SIZE" not in env:
+            msg = f"rank is {rank} and the number of processes is unknown; set WORLD_SIZE or parallel.world_size"
+            raise ConfigurationError(msg)
+        world_size = integer(env, "WORLD_SIZE")
+        _check_place("RANK", rank, "WORLD_SIZE", world_size)
+        if "LOCAL_WORLD_SIZE" not in env and env.get("LOCAL_RANK", str(rank)) != str(rank):
+            msg = (
+                f"LOCAL_RANK={env['LOCAL_RANK']} differs from RANK={rank}, so that there are several nodes, and "
+                f"LOCAL_WORLD_SIZE is missing; set it to the number of processes on this node"
+            )
+            raise ConfigurationError(msg)
+        local_world_size = integer(env, "LOCAL_WORLD_SIZE", world_size)
+        local_rank = integer(env, "LOCAL_RANK", rank % max(local_world_size, 1))
+        _check_place("LOCAL_RANK", local_rank, "LOCAL_WORLD_SIZE", local_world_size)
+        if local_world_size > world_size:
+            msg = f"LOCAL_WORLD_SIZE={local_world_size} is more than WORLD_SIZE={world_size}; torchrun sets both"
+            raise ConfigurationError(msg)
+        several = local_world_size < world_size
+        if several and "MASTER_ADDR" not in env:
+            msg = "MASTER_ADDR is missing; set it or parallel.master_addr to the host of rank 0, on all nodes alike"
+            raise ConfigurationError(msg)
+        if world_size > 1 and "MASTER_PORT" not in env:
+            msg = "MASTER_PORT is missing; set it or parallel.master_port, to the same free port in all processes"
+            raise ConfigurationError(msg)
+        port = integer(env, "MASTER_PORT", 0) or find_free_port()
+        if not 1 <= port <= LAST_PORT:
+            msg = f"MASTER_PORT={port} is no port; ports go from 1 to {LAST_PORT}"
+            raise ConfigurationError(msg)
+        opens_it = rank == 0 and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        if check_port and opens_it and not is_free(port):
+            raise ConfigurationError(_busy(port))
+        return {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(local_rank),
+            "WORLD_SIZE": str(world_size),
+            "LOCAL_WORLD_SIZE": str(local_world_size),
+            "GROUP_RANK": str(integer(env, "GROUP_RANK", rank // local_world_size)),
+            "MASTER_ADDR": env.get("MASTER_ADDR", LOOPBACK),
+            "MASTER_PORT": str(port),
+        }
+
+    def _check_integer(self, name: str, least: int, most: int | None, remedy: str) -> None:
+        value = getattr(self, name)
+        if isinstance(value, str) and value.strip().lstrip("-").isdigit():  # ${oc.env:...} makes strings
+            value = int(value)
+            object.__setattr__(self, name, value)
+        if value is None:
+            return
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        if not is_integer or value < least or (most is not None and value > most):
+            self._refuse(name, remedy)
+
+    def _check_backend(self, backend: Any) -> None:
+        names = [part.rpartition(":")[2] for part in backend.split(",")] if isinstance(backend, str) else [""]
+        wrong = [name for name in names if name not in BACKENDS]
+        if wrong:
+            close = difflib.get_close_matches(wrong[0].lower(), BACKENDS, n=1)
+            self._refuse("backend", f"did you mean {close[0]!r}?" if close else f"known are {', '.join(BACKENDS)}")
+
+    def _refuse(self, name: str, remedy: str) -> None:
+        msg = f"parallel.{name}={getattr(self, name)!r}: {remedy}"
+        raise ConfigurationError(msg)
+
+
+def find_free_port() -> int:
+    """Return a port that nobody uses, from those that Linux does not give to outgoing connections."""
+    candidates = random.SystemRandom().sample(range(FIRST_PORT, FIRST_PORT + PORTS), 50)
+    return next(port for port in candidates if is_free(port))
+
+
+def is_free(port: int) -> bool:
+    """Return whether a port of this host can be opened on all its addresses, as PyTorch opens it."""
+    return _can_open(socket.AF_INET, "0.0.0.0", port) and _can_open(socket.AF_INET6, "::", port)  # noqa: S104  # a try
+
+
+def _can_open(family: socket.AddressFamily, address: str, port: int) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as PyTorch does; for ports just closed
+            attempt.bind((address, port))
+    except OSError as error:
+        return error.errno not in {errno.EADDRINUSE, errno.EACCES}  # else: no such family of addresses on this host
+    return True
+
+
+def _busy(port: int) -> str:
+    return (
+        f"MASTER_PORT={port} is in use on this host, perhaps by another training; choose another: "
+        f"parallel.master_port, MASTER_PORT, torchrun --master_port"
+    )
+
+
+def _check_place(name: str, value: int, size_name: str, size: int) -> None:
+    if size < 1:
+        msg = f"{size_name}={size}: there is at least one process; torchrun sets it"
+        raise ConfigurationError(msg)
+    if not 0 <= value < size:
+        msg = f"{name}={value} lies outside {size_name}={size}; ranks count from 0, as torchrun sets them"
+        raise ConfigurationError(msg)
+
+
+def _check_slurm(slurm: Mapping[str, str], env: Mapping[str, str]) -> None:
+    """Refuse variables that were set by hand and cannot be those of this task."""
+    for name in ("WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"):
+        if name in env and env[name] != slurm[name]:
+            msg = f"{name}={env[name]} contradicts Slurm, where it is {slurm[name]}; unset {name}"
+            raise ConfigurationError(msg)
