@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
     from ultralytics_wb_ddp.ddp import train_distributed
     from ultralytics_wb_ddp.manager import WandbManager
+    from ultralytics_wb_ddp.parallel import ParallelConfig
     from ultralytics_wb_ddp.ranks import RankPlan, Topology, get_distributed_info, is_main_process, plan_rank
     from ultralytics_wb_ddp.training import get_wandb_run
-    from ultralytics_wb_ddp.parallel import ParallelConfig
 
 __version__ = "0.1.0"
 
@@ -39,8 +39,8 @@ _MODULE_OF = {
 
 __all__ = [
     "ConfigurationError",
-    "RankPlan",
     "ParallelConfig",
+    "RankPlan",
     "Topology",
     "WandbCallback",
     "WandbConfig",
