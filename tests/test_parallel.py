@@ -213,7 +213,7 @@ def test_single_process_gets_a_free_port() -> None:
 def test_what_is_resolved_is_what_the_callback_reads() -> None:
     found = ParallelConfig(world_size=2, rank=1, master_port=29501).resolve({})
 
-    assert Topology.from_env(found) == Topology(1, 1, 2, 2, 0)
+    assert Topology.from_env(found) == Topology(1, 1, 2, 2, 0, 1)
 
 
 # The port

@@ -82,7 +82,7 @@ def open_session(
         elif rank_plan.mode == "shared" and (local is None or not is_shared(local)):
             session = _open_shared(local, handoff, rank_plan, options, default)
         else:
-            session = _open_planned(plan, local, handoff, rank_plan.run_id, options, default)
+            session = _open_planned(plan, local, handoff, rank_plan, options, default)
     except ConfigurationError:
         raise
     except Exception as error:
@@ -102,7 +102,7 @@ def _say(session: Session) -> None:
 
 
 def _open_planned(
-    plan: Plan, local: Any, handoff: Handoff | None, run_id: str, options: RunOptions, default: RunOptions
+    plan: Plan, local: Any, handoff: Handoff | None, rank_plan: RankPlan, options: RunOptions, default: RunOptions
 ) -> Session:
     """Adopt, attach to or resume a run, or make a new one as the stock callback would."""
     if plan.how == "refuse":
@@ -112,7 +112,8 @@ def _open_planned(
     if plan.how == "attach" and plan.handoff:
         return Session(attach(plan.handoff), "attach", options, plan.handoff)
     if plan.handoff is None:
-        return _own(Session(init_run(options.or_else(default), run_id=run_id, resume=None), "new", options))
+        made = _of_rank(options, rank_plan).or_else(default)
+        return _own(Session(init_run(made, run_id=rank_plan.run_id, resume=None), "new", options))
     plan.handoff.forget_word()
     run = resume_run(_options_of(plan.handoff, options, default), plan.handoff, "allow")
     word_to(run, plan.handoff.word)
@@ -159,7 +160,13 @@ def _open_shared(
 
 
 def open_side_session(
-    options: RunOptions, rank_plan: RankPlan, base: Handoff, config: Mapping[str, Any], writer: Writer | None
+    options: RunOptions,
+    rank_plan: RankPlan,
+    base: Handoff,
+    *,
+    config: Mapping[str, Any],
+    writer: Writer | None,
+    measures: bool,
 ) -> Session | None:
     """Get the run of a rank that is not the main process.
 
@@ -169,6 +176,7 @@ def open_side_session(
         base: The run of the main process.
         config: The config of that run, which a further writer must not replace.
         writer: How this rank shares a run; None for a run of its own.
+        measures: Whether it measures the machine: one rank of each node does.
 
     Returns:
         The session, or None where W&B is disabled or, with ``on_error="warn"``, no run could be had.
@@ -183,7 +191,8 @@ def open_side_session(
             made = replace(made, mode=None if base.mode == "online" else base.mode)
             run = init_run(made, run_id=rank_plan.run_id, resume=None, writer=writer, config=dict(config))
         else:
-            run = init_run(_of_rank(made, rank_plan), run_id=rank_plan.run_id, resume="allow")
+            settings = {} if measures else {"x_disable_stats": True}
+            run = init_run(_of_rank(made, rank_plan), run_id=rank_plan.run_id, resume="allow", settings=settings)
     except Exception as error:
         if options.on_error == "raise":
             raise

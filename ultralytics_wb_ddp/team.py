@@ -101,8 +101,10 @@ class Team:
             # In a directory of its own: those of several writers of a run on one machine would have the same name.
             made = replace(made, dir=str(Path(made.dir or save_dir, f"rank-{self._topology.rank}")))
             writer = self._writer(plan)
-        session = open_side_session(made, plan, base, invitation.get("config", {}), writer)
-        if plan.mode == "shared" and plan.label and self._topology.local_rank == 0:
+        is_first = self._topology.local_rank == 0
+        config = invitation.get("config", {})
+        session = open_side_session(made, plan, base, config=config, writer=writer, measures=is_first)
+        if is_first:
             self._host(session)
         return session
 
