@@ -15,7 +15,7 @@ from ultralytics_wb_ddp.config import RunOptions, to_plain
 from ultralytics_wb_ddp.ddp import adopt_environment
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.handoff import Handoff
-from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, protect_output
+from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, protect_output, trains_here
 from ultralytics_wb_ddp.rank_metrics import MeterEvents
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.stock import stock_options, switch_off_stock_callback
@@ -139,7 +139,7 @@ class WandbCallback(MeterEvents):
     def on_pretrain_routine_start(self, trainer: Any) -> None:
         """Open the run, first of all, so that a training that fails while it starts is seen."""
         switch_off_stock_callback(trainer)
-        if _trains_here(trainer) and is_main_process():
+        if trains_here(trainer) and is_main_process():
             self._start(trainer)
 
     def on_pretrain_routine_end(self, trainer: Any) -> None:
@@ -389,15 +389,6 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCall
 def _owner(function: Any) -> Any:
     """Return the object that a method belongs to."""
     return getattr(function, "__self__", None)
-
-
-def _trains_here(trainer: Any) -> bool:
-    """Return whether this process trains; releases 8.3.184 to 8.3.199 fire the first event in a launcher, too."""
-    if is_worker():
-        return True
-    devices = trainer.args.device
-    several = len(devices) > 1 if isinstance(devices, (list, tuple)) else "," in str(devices)
-    return not getattr(trainer, "ddp", several)
 
 
 def _run_class() -> type:

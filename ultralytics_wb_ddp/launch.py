@@ -26,6 +26,7 @@ __all__ = [
     "on_termination",
     "protect_output",
     "terminate_workers",
+    "trains_here",
 ]
 
 TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM has ended, as shells and schedulers have it
@@ -71,6 +72,15 @@ class Launcher:
 def is_worker() -> bool:
     """Return whether a launcher or torchrun has started this process as one of several."""
     return "LOCAL_RANK" in os.environ
+
+
+def trains_here(trainer: Any) -> bool:
+    """Return whether this process trains; releases 8.3.184 to 8.3.199 fire the first event in a launcher, too."""
+    if is_worker():
+        return True
+    devices = trainer.args.device
+    several = len(devices) > 1 if isinstance(devices, (list, tuple)) else "," in str(devices)
+    return not getattr(trainer, "ddp", several)
 
 
 class _Outlet:

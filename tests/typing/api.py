@@ -7,13 +7,17 @@ from typing import Any
 from ultralytics_wb_ddp import (
     ConfigurationError,
     ParallelConfig,
+    RankPlan,
     Topology,
     WandbCallback,
     WandbConfig,
     WandbManager,
     add_wandb_callback,
     callbacks,
+    get_distributed_info,
+    get_wandb_run,
     is_main_process,
+    plan_rank,
     train_distributed,
 )
 from ultralytics_wb_ddp.testing import CpuDDPTrainer, RecordedRun, find_run_files, make_shapes_dataset, read_run
@@ -46,6 +50,13 @@ def facts() -> bool:
     topology = Topology.from_env({"RANK": "0"})
     config: WandbConfig = WandbConfig.from_cfg({"wandb": {"project": "demo"}})
     return is_main_process() and (topology is None or topology.rank == 0) and config.keep_open
+
+
+def ranks() -> str | None:
+    plan: RankPlan | None = plan_rank(Topology.from_env(), "new", "worker", "base")
+    info: dict[str, Any] = get_distributed_info()
+    run: Any = get_wandb_run()
+    return plan.run_id if plan and plan.primary and info["is_main_process"] and run else None
 
 
 def several_nodes(model: Any, cfg: Any) -> bool:
