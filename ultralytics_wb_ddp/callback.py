@@ -380,15 +380,11 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCall
     callback = WandbCallback(run, **options)
     callback.check(run)
     for event, function in callback.callbacks.items():
-        others = [known for known in model.callbacks[event] if not isinstance(_owner(known), WandbCallback)]
+        known = model.callbacks[event]
+        others = [other for other in known if not isinstance(getattr(other, "__self__", None), WandbCallback)]
         model.callbacks[event] = [*others, function]
     carry_callbacks()
     return callback
-
-
-def _owner(function: Any) -> Any:
-    """Return the object that a method belongs to."""
-    return getattr(function, "__self__", None)
 
 
 def _run_class() -> type:
