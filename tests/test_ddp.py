@@ -56,7 +56,7 @@ def run_agents(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> RunAge
     """Runs a script under torchrun, with an agent for each node, all on this machine."""
 
     def run(script: str | Path, *words: str, nodes: int = 1, processes: int = 2, apart: str = "", **env: str) -> Job:
-        """Run a script; ``apart`` is a directory of which each further node has its own, empty one."""
+        """Run a script; ``apart`` is a directory of which each further node has its own, with an old checkpoint."""
         directory = tmp_path_factory.mktemp("job")
         for folder in ("home", "yolo"):
             (directory / folder).mkdir()
@@ -70,7 +70,8 @@ def run_agents(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> RunAge
             command += ["--nproc_per_node", str(processes), "--master_addr", "127.0.0.1", "--master_port", str(port)]
             command += [str(file), *words]
             if apart and node:
-                inside = f"mkdir -p {apart}; mount -t tmpfs tmpfs {apart}; {shlex.join(command)}; code=$?"
+                old = f"mkdir -p {apart}/train/weights; echo old > {apart}/train/weights/best.pt"
+                inside = f"mkdir -p {apart}; mount -t tmpfs tmpfs {apart}; {old}; {shlex.join(command)}; code=$?"
                 command = ["unshare", "-m", "sh", "-c", f"{inside}; cp -r {apart} {apart}-{node}; exit $code"]
             with output.open("wb") as target:
                 agents.append(

@@ -163,6 +163,7 @@ def test_contradiction_names_both_values(config: ParallelConfig, message: str) -
         ({"LOCAL_WORLD_SIZE": "9"}, "LOCAL_WORLD_SIZE=9 is more than WORLD_SIZE=8"),
         ({"MASTER_ADDR": ""}, "MASTER_ADDR is missing; .*host of rank 0"),
         ({"MASTER_PORT": ""}, "MASTER_PORT is missing; .*same free port"),
+        ({"MASTER_PORT": "0"}, "MASTER_PORT=0 is no port; .*torchrun --standalone"),
         ({"MASTER_PORT": "70000"}, "MASTER_PORT=70000 is no port"),
     ],
 )

@@ -198,9 +198,11 @@ class ParallelConfig:
         if world_size > 1 and "MASTER_PORT" not in env:
             msg = "MASTER_PORT is missing; set it or parallel.master_port, to the same free port in all processes"
             raise ConfigurationError(msg)
-        port = integer(env, "MASTER_PORT", 0) or find_free_port()
-        if not 1 <= port <= LAST_PORT:
-            msg = f"MASTER_PORT={port} is no port; ports go from 1 to {LAST_PORT}"
+        port = integer(env, "MASTER_PORT") if "MASTER_PORT" in env else find_free_port()
+        if not 1 <= port <= LAST_PORT:  # 0 would be another port in each process
+            msg = (
+                f"MASTER_PORT={port} is no port; ports go from 1 to {LAST_PORT}, torchrun --standalone finds a free one"
+            )
             raise ConfigurationError(msg)
         opens_it = rank == 0 and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         if check_port and opens_it and not is_free(port):
