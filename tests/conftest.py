@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import measures
 import pytest
 from wandb_server import WandbServer
 
+from ultralytics_wb_ddp.parallel import find_free_port
 from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, make_shapes_dataset, read_run
 
 PRELUDE = """\
@@ -158,6 +160,55 @@ def run_job(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> RunJob:
         return Job(directory, process.returncode, process.stdout)
 
     return run
+
+
+class LaunchAgents(Protocol):
+    """Runs a script under torchrun, with an agent for each node, all on this machine."""
+
+    def __call__(
+        self, script: str, *words: str, nodes: int = 1, processes: int = 2, apart: str = "", **env: str
+    ) -> Job:
+        """Run a script; ``apart`` is a directory of which each further node has its own, with an old checkpoint."""
+
+
+@pytest.fixture(scope="session")
+def launch_agents(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> LaunchAgents:
+    def launch(script: str, *words: str, nodes: int = 1, processes: int = 2, apart: str = "", **env: str) -> Job:
+        directory = tmp_path_factory.mktemp("job")
+        for folder in ("home", "yolo"):
+            (directory / folder).mkdir()
+        file = directory / "job.py"
+        file.write_text(script, encoding="utf-8")
+        port = find_free_port()
+        outputs = [directory / f"agent-{node}.log" for node in range(nodes)]
+        agents = []
+        for node, output in enumerate(outputs):
+            command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(nodes), "--node_rank", str(node)]
+            command += ["--nproc_per_node", str(processes), "--master_addr", "127.0.0.1", "--master_port", str(port)]
+            command += [str(file), *words]
+            if apart and node:
+                old = f"mkdir -p {apart}/train/weights; echo old > {apart}/train/weights/best.pt"
+                inside = f"mkdir -p {apart}; mount -t tmpfs tmpfs {apart}; {old}; {shlex.join(command)}; code=$?"
+                command = ["unshare", "-m", "sh", "-c", f"{inside}; cp -r {apart} {apart}-{node}; exit $code"]
+            with output.open("wb") as target:
+                agents.append(
+                    subprocess.Popen(
+                        command,
+                        cwd=directory,
+                        env={**job_environment(directory, shapes), **env},
+                        stdin=subprocess.DEVNULL,
+                        stdout=target,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+        try:
+            codes = [agent.wait(timeout=300) for agent in agents]
+        finally:
+            for agent in agents:
+                agent.kill()
+        return Job(directory, max(codes, key=abs), "".join(output.read_text(errors="replace") for output in outputs))
+
+    return launch
 
 
 ONLINE = "CFG['wandb']['mode'] = 'online'\n"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import shlex
 import shutil
 import socket
 import subprocess
-import sys
 import textwrap
 import time
 from collections import defaultdict
@@ -18,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from conftest import END, EPOCHS, PRELUDE, Job, RunJob, epochs, job_environment
+from conftest import END, EPOCHS, PRELUDE, Job, LaunchAgents, RunJob, epochs
 from ultralytics_wb_ddp import ConfigurationError, ParallelConfig, train_distributed
 from ultralytics_wb_ddp.parallel import find_free_port
 
@@ -51,45 +49,13 @@ watch(model)
 RunAgents = Callable[..., Job]
 
 
-@pytest.fixture(scope="session")
-def run_agents(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> RunAgents:
-    """Runs a script under torchrun, with an agent for each node, all on this machine."""
+@pytest.fixture
+def run_agents(launch_agents: LaunchAgents) -> RunAgents:
+    """Runs a script under torchrun that notes what each rank sees; a file is run as it is."""
 
-    def run(script: str | Path, *words: str, nodes: int = 1, processes: int = 2, apart: str = "", **env: str) -> Job:
-        """Run a script; ``apart`` is a directory of which each further node has its own, with an old checkpoint."""
-        directory = tmp_path_factory.mktemp("job")
-        for folder in ("home", "yolo"):
-            (directory / folder).mkdir()
-        file = directory / "job.py"
-        file.write_text(PRELUDE + NOTES + textwrap.dedent(script) if isinstance(script, str) else script.read_text())
-        port = find_free_port()
-        outputs = [directory / f"agent-{node}.log" for node in range(nodes)]
-        agents = []
-        for node, output in enumerate(outputs):
-            command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(nodes), "--node_rank", str(node)]
-            command += ["--nproc_per_node", str(processes), "--master_addr", "127.0.0.1", "--master_port", str(port)]
-            command += [str(file), *words]
-            if apart and node:
-                old = f"mkdir -p {apart}/train/weights; echo old > {apart}/train/weights/best.pt"
-                inside = f"mkdir -p {apart}; mount -t tmpfs tmpfs {apart}; {old}; {shlex.join(command)}; code=$?"
-                command = ["unshare", "-m", "sh", "-c", f"{inside}; cp -r {apart} {apart}-{node}; exit $code"]
-            with output.open("wb") as target:
-                agents.append(
-                    subprocess.Popen(
-                        command,
-                        cwd=directory,
-                        env={**job_environment(directory, shapes), **env},
-                        stdin=subprocess.DEVNULL,
-                        stdout=target,
-                        stderr=subprocess.STDOUT,
-                    )
-                )
-        try:
-            codes = [agent.wait(timeout=200) for agent in agents]
-        finally:
-            for agent in agents:
-                agent.kill()
-        return Job(directory, max(codes, key=abs), "".join(output.read_text(errors="replace") for output in outputs))
+    def run(script: str | Path, *words: str, **options: Any) -> Job:
+        text = PRELUDE + NOTES + textwrap.dedent(script) if isinstance(script, str) else script.read_text()
+        return launch_agents(text, *words, **options)
 
     return run
 

@@ -79,6 +79,26 @@ def test_stop_button_ends_a_training_in_one_process_gracefully(run_stopped: RunS
     prove("Stop, one process", server, epochs=complete, state="finished", exit_code=0)
 
 
+def test_stop_button_of_another_ranks_run_ends_the_training_gracefully(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        over = threading.Event()
+
+        def press() -> None:
+            while not over.wait(0.1):
+                for stored in server.runs:
+                    if stored.id.endswith("-rank-1") and epochs_of(stored):
+                        server.stop(stored.id)
+                        return
+
+        threading.Thread(target=press, daemon=True).start()
+        usage = OWN.replace("project=", "run_mode='new', project=").replace("**TWO_", "epochs=60, **TWO_")
+        job = run_job(ONLINE + SENDS_OFTEN + "TWO_PROCESSES.pop('epochs')\n" + usage, **server.environment)
+        over.set()
+
+    assert (job.directory / "train/weights/last.pt").exists()
+    assert [(run.state, max(epochs_of(run)) < 60) for run in server.runs] == [("finished", True)] * 2
+
+
 # A launcher that is gone
 
 KILL_LAUNCHER = "os.environ['LAUNCHER'] = str(os.getpid())\n" + in_epoch_2(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
-from conftest import PRELUDE, RunJob, RunOnline, job_environment, wait_until_closed
+from conftest import PRELUDE, LaunchAgents, RunJob, RunOnline, wait_until_closed
 from ultralytics_wb_ddp import RankPlan, Topology, plan_rank
 
 MODES = list(itertools.product(("auto", "new", "shared"), ("global", "worker")))
@@ -34,35 +31,6 @@ for mode, scope in MODES:
     train_distributed(model, **{**SETTINGS, "name": name, "epochs": 1, "batch": 16}, trainer=CpuDDPTrainer, device="0,1")
     assert get_wandb_run() is None
 """
-
-
-def launch_nodes(directory: Path, data: Path, script: str, nodes: int, **env: str) -> str:
-    """Run a script in two processes of each node, every node with a torchrun of its own; returns what they print."""
-    file = directory / "train.py"
-    file.write_text(f"{PRELUDE}{script}", encoding="utf-8")
-    for folder in ("home", "yolo"):
-        (directory / folder).mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    agents = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--nnodes={nodes}"),
-                *(f"--node_rank={node}", "--master_addr=127.0.0.1", f"--master_port={port}", str(file)),
-            ],
-            cwd=directory,
-            env={**job_environment(directory, data), **env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for node in range(nodes)
-    ]
-    printed = "".join(agent.communicate(timeout=400)[0] for agent in agents)
-    assert [agent.returncode for agent in agents] == [0] * nodes, printed[-6000:]
-    return printed
 
 
 class Launch:
@@ -92,14 +60,13 @@ class Launch:
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one-node", "two-nodes"])
-def launch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Launch:
-    directory = tmp_path_factory.mktemp("nodes")
+def launch(request: pytest.FixtureRequest, launch_agents: LaunchAgents) -> Launch:
     with WandbServer() as server:
-        script = EVERY_MODE.replace("MODES", repr(MODES))
-        environment = {**server.environment, "WANDB_MODE": "online"}
-        printed = launch_nodes(directory, shapes, script, request.param, **environment)
+        script = PRELUDE + EVERY_MODE.replace("MODES", repr(MODES))
+        job = launch_agents(script, nodes=request.param, **server.environment, WANDB_MODE="online")
         wait_until_closed(server)
-    return Launch(request.param, directory, server, printed)
+    assert job.exit_code == 0, job.output[-6000:]
+    return Launch(request.param, job.directory, server, job.output)
 
 
 @pytest.mark.parametrize(("mode", "scope"), MODES)
@@ -283,15 +250,18 @@ def test_what_cannot_be_is_refused_in_the_launcher(run_job: RunJob, statements: 
     assert not (job.directory / "train").exists()
 
 
-def test_every_rank_refuses_at_the_same_moment(tmp_path: Path, shapes: Path) -> None:
-    script = """
+def test_every_rank_refuses_at_the_same_moment(launch_agents: LaunchAgents) -> None:
+    job = launch_agents(
+        PRELUDE
+        + """
 os.environ.pop("GROUP_RANK"), os.environ.pop("LOCAL_WORLD_SIZE")
 try:
     add_wandb_callback(model, rank_scope="worker")
 except ValueError as error:
     open(f"refused-{os.environ['RANK']}", "w").write(str(error))
 """
-    launch_nodes(tmp_path, shapes, script, 1)
+    )
 
+    assert job.exit_code == 0
     for rank in (0, 1):
-        assert "GROUP_RANK and LOCAL_WORLD_SIZE are not set" in (tmp_path / f"refused-{rank}").read_text()
+        assert "GROUP_RANK and LOCAL_WORLD_SIZE are not set" in (job.directory / f"refused-{rank}").read_text()

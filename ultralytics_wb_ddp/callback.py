@@ -180,6 +180,8 @@ class WandbCallback(MeterEvents):
         if training.session and not training.is_main:
             if training.pending:
                 self._log_row(training)
+            if training.session.stop_requested():
+                training.team.ask_to_stop()
         elif training.session:
             with training.session.guarded("metrics"):
                 training.pending |= charts.fit_row(trainer)
@@ -238,7 +240,6 @@ class WandbCallback(MeterEvents):
         """Get the run of this training."""
         from ultralytics_wb_ddp.opening import open_session
         from ultralytics_wb_ddp.record import RunRecord
-        from ultralytics_wb_ddp.session import preempt
 
         save_dir = Path(trainer.save_dir)
         earlier = RunRecord.find(save_dir, trainer.args.resume) if trainer.args.resume else None
@@ -253,11 +254,7 @@ class WandbCallback(MeterEvents):
         )
         self._training = training = _Training(trainer, session, team, handled=sys.exc_info()[1])
         if session:
-            on_termination(preempt)
-            if is_worker():
-                protect_output(save_dir / ORPHANS_OUTPUT)
-            stopping.has_trained.set()
-            stopping.trainings.add(id(self))
+            self._take_care(save_dir)
             session.start(save_dir, earlier)
             self._write_config(training)
         return training
@@ -267,17 +264,22 @@ class WandbCallback(MeterEvents):
         team = self._team()
         team.meet()
         self._training = training = _Training(trainer, None, team, is_main=False, handled=sys.exc_info()[1])
-        if team.plan is None:
-            return
-        from ultralytics_wb_ddp.session import preempt
-
-        on_termination(preempt)
         training.session = team.join(self.options, Path(trainer.save_dir))
         if training.session:
-            protect_output(Path(trainer.save_dir) / ORPHANS_OUTPUT)
+            self._take_care(Path(trainer.save_dir))
             training.session.start()
             if not team.key_prefix:  # of a shared run, the main process writes the config
                 self._write_config(training)
+
+    def _take_care(self, save_dir: Path) -> None:
+        """Be ready for what may happen to a process that logs: SIGTERM, a launcher that is gone, the Stop button."""
+        from ultralytics_wb_ddp.session import preempt
+
+        on_termination(preempt)
+        if is_worker():
+            protect_output(save_dir / ORPHANS_OUTPUT)
+        stopping.has_trained.set()
+        stopping.trainings.add(id(self))
 
     def _team(self) -> Team:
         """Return this rank's view of the others, in this training's mode."""
@@ -294,7 +296,7 @@ class WandbCallback(MeterEvents):
 
         There the main process tells the other ranks whether to stop; anywhere else they would wait for it for ever.
         """
-        if training.session and training.session.stop_requested():
+        if training.session and (training.session.stop_requested() or training.team.is_asked_to_stop()):
             training.trainer.stop = True
         if training.orphaned and self.options.on_launcher_lost == "stop":
             training.trainer.stop = True

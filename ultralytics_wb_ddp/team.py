@@ -154,6 +154,15 @@ class Team:
         found = self._exchange.look(keys)
         return ranks_row({0: numbers, **{keys[key]: report for key, report in found.items()}})
 
+    def ask_to_stop(self) -> None:
+        """Have rank 0, which alone can end the training in all ranks, know that somebody wants that."""
+        if self._exchange:
+            self._exchange.put("stop", value=True)
+
+    def is_asked_to_stop(self) -> bool:
+        """Return, on rank 0, whether another rank has asked to stop."""
+        return bool(self._others_log and self._exchange and self._exchange.look(["stop"]))
+
     def await_others(self) -> None:
         """On the first rank of a node that shares its wandb-core, let the others close their runs first."""
         if self._exchange and self._topology and self._is_host:
