@@ -97,7 +97,7 @@ def test_plan_says_which_run_which_ranks_which_mode(tmp_path: Path) -> None:
     assert answer.exit_code == 0
     expected = {"how": "resume", "run_id": "abc", "project": "demo", "entity": "team", "mode": "offline"}
     assert {key: answer.plan[key] for key in expected} == expected
-    assert (answer.plan["processes"], answer.plan["logging_rank"]) == (4, 0)
+    assert (answer.plan["processes"], answer.plan["logging_ranks"]) == (4, [0])
     assert "artifact run_abc_model" in " ".join(answer.plan["uploads"])
     assert "asks for 4" in {**answer.of("warning"), **answer.of("ok")}["GPUs"]
 
@@ -259,6 +259,21 @@ def ask_server(
     request = Request(WandbConfig.parse({"project": "demo", **options}, "options"), timeout=1)
     findings = check_server(request, make_plan(request, settings), settings)
     return {finding.check: (finding.status, f"{finding.message} -> {finding.remedy}") for finding in findings}
+
+
+@pytest.mark.parametrize(
+    ("run_mode", "mode", "told"),
+    [
+        ("auto", "offline", "4 processes; only rank 0 logs"),
+        ("new", "offline", "4 processes; each rank logs, into a run of its own in one group"),
+        ("shared", "online", "4 processes; each rank logs into the one run, which they share"),
+        ("shared", "offline", "none: run_mode='shared' with mode='offline': W&B's shared mode needs its server"),
+    ],
+)
+def test_plan_says_which_ranks_log(run_mode: str, mode: str, told: str) -> None:
+    request = Request(WandbConfig(project="demo", mode=mode, run_mode=run_mode), device="0,1,2,3")
+
+    assert told in " | ".join(text for _, text in make_plan(request, wandb.Settings()).lines())
 
 
 # What is left over in the environment

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import RunOptions
-from ultralytics_wb_ddp.decision import choose
+from ultralytics_wb_ddp.config import ConfigurationError, RunOptions
+from ultralytics_wb_ddp.decision import choose, which_ranks
 from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.stock import stock_options
 
@@ -35,6 +35,7 @@ class Plan:
         entity: Entity of the run; None is the default of the account.
         mode: ``"online"``, ``"offline"`` or ``"disabled"``.
         processes: Number of processes that train.
+        run_mode: Which of them log: ``"auto"``, ``"new"`` or ``"shared"``.
         directory: Where the run's files go.
         uploads: What the run will hold.
         named_by_handoff: Whether another process has left the run for this one, so that it must exist.
@@ -47,13 +48,16 @@ class Plan:
     entity: str | None
     mode: str
     processes: int
+    run_mode: str
     directory: str
     uploads: tuple[str, ...]
     named_by_handoff: bool
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts for JSON."""
-        return {**asdict(self), "uploads": list(self.uploads), "logging_rank": 0}
+        ranks = range(max(1, self.processes))
+        logging = [rank for rank in ranks if self.run_mode != "auto" or rank == 0]
+        return {**asdict(self), "uploads": list(self.uploads), "logging_ranks": logging}
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield the facts for people: a title and a sentence each."""
@@ -67,13 +71,18 @@ class Plan:
         script = "; a run that the script has made itself is adopted instead" if self.how == "new" else ""
         yield "run", verbs[self.how] + script
         yield "project", f"{self.entity}/{self.project}" if self.entity else f"{self.project} of the default entity"
-        several = f"{self.processes} processes; only rank 0 logs" if self.processes > 1 else "one process, which logs"
-        yield "processes", several
+        several = f"{self.processes} processes; {_WHO_LOGS[self.run_mode]}"
+        yield "processes", several if self.processes > 1 else "one process, which logs"
         yield "mode", _MODES[self.mode]
         yield "files", self.directory
         yield "uploads" if self.mode == "online" else "holds", ", ".join(self.uploads) or "nothing"
 
 
+_WHO_LOGS = {
+    "auto": "only rank 0 logs",
+    "new": "each rank logs, into a run of its own in one group",
+    "shared": "each rank logs into the one run, which they share",
+}
 _MODES = {
     "online": "online: rows are sent while the training runs",
     "offline": "offline: nothing is sent before 'wandb sync'",
@@ -103,14 +112,21 @@ def make_plan(request: Request, settings: Any) -> Plan:
     )
     options = _options(request, chosen.handoff)
     mode = "disabled" if chosen.how == "skip" else options.mode or _mode_of(settings)
+    how, reason = ("skip", "") if mode == "disabled" else (chosen.how, chosen.reason)
+    run_mode = request.options.which_ranks()[0] or (handoff and handoff.run_mode) or "auto"
+    try:
+        which_ranks(replace(request.options, mode=mode), handoff, {})
+    except ConfigurationError as error:
+        how, reason = "refuse", str(error)
     return Plan(
-        how="skip" if mode == "disabled" else chosen.how,
-        reason=chosen.reason,
+        how=how,
+        reason=reason,
         run_id=handoff.run_id if handoff else None,
         project=options.project or "",
         entity=options.entity or settings.entity,
         mode=mode,
         processes=len(request.devices) or 1,
+        run_mode=run_mode,
         directory=_directory(options, manager=request.manager, settings=settings),
         uploads=tuple(_uploads(handoff.run_id if handoff else "<id>", settings)) if mode != "disabled" else (),
         named_by_handoff=bool(handoff and handoff is inherited and handoff.host),
