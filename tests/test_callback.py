@@ -214,3 +214,39 @@ def test_stock_callback_is_off_for_this_training_only(run_job: RunJob) -> None:
     assert (ours.name, stock.name) == ("ours", "stock")
     assert [row["epoch"] for row in ours.history] == [1, 2, 2, 2]
     assert [row["epoch"] for row in stock.history] == [1, 2, 3, 2]
+
+
+UNPICKLABLE = """
+import threading
+class Counter:
+    def __init__(self):
+        self.lock = threading.Lock()
+    def count(self, trainer):
+        pass
+os.makedirs("train")
+open("train/of-yesterday.txt", "w").close()
+SETTINGS["exist_ok"] = TWO_PROCESSES["exist_ok"] = True
+add_wandb_callback(model)
+"""
+
+
+@pytest.mark.parametrize(
+    ("callback", "name"),
+    [("Counter().count", "Counter.count"), ("lambda trainer, lock=threading.Lock(): None", "<lambda>")],
+)
+def test_callback_that_cannot_travel_is_named_before_the_launch(run_job: RunJob, callback: str, name: str) -> None:
+    script = f"{UNPICKLABLE}model.add_callback('on_train_start', {callback})\nmodel.train(**TWO_PROCESSES)\n"
+    job = run_job(script, check=False)
+
+    assert job.exit_code == 1
+    assert f"callback '{name}' of event 'on_train_start' cannot travel to the processes that train" in job.output
+    assert "cannot pickle '_thread.lock' object" in job.output
+    assert (job.directory / "train/of-yesterday.txt").exists()
+    assert job.runs == []
+
+
+def test_callback_that_cannot_travel_does_no_harm_in_one_process(run_job: RunJob) -> None:
+    script = f"{UNPICKLABLE}model.add_callback('on_train_start', Counter().count)\n"
+    job = run_job(script + "model.train(**{**ONE_PROCESS, 'epochs': 1})\n")
+
+    assert job.run.state == "finished"

@@ -1,4 +1,4 @@
-"""What Ultralytics' own launch of workers lacks: before 8.4.140 the model's callbacks stay behind in the launcher."""
+"""How callbacks get to the workers of Ultralytics' own launch: before 8.4.140 it leaves them behind in the launcher."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["carry_callbacks"]
+from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.log import cause_of
+
+__all__ = ["carry_callbacks", "check_callbacks"]
 
 INTEGRATIONS = "ultralytics.utils.callbacks."
 DEFAULTS = "ultralytics.utils.callbacks.base"
@@ -22,26 +25,65 @@ if __name__ == "__main__":
 
 
 def carry_callbacks() -> None:
-    """Have the launches of this process take the trainer's callbacks along; nothing happens where they do it anyway.
+    """Have the launches of this process take the trainer's callbacks along, and refuse one that cannot travel.
 
-    The function that writes the workers' start file is wrapped in this process, no installed file is touched. The
-    callbacks travel inside the start file, which Ultralytics makes readable for its owner only and deletes.
+    Releases that take them along themselves are left to it. The functions that prepare a launch are wrapped in this
+    process, no installed file is touched. The callbacks travel inside the workers' start file, which Ultralytics makes
+    readable for its owner only and deletes.
     """
+    from ultralytics.engine import trainer as trainer_module
     from ultralytics.utils import dist
 
-    original = dist.generate_ddp_file
-    if hasattr(original, "__wrapped__"):
+    write_file, prepare = dist.generate_ddp_file, trainer_module.generate_ddp_command
+    if hasattr(write_file, "__wrapped__"):
         return
 
-    @functools.wraps(original)
+    @functools.wraps(write_file)
     def generate_ddp_file(trainer: Any) -> str:
-        file: str = original(trainer)
+        file: str = write_file(trainer)
         text = Path(file).read_text(encoding="utf-8")
         if "_callbacks=" not in text:
             Path(file).write_text(_with_callbacks(text, trainer.callbacks), encoding="utf-8")
         return file
 
+    @functools.wraps(prepare)
+    def generate_ddp_command(*args: Any) -> Any:  # a further argument comes first until 8.3.199
+        check_callbacks(args[-1].callbacks)
+        return prepare(*args)
+
     dist.generate_ddp_file = generate_ddp_file
+    trainer_module.generate_ddp_command = generate_ddp_command
+
+
+def check_callbacks(callbacks: dict[str, list[Any]]) -> None:
+    """Refuse a callback that cannot travel, before Ultralytics removes what an earlier training has left.
+
+    Args:
+        callbacks: The trainer's callbacks by event.
+
+    Raises:
+        ConfigurationError: One cannot be pickled.
+    """
+    import cloudpickle
+
+    seen: set[int] = set()
+    for event, found in callbacks.items():
+        for function in filter(_travels, found):
+            owner = getattr(function, "__self__", function)
+            if id(owner) in seen:
+                continue
+            seen.add(id(owner))
+            try:
+                cloudpickle.dumps(function)
+            except ConfigurationError:  # ours, which refuses a run that workers cannot have
+                raise
+            except Exception as error:
+                name = getattr(function, "__qualname__", None) or type(function).__qualname__
+                msg = (
+                    f"callback {name!r} of event {event!r} cannot travel to the processes that train: "
+                    f"{cause_of(error)}; have it make locks, open files and connections when it is first called there"
+                )
+                raise ConfigurationError(msg) from error
 
 
 def _with_callbacks(text: str, callbacks: dict[str, list[Any]]) -> str:
