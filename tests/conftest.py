@@ -27,11 +27,11 @@ from ultralytics_wb_ddp import WandbManager, add_wandb_callback, callbacks
 from ultralytics_wb_ddp.testing import CpuDDPTrainer
 
 CFG = {"wandb": {"project": "demo", "mode": "offline"}}
-SETTINGS = dict(data=os.environ["DATA"], epochs=2, imgsz=64, batch=8, workers=0, plots=False)
+SETTINGS = dict(data=os.environ["DATA"], epochs=2, imgsz=64, batch=8, workers=0, plots=False, deterministic=False)
 SETTINGS.update(project=os.getcwd(), name="train")
 TWO_PROCESSES = dict(SETTINGS, trainer=CpuDDPTrainer, device="0,1")
 ONE_PROCESS = dict(SETTINGS, device="cpu")
-model = YOLO("yolo11n.yaml")
+model = YOLO(os.environ["MODEL"])
 """
 
 # Notes in each worker, at the end of its training, what was loaded and started in it.
@@ -106,6 +106,7 @@ def job_environment(directory: Path, data: Path) -> dict[str, str]:
     return {
         **kept,
         "DATA": str(data),
+        "MODEL": str(Path(__file__).with_name("tiny.yaml")),
         "HOME": str(directory / "home"),  # no netrc, no settings of whoever runs the tests
         "OMP_NUM_THREADS": "1",
         "YOLO_CONFIG_DIR": str(directory / "yolo"),

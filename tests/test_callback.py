@@ -11,7 +11,7 @@ import os, sys
 import cloudpickle
 from ultralytics import YOLO
 from ultralytics_wb_ddp import WandbCallback, add_wandb_callback, callbacks
-model = YOLO("yolo11n.yaml")
+model = YOLO(os.environ["MODEL"])
 """
 
 
@@ -207,7 +207,7 @@ def test_stock_callback_is_off_for_this_training_only(run_job: RunJob) -> None:
         add_wandb_callback(model, name="ours")
         model.train(**ONE_PROCESS)
         assert settings["wandb"] is True
-        YOLO("yolo11n.yaml").train(**{**ONE_PROCESS, "name": "stock"})
+        YOLO(os.environ["MODEL"]).train(**{**ONE_PROCESS, "name": "stock"})
     """)
     ours, stock = job.runs
 

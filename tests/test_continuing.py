@@ -92,7 +92,7 @@ def test_two_trainings_in_one_process_give_two_complete_runs(run_job: RunJob) ->
             return {name: value for name, value in os.environ.items() if "WANDB" in name or "EXPERIMENT" in name}
         before = of_wandb()
         for number in (1, 2):
-            model = YOLO("yolo11n.yaml")
+            model = YOLO(os.environ["MODEL"])
             with WandbManager(CFG, f"job-{number}") as manager:
                 add_wandb_callback(model)
                 manager.prepare_for_training()

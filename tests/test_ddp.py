@@ -92,7 +92,7 @@ def test_processes_of_spawn_are_one_training(run_job: RunJob) -> None:
     def body(rank, port):
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        watch(YOLO("yolo11n.yaml")).train(**{**TWO_PROCESSES, **SETTINGS})
+        watch(YOLO(os.environ["MODEL"])).train(**{**TWO_PROCESSES, **SETTINGS})
 
     if __name__ == "__main__":
         import torch
@@ -193,7 +193,7 @@ def twice(run_agents: RunAgents) -> Job:
     return succeeded(
         run_agents("""
         first = train_distributed(model, trainer=CpuDDPTrainer, **{**SETTINGS, "epochs": 1})
-        model = watch(YOLO("yolo11n.yaml"))
+        model = watch(YOLO(os.environ["MODEL"]))
         parallel = {"parallel": {"world_size": 2, "backend": "gloo", "find_unused_parameters": False}}
         second = train_distributed(model, parallel=parallel, trainer=CpuDDPTrainer, **SETTINGS, time=0.0008)
         print(f"rank {os.environ['RANK']} got", type(first).__name__, type(second).__name__)

@@ -18,7 +18,7 @@ def test_folds_in_one_process_have_a_run_each(run_job: RunJob) -> None:
         run_job(
             """\
 for fold in range(2):
-    model = YOLO("yolo11n.yaml")
+    model = YOLO(os.environ["MODEL"])
     add_wandb_callback(model, project="demo", name=f"fold-{fold}", group="folds")
     model.train(**{**ONE_PROCESS, "epochs": 1, "name": f"fold-{fold}"})
 """,

@@ -25,7 +25,7 @@ for mode, scope in MODES:
     def note(trainer, name=name):
         run = get_wandb_run()
         open(f"{name}-{os.environ['RANK']}.json", "w").write(json.dumps(run and run.id))
-    model = YOLO("yolo11n.yaml")
+    model = YOLO(os.environ["MODEL"])
     model.add_callback("on_train_epoch_end", note)
     add_wandb_callback(model, project=name, run_mode=mode, rank_scope=scope)
     train_distributed(model, **{**SETTINGS, "name": name, "epochs": 1, "batch": 16}, trainer=CpuDDPTrainer, device="0,1")
