@@ -150,7 +150,7 @@ class WandbCallback(MeterEvents):
             training = training or self._start(trainer)  # where this was registered after the first event
             training.team.meet()
             self._write_config(training)
-            training.team.invite(training.session)
+            training.team.invite(training.session, trainer.loss_names)
         else:
             self._join(trainer)
 
@@ -164,7 +164,7 @@ class WandbCallback(MeterEvents):
         training.epoch = trainer.epoch + 1
         if training.session:
             with training.session.guarded("losses"):
-                training.pending = {**charts.train_row(trainer), "epoch": training.epoch}
+                training.pending = {**charts.train_row(trainer, training.team.loss_names), "epoch": training.epoch}
 
     def on_fit_epoch_end(self, trainer: Any) -> None:
         """Log the epoch: losses, learning rates, validation metrics, new plots.

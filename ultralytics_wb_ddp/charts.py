@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["class_table", "curve_charts", "fit_row", "images_of", "train_row"]
@@ -20,9 +20,17 @@ CURVE_CLASSES = 99  # W&B shows 10,000 rows of a table: the mean and 99 classes 
 CURVE_COLUMNS = ["class", "y", "x"]
 
 
-def train_row(trainer: Any) -> dict[str, float]:
-    """Return ``train/*`` losses and ``lr/*`` learning rates at the end of a training epoch."""
-    return {**trainer.label_loss_items(trainer.tloss, prefix="train"), **trainer.lr}
+def train_row(trainer: Any, loss_names: Sequence[str] = ()) -> dict[str, float]:
+    """Return ``train/*`` losses and ``lr/*`` learning rates at the end of a training epoch.
+
+    Args:
+        trainer: The trainer.
+        loss_names: Names of the losses where the trainer does not know them: before 8.3.218 rank 0 alone does.
+    """
+    losses = trainer.label_loss_items(trainer.tloss, prefix="train")
+    if loss_names and not isinstance(trainer.tloss, dict) and len(losses) < len(loss_names):
+        losses = {f"train/{name}": round(float(loss), 5) for name, loss in zip(loss_names, trainer.tloss)}
+    return {**losses, **trainer.lr}
 
 
 def fit_row(trainer: Any) -> dict[str, Any]:

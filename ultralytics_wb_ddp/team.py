@@ -14,6 +14,8 @@ from ultralytics_wb_ddp.rank_metrics import PREFIX, RankMeter, ranks_row
 from ultralytics_wb_ddp.ranks import RankPlan, Topology, plan_rank
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ultralytics_wb_ddp.config import RunOptions
     from ultralytics_wb_ddp.training import Session
 
@@ -32,6 +34,7 @@ class Team:
         run_mode: Which ranks log.
         plan: The run that this rank logs to; None if it does not log. Its id is to be derived from rank 0's.
         meter: The clock of this rank; None where nobody wants to know.
+        loss_names: Names of the losses, as rank 0 has told them.
     """
 
     def __init__(self, run_mode: str, rank_scope: str, *, rank_metrics: bool) -> None:
@@ -44,6 +47,7 @@ class Team:
         self._others_log = is_several and (run_mode != "auto" or rank_scope == "worker")
         self._is_host = False  # whether others of this node use this rank's wandb-core
         self._reported = 0
+        self.loss_names: tuple[str, ...] = ()
 
     def which(self, base_id: str) -> RankPlan | None:
         """Return the run that this rank logs to, given the id that the runs of all ranks are derived from."""
@@ -61,8 +65,8 @@ class Team:
         if self.meter or self._others_log:
             self._exchange = Exchange(str(number))
 
-    def invite(self, session: Session | None) -> None:
-        """On rank 0, tell the others which run it logs to."""
+    def invite(self, session: Session | None, loss_names: Sequence[str]) -> None:
+        """On rank 0, tell the others which run it logs to, and what the losses are called."""
         if not self._exchange or not self._others_log:
             return
         invitation: dict[str, Any] = {"mode": "disabled"}
@@ -70,6 +74,7 @@ class Team:
             run = session.run
             mode = "offline" if run.offline else "online"
             invitation = {"base_id": session.base_id, "project": run.project, "entity": run.entity, "mode": mode}
+            invitation["loss_names"] = list(loss_names)
             if is_shared(run):
                 invitation["config"] = {key: run.config[key] for key in run.config.keys()}  # noqa: SIM118
         self._exchange.put("invitation", invitation)
@@ -93,6 +98,7 @@ class Team:
             return None
         if invitation["mode"] == "disabled":
             return None
+        self.loss_names = tuple(invitation["loss_names"])
         base = Handoff(invitation["base_id"], invitation["project"], invitation["entity"], mode=invitation["mode"])
         plan = self.which(base.run_id) or self.plan
         made = replace(options, dir=options.dir or str(save_dir))
