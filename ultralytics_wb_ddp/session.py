@@ -122,6 +122,8 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
         resume: As in ``wandb.init``.
         **init: Further arguments of ``wandb.init``.
     """
+    if init.get("writer"):  # the service keeps the rows of each writer apart
+        return init_run(options, run_id=handoff.run_id, resume=resume, **init)
     if handoff.closed_at and handoff.mode != "offline":
         time.sleep(min(max(0.0, handoff.closed_at + COUNTING_LAG - time.time()), COUNTING_LAG))
     deadline, pause = time.monotonic() + options.init_timeout, 0.5
