@@ -221,3 +221,22 @@ def test_nobody_is_asked_for_a_key_in_a_terminal(tmp_path: Path, shapes: Path) -
     assert process.wait(timeout=60) == 0, output.decode()
     assert b"Enter your choice" not in output
     assert b"is written to disk, send it with: wandb sync" in output
+
+
+def test_ranks_that_share_a_run_write_to_disk_each_where_wandb_is_away(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+add_wandb_callback(model, project="demo", run_mode="shared", init_timeout=2)
+model.train(**{**TWO_PROCESSES, "epochs": 1})
+""",
+        WANDB_MODE="online",
+        WANDB_BASE_URL="http://127.0.0.1:9",  # where nothing listens
+        WANDB_API_KEY="0123456789abcdef0123456789abcdef01234567",
+    )
+
+    kept = {run.path.parent: run for run in job.runs if run.history}
+    assert len({run.id for run in kept.values()}) == 1
+    keys = [{key for row in run.history for key in row} for run in kept.values()]
+    assert sorted("ranks/1/train/box_loss" in found for found in keys) == [False, True]
+    assert {run.state for run in kept.values()} == {"finished"}
+    assert all(f"wandb sync {folder}" in job.output for folder in kept)

@@ -187,9 +187,12 @@ def open_side_session(
     try:
         if made.dir:
             Path(made.dir).mkdir(parents=True, exist_ok=True)
-        if writer:
-            made = replace(made, mode=None if base.mode == "online" else base.mode)
+        if writer and base.mode == "online":
             run = init_run(made, run_id=rank_plan.run_id, resume=None, writer=writer, config=dict(config))
+        elif writer:  # the main process writes to disk, where W&B cannot be used
+            run = init_run(made, run_id=rank_plan.run_id, resume="allow")
+            msg = "what this rank logs to run %s is written to disk, send it after that of rank 0 with: %s"
+            logger.warning(msg, run.id, sync_command(folder_of(run)))
         else:
             settings = {} if measures else {"x_disable_stats": True}
             run = init_run(_of_rank(made, rank_plan), run_id=rank_plan.run_id, resume="allow", settings=settings)
