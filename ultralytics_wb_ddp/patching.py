@@ -161,9 +161,7 @@ def examine() -> Status:
     file = package.parent / TARGET
     try:
         content = file.read_bytes()
-        found = re.search(
-            r'^__version__ = "(.+?)"', (package / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE
-        )
+        init = (package / "__init__.py").read_text(encoding="utf-8")
     except OSError as error:
         msg = f"{error.filename} cannot be read ({error.strerror}): it is part of every Ultralytics; install it again"
         raise PatchError(msg) from error
