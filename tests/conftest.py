@@ -15,6 +15,7 @@ from typing import Protocol
 
 import measures
 import pytest
+from releases import RELEASES, find_release
 from wandb_server import WandbServer
 
 from ultralytics_wb_ddp.parallel import find_free_port
@@ -136,6 +137,12 @@ def run_command(directory: Path, *arguments: str, timeout: float, **env: str) ->
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of two classes that every training of the tests shares."""
     return make_shapes_dataset(tmp_path_factory.mktemp("shapes"), images=16, classes=2)
+
+
+@pytest.fixture(scope="session", params=RELEASES)
+def release(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that holds Ultralytics as it was released."""
+    return find_release(request.param, tmp_path_factory.mktemp("release"))
 
 
 @pytest.fixture(scope="session")
