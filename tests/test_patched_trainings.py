@@ -19,8 +19,9 @@ from ultralytics_wb_ddp.testing import RecordedRun
 STOCK = """\
 from ultralytics import settings
 settings.update(wandb=True)
-for arguments in (ONE_PROCESS, TWO_PROCESSES):
-    arguments["conf"] = 1e-6  # up to 8.3.31, where nothing is predicted, the stock callback ends the training
+settings.update(runs_dir=os.path.abspath("runs"))
+for arguments in (ONE_PROCESS, TWO_PROCESSES):  # up to 8.3.31 the stock callback needs plots, and something on them
+    arguments.update(conf=1e-6, plots=True)
 """
 
 
@@ -65,7 +66,7 @@ with WandbManager(CFG, "job") as manager:
     manager.run.config.update({"epochs": "mine"})
     manager.run.log({"before": 1})
     manager.prepare_for_training()
-    model.train(**{**TWO_PROCESSES, "plots": True})
+    model.train(**TWO_PROCESSES)
     manager.run.log({"after": 1})
 """,
         PYTHONPATH=patched_path,
@@ -132,7 +133,10 @@ with WandbManager(CFG, "job") as manager:
     manager.run.log({"after": 1})
 """,
         PYTHONPATH=patched_path,
+        check=False,
     )
+    if "has no attribute 'trapz'" in job.output:
+        pytest.skip("this release needs an older numpy")
 
     assert_holds_the_training(job.run.history)
     assert rows(job.run.history)[-1] == {"after"}
@@ -140,7 +144,7 @@ with WandbManager(CFG, "job") as manager:
 
 
 def test_without_the_variables_it_is_the_stock_callback(run_job: RunJob, original_path: str, patched_path: str) -> None:
-    train = STOCK + 'model.train(**{**TWO_PROCESSES, "plots": True})\n'
+    train = STOCK + 'model.train(**{**TWO_PROCESSES, "project": "stock"})\n'
 
     def run(path: str, **env: str) -> RecordedRun:
         # Ultralytics 8.3.184 to 8.3.199 make a second, empty run in the launcher.
