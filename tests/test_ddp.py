@@ -49,7 +49,7 @@ watch(model)
 RunAgents = Callable[..., Job]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_agents(launch_agents: LaunchAgents) -> RunAgents:
     """Runs a script under torchrun that notes what each rank sees; a file is run as it is."""
 

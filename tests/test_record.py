@@ -86,10 +86,12 @@ def test_best_of_an_earlier_session_is_kept_in_the_summary() -> None:
     run = SimpleNamespace(step=1, starting_step=0)
 
     summary = record.note(run, {"metrics/mAP50(B)": 0.5, "val/box_loss": 0.7, "lr/pg0": 0.1, "epoch": 3})
-    assert summary == {"metrics/mAP50(B)": {"max": 0.9}}
+    assert summary == {"metrics/mAP50(B)": {"max": 0.9}, "val/box_loss": {"min": 0.7}}
     assert record.best == {"metrics/mAP50(B)": 0.9, "val/box_loss": 0.7}
 
-    assert record.note(run, {"metrics/mAP50(B)": 0.95, "val/box_loss": float("nan")}) == {}
+    assert record.note(run, {"metrics/mAP50(B)": 0.95, "val/box_loss": float("nan")}) == {
+        "metrics/mAP50(B)": {"max": 0.95}  # what the summary was told once, it must be told again
+    }
 
 
 def test_best_values_are_read_from_a_summary() -> None:

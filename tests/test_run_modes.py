@@ -63,7 +63,7 @@ class Launch:
 def launch(request: pytest.FixtureRequest, launch_agents: LaunchAgents) -> Launch:
     with WandbServer() as server:
         script = PRELUDE + EVERY_MODE.replace("MODES", repr(MODES))
-        job = launch_agents(script, nodes=request.param, **server.environment, WANDB_MODE="online")
+        job = launch_agents(script, nodes=request.param, **{**server.environment, "WANDB_MODE": "online"})
         wait_until_closed(server)
     assert job.exit_code == 0, job.output[-6000:]
     return Launch(request.param, job.directory, server, job.output)

@@ -105,7 +105,7 @@ class RunRecord:
         """Take a row that was logged into account.
 
         Returns:
-            What the summary must hold for its keys where an earlier session was better: W&B keeps the best of a
+            What the summary must hold for keys of which an earlier session has logged: W&B keeps the best of a
             session and forgets, when it is resumed, what was before.
         """
         summary = {}
@@ -114,7 +114,7 @@ class RunRecord:
             if best is None or not isinstance(value, Real) or math.isnan(value):
                 continue
             self.best[key] = _BETTER[best](float(value), self.best.get(key, float(value)))
-            if self.best[key] == self.floor.get(key):
+            if key in self.floor:  # said once, it has to be said for good: W&B then leaves the key alone
                 summary[key] = {best: self.best[key]}
         self.next_step = next_step_of(run)
         return summary
