@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 
 from typing_extensions import Self
 
-__all__ = ["ConfigurationError", "RunOptions", "WandbConfig", "check_choice", "check_run_id", "redact", "to_plain"]
+__all__ = [
+    "ConfigurationError",
+    "RunOptions",
+    "WandbConfig",
+    "check_choice",
+    "check_names",
+    "check_run_id",
+    "redact",
+    "to_plain",
+]
 
 MODES = ("online", "offline", "disabled")
 ERROR_POLICIES = ("warn", "raise")
@@ -126,13 +135,7 @@ class RunOptions:
         Raises:
             ConfigurationError: An unknown name, a value of a wrong type, or one that W&B refuses.
         """
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                close = difflib.get_close_matches(str(name), known, n=1)
-                remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-                msg = f"{where}: {name!r} is unknown; {remedy}"
-                raise ConfigurationError(msg)
+        check_names(values, [field.name for field in fields(cls)], where)
         given = {name: value for name, value in values.items() if value is not None}
         return cls(**{name: _check(name, value, where) for name, value in given.items()})
 
@@ -302,6 +305,20 @@ def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case
     if name == "project":
         return _check_project(place, value)
     return check_run_id(value, place) if name == "id" else value
+
+
+def check_names(names: Iterable[Any], known: list[str], where: str) -> None:
+    """Refuse settings that there are none of.
+
+    Raises:
+        ConfigurationError: One is unknown; the nearest known one is suggested.
+    """
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            msg = f"{where}: {name!r} is unknown; {remedy}"
+            raise ConfigurationError(msg)
 
 
 def check_choice(place: str, value: str, allowed: tuple[str, ...]) -> str:

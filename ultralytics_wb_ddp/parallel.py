@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ultralytics_wb_ddp.config import MISSING, ConfigurationError, to_plain
+from ultralytics_wb_ddp.config import MISSING, ConfigurationError, check_names, to_plain
 from ultralytics_wb_ddp.slurm import FIRST_PORT, LOOPBACK, PORTS, integer, slurm_environment
 
 __all__ = ["ParallelConfig", "find_free_port", "is_free"]
@@ -87,12 +87,7 @@ class ParallelConfig:
                 f"cfg.parallel={values!r} is of type {type(values).__name__}; a section with {', '.join(known)} is read"
             )
             raise ConfigurationError(msg)
-        for name in values:
-            if name not in known:
-                close = difflib.get_close_matches(str(name), known, n=1)
-                remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-                msg = f"cfg.parallel: {name!r} is unknown; {remedy}"
-                raise ConfigurationError(msg)
+        check_names(values, known, "cfg.parallel")
         return cls(**{name: value for name, value in values.items() if value != MISSING})
 
     def is_distributed(self, env: Mapping[str, str] = os.environ) -> bool:

@@ -119,7 +119,7 @@ class Status:
     @property
     def era(self) -> str | None:
         """The releases whose file has the same content as the original one."""
-        return self.diff.releases[sha256(self.original).hexdigest()] if self.diff else None
+        return self.diff.releases[_digest(self.original)] if self.diff else None
 
     @property
     def trouble(self) -> str | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OpenedRun",
     "check_shared",
+    "config_of",
     "find_handoff",
     "folder_of",
     "local_run",
@@ -137,6 +138,11 @@ def word_to(run: Any, file: Path | None) -> None:
         held.word = file
         leave_word(file, pid=held.sidecar.pid)
         held.sidecar.tell(word=str(file))
+
+
+def config_of(run: Any) -> dict[str, Any]:
+    """Return the config of a run, which is no mapping, as a dictionary."""
+    return {key: run.config[key] for key in run.config.keys()}  # noqa: SIM118
 
 
 def folder_of(run: Any) -> Path:

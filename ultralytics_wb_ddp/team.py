@@ -76,7 +76,9 @@ class Team:
             invitation = {"base_id": session.base_id, "project": run.project, "entity": run.entity, "mode": mode}
             invitation["loss_names"] = list(loss_names)
             if is_shared(run):
-                invitation["config"] = {key: run.config[key] for key in run.config.keys()}  # noqa: SIM118
+                from ultralytics_wb_ddp.runs import config_of
+
+                invitation["config"] = config_of(run)
         self._exchange.put("invitation", invitation)
         self._host(session)
 

@@ -16,6 +16,7 @@ from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.record import RunRecord, best_of
 from ultralytics_wb_ddp.runs import (
+    config_of,
     folder_of,
     opened_by_us,
     sync_command,
@@ -195,8 +196,7 @@ class Session:
             ask_again(self.run)
         if self.how == "shared" and self._handoff and self._handoff.state == "open" and self._handoff.word:
             # Each writer's config replaces the run's: the launcher, which ends last, is to know this one's.
-            config = {key: self.run.config[key] for key in self.run.config.keys()}  # noqa: SIM118
-            leave_word(self._handoff.word, config=config)
+            leave_word(self._handoff.word, config=config_of(self.run))
         if self in owned:
             owned.remove(self)
             with self.guarded("the end of the training"):
