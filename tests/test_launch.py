@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from ultralytics_wb_ddp.launch import Launcher, a_peer_has_died, find_launches
+from ultralytics_wb_ddp.launch import Launcher, a_peer_has_died, find_launches, terminate_workers
 
 
 def test_launcher_that_lives_is_not_gone() -> None:
@@ -44,6 +45,14 @@ def test_process_that_is_no_worker_has_no_peers_and_no_launches() -> None:
     assert "LOCAL_RANK" not in os.environ
     assert not a_peer_has_died()
     assert find_launches() == []
+
+
+def test_launch_that_is_ended_leaves_its_exit_code_to_whoever_waits_for_it() -> None:
+    launch = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "torch.distributed.run"])
+
+    assert terminate_workers()
+    assert not find_launches()
+    assert launch.wait() == -signal.SIGTERM  # 0 would make a success of the training that was ended
 
 
 def test_worker_prints_to_a_file_once_its_reader_is_gone(tmp_path: Path) -> None:

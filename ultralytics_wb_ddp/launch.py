@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -31,6 +32,7 @@ __all__ = [
 
 TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM has ended, as shells and schedulers have it
 GRACE = 35.0  # seconds; torchrun gives workers 30 before it kills them
+POLL = 0.1  # seconds between two looks at a launch that is being ended
 
 _parent = os.getppid()
 _output_file: list[Path] = []  # where what is printed goes once nobody reads it any more
@@ -202,10 +204,16 @@ def _is_launch(process: psutil.Process) -> bool:
 
 
 def terminate_workers() -> bool:
-    """In a launcher, end the launch that is going on and wait until it is over; returns whether there was one."""
+    """In a launcher, end the launch that is going on and wait until it is over; returns whether there was one.
+
+    It only looks on: a wait of its own could take the exit code away from the ``subprocess`` that waits in another
+    thread, which then takes the launch for a success.
+    """
     launches = find_launches()
     for process in launches:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    psutil.wait_procs(launches, timeout=GRACE)
+    deadline = time.monotonic() + GRACE
+    while find_launches() and time.monotonic() < deadline:
+        time.sleep(POLL)
     return bool(launches)
