@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from os import PathLike, fspath
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ RUN_MODES = ("auto", "new", "shared")
 RANK_SCOPES = ("global", "worker")
 CHECKPOINTS = ("best", "best+last", "all", "none")
 STRATEGIES = {"main": ("auto", "global"), "node": ("auto", "worker"), "all": ("new", "global")}  # W&B's own names
+OF_THE_RUN = ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode", "dir")  # not of a training
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
 MAX_LENGTH = 128  # of a run id and of a project's name
@@ -123,6 +124,23 @@ class RunOptions:
         """Return run mode and rank scope, whichever way they are given; None where they are not."""
         named = STRATEGIES.get(self.strategy or "", (None, None))
         return self.run_mode or named[0], self.rank_scope or named[1]
+
+    def of_training(self) -> dict[str, Any]:
+        """Return the options that say how a training is logged, as far as they are not left at their defaults."""
+        run_mode, rank_scope = self.which_ranks()
+        chosen = replace(self, run_mode=run_mode, rank_scope=rank_scope, strategy=None)
+        values = {field.name: (getattr(chosen, field.name), field.default) for field in fields(RunOptions)}
+        return {name: value for name, (value, default) in values.items() if name not in OF_THE_RUN and value != default}
+
+    def over(self, others: Mapping[str, Any], given: Collection[str]) -> Self:
+        """Return these options with what was not given taken from others.
+
+        Args:
+            others: Values by name, as :meth:`of_training` returns them.
+            given: Names of these options that were given.
+        """
+        fixed = {*given, *(("run_mode", "rank_scope") if "strategy" in given else ())}
+        return replace(self, **{name: value for name, value in others.items() if name not in fixed})
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:

@@ -307,8 +307,7 @@ class WandbManager:
 
     def _export(self, handoff: Handoff) -> None:
         """Write the handoff to the environment."""
-        run_mode, rank_scope = self._options.which_ranks()
-        self._handoff = handoff = replace(handoff, run_mode=run_mode, rank_scope=rank_scope)
+        self._handoff = handoff = replace(handoff, options=self._options.of_training())
         os.environ.update(handoff.to_env())
         named = {"WANDB_RUN_GROUP": self._options.group, "EXPERIMENT_GROUP_NAME": self.experiment_group_name}
         os.environ.update({name: value for name, value in named.items() if value})
