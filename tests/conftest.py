@@ -9,6 +9,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,7 @@ from typing import Protocol
 import measures
 import pytest
 from releases import RELEASES, find_release
+from s3_service import S3Service, s3_service
 from wandb_server import WandbServer
 
 from ultralytics_wb_ddp.parallel import find_free_port
@@ -137,6 +139,13 @@ def run_command(directory: Path, *arguments: str, timeout: float, **env: str) ->
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of two classes that every training of the tests shares."""
     return make_shapes_dataset(tmp_path_factory.mktemp("shapes"), images=16, classes=2)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Service]:
+    """An S3 service that all tests of a process share; each makes buckets of its own."""
+    with s3_service() as service:
+        yield service
 
 
 @pytest.fixture(scope="session", params=RELEASES)

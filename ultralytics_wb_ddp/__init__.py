@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.parallel import ParallelConfig
     from ultralytics_wb_ddp.ranks import RankPlan, Topology, get_distributed_info, is_main_process, plan_rank
+    from ultralytics_wb_ddp.s3 import S3Error
     from ultralytics_wb_ddp.training import get_wandb_run
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "ConfigurationError": "config",
     "RankPlan": "ranks",
+    "S3Error": "s3",
     "ParallelConfig": "parallel",
     "Topology": "ranks",
     "WandbCallback": "callback",
@@ -41,6 +43,7 @@ __all__ = [
     "ConfigurationError",
     "ParallelConfig",
     "RankPlan",
+    "S3Error",
     "Topology",
     "WandbCallback",
     "WandbConfig",

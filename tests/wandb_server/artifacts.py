@@ -120,7 +120,7 @@ class Artifacts(Topic):
 
     @answers("GetArtifactMembershipFileUrls")
     def file_urls(self, asked: Asked) -> Answer:
-        """Say where the files are; references are fetched from where they point to."""
+        """Say where the files are, and what references point to: the client gets each as the manifest says."""
         artifact = self._find(asked, f"{asked['collection']}:{asked['alias']}")
         if artifact is None:
             return {"project": {"artifactCollection": None}}
@@ -170,8 +170,8 @@ class Artifacts(Topic):
         return f"{self.store.url}/storage/artifact/{artifact.id}/{name}"
 
     def _files(self, artifact: StoredArtifact) -> Answer:
-        names = [name for name, entry in artifact.manifest.items() if "ref" not in entry]
-        links = [(name, self._link(artifact, f"files/{name}")) for name in names]
+        entries = artifact.manifest.items()
+        links = [(name, entry.get("ref") or self._link(artifact, f"files/{name}")) for name, entry in entries]
         return connection([{"__typename": "File", "name": name, "directUrl": link} for name, link in links])
 
     def _membership(self, artifact: StoredArtifact) -> Answer:
