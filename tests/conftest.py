@@ -148,6 +148,26 @@ def s3() -> Iterator[S3Service]:
         yield service
 
 
+@pytest.fixture
+def no_s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment that knows of no service of AWS's, nor of W&B."""
+    for name in list(os.environ):
+        if name.startswith(("WANDB_", "AWS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no credentials of whoever runs the tests
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_CONSOLE", "off")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def use(no_s3: None, monkeypatch: pytest.MonkeyPatch, s3: S3Service) -> S3Service:  # noqa: ARG001
+    """The S3 service, with an environment that leads to it."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3
+
+
 @pytest.fixture(scope="session", params=RELEASES)
 def release(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory that holds Ultralytics as it was released."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import boto3
+from botocore.exceptions import BotoCoreError
 
 from ultralytics_wb_ddp.parallel import find_free_port
 
@@ -76,12 +77,16 @@ def s3_service() -> Iterator[S3Service]:
 
 def _wait_for(service: S3Service, process: subprocess.Popen[bytes]) -> S3Service:
     end = time.monotonic() + 60
-    while True:
-        try:
-            service.client.list_buckets()
-        except Exception:
-            assert process.poll() is None, "moto's server ended"
-            assert time.monotonic() < end, "moto's server does not answer"
-            time.sleep(0.05)
-        else:
-            return service
+    while not _answers(service):
+        assert process.poll() is None, "moto's server ended"
+        assert time.monotonic() < end, "moto's server does not answer"
+        time.sleep(0.05)
+    return service
+
+
+def _answers(service: S3Service) -> bool:
+    try:
+        service.client.list_buckets()
+    except BotoCoreError:
+        return False
+    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator

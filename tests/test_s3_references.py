@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -20,24 +20,7 @@ from ultralytics_wb_ddp import ConfigurationError, S3Error, WandbManager
 from ultralytics_wb_ddp.parallel import find_free_port
 from ultralytics_wb_ddp.testing import RecordedArtifact, find_run_files, read_run
 
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith(("WANDB_", "AWS_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))  # no credentials of whoever runs the tests
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB_CONSOLE", "off")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-@pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch, s3: S3Service) -> S3Service:
-    """The service, with an environment that leads to it."""
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-    return s3
+pytestmark = pytest.mark.usefixtures("no_s3")
 
 
 class Job:
@@ -125,7 +108,7 @@ def test_reference_is_what_wandb_downloads_also_when_the_object_has_changed(
         ("model", "model"),
         ("older", "model"),
     ]
-    assert run.artifacts[0].metadata == '{"rows":1}'
+    assert json.loads(run.artifacts[0].metadata or "") == {"rows": 1}
     assert "best" in run.artifacts[1].aliases
     assert run.artifacts[2].manifest["best.pt"]["extra"]["versionID"] == first
 
@@ -278,7 +261,7 @@ def test_without_boto3_a_reference_has_no_checksum_and_says_what_to_install(run_
 def test_where_nobody_answers_a_reference_has_no_checksum(
     use: S3Service, log: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{find_free_port()}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", use.url.replace(use.url.rpartition(":")[2], str(find_free_port())))
     started = time.monotonic()
 
     assert entries(log("s3://bucket/best.pt")).keys() == {"best.pt"}

@@ -15,7 +15,17 @@ from ultralytics_wb_ddp.log import cause_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Denied", "S3Error", "S3Object", "S3Path", "Unasked", "check_exists", "connect", "explained", "find_objects"]
+__all__ = [
+    "DeniedError",
+    "S3Error",
+    "S3Object",
+    "S3Path",
+    "UnaskedError",
+    "check_exists",
+    "connect",
+    "explained",
+    "find_objects",
+]
 
 PATH = re.compile(r"s3://([^/?#]+)/([^?#]+)(?:\?versionId=([^?#&]+))?")
 REQUESTS = 16  # at a time: a prefix of 10,000 objects takes seconds instead of minutes
@@ -27,11 +37,11 @@ class S3Error(Exception):
     """Something in S3 cannot be referred to or written: the message names the value, the cause and the remedy."""
 
 
-class Unasked(S3Error):
+class UnaskedError(S3Error):
     """S3 could not be asked: boto3 or credentials are missing, or nobody answers."""
 
 
-class Denied(S3Error):
+class DeniedError(S3Error):
     """S3 does not answer these credentials."""
 
 
@@ -93,14 +103,14 @@ def connect() -> Any:
     """Return boto3's client for S3, with the endpoint and credentials that boto3 and W&B would take.
 
     Raises:
-        Unasked: boto3 or credentials are missing.
+        UnaskedError: boto3 or credentials are missing.
     """
     try:
         import boto3
         from botocore.config import Config
     except ImportError as error:
         msg = "boto3 is not installed; install it with: pip install 'ultralytics-wb-ddp[s3]'"
-        raise Unasked(msg) from error
+        raise UnaskedError(msg) from error
     config = Config(
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
@@ -110,7 +120,7 @@ def connect() -> Any:
     session = boto3.session.Session()
     if session.get_credentials() is None:
         msg = f"no AWS credentials were found; {CREDENTIALS}"
-        raise Unasked(msg)
+        raise UnaskedError(msg)
     endpoint, region = os.environ.get("AWS_S3_ENDPOINT_URL") or None, os.environ.get("AWS_REGION") or None
     return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
 
@@ -126,7 +136,7 @@ def find_objects(path: S3Path, max_objects: int) -> dict[str, S3Object]:
         max_objects: How many objects a prefix may have.
 
     Raises:
-        Unasked: S3 could not be asked.
+        UnaskedError: S3 could not be asked.
         S3Error: There is nothing there, too much, something that W&B could not read back, or no permission.
     """
     with explained(path):
@@ -142,7 +152,7 @@ def check_exists(path: S3Path) -> None:
     """Check in two requests at most that there is something at a path.
 
     Raises:
-        Unasked: S3 could not be asked.
+        UnaskedError: S3 could not be asked.
         S3Error: There is nothing there, or no permission.
     """
     with explained(path):
@@ -223,16 +233,18 @@ def explained(path: S3Path, action: str = "read") -> Iterator[None]:
         action: What is done with it: ``"read"`` or ``"write"``.
 
     Raises:
-        Unasked: Credentials are missing, nobody answers, or S3 itself has trouble.
+        UnaskedError: Credentials are missing, nobody answers, or S3 itself has trouble.
         S3Error: S3 refuses.
     """
     try:
         from botocore.exceptions import (
             BotoCoreError,
             ClientError,
-            ConnectionError as NotConnected,
             HTTPClientError,
             ParamValidationError,
+        )
+        from botocore.exceptions import (
+            ConnectionError as NotConnected,
         )
     except ImportError:
         yield  # which raises that boto3 is missing
@@ -243,13 +255,13 @@ def explained(path: S3Path, action: str = "read") -> Iterator[None]:
         raise _explain(error, path, action) from error
     except (HTTPClientError, NotConnected) as error:
         msg = f"{path} cannot be reached: {cause_of(error)}; check the network and AWS_ENDPOINT_URL_S3"
-        raise Unasked(msg) from error
+        raise UnaskedError(msg) from error
     except ParamValidationError as error:
         msg = f"{path} is refused: {cause_of(error)}; check the name of the bucket"
         raise S3Error(msg) from error
     except BotoCoreError as error:  # credentials that are incomplete, a profile that is missing
         msg = f"AWS credentials or settings do not work: {cause_of(error)}; {CREDENTIALS}"
-        raise Unasked(msg) from error
+        raise UnaskedError(msg) from error
 
 
 def _explain(error: Any, path: S3Path, action: str) -> S3Error:
@@ -259,9 +271,9 @@ def _explain(error: Any, path: S3Path, action: str) -> S3Error:
         return S3Error(f"{path}: there is no bucket {path.bucket!r}; check it, and AWS_ENDPOINT_URL_S3")
     if status in {401, 403}:
         needed = "s3:GetObject, and s3:ListBucket for a prefix" if action == "read" else "s3:PutObject and s3:GetObject"
-        return Denied(f"{path}: access denied ({code}); the credentials in use need {needed}")
+        return DeniedError(f"{path}: access denied ({code}); the credentials in use need {needed}")
     if status >= 500:  # noqa: PLR2004  # the server's own trouble
-        return Unasked(f"{path}: S3 has trouble: {error}; try again later")
+        return UnaskedError(f"{path}: S3 has trouble: {error}; try again later")
     return S3Error(f"{path} is refused: {error}; check path, region and credentials")
 
 

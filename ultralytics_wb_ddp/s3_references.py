@@ -8,7 +8,7 @@ from ultralytics_wb_ddp.client import add_reference_entry
 from ultralytics_wb_ddp.config import ConfigurationError
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.names import problem_of_alias
-from ultralytics_wb_ddp.s3 import Denied, S3Object, S3Path, Unasked, check_exists, find_objects
+from ultralytics_wb_ddp.s3 import DeniedError, S3Object, S3Path, UnaskedError, check_exists, find_objects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,10 +90,10 @@ def _find(
         if checksum:
             return find_objects(path, max_objects)
         check_exists(path)
-    except (Unasked, Denied) as trouble:
-        if checksum and isinstance(trouble, Denied):
+    except (UnaskedError, DeniedError) as trouble:
+        if checksum and isinstance(trouble, DeniedError):
             msg = f"{trouble}; or record it unseen, with checksum=False"
-            raise Denied(msg) from trouble
+            raise DeniedError(msg) from trouble
         if strict:
             raise
         logger.warning(
