@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.ranks import is_main_process
+from ultralytics_wb_ddp.runs import sync_command
+
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
+
+    from ultralytics_wb_ddp.config import WandbConfig
+    from ultralytics_wb_ddp.download import DownloadedRun
+    from ultralytics_wb_ddp.handoff import Handoff
 
 __all__ = ["AfterTraining"]
 
@@ -13,7 +23,9 @@ __all__ = ["AfterTraining"]
 class AfterTraining:
     """The part of :class:`WandbManager` that deals with results."""
 
+    config: WandbConfig
     run: Any
+    _last: Handoff | None  # of the run that was opened last
 
     def log_s3_artifact(
         self,
@@ -67,6 +79,65 @@ class AfterTraining:
             max_objects=max_objects,
             strict=strict,
         )
+
+    def download_logs(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        format: str = "csv",  # noqa: A002  # as the command's --format
+        strict: bool = False,
+    ) -> DownloadedRun | None:
+        """Download the run: its files, its history as a table, and what was printed.
+
+        Best after :meth:`finish`, also where the manager was used in a ``with`` statement: of a run that is not
+        finished W&B has only part, and the console's log comes last. Trouble is a message; only with ``strict`` is it
+        an error.
+
+        Args:
+            directory: Where to; it is made. What is there of the same name is written over.
+            format: ``"csv"`` or ``"parquet"``, of the history.
+            strict: Raise where nothing, or not all, can be downloaded.
+
+        Returns:
+            What was downloaded; None if nothing was, and on a rank that is not the main process.
+
+        Raises:
+            DownloadError: With ``strict``: the directory cannot be written to, the run is not at W&B, or something of
+                it could not be downloaded.
+        """
+        if not is_main_process():
+            return None
+        from ultralytics_wb_ddp.download import DownloadError, download_run, missing_of
+
+        try:
+            done = download_run(self._path_of_run(), directory, format=format, api_key=self.config.api_key)
+        except DownloadError as error:
+            if strict:
+                raise
+            logger.warning("logs are not downloaded: %s", error)
+            return None
+        trouble = missing_of(done)
+        if trouble and strict:
+            raise DownloadError(trouble)
+        if trouble:
+            logger.warning("%s", trouble)
+        return done
+
+    def _path_of_run(self) -> str:
+        """Return where W&B has the run that was opened last."""
+        from ultralytics_wb_ddp.download import DownloadError
+
+        run = self._last
+        if run is None:
+            msg = "there is no run yet; call initialize() first"
+        elif run.mode == "online":
+            return "/".join(part for part in (run.entity, run.project, run.run_id) if part)
+        elif run.mode == "offline" and run.files_dir:
+            folder = Path(run.files_dir).parent
+            msg = f"run {run.run_id} is on disk only, in {folder}; send it first: {sync_command(folder)}"
+        else:
+            msg = f"run {run.run_id} is disabled and was never written anywhere; use another mode"
+        raise DownloadError(msg)
 
     def _needs_open_run(self, method: str) -> bool:
         raise NotImplementedError

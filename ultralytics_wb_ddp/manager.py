@@ -76,6 +76,7 @@ class WandbManager(AfterTraining):
         self.wandb_url: str | None = None
         self._adopted = False
         self._handoff: Handoff | None = None
+        self._last: Handoff | None = None
         self._environment: dict[str, str | None] = {}
 
     def __enter__(self) -> Self:
@@ -288,7 +289,7 @@ class WandbManager(AfterTraining):
     def _export(self, handoff: Handoff) -> None:
         """Write the handoff to the environment."""
         run_mode, rank_scope = self._options.which_ranks()
-        self._handoff = handoff = replace(handoff, run_mode=run_mode, rank_scope=rank_scope)
+        self._handoff = self._last = handoff = replace(handoff, run_mode=run_mode, rank_scope=rank_scope)
         os.environ.update(handoff.to_env())
         named = {"WANDB_RUN_GROUP": self._options.group, "EXPERIMENT_GROUP_NAME": self.experiment_group_name}
         os.environ.update({name: value for name, value in named.items() if value})
