@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 from typing_extensions import Self
 
+from ultralytics_wb_ddp.names import problem_of_link
+
 __all__ = [
     "ConfigurationError",
     "RunOptions",
@@ -80,6 +82,8 @@ class RunOptions:
         rank_scope: ``"global"``: all ranks. ``"worker"``: the ranks of each node. None is ``"global"``.
         strategy: Mode and scope by the name that W&B's examples give them: ``"main"``, ``"node"`` or ``"all"``.
         rank_metrics: Log speed, waiting, memory and loss of each rank.
+        link: Where the best checkpoint is linked to, so that others find it:
+            ``"wandb-registry-REGISTRY/COLLECTION"`` or ``"PROJECT/PORTFOLIO"``. Online only.
         on_error: ``"warn"``: trouble with W&B is logged and never ends a training. ``"raise"``: it does.
         on_launcher_lost: What workers do whose launcher is gone: ``"continue"`` trains to the end and ``"stop"`` to
             the end of the epoch; what they log meanwhile is kept.
@@ -102,6 +106,7 @@ class RunOptions:
     rank_scope: str | None = None
     strategy: str | None = None
     rank_metrics: bool = True
+    link: str | None = None
     on_error: str = "warn"
     on_launcher_lost: str = "continue"
     init_timeout: float = 30.0
@@ -302,9 +307,8 @@ def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case
         return _wrong_type(place, value)
     if name in _CHOICES:
         return check_choice(place, value, _CHOICES[name])
-    if name == "project":
-        return _check_project(place, value)
-    return check_run_id(value, place) if name == "id" else value
+    checks = {"project": _check_project, "link": _check_link, "id": lambda place, run_id: check_run_id(run_id, place)}
+    return checks[name](place, value) if name in checks else value
 
 
 def check_names(names: Iterable[Any], known: list[str], where: str) -> None:
@@ -352,6 +356,13 @@ def _check_project(place: str, value: str) -> str:
     else:
         return value
     raise ConfigurationError(msg)
+
+
+def _check_link(place: str, value: str) -> str:
+    if problem := problem_of_link(value):
+        msg = f"{place}={value!r}: {problem}"
+        raise ConfigurationError(msg)
+    return value
 
 
 def _wrong_type(place: str, value: Any) -> Any:

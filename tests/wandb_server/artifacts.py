@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from wandb_server.operations import Answer, Asked, Refused, Topic, answers, connection, project_node
-from wandb_server.store import ENTITY, StoredArtifact, StoredRun
+from wandb_server.store import ENTITY, PROJECT, StoredArtifact, StoredRun
 
 CREATED = "2026-01-01T00:00:00Z"
 
@@ -91,7 +91,8 @@ class Artifacts(Topic):
     def membership(self, asked: Asked) -> Answer:
         """Find an artifact by its name and an alias or version."""
         artifact = self._find(asked, asked["name"])
-        return {"project": {"artifactCollectionMembership": artifact and self._membership(artifact)}}
+        membership = artifact and self._membership(artifact)
+        return {"project": {"artifactCollectionMembership": membership or self._linked(asked)}}
 
     @answers("ArtifactByName")
     def by_name(self, asked: Asked) -> Answer:
@@ -186,6 +187,17 @@ class Artifacts(Topic):
             "artifactCollection": node["artifactSequence"],
             "artifact": node,
         }
+
+    def _linked(self, asked: Asked) -> Answer | None:
+        """Describe the place of an artifact in a collection that it was linked to."""
+        name, _, version = asked["name"].partition(":")
+        entity, project = asked.get("entity") or ENTITY, asked.get("project") or PROJECT
+        linked = self.store.links.get((entity, project, name), [])
+        index = len(linked) - 1 if version == "latest" else int(version.removeprefix("v"))
+        if not 0 <= index < len(linked):
+            return None
+        place = {"__typename": "ArtifactPortfolio", "name": name, "project": project_node(entity, project)}
+        return {**self._membership(linked[index]), "versionIndex": index, "artifactCollection": place, "aliases": []}
 
     def _node(self, artifact: StoredArtifact) -> Answer:
         project = project_node(artifact.entity, artifact.project)
