@@ -307,7 +307,9 @@ def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case
         return _wrong_type(place, value)
     if name in _CHOICES:
         return check_choice(place, value, _CHOICES[name])
-    checks = {"project": _check_project, "link": _check_link, "id": lambda place, run_id: check_run_id(run_id, place)}
+    if name == "id":
+        return check_run_id(value, place)
+    checks = {"project": _check_project, "link": _check_link}
     return checks[name](place, value) if name in checks else value
 
 

@@ -29,8 +29,9 @@ class Artifacts(Topic):
 
     @answers("InputFields", "TypeInfo", "ProbeServerUseArtifactInput")
     def type_info(self, asked: Asked) -> Answer:
-        """Say which optional fields this server has, to clients before 0.26: none, so they do without."""
-        info: Answer = {"name": asked.get("name"), "fields": [], "inputFields": []}
+        """Say which optional fields this server has, to clients before 0.26: only that which a registry needs."""
+        fields = [{"name": "orgEntity", "args": []}] if asked.get("name") == "Organization" else []
+        info: Answer = {"name": asked.get("name"), "fields": fields, "inputFields": []}
         return {"TypeInfo": info, "__type": info, "UseArtifactInputInfoType": info}
 
     @answers("CreateArtifact")
@@ -97,8 +98,8 @@ class Artifacts(Topic):
     @answers("ArtifactByName")
     def by_name(self, asked: Asked) -> Answer:
         """Find an artifact, as clients before 0.27 do."""
-        artifact = self._find(asked, asked["name"])
-        return {"project": {"artifact": artifact and self._node(artifact)}}
+        artifact, linked = self._find(asked, asked["name"]), self._linked(asked)
+        return {"project": {"artifact": self._node(artifact) if artifact else linked and linked["artifact"]}}
 
     @answers("ArtifactByID")
     def by_id(self, asked: Asked) -> Answer:

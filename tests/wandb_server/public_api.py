@@ -18,6 +18,14 @@ class PublicApi(Topic):
         run = self._run(asked)
         return {"project": {"run": run and self._node(run)}}
 
+    @answers("ProbeRunInput", "ProbeProjectInput")
+    def types(self, _: Asked) -> Answer:
+        """Say what runs and projects have, to clients before 0.26, which ask for one optional thing each."""
+        return {
+            "RunType": {"fields": [{"name": "projectId"}]},
+            "ProjectType": {"fields": [{"name": "internalId"}]},
+        }
+
     @answers("Runs")
     def runs(self, asked: Asked) -> Answer:
         """Describe all runs of a project; filters and order are left to W&B."""
