@@ -1,4 +1,4 @@
-"""What is stored beside the metrics: checkpoints and the training's inputs."""
+"""What is stored beside the metrics: the training's inputs."""
 
 from __future__ import annotations
 
@@ -9,24 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import os
 
-__all__ = ["log_checkpoint", "log_files"]
-
-
-def log_checkpoint(run: Any, checkpoint: Path) -> Any:
-    """Log the best checkpoint as a model artifact, named and aliased as the stock callback does.
-
-    Args:
-        run: The ``wandb.Run``.
-        checkpoint: Path of ``best.pt``.
-
-    Returns:
-        The ``wandb.Artifact``.
-    """
-    import wandb
-
-    artifact = wandb.Artifact(name=f"run_{run.id}_model", type="model")
-    artifact.add_file(str(checkpoint))
-    return run.log_artifact(artifact, aliases=["best"])
+__all__ = ["log_files"]
 
 
 def log_files(run: Any, paths: tuple[str | os.PathLike[str], ...], name: str, kind: str) -> Any:
