@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import Self
 
+from ultralytics_wb_ddp.names import problem_of_link
 from ultralytics_wb_ddp.plain import REDACTED, names_secret, to_plain
 
 __all__ = [
@@ -77,6 +78,8 @@ class RunOptions:
         checkpoint_keep: How many of the newest checkpoints of earlier epochs W&B keeps beside the best and the last
             one. None is 0, and all of them for ``"all"``.
         checkpoint_ttl: Days that W&B keeps the others; None deletes them at once.
+        link: Where the best checkpoint is linked to, so that others find it:
+            ``"wandb-registry-REGISTRY/COLLECTION"`` or ``"PROJECT/PORTFOLIO"``. Online only.
         on_error: ``"warn"``: trouble with W&B is logged and never ends a training. ``"raise"``: it does.
         on_launcher_lost: What workers do whose launcher is gone: ``"continue"`` trains to the end and ``"stop"`` to
             the end of the epoch; what they log meanwhile is kept.
@@ -103,6 +106,7 @@ class RunOptions:
     checkpoint_interval: int | None = None
     checkpoint_keep: int | None = None
     checkpoint_ttl: int | None = None
+    link: str | None = None
     on_error: str = "warn"
     on_launcher_lost: str = "continue"
     init_timeout: float = 30.0
@@ -238,9 +242,10 @@ def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case
         return _wrong_type(place, value)
     if name in _CHOICES:
         return check_choice(place, value, _CHOICES[name])
-    if name == "project":
-        return _check_project(place, value)
-    return check_run_id(value, place) if name == "id" else value
+    if name == "id":
+        return check_run_id(value, place)
+    checks = {"project": _check_project, "link": _check_link}
+    return checks[name](place, value) if name in checks else value
 
 
 def check_names(names: Iterable[Any], known: list[str], where: str) -> None:
@@ -310,6 +315,13 @@ def _check_project(place: str, value: str) -> str:
     else:
         return value
     raise ConfigurationError(msg)
+
+
+def _check_link(place: str, value: str) -> str:
+    if problem := problem_of_link(value):
+        msg = f"{place}={value!r}: {problem}"
+        raise ConfigurationError(msg)
+    return value
 
 
 def _wrong_type(place: str, value: Any) -> Any:
