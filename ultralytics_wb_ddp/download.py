@@ -15,7 +15,7 @@ from ultralytics_wb_ddp.tables import FORMATS, TableError, check_format, write_t
 if TYPE_CHECKING:
     import os
 
-__all__ = ["DownloadError", "DownloadedRun", "download_run", "missing_of"]
+__all__ = ["DownloadError", "DownloadedRun", "download_run", "find_run", "missing_of"]
 
 TIMEOUT = 30  # seconds for an answer of the server
 CONSOLE = ("output*.log", "logs/output*.log")  # one file; in shared mode one of each writer; or one of each stretch
@@ -69,7 +69,7 @@ def download_run(
     except TableError as error:
         raise DownloadError(str(error)) from error
     place = _make_directory(directory)
-    found = _find_run(run, api_key)
+    found = find_run(run, api_key)
     try:
         rows = list(found.scan_history())
         names = {file.name: file for file in found.files()}
@@ -102,7 +102,7 @@ def _make_directory(directory: str | os.PathLike[str]) -> Path:
     return place
 
 
-def _find_run(path: str, api_key: str | None) -> Any:
+def find_run(path: str, api_key: str | None) -> Any:
     """Return W&B's public object for a run, whose settings are loaded."""
     import wandb
 
