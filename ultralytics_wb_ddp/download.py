@@ -78,8 +78,13 @@ def download_run(
         raise DownloadError(msg) from error
     files, missing = _download_files(names, place / "files")
     history = place / f"history.{FORMATS[format]}"
-    write_table(rows, history)
-    return DownloadedRun(place, tuple(files), history, len(rows), _join_console(place), missing)
+    try:
+        write_table(rows, history)
+        console = _join_console(place, set(files))
+    except OSError as error:
+        msg = f"directory {str(directory)!r} cannot be written to: {cause_of(error)}; make room, or give another one"
+        raise DownloadError(msg) from error
+    return DownloadedRun(place, tuple(files), history, len(rows), console, missing)
 
 
 def missing_of(run: DownloadedRun) -> str | None:
@@ -159,13 +164,13 @@ def place_below(root: Path, name: str) -> Path | None:
     return place if root.resolve() in place.parents else None
 
 
-def _join_console(place: Path) -> Path | None:
-    """Write what a run has printed into one file."""
-    parts = sorted(file for pattern in CONSOLE for file in (place / "files").glob(pattern) if file.is_file())
+def _join_console(place: Path, arrived: set[Path]) -> Path | None:
+    """Write what a run has printed into one file; files of an older download are none of its."""
+    console = place / "console.log"
+    console.unlink(missing_ok=True)  # it may be a link to elsewhere, or of an older download
+    parts = sorted(arrived & {file for pattern in CONSOLE for file in (place / "files").glob(pattern)})
     if not parts:
         return None
-    console = place / "console.log"
-    console.unlink(missing_ok=True)  # it may be a link to elsewhere
     with console.open("wb") as target:
         for part in parts:
             if len(parts) > 1:
