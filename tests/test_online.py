@@ -63,6 +63,8 @@ with WandbManager(CFG, "job") as manager:
     run = prove("none: attached to", server, **COMPLETE)
     assert [row.get("epoch") for row in run.history] == [None, 1, 2, 2, 2, None]
     assert run.sessions == 1
+    assert "2 epochs completed" in run.console, "which a worker has printed"
+    assert b"2 epochs completed" in run.file("output.log")
 
 
 def test_failed_training_of_a_closed_run_ends_in_a_failed_run(run_online: RunOnline) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.handoff import set_or_unset
@@ -24,6 +25,7 @@ __all__ = [
     "flush",
     "interface_of",
     "known_settings",
+    "send_console",
     "service",
     "without_prompt",
 ]
@@ -131,6 +133,23 @@ def flush(run: Any, *, flushes_itself: bool = True) -> None:
 def interface_of(run: Any) -> Any:
     """Return what sends a run's records to its wandb-core."""
     return getattr(run, "_interface", None) or run._backend.interface  # noqa: SLF001  # no public way
+
+
+def send_console(run: Any) -> None:
+    """Have W&B get what ``console="redirect"`` takes from the file descriptors.
+
+    wandb hands it over in a kind of record that wandb-core passes over (0.22.3 to 0.31), so that only a file here would
+    hold it.
+    """
+    interface = interface_of(run)
+
+    def send(stream: str, data: bytes) -> None:
+        interface.publish_output_raw(stream, data.decode(errors="replace"), nowait=True)
+
+    for stream, name in (("stdout", "_out_redir"), ("stderr", "_err_redir")):
+        redirection = getattr(run, name, None)
+        if type(redirection).__name__ == "Redirect":
+            redirection.cbs = [partial(send, stream)]
 
 
 def ask_nothing(run: Any) -> None:

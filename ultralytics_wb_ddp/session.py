@@ -17,6 +17,7 @@ from ultralytics_wb_ddp.client import (
     expect_no_service,
     flush,
     known_settings,
+    send_console,
     service,
     without_prompt,
 )
@@ -192,6 +193,7 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Write
         sidecar.kill()
         return run
     ask_nothing(run)
+    send_console(run)
     sidecar.tell(run_id=run.id)
     opened[run.id] = OpenedRun(run, options, sidecar)
     return run
