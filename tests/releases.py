@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Releases:
     def path(self, ultralytics: Path, wandb: str = INSTALLED) -> str:
         """Return a PYTHONPATH that leads to a directory with Ultralytics and to a release of wandb."""
         paths = [] if ultralytics == _installed() else [ultralytics]
-        if wandb != INSTALLED:  # with what it needs, such as an older protobuf
+        if wandb not in {INSTALLED, version("wandb")}:  # with what it needs, such as an older protobuf
             paths.insert(0, self._find(wandb, f"wandb=={wandb}"))
         if number_of(ultralytics) < (8, 4, 90):
             paths.append(self._install("of-old-releases", *OF_OLD_RELEASES, "--no-deps"))
@@ -53,7 +54,9 @@ class Releases:
 
     def ultralytics(self, name: str) -> Path:
         """Return a directory that holds a release of Ultralytics as it is."""
-        return _installed() if name == INSTALLED else self._find(name, f"ultralytics=={name}", "--no-deps")
+        if name in {INSTALLED, version("ultralytics")}:
+            return _installed()
+        return self._find(name, f"ultralytics=={name}", "--no-deps")
 
     def _find(self, name: str, *words: str) -> Path:
         return Path(name) if Path(name).is_dir() else self._install(words[0], *words)

@@ -200,22 +200,6 @@ def test_disabled_wandb_is_left_alone(run_job: RunJob) -> None:
     assert "could not be logged" not in job.output
 
 
-def test_stock_callback_is_off_for_this_training_only(run_job: RunJob) -> None:
-    job = run_job("""\
-        from ultralytics import settings
-        settings.update(wandb=True)
-        add_wandb_callback(model, name="ours")
-        model.train(**ONE_PROCESS)
-        assert settings["wandb"] is True
-        YOLO(os.environ["MODEL"]).train(**{**ONE_PROCESS, "name": "stock"})
-    """)
-    ours, stock = job.runs
-
-    assert (ours.name, stock.name) == ("ours", "stock")
-    assert [row["epoch"] for row in ours.history] == [1, 2, 2, 2]
-    assert [row["epoch"] for row in stock.history] == [1, 2, 3, 2]
-
-
 UNPICKLABLE = """
 import threading
 class Counter:
