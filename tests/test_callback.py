@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from releases import INSTALLED, Releases
 
 from conftest import RunJob, epochs
 
@@ -215,12 +216,14 @@ add_wandb_callback(model)
 
 
 @pytest.mark.parametrize(
-    ("callback", "name"),
-    [("Counter().count", "Counter.count"), ("lambda trainer, lock=threading.Lock(): None", "<lambda>")],
+    ("callback", "name", "release"),
+    [("Counter().count", "Counter.count", INSTALLED), ("lambda _, lock=threading.Lock(): None", "<lambda>", "8.3.0")],
 )
-def test_callback_that_cannot_travel_is_named_before_the_launch(run_job: RunJob, callback: str, name: str) -> None:
+def test_callback_that_cannot_travel_is_named_before_the_launch(
+    run_job: RunJob, releases: Releases, callback: str, name: str, release: str
+) -> None:
     script = f"{UNPICKLABLE}model.add_callback('on_train_start', {callback})\nmodel.train(**TWO_PROCESSES)\n"
-    job = run_job(script, check=False)
+    job = run_job(script, check=False, PYTHONPATH=releases.path(releases.ultralytics(release)))
 
     assert job.exit_code == 1
     assert f"callback '{name}' of event 'on_train_start' cannot travel to the processes that train" in job.output

@@ -22,8 +22,9 @@ ONLINE = "CFG['wandb']['mode'] = 'online'\n"
 STOCK = """\
 from ultralytics import settings
 settings.update(wandb=True)
-TWO_PROCESSES.update(conf=1e-6, plots=True)  # up to 8.3.31 the stock callback needs plots, and something on them
 """
+PLOTS = "TWO_PROCESSES.update(conf=1e-6, plots=True)\n"
+NEEDS_NO_PLOTS = (8, 3, 32)  # before, the stock callback needs plots, and something on them
 
 # Callbacks of a user's, of each kind, that note where they are called; and what rank 0 was started with.
 CALLBACKS = """\
@@ -124,13 +125,12 @@ with WandbManager(CFG, "job") as manager:
 CHOICE = [
     ("8.3.0", "0.22.3", "A"),
     ("8.3.0", INSTALLED, "patch-closed"),
-    ("8.3.199", INSTALLED, "B"),
+    ("8.3.199", INSTALLED, "A"),
     ("8.4.139", INSTALLED, "C"),
-    ("8.4.139", "0.22.3", "patch-open"),
-    ("8.4.183", "0.22.3", "B"),
-    ("8.4.183", INSTALLED, "patch-open"),
-    (INSTALLED, INSTALLED, "patch-open"),
-    (INSTALLED, "0.22.3", "patch-closed"),
+    ("8.4.139", INSTALLED, "patch-open"),
+    ("8.4.183", INSTALLED, "B"),
+    ("8.4.183", INSTALLED, "patch-closed"),
+    (INSTALLED, "0.22.3", "patch-open"),
 ]
 PRODUCT = [
     (ultralytics, wandb, usage)
@@ -147,7 +147,9 @@ def test_training_is_one_run(
 ) -> None:
     release, how = releases.ultralytics(ultralytics), USAGES[usage]
     path = releases.path(patch(release) if how.patched else release, wandb)
-    script = (ONLINE if how.online else "") + STOCK + ("" if how.patched else CALLBACKS) + how.script
+    plots = wandb != INSTALLED or number_of(release) < NEEDS_NO_PLOTS  # which take a good part of the time
+    script = (ONLINE if how.online else "") + STOCK + (PLOTS if plots else "")
+    script += ("" if how.patched else CALLBACKS) + how.script
 
     with WandbServer() as server:
         server.backend.count_lag = 3
@@ -161,14 +163,15 @@ def test_training_is_one_run(
     if usage != "C":
         assert (rows.pop(0), rows.pop()) == ({"before"}, {"after"})
     assert [row["_step"] for row in run.history] == list(range(len(run.history)))
-    assert any("results" in row for row in rows)
+    assert any("results" in row for row in rows) == plots
     assert any(artifact.type == "model" for artifact in run.artifacts)
     if how.patched:
         assert_is_what_stock_logs(run)
     else:
         assert [row["epoch"] for row in run.history if "epoch" in row] == [*EPOCHS, END]
         assert all({"train/box_loss", "lr/pg0", "val/box_loss", "metrics/mAP50(B)"} <= row for row in rows[:2])
-        assert {"model/parameters", "per_class_metrics", "curves/F1-Confidence(B)_table"} <= set().union(*rows)
+        assert {"model/parameters", "per_class_metrics"} <= set().union(*rows)
+        assert any("curves/F1-Confidence(B)_table" in row for row in rows) == plots
         assert "could not be logged" not in job.output
         assert_users_callbacks_ran_in_every_rank(job, carried=number_of(release) < CARRIES_CALLBACKS)
 

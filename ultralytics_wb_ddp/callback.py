@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts, stopping
-from ultralytics_wb_ddp.carry import CarriedCallbacks, carry_callbacks
+from ultralytics_wb_ddp.carry import CarriedCallbacks
 from ultralytics_wb_ddp.config import RunOptions, to_plain
 from ultralytics_wb_ddp.ddp import adopt_environment
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
@@ -95,9 +95,9 @@ class WandbCallback(MeterEvents):
         self._training: _Training | None = None
 
     @property
-    def callbacks(self) -> dict[str, Callable[[Any], None]]:
+    def callbacks(self) -> Mapping[str, Callable[[Any], None]]:
         """The functions to register, by event: the shape of the stock ``wb.callbacks``."""
-        return {event: getattr(self, event) for event in EVENTS}
+        return CarriedCallbacks({event: getattr(self, event) for event in EVENTS})
 
     def check(self, run: Any) -> None:
         """Refuse what cannot be: on all ranks at the same moment, and in a launcher before anything is launched.
@@ -386,7 +386,6 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCall
         others = [other for other in known if not isinstance(getattr(other, "__self__", None), WandbCallback)]
         place = first_stock(others)  # before Ultralytics 8.4.140 an earlier training has left it here
         model.callbacks[event] = [*others[:place], function, *others[place:]]
-    carry_callbacks()
     return callback
 
 
@@ -396,5 +395,5 @@ def _run_class() -> type:
     return wandb.Run if wandb else type("NoRun", (), {})
 
 
-callbacks: Mapping[str, Callable[[Any], None]] = CarriedCallbacks(WandbCallback().callbacks)
+callbacks: Mapping[str, Callable[[Any], None]] = WandbCallback().callbacks
 """The functions of one callback with default options, for ``model.add_callback(event, function)``."""
