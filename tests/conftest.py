@@ -10,6 +10,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ from typing import Protocol
 import measures
 import pytest
 from releases import RELEASES, Releases
+from s3_service import S3Service, s3_service
 from wandb_server import WandbServer
 
 from ultralytics_wb_ddp.parallel import find_free_port
@@ -147,6 +149,33 @@ def releases(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFacto
     return Releases(cache.mkdir("releases") if cache else tmp_path_factory.mktemp("releases"))
 
 
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Service]:
+    """An S3 service that all tests of a process share; each makes buckets of its own."""
+    with s3_service() as service:
+        yield service
+
+
+@pytest.fixture
+def no_s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment that knows of no service of AWS's, nor of W&B."""
+    for name in list(os.environ):
+        if name.startswith(("WANDB_", "AWS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no credentials of whoever runs the tests
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_CONSOLE", "off")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def use(no_s3: None, monkeypatch: pytest.MonkeyPatch, s3: S3Service) -> S3Service:  # noqa: ARG001
+    """The S3 service, with an environment that leads to it."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3
+
+
 @pytest.fixture(scope="session", params=RELEASES)
 def release(request: pytest.FixtureRequest, releases: Releases) -> Path:
     """A directory that holds Ultralytics as it was released."""
@@ -248,6 +277,7 @@ def launch_agents(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Lau
     return launch
 
 
+NIGHTLY = pytest.mark.nightly  # of cases whose like is tried in every run: a training takes ten seconds of two cores
 ONLINE = "CFG['wandb']['mode'] = 'online'\n"
 
 
@@ -257,7 +287,7 @@ class RunOnline(Protocol):
     def __call__(self, script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, WandbServer]: ...
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_online(run_job: RunJob) -> RunOnline:
     def run(script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, WandbServer]:
         with WandbServer() as server:

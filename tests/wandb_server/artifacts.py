@@ -11,7 +11,7 @@ import base64
 import json
 
 from wandb_server.operations import Answer, Asked, Refused, Topic, answers, connection, project_node
-from wandb_server.store import ENTITY, StoredArtifact, StoredRun
+from wandb_server.store import ENTITY, PROJECT, StoredArtifact, StoredRun
 
 CREATED = "2026-01-01T00:00:00Z"
 
@@ -30,8 +30,9 @@ class Artifacts(Topic):
 
     @answers("InputFields", "TypeInfo", "ProbeServerUseArtifactInput")
     def type_info(self, asked: Asked) -> Answer:
-        """Say which optional fields this server has, to clients before 0.26: none, so they do without."""
-        info: Answer = {"name": asked.get("name"), "fields": [], "inputFields": []}
+        """Say which optional fields this server has, to clients before 0.26: only that which a registry needs."""
+        fields = [{"name": "orgEntity", "args": []}] if asked.get("name") == "Organization" else []
+        info: Answer = {"name": asked.get("name"), "fields": fields, "inputFields": []}
         return {"TypeInfo": info, "__type": info, "UseArtifactInputInfoType": info}
 
     @answers("CreateArtifact")
@@ -80,7 +81,7 @@ class Artifacts(Topic):
         """Make an artifact the next version of its name, now that all of it is here."""
         artifact = self._artifact(asked["artifactID"])
         if artifact.state != "COMMITTED":
-            artifact.version = len(self._versions(artifact.entity, artifact.project, artifact.name))
+            artifact.version = self._next_version(artifact)
             artifact.state = "COMMITTED"
             artifact.manifest = json.loads(artifact.uploads["manifest"])["contents"]
             self._point(artifact, artifact.aliases)
@@ -92,13 +93,14 @@ class Artifacts(Topic):
     def membership(self, asked: Asked) -> Answer:
         """Find an artifact by its name and an alias or version."""
         artifact = self._find(asked, asked["name"])
-        return {"project": {"artifactCollectionMembership": artifact and self._membership(artifact)}}
+        membership = artifact and self._membership(artifact)
+        return {"project": {"artifactCollectionMembership": membership or self._linked(asked)}}
 
     @answers("ArtifactByName")
     def by_name(self, asked: Asked) -> Answer:
         """Find an artifact, as clients before 0.27 do."""
-        artifact = self._find(asked, asked["name"])
-        return {"project": {"artifact": artifact and self._node(artifact)}}
+        artifact, linked = self._find(asked, asked["name"]), self._linked(asked)
+        return {"project": {"artifact": self._node(artifact) if artifact else linked and linked["artifact"]}}
 
     @answers("ArtifactByID")
     def by_id(self, asked: Asked) -> Answer:
@@ -121,7 +123,7 @@ class Artifacts(Topic):
 
     @answers("GetArtifactMembershipFileUrls")
     def file_urls(self, asked: Asked) -> Answer:
-        """Say where the files are; references are fetched from where they point to."""
+        """Say where the files are, and what references point to: the client gets each as the manifest says."""
         artifact = self._find(asked, f"{asked['collection']}:{asked['alias']}")
         if artifact is None:
             return {"project": {"artifactCollection": None}}
@@ -133,12 +135,49 @@ class Artifacts(Topic):
         """Say where the files are, as clients before 0.27 ask."""
         return {"artifact": {"files": self._files(self._artifact(asked["id"]))}}
 
+    # Keeping and deleting
+
+    @answers("ProjectArtifacts")
+    def versions(self, asked: Asked) -> Answer:
+        """List the versions of a name, the newest first."""
+        versions = self._versions(asked.get("entity"), asked.get("project"), asked["collection"])[::-1]
+        edges = [{"version": f"v{each.version}", "node": self._node(each)} for each in versions]
+        page = {**connection([]), "totalCount": len(edges), "edges": edges}
+        collection = {"__typename": "ArtifactSequence", "name": asked["collection"], "artifacts": page}
+        return {"project": {"artifactType": {"artifactCollection": collection if versions else None}}}
+
+    @answers("UpdateArtifact")
+    def update(self, asked: Asked) -> Answer:
+        """Change what is said of an artifact, such as how long it lives."""
+        artifact = self._artifact(asked["artifactID"])
+        if asked.get("ttlDurationSeconds") is not None:
+            artifact.ttl_seconds = asked["ttlDurationSeconds"]
+        answer = {"artifact": self._node(artifact)}
+        return {"result": answer, "updateArtifact": answer}
+
+    @answers("DeleteArtifact")
+    def delete(self, asked: Asked) -> Answer:
+        """Delete an artifact; one that has aliases only with them."""
+        artifact = self._artifact(asked["artifactID"])
+        if artifact.aliases and not asked["deleteAliases"]:
+            message = f"artifact {artifact.id} has aliases: {', '.join(artifact.aliases)}"
+            raise Refused(message)
+        artifact.state = "DELETED"
+        answer = {"artifact": {"id": artifact.id}}
+        return {"result": answer, "deleteArtifact": answer}
+
     # What is kept
 
     def _versions(self, entity: str | None, project: str | None, name: str) -> list[StoredArtifact]:
         place = entity or ENTITY, project, name
         same = [each for each in self.store.artifacts.values() if (each.entity, each.project, each.name) == place]
         return [artifact for artifact in same if artifact.state == "COMMITTED"]
+
+    def _next_version(self, artifact: StoredArtifact) -> int:
+        """Return the number of a new version; those of deleted ones are not used again."""
+        place = artifact.entity, artifact.project, artifact.name
+        same = [each for each in self.store.artifacts.values() if (each.entity, each.project, each.name) == place]
+        return 1 + max((each.version for each in same if each.version is not None), default=-1)
 
     def _find(self, asked: Asked, name: str) -> StoredArtifact | None:
         name, _, alias = name.partition(":")
@@ -171,8 +210,8 @@ class Artifacts(Topic):
         return f"{self.store.url}/storage/artifact/{artifact.id}/{name}"
 
     def _files(self, artifact: StoredArtifact) -> Answer:
-        names = [name for name, entry in artifact.manifest.items() if "ref" not in entry]
-        links = [(name, self._link(artifact, f"files/{name}")) for name in names]
+        entries = artifact.manifest.items()
+        links = [(name, entry.get("ref") or self._link(artifact, f"files/{name}")) for name, entry in entries]
         return connection([{"__typename": "File", "name": name, "directUrl": link} for name, link in links])
 
     def _membership(self, artifact: StoredArtifact) -> Answer:
@@ -188,6 +227,17 @@ class Artifacts(Topic):
             "artifact": node,
         }
 
+    def _linked(self, asked: Asked) -> Answer | None:
+        """Describe the place of an artifact in a collection that it was linked to."""
+        name, _, version = asked["name"].partition(":")
+        entity, project = asked.get("entity") or ENTITY, asked.get("project") or PROJECT
+        linked = self.store.links.get((entity, project, name), [])
+        index = len(linked) - 1 if version == "latest" else int(version.removeprefix("v"))
+        if not 0 <= index < len(linked):
+            return None
+        place = {"__typename": "ArtifactPortfolio", "name": name, "project": project_node(entity, project)}
+        return {**self._membership(linked[index]), "versionIndex": index, "artifactCollection": place, "aliases": []}
+
     def _node(self, artifact: StoredArtifact) -> Answer:
         project = project_node(artifact.entity, artifact.project)
         sequence = {"__typename": "ArtifactSequence", "name": artifact.name, "project": project}
@@ -200,8 +250,8 @@ class Artifacts(Topic):
             "artifactType": {"name": artifact.type},
             "description": None,
             "metadata": artifact.metadata,
-            "ttlDurationSeconds": -2,
-            "ttlIsInherited": True,
+            "ttlDurationSeconds": artifact.ttl_seconds,
+            "ttlIsInherited": artifact.ttl_seconds < 0,
             "tags": [],
             "historyStep": None,
             "state": artifact.state,
