@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from typing import Protocol
 
 import measures
 import pytest
-from releases import RELEASES, find_release
+from releases import RELEASES, Releases
 from s3_service import S3Service, s3_service
 from wandb_server import WandbServer
 
@@ -142,6 +143,13 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def releases(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Releases:
+    """Releases that pip installs; they stay in pytest's cache for the next time."""
+    cache = getattr(pytestconfig, "cache", None)  # there is none with -p no:cacheprovider
+    return Releases(cache.mkdir("releases") if cache else tmp_path_factory.mktemp("releases"))
+
+
+@pytest.fixture(scope="session")
 def s3() -> Iterator[S3Service]:
     """An S3 service that all tests of a process share; each makes buckets of its own."""
     with s3_service() as service:
@@ -169,9 +177,30 @@ def use(no_s3: None, monkeypatch: pytest.MonkeyPatch, s3: S3Service) -> S3Servic
 
 
 @pytest.fixture(scope="session", params=RELEASES)
-def release(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def release(request: pytest.FixtureRequest, releases: Releases) -> Path:
     """A directory that holds Ultralytics as it was released."""
-    return find_release(request.param, tmp_path_factory.mktemp("release"))
+    return releases.ultralytics(request.param)
+
+
+class Patch(Protocol):
+    """Returns a copy of a release of Ultralytics that the command has patched."""
+
+    def __call__(self, release: Path) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def patch(releases: Releases, tmp_path_factory: pytest.TempPathFactory) -> Patch:
+    known: dict[Path, Path] = {}
+
+    def make(release: Path) -> Path:
+        if release not in known:
+            known[release] = folder = tmp_path_factory.mktemp("patched")
+            shutil.copytree(release / "ultralytics", folder / "ultralytics")
+            done = run_command(folder, "patch", "apply", timeout=120, PYTHONPATH=releases.path(folder))
+            assert done.returncode == 0, done.stderr
+        return known[release]
+
+    return make
 
 
 @pytest.fixture(scope="session")

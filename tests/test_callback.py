@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from releases import INSTALLED, Releases
 
 from conftest import RunJob, epochs
 
@@ -200,22 +201,6 @@ def test_disabled_wandb_is_left_alone(run_job: RunJob) -> None:
     assert "could not be logged" not in job.output
 
 
-def test_stock_callback_is_off_for_this_training_only(run_job: RunJob) -> None:
-    job = run_job("""\
-        from ultralytics import settings
-        settings.update(wandb=True)
-        add_wandb_callback(model, name="ours")
-        model.train(**ONE_PROCESS)
-        assert settings["wandb"] is True
-        YOLO(os.environ["MODEL"]).train(**{**ONE_PROCESS, "name": "stock"})
-    """)
-    ours, stock = job.runs
-
-    assert (ours.name, stock.name) == ("ours", "stock")
-    assert [row["epoch"] for row in ours.history] == [1, 2, 2, 2]
-    assert [row["epoch"] for row in stock.history] == [1, 2, 3, 2]
-
-
 UNPICKLABLE = """
 import threading
 class Counter:
@@ -231,12 +216,14 @@ add_wandb_callback(model)
 
 
 @pytest.mark.parametrize(
-    ("callback", "name"),
-    [("Counter().count", "Counter.count"), ("lambda trainer, lock=threading.Lock(): None", "<lambda>")],
+    ("callback", "name", "release"),
+    [("Counter().count", "Counter.count", INSTALLED), ("lambda _, lock=threading.Lock(): None", "<lambda>", "8.3.0")],
 )
-def test_callback_that_cannot_travel_is_named_before_the_launch(run_job: RunJob, callback: str, name: str) -> None:
+def test_callback_that_cannot_travel_is_named_before_the_launch(
+    run_job: RunJob, releases: Releases, callback: str, name: str, release: str
+) -> None:
     script = f"{UNPICKLABLE}model.add_callback('on_train_start', {callback})\nmodel.train(**TWO_PROCESSES)\n"
-    job = run_job(script, check=False)
+    job = run_job(script, check=False, PYTHONPATH=releases.path(releases.ultralytics(release)))
 
     assert job.exit_code == 1
     assert f"callback '{name}' of event 'on_train_start' cannot travel to the processes that train" in job.output

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import matrix_table
 import pytest
 
 from conftest import RunJob
+from ultralytics_wb_ddp.patching import known_releases
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,11 +51,40 @@ def test_every_usage_is_among_the_code() -> None:
 
 def test_commands_are_scripts_of_the_project() -> None:
     assert [command.split()[0] for command in COMMANDS] == ["scripts/demo", "scripts/test"]
-    assert all((ROOT / command.strip()).stat().st_mode & 0o111 for command in COMMANDS)
+    assert all((ROOT / command.strip()).stat().st_mode & 0o111 for command in [*COMMANDS, "scripts/matrix"])
 
 
 def test_ci_calls_the_test_command_as_it_stands_here() -> None:
     assert COMMANDS[1].strip() in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+
+
+def test_table_of_releases_is_what_the_matrix_writes(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    cases = {
+        "8.3.0-0.22.3-A": "",
+        "8.3.0-0.22.3-patch-open": "<failure/>",
+        "8.4.9-0.31.0-B": "",
+        "8.4.9-0.22.3-B": "<skipped/>",
+    }
+    report.write_text(
+        "".join(
+            ["<testsuites>"]
+            + [f'<testcase name="test_training_is_one_run[{name}]">{how}</testcase>' for name, how in cases.items()]
+            + ["</testsuites>"]
+        )
+    )
+
+    assert matrix_table.table(matrix_table.results(report)).splitlines() == [
+        "| Ultralytics | wandb 0.22.3 | wandb 0.31.0 |",
+        "| --- | --- | --- |",
+        "| 8.3.0 | A, **patch open failed** | not tried |",
+        "| 8.4.9 | not tried | B |",
+    ]
+    first, last = (README.index(mark) for mark in matrix_table.MARKS)
+    assert {"8.3.0", known_releases().split()[-1]} <= set(
+        re.findall(r"^\| ([\d.]+) \|", README[first:last], re.MULTILINE)
+    )
+    assert "failed" not in README[first:last]
 
 
 def test_layout_names_every_module() -> None:

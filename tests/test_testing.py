@@ -9,8 +9,9 @@ import wandb
 import yaml
 from PIL import Image
 
-from conftest import RunJob
+from conftest import Job, RunJob
 from ultralytics_wb_ddp.testing import find_run_files, make_shapes_dataset, read_run
+from ultralytics_wb_ddp.testing.shapes import TASKS
 
 
 def test_shapes_dataset_has_images_and_labels_of_every_class(tmp_path: Path) -> None:
@@ -49,25 +50,48 @@ def test_shapes_dataset_names_a_bad_argument(tmp_path: Path, arguments: dict[str
         make_shapes_dataset(tmp_path, **arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("task", ["segment", "pose", "obb", "classify"])
-def test_every_task_trains_on_shapes_and_is_logged(run_job: RunJob, task: str) -> None:
-    suffix = {"segment": "seg", "classify": "cls"}.get(task, task)
-    job = run_job(f"""\
-        from ultralytics_wb_ddp.testing import make_shapes_dataset
-        data = make_shapes_dataset("shapes", images=8, classes=2, task="{task}")
-        model = YOLO("yolo11n-{suffix}.yaml")
-        add_wandb_callback(model)
-        model.train(**{{**ONE_PROCESS, "data": str(data), "epochs": 1, "plots": True}})
+BOXES = {"train/box_loss", "train/cls_loss", "val/box_loss", "metrics/mAP50(B)", "curves/F1-Confidence(B)_table"}
+LOGGED = {  # by task: the keys that it is known by
+    "detect": BOXES | {"train/dfl_loss"},
+    "segment": BOXES | {"train/seg_loss", "val/seg_loss", "metrics/mAP50(M)", "curves/F1-Confidence(M)_table"},
+    "pose": BOXES | {"train/pose_loss", "val/kobj_loss", "metrics/mAP50(P)", "curves/F1-Confidence(P)_table"},
+    "obb": BOXES | {"train/angle_loss", "val/angle_loss"},
+    "classify": {"train/loss", "val/loss", "metrics/accuracy_top1", "metrics/accuracy_top5"},
+}
+HEADS = {"segment": "Segment, [nc, 8, 16]", "pose": "Pose, [nc, kpt_shape]", "obb": "OBB, [nc, 1]"}
+
+
+@pytest.fixture(scope="module")
+def tasks(run_job: RunJob) -> Job:
+    """A training of each task, one after the other in one process."""
+    return run_job(f"""\
+        from pathlib import Path
+        from ultralytics_wb_ddp.testing.shapes import TASKS, make_shapes_dataset
+
+        heads, detector = {HEADS!r}, Path(os.environ["MODEL"]).read_text()
+        for task in TASKS:
+            yaml = detector.replace("Detect, [nc]", heads.get(task, "Detect, [nc]"))
+            if task == "classify":
+                yaml = detector.replace("[[2, 3, 4], 1, Detect, [nc]]", "[-1, 1, Classify, [nc]]")
+            Path(f"tiny-{{task}}.yaml").write_text(yaml + "\\nkpt_shape: [4, 3]\\n")
+            data = make_shapes_dataset(f"shapes-{{task}}", images=8, classes=2, task=task)
+            model = YOLO(f"tiny-{{task}}.yaml")
+            assert model.task == task
+            add_wandb_callback(model)
+            model.train(**{{**ONE_PROCESS, "name": task, "data": str(data), "epochs": 1, "plots": True, "conf": 1e-6}})
     """)
 
-    keys = {key for row in job.run.history for key in row}
-    assert job.run.state == "finished"
-    assert "could not be logged" not in job.output
-    assert [row["epoch"] for row in job.run.history] == [1, 1, 1]
-    assert {key.split("/")[0] for key in keys} >= {"train", "val", "metrics", "lr", "model"}
-    if task != "classify":
-        assert {f"curves/{curve}(B)_table" for curve in ("Precision-Recall", "F1-Confidence")} <= keys
-        assert "per_class_metrics" in keys
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_trains_on_shapes_and_is_logged(tasks: Job, task: str) -> None:
+    (run,) = [run for run in tasks.runs if run.name == task]
+    keys = {key for row in run.history for key in row}
+
+    assert run.state == "finished"
+    assert "could not be logged" not in tasks.output
+    assert [row["epoch"] for row in run.history] == [1, 1, 1]
+    assert LOGGED[task] | {"lr/pg0", "model/parameters", "results"} <= keys
+    assert ("per_class_metrics" in keys) == (task != "classify")
 
 
 def test_read_run_holds_what_the_client_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts, stopping
-from ultralytics_wb_ddp.carry import carry_callbacks
+from ultralytics_wb_ddp.carry import CarriedCallbacks
 from ultralytics_wb_ddp.checkpoints import Checkpoints
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.ddp import adopt_environment
@@ -20,11 +20,11 @@ from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, prote
 from ultralytics_wb_ddp.logged_training import LoggedTraining
 from ultralytics_wb_ddp.rank_metrics import MeterEvents
 from ultralytics_wb_ddp.ranks import is_main_process
-from ultralytics_wb_ddp.stock import stock_options, switch_off_stock_callback
+from ultralytics_wb_ddp.stock import first_stock, stock_options, switch_off_stock_callback
 from ultralytics_wb_ddp.team import Team
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ultralytics_wb_ddp.rank_metrics import RankMeter
 
@@ -85,9 +85,9 @@ class WandbCallback(MeterEvents):
         return self._options.over(handoff.options, self._given) if handoff else self._options
 
     @property
-    def callbacks(self) -> dict[str, Callable[[Any], None]]:
+    def callbacks(self) -> Mapping[str, Callable[[Any], None]]:
         """The functions to register, by event: the shape of the stock ``wb.callbacks``."""
-        return {event: getattr(self, event) for event in EVENTS}
+        return CarriedCallbacks({event: getattr(self, event) for event in EVENTS})
 
     def check(self, run: Any) -> None:
         """Refuse what cannot be: on all ranks at the same moment, and in a launcher before anything is launched.
@@ -129,13 +129,13 @@ class WandbCallback(MeterEvents):
 
     def on_pretrain_routine_start(self, trainer: Any) -> None:
         """Open the run, first of all, so that a training that fails while it starts is seen."""
-        switch_off_stock_callback(trainer)
+        switch_off_stock_callback(trainer, self)
         if trains_here(trainer) and is_main_process():
             self._start(trainer)
 
     def on_pretrain_routine_end(self, trainer: Any) -> None:
         """Write the arguments that Ultralytics has completed meanwhile to the run's config; the other ranks join."""
-        switch_off_stock_callback(trainer)
+        switch_off_stock_callback(trainer, self)
         training = self._of(trainer)
         if is_main_process():
             training = training or self._start(trainer)  # where this was registered after the first event
@@ -336,8 +336,8 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCall
     for event, function in callback.callbacks.items():
         known = model.callbacks[event]
         others = [other for other in known if not isinstance(getattr(other, "__self__", None), WandbCallback)]
-        model.callbacks[event] = [*others, function]
-    carry_callbacks()
+        place = first_stock(others)  # before Ultralytics 8.4.140 an earlier training has left it here
+        model.callbacks[event] = [*others[:place], function, *others[place:]]
     return callback
 
 
@@ -347,5 +347,5 @@ def _run_class() -> type:
     return wandb.Run if wandb else type("NoRun", (), {})
 
 
-callbacks: dict[str, Callable[[Any], None]] = WandbCallback().callbacks
+callbacks: Mapping[str, Callable[[Any], None]] = WandbCallback().callbacks
 """The functions of one callback with default options, for ``model.add_callback(event, function)``."""

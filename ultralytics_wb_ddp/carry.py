@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import functools
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config import ConfigurationError
 from ultralytics_wb_ddp.log import cause_of
 
-__all__ = ["carry_callbacks", "check_callbacks"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["CarriedCallbacks", "carry_callbacks", "check_callbacks"]
 
 INTEGRATIONS = "ultralytics.utils.callbacks."
 DEFAULTS = "ultralytics.utils.callbacks.base"
@@ -22,6 +26,34 @@ if __name__ == "__main__":
     sys.path[:0] = [entry for entry in {path!r} if entry not in sys.path]
     _callbacks = pickle.loads(base64.b64decode({callbacks!r}))
 """
+
+
+class CarriedCallbacks(Mapping[str, "Callable[[Any], None]"]):
+    """Functions by event that get to the workers, however they are registered.
+
+    Who registers them by hand takes them out of here first, in the process that launches: that is the moment from which
+    its launches take callbacks along.
+
+    Args:
+        functions: The functions by event.
+    """
+
+    def __init__(self, functions: dict[str, Callable[[Any], None]]) -> None:
+        self._functions = functions
+
+    def __getitem__(self, event: str) -> Callable[[Any], None]:
+        function = self._functions[event]
+        carry_callbacks()
+        return function
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._functions)
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def __repr__(self) -> str:
+        return repr(self._functions)
 
 
 def carry_callbacks() -> None:

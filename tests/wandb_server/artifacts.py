@@ -7,6 +7,7 @@ manifest; CommitArtifact.
 
 from __future__ import annotations
 
+import base64
 import json
 
 from wandb_server.operations import Answer, Asked, Refused, Topic, answers, connection, project_node
@@ -43,7 +44,7 @@ class Artifacts(Topic):
         versions = self._versions(run.entity, run.project, name)
         artifact = next((version for version in versions if version.digest == asked["digest"]), None)
         if artifact is None:
-            artifact_id = f"artifact-{len(self.store.artifacts)}"
+            artifact_id = base64.b64encode(f"Artifact:{len(self.store.artifacts):06}".encode()).decode()
             place = run.entity, run.project, name, asked["artifactTypeName"]
             artifact = StoredArtifact(artifact_id, *place, asked["digest"], aliases, metadata=asked.get("metadata"))
             self.store.artifacts[artifact.id] = artifact

@@ -31,6 +31,11 @@ class Account(Topic):
         # A server without features gets the oldest dialect, e.g. plain lines for the console.
         return {"serverInfo": {"features": []}}
 
+    @answers("ProbeServerCapabilities")
+    def capabilities(self, _: Asked) -> Answer:
+        # What clients before 0.27 ask when an image is logged; it names no version, for the same reason.
+        return {name: {"fields": []} for name in ("QueryType", "MutationType", "ServerInfoType")}
+
 
 class Backend:
     """What one server keeps, and its answers.

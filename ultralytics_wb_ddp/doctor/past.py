@@ -25,8 +25,8 @@ STAMP = "%Y%m%d_%H%M%S"  # in the names of W&B's directories
 WARNINGS = "look for warnings of ultralytics_wb_ddp in what the training printed"
 CAUSES = (
     "the usual causes: the script made a run of its own and did not give it to add_wandb_callback(model, run=run); the "
-    "callback was registered with model.add_callback on Ultralytics before 8.4.140, where it stays behind; the stock "
-    "callback made a run because ours was not there (yolo settings wandb=False switches it off)"
+    "stock callback made a run because ours was not there, as in model.tune() and the yolo command (yolo settings "
+    "wandb=False switches it off, 'ultralytics-wb-ddp patch apply' has it continue a run)"
 )
 Runs = dict[str, list[RecordedRun]]
 

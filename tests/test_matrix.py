@@ -1,0 +1,196 @@
+"""Releases of Ultralytics and of wandb against the usages of the README; each cell is a real training in two processes.
+
+Without ``ULTRALYTICS_RELEASES`` and ``WANDB_RELEASES``, which name what is tried with each other, the cells are a
+choice in which each era of the stock callback, of Ultralytics' launch and of the patches occurs, and the oldest wandb.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from releases import INSTALLED, NAMED, Releases, number_of
+from wandb_server import StoredRun, WandbServer
+
+from conftest import END, EPOCHS, Job, Patch, RunJob, wait_until_closed
+from ultralytics_wb_ddp.testing import RecordedRun
+
+CARRIES_CALLBACKS = (8, 4, 140)  # the first release whose launch takes callbacks along
+ONLINE = "CFG['wandb']['mode'] = 'online'\n"
+STOCK = """\
+from ultralytics import settings
+settings.update(wandb=True)
+"""
+PLOTS = "TWO_PROCESSES.update(conf=1e-6, plots=True)\n"
+NEEDS_NO_PLOTS = (8, 3, 32)  # before, the stock callback needs plots, and something on them
+
+# Callbacks of a user's, of each kind, that note where they are called; and what rank 0 was started with.
+CALLBACKS = """\
+import functools, sys
+from pathlib import Path
+
+Path("beside.py").write_text("def of_a_module(trainer):\\n    trainer.note('module')\\n")
+import beside
+
+def note(kind, trainer):
+    with open(f"rank-{os.environ.get('RANK')}.txt", "a") as file:
+        print(kind, file=file)
+
+class Noter:
+    def method(self, trainer):
+        note("method", trainer)
+
+def function(trainer):
+    trainer.note = lambda kind: note(kind, trainer)
+    note("function", trainer)
+    Path("wandb-" + os.environ["RANK"]).write_text(str("wandb" in sys.modules))
+    Path("start.py").write_text(Path(sys.argv[0]).read_text())
+
+for callback in (function, Noter().method, lambda trainer: note("lambda", trainer), functools.partial(note, "partial"), beside.of_a_module):
+    model.add_callback("on_train_epoch_end", callback)
+"""
+KINDS = {"function", "method", "lambda", "partial", "module"}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How a run comes to the workers.
+
+    Attributes:
+        script: What a user writes, after :data:`STOCK`.
+        online: Whether the run is one of the server's.
+        patched: Whether the stock callback logs, patched.
+    """
+
+    script: str
+    online: bool = False
+    patched: bool = False
+
+
+USAGES = {
+    "A": Usage("""\
+import wandb
+run = wandb.init(project="demo")
+add_wandb_callback(model, run=run)
+run.log({"before": 1})
+model.train(**TWO_PROCESSES)
+run.log({"after": 1})
+run.finish()
+"""),
+    "B": Usage(
+        """\
+with WandbManager(CFG, "job") as manager:
+    manager.run.log({"before": 1})
+    add_wandb_callback(model)
+    manager.prepare_for_training()
+    model.train(**TWO_PROCESSES)
+    manager.resume_after_training()
+    manager.run.log({"after": 1})
+""",
+        online=True,
+    ),
+    "C": Usage("""\
+for event, function in callbacks.items():
+    model.add_callback(event, function)
+model.train(**TWO_PROCESSES)
+"""),
+    "patch-open": Usage(
+        """\
+with WandbManager(CFG, "job") as manager:
+    manager.run.config.update({"epochs": "mine"})
+    manager.run.log({"before": 1})
+    manager.prepare_for_training()
+    model.train(**TWO_PROCESSES)
+    manager.run.log({"after": 1})
+""",
+        patched=True,
+    ),
+    "patch-closed": Usage(
+        """\
+with WandbManager(CFG, "job") as manager:
+    manager.run.config.update({"epochs": "mine"})
+    manager.run.log({"before": 1})
+    manager.prepare_for_training()
+    model.train(**TWO_PROCESSES)
+    manager.resume_after_training()
+    manager.run.log({"after": 1})
+""",
+        online=True,
+        patched=True,
+    ),
+}
+
+CHOICE = [
+    ("8.3.0", "0.22.3", "A"),
+    ("8.3.0", INSTALLED, "patch-closed"),
+    ("8.3.199", INSTALLED, "A"),
+    ("8.4.139", INSTALLED, "C"),
+    ("8.4.139", INSTALLED, "patch-open"),
+    ("8.4.183", INSTALLED, "B"),
+    ("8.4.183", INSTALLED, "patch-closed"),
+    (INSTALLED, "0.22.3", "patch-open"),
+]
+PRODUCT = [
+    (ultralytics, wandb, usage)
+    for usage, wandb, ultralytics in itertools.product(
+        USAGES, NAMED["wandb"] or [INSTALLED], NAMED["ultralytics"] or [INSTALLED]
+    )
+]
+CELLS = PRODUCT if any(NAMED.values()) else CHOICE
+
+
+@pytest.mark.parametrize(("ultralytics", "wandb", "usage"), CELLS, ids=["-".join(cell) for cell in CELLS])
+def test_training_is_one_run(
+    run_job: RunJob, releases: Releases, patch: Patch, ultralytics: str, wandb: str, usage: str
+) -> None:
+    release, how = releases.ultralytics(ultralytics), USAGES[usage]
+    path = releases.path(patch(release) if how.patched else release, wandb)
+    plots = wandb != INSTALLED or number_of(release) < NEEDS_NO_PLOTS  # which take a good part of the time
+    script = (ONLINE if how.online else "") + STOCK + (PLOTS if plots else "")
+    script += ("" if how.patched else CALLBACKS) + how.script
+
+    with WandbServer() as server:
+        server.backend.count_lag = 3
+        job = run_job(script, PYTHONPATH=path, **(server.environment if how.online else {}))
+        wait_until_closed(server)
+        (run,) = server.runs if how.online else job.runs
+
+    assert (run.state, run.exit_code) == ("finished", 0)
+    assert not getattr(run, "destroyed_rows", [])
+    rows = [{key for key in row if not key.startswith("_")} for row in run.history]
+    if usage != "C":
+        assert (rows.pop(0), rows.pop()) == ({"before"}, {"after"})
+    assert [row["_step"] for row in run.history] == list(range(len(run.history)))
+    assert any("results" in row for row in rows) == plots
+    assert any(artifact.type == "model" for artifact in run.artifacts)
+    if how.patched:
+        assert_is_what_stock_logs(run)
+    else:
+        assert [row["epoch"] for row in run.history if "epoch" in row] == [*EPOCHS, END]
+        assert all({"train/box_loss", "lr/pg0", "val/box_loss", "metrics/mAP50(B)"} <= row for row in rows[:2])
+        assert {"model/parameters", "per_class_metrics"} <= set().union(*rows)
+        assert any("curves/F1-Confidence(B)_table" in row for row in rows) == plots
+        assert "could not be logged" not in job.output
+        assert_users_callbacks_ran_in_every_rank(job, carried=number_of(release) < CARRIES_CALLBACKS)
+
+
+def assert_is_what_stock_logs(run: RecordedRun | StoredRun) -> None:
+    """All that the stock callback logs of a training is there, and each epoch is one row."""
+    trained = [row for row in run.history if "train/box_loss" in row]
+    assert [row["epoch"] for row in trained] == [1, 2]
+    assert all({"lr/pg0", "val/box_loss", "metrics/mAP50(B)"} <= set(row) for row in trained)
+    assert sum("model/parameters" in row for row in run.history) == 1
+    assert sum("metrics/mAP50(B)" in row for row in run.history) == len(EPOCHS)
+    config = run.values if isinstance(run, StoredRun) else run.config
+    assert (config["epochs"], config["imgsz"]) == ("mine", 64)  # what the launcher has set stays
+
+
+def assert_users_callbacks_ran_in_every_rank(job: Job, *, carried: bool) -> None:
+    """Each ran once an epoch; the start file of the workers is Ultralytics' own where that takes them along."""
+    for rank in (0, 1):
+        ran = (job.directory / f"rank-{rank}.txt").read_text().split()
+        assert Counter(ran) == dict.fromkeys(KINDS, EPOCHS[-1])
+    assert (job.directory / "wandb-1").read_text() == "False"
+    assert ("b64decode" in (job.directory / "start.py").read_text()) == carried
