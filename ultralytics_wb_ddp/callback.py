@@ -53,7 +53,6 @@ class _Training:
     session: Session | None
     team: Team
     is_main: bool = True  # whether this is the main process, which alone knows the metrics
-    arguments: dict[str, Any] = field(default_factory=dict)  # as last written to the run's config
     pending: dict[str, Any] = field(default_factory=dict)  # the row of the epoch that is not validated yet
     epoch: int = 0  # the last epoch that was trained, counted from 1
     plots: dict[Path, float] = field(default_factory=dict)
@@ -149,6 +148,8 @@ class WandbCallback(MeterEvents):
         if is_main_process():
             training = training or self._start(trainer)  # where this was registered after the first event
             training.team.meet()
+            if training.session:
+                training.session.find_inputs(trainer)
             self._write_config(training)
             training.team.invite(training.session, trainer.loss_names)
         else:
@@ -313,10 +314,7 @@ class WandbCallback(MeterEvents):
         """Write arguments that are new or changed since the last time."""
         if training.session:
             with training.session.guarded("the training's arguments"):
-                arguments = to_plain(vars(training.trainer.args))
-                changed = {key: value for key, value in arguments.items() if training.arguments.get(key, ...) != value}
-                training.session.update_config(changed)
-                training.arguments = arguments
+                training.session.update_config(to_plain(vars(training.trainer.args)))
 
     def _log_row(self, training: _Training) -> None:
         """Log what is pending, with new plots, as a row of the last trained epoch."""

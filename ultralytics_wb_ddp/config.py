@@ -13,6 +13,7 @@ from enum import Enum
 from os import PathLike, fspath
 from types import SimpleNamespace
 from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 from typing_extensions import Self
 
@@ -25,6 +26,7 @@ __all__ = [
     "check_run_id",
     "redact",
     "to_plain",
+    "without_credentials",
 ]
 
 MODES = ("online", "offline", "disabled")
@@ -52,6 +54,7 @@ _SECRET_WORDS = frozenset(
     | {"passwords", "privatekey", "pwd", "secret", "secretkey", "secrets", "token"}
 )
 _SECRET_KEYS = frozenset({("access", "key"), ("account", "key"), ("api", "key"), ("auth", "key"), ("private", "key")})
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/].*")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 Options = TypeVar("Options", bound="RunOptions")
@@ -80,6 +83,9 @@ class RunOptions:
         rank_scope: ``"global"``: all ranks. ``"worker"``: the ranks of each node. None is ``"global"``.
         strategy: Mode and scope by the name that W&B's examples give them: ``"main"``, ``"node"`` or ``"all"``.
         rank_metrics: Log speed, waiting, memory and loss of each rank.
+        inputs: Make the dataset, the starting weights and the training's config input artifacts of the run.
+        data_uri: Where the dataset comes from, such as ``"s3://bucket/shapes"``: its artifact refers to that instead of
+            the copy that is trained on.
         on_error: ``"warn"``: trouble with W&B is logged and never ends a training. ``"raise"``: it does.
         on_launcher_lost: What workers do whose launcher is gone: ``"continue"`` trains to the end and ``"stop"`` to
             the end of the epoch; what they log meanwhile is kept.
@@ -102,6 +108,8 @@ class RunOptions:
     rank_scope: str | None = None
     strategy: str | None = None
     rank_metrics: bool = True
+    inputs: bool = True
+    data_uri: str | None = None
     on_error: str = "warn"
     on_launcher_lost: str = "continue"
     init_timeout: float = 30.0
@@ -264,6 +272,12 @@ def redact(value: Any, secrets: Iterable[str | None] = ()) -> Any:
     return clean(value)
 
 
+def without_credentials(address: str) -> str:
+    """Return an address without what may be secret in it: user, password and query."""
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
 def _is_empty(value: Any) -> bool:
     return value is None or value in ("", {}, []) or isinstance(value, bool)
 
@@ -289,7 +303,7 @@ def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case
             msg = f"{place}={value!r}: tags are a list of strings"
             raise ConfigurationError(msg)
         return tuple(tags)
-    if name in {"keep_open", "rank_metrics"}:
+    if name in {"keep_open", "rank_metrics", "inputs"}:
         if not isinstance(value, bool):
             msg = f"{place}={value!r}: true or false is expected"
             raise ConfigurationError(msg)
@@ -302,8 +316,8 @@ def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case
         return _wrong_type(place, value)
     if name in _CHOICES:
         return check_choice(place, value, _CHOICES[name])
-    if name == "project":
-        return _check_project(place, value)
+    if name in {"project", "data_uri"}:
+        return _check_project(place, value) if name == "project" else _check_uri(place, value)
     return check_run_id(value, place) if name == "id" else value
 
 
@@ -352,6 +366,13 @@ def _check_project(place: str, value: str) -> str:
     else:
         return value
     raise ConfigurationError(msg)
+
+
+def _check_uri(place: str, value: str) -> str:
+    if not _URI.fullmatch(value):
+        msg = f"{place}={value!r} is no address; give one such as 's3://bucket/shapes', or leave it out"
+        raise ConfigurationError(msg)
+    return value
 
 
 def _wrong_type(place: str, value: Any) -> Any:
