@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -176,10 +177,28 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name in ("WANDB_SERVICE", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
     with wandb.init(project="demo", mode="offline", dir=tmp_path, settings=wandb.Settings(console="off")) as run:
         yield run
     wandb.teardown()
+
+
+OpenOnline = Callable[[], AbstractContextManager[tuple[Any, WandbServer]]]
+
+
+@pytest.fixture
+def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenOnline:
+    @contextmanager
+    def opened() -> Iterator[tuple[Any, WandbServer]]:
+        monkeypatch.delenv("WANDB_SERVICE", raising=False)
+        with WandbServer() as server:
+            for name, value in {**server.environment, "WANDB_SILENT": "true"}.items():
+                monkeypatch.setenv(name, value)
+            with wandb.init(project="demo", dir=tmp_path, settings=wandb.Settings(console="off")) as run:
+                yield run, server
+            server.faults.clear()
+            wandb.teardown()
+
+    return opened
 
 
 def sources(
@@ -245,18 +264,18 @@ def test_dataset_that_lives_elsewhere_is_referred_to_there(
     assert entries["data"] == "s3://bucket/shapes"
 
 
-def test_secrets_do_not_reach_an_artifact(run: Any, data: Path, tmp_path: Path) -> None:
+def test_secrets_do_not_reach_an_artifact(online: OpenOnline, data: Path, tmp_path: Path) -> None:
     with data.open("a") as file:
         file.write("api_key: my-secret\nnote: holds the-key somewhere\ndownload: s3://me:pass@bucket/x?token=t0k\n")
-    given = Inputs(sources(data, tmp_path / "train", hub_token="my-token"), ("the-key",))
-    given.begin()
-    given.log(run, patience=30)
-    recorded(run, tmp_path)
+    with online() as (run, server):
+        given = Inputs(sources(data, tmp_path / "train", hub_token="my-token"), ("the-key",))
+        given.begin()
+        given.log(run, patience=30)
 
-    staged = [file.read_bytes() for file in (tmp_path / "data").rglob("*") if file.is_file()]
-    texts = b"".join(staged) + b"".join(file.read_bytes() for file in find_run_files(tmp_path))
-    assert b"note: holds" in texts
-    assert [word for word in (b"my-secret", b"the-key", b"me:pass", b"t0k", b"my-token") if word in texts] == []
+    received = b"".join(server.received)
+    assert b"note: holds" in received
+    assert b"s3://bucket/x" in received
+    assert [word for word in (b"my-secret", b"the-key", b"me:pass", b"t0k", b"my-token") if word in received] == []
 
 
 def test_resumed_training_in_another_run_starts_from_its_checkpoint(data: Path, tmp_path: Path) -> None:
@@ -301,21 +320,17 @@ def test_what_cannot_be_looked_at_costs_only_itself(
 
 
 def test_weights_are_referred_to_where_wandb_does_not_say_what_they_are(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    online: OpenOnline, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inputs, "LOOK_UP", 1.0)
     weights = tmp_path / "earlier/weights/best.pt"
     RunRecord("abc", "demo", "team").save(tmp_path / "earlier")
     weights.write_bytes(b"weights")
-    with WandbServer() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        with wandb.init(project="demo", dir=tmp_path, settings=wandb.Settings(console="off")) as run:
-            for operation in ("ArtifactMembershipByName", "ArtifactByName"):
-                server.faults.add(operation, hang=True)
-            given = Inputs(sources(data, tmp_path / "train", model=str(weights)))
-            given.begin()
-            given.log(run, patience=30)
-        server.faults.clear()
-        wandb.teardown()
-        assert "weights_earlier_best:v0" in inputs_of(server.runs[0])
+    with online() as (run, server):
+        for operation in ("ArtifactMembershipByName", "ArtifactByName"):
+            server.faults.add(operation, hang=True)
+        given = Inputs(sources(data, tmp_path / "train", model=str(weights)))
+        given.begin()
+        given.log(run, patience=30)
+
+    assert "weights_earlier_best:v0" in inputs_of(server.runs[0])

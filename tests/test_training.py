@@ -148,6 +148,7 @@ def test_inputs_of_a_run_on_disk_are_its_inputs_once_it_is_sent(usage_a: Job, tm
     with WandbServer() as server:
         subprocess.run(
             [Path(sys.executable).with_name("wandb"), "sync", folder],
+            cwd=tmp_path,
             env={**os.environ, **server.environment},
             check=True,
             capture_output=True,
