@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from threading import Event
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = ["Dataset", "Fingerprint", "Stopped", "what_changed"]
 
@@ -35,6 +34,7 @@ class Dataset:
         classes: Names of the classes, in their order.
         label_dir: Directory of the labels, beside ``images``; empty where the directory of an image is its label.
         label_suffix: Suffix of the labels. Text is read, anything else is known by its size only, as images are.
+        formats: Suffixes of images, without the dot.
     """
 
     root: Path
@@ -42,6 +42,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     label_dir: str = "labels"
     label_suffix: str = ".txt"
+    formats: tuple[str, ...] = ("jpg", "jpeg", "png")
 
     @classmethod
     def of_training(cls, data: Mapping[str, Any], task: str) -> Dataset:
@@ -51,15 +52,14 @@ class Dataset:
             data: ``trainer.data``, with absolute paths.
             task: Task of the training, such as ``"detect"``.
         """
+        from ultralytics.data.utils import IMG_FORMATS
+
         splits = {split: _paths(data[split]) for split in SPLITS if data.get(split)}
         names = data.get("names") or {}
         classes = tuple(map(str, names.values() if isinstance(names, dict) else names))
         root = Path(data.get("path") or splits["train"][0].parent)
-        if task == "classify":
-            return cls(root, splits, classes, label_dir="")
-        if task == "semantic":
-            return cls(root, splits, classes, label_dir=data.get("masks_dir") or "masks", label_suffix=".png")
-        return cls(root, splits, classes)
+        labels = {"classify": ("", ""), "semantic": (data.get("masks_dir") or "masks", ".png")}
+        return cls(root, splits, classes, *labels.get(task, ("labels", ".txt")), formats=tuple(sorted(IMG_FORMATS)))
 
     def label_of(self, image: str) -> str:
         """Return where the label of an image lies, by the rule that Ultralytics has."""
@@ -80,23 +80,23 @@ class Fingerprint:
     lines: tuple[str, ...]
 
     @classmethod
-    def take(cls, dataset: Dataset, stop: Event | None = None) -> Fingerprint:
+    def take(cls, dataset: Dataset, is_wanted: Callable[[], bool] | None = None) -> Fingerprint:
         """Look at a dataset. Images are not opened; labels are read if they are text.
 
         Args:
             dataset: Where its parts lie.
-            stop: Set when nobody waits for the result any more.
+            is_wanted: Whether somebody waits for the result still.
 
         Raises:
-            Stopped: ``stop`` was set.
+            Stopped: Nobody does.
         """
         names = "\n".join(dataset.classes)
         lines = [f"{CLASSES}\tnames\t{len(dataset.classes)}\t{_hash(names.encode(errors='replace'))}"]
         roots = [f"{root}{os.sep}" for root in dict.fromkeys((dataset.root, dataset.root.resolve()))]
         for split, sources in dataset.splits.items():
             for source in sources:
-                for image in _images(source):
-                    if stop and stop.is_set():
+                for image in _images(source, dataset.formats):
+                    if is_wanted and not is_wanted():
                         raise Stopped
                     path = next((image[len(root) :] for root in roots if image.startswith(root)), image)
                     path = path.replace(os.sep, "/")
@@ -189,12 +189,10 @@ def _paths(value: Any) -> tuple[Path, ...]:
     return tuple(map(Path, value)) if isinstance(value, (list, tuple)) else (Path(value),)
 
 
-def _images(source: Path) -> Iterator[str]:
+def _images(source: Path, formats: tuple[str, ...]) -> Iterator[str]:
     """Return the images that a directory holds or a text file lists, as Ultralytics finds them."""
-    from ultralytics.data.utils import IMG_FORMATS
-
     paths = _files_below(str(source)) if source.is_dir() else _listed(source)
-    return (path for path in paths if path.rpartition(".")[2].lower() in IMG_FORMATS)
+    return (path for path in paths if path.rpartition(".")[2].lower() in formats)
 
 
 def _files_below(directory: str) -> Iterator[str]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import find_artifact, refer_to, use_artifact
 from ultralytics_wb_ddp.config import redact, to_plain, without_credentials
-from ultralytics_wb_ddp.fingerprint import SPLITS, Dataset, Fingerprint, Stopped, what_changed
+from ultralytics_wb_ddp.examine import Examination, Findings
+from ultralytics_wb_ddp.fingerprint import Dataset
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.record import RunRecord, places_of
 
@@ -97,8 +98,8 @@ class Sources:
 class Inputs:
     """The inputs of one training on their way into its run.
 
-    A thread looks at them, as a dataset of a million images takes a while; whoever has the run asks from time to time
-    whether it is done, so that all that is logged to a run is logged by one thread.
+    A thread makes the artifacts, as a dataset of a million images takes a while; whoever has the run asks from time to
+    time whether it is done, so that all that is logged to a run is logged by one thread.
 
     Attributes:
         sources: Where they are.
@@ -109,7 +110,7 @@ class Inputs:
     secrets: tuple[str | None, ...] = ()
     _artifacts: list[Any] = field(default_factory=list)
     _known: tuple[Path, list[str], Any] | None = None  # the weights, what they may be in W&B, what they are otherwise
-    _stop: threading.Event = field(default_factory=threading.Event)
+    _examination: Examination | None = None
     _thread: threading.Thread | None = None
     _is_logged: bool = False
 
@@ -146,8 +147,9 @@ class Inputs:
         """
         self.log(run, HEAD_START if failed else PATIENCE)
         if not self._is_logged:
-            self._stop.set()
             self._is_logged = True
+            if self._examination:
+                self._examination.stop()
             logger.warning("the dataset is no input of run %s: the training ended before its files were seen", run.id)
 
     def _look(self) -> None:
@@ -159,8 +161,6 @@ class Inputs:
     def _make(self, what: str, make: Callable[[], Iterable[Any]]) -> None:
         try:
             self._artifacts.extend(make())
-        except Stopped:
-            pass
         except Exception as error:  # noqa: BLE001  # no lineage is worth a training
             logger.warning("the %s could not be made an input of the run: %s", what, cause_of(error))
 
@@ -215,33 +215,28 @@ class Inputs:
 
         sources = self.sources
         dataset = Dataset.of_training(sources.data, sources.task)
-        now = Fingerprint.take(dataset, self._stop)
-        self._compare(now)
-        now.save(sources.save_dir / FINGERPRINT_FILE)
+        file, checkpoint = sources.save_dir / FINGERPRINT_FILE, sources.checkpoint
+        earlier = [place / FINGERPRINT_FILE for place in places_of(sources.save_dir, checkpoint)] if checkpoint else []
+        self._examination = Examination(dataset, file, earlier)
+        found = self._examination.wait()
+        if found is None:
+            return
+        if found.changes:
+            logger.warning("the dataset has changed since this training was interrupted: %s", found.changes)
         artifact = wandb.Artifact(_name("dataset", self._title(dataset)), type="dataset")
-        artifact.metadata = _describe(dataset, now)
+        artifact.metadata = _describe(dataset, found)
         self._add_data_file(artifact)
-        artifact.add_file(str(sources.save_dir / FINGERPRINT_FILE), name="files.tsv")
+        artifact.add_file(str(file), name="files.tsv")
         for number, address in enumerate(sources.addresses):
             name = "data" if number == 0 else f"data-{number + 1}"
-            refer_to(artifact, name, address, now.digest if number == 0 else address, now.size())
+            refer_to(artifact, name, address, found.digest if number == 0 else address, 0)
         if not sources.addresses:
             for split, paths in dataset.splits.items():
-                part = now.of_split(split)
+                part = found.parts[split]
                 for number, path in enumerate(paths):
                     name = split if number == 0 else f"{split}-{number + 1}"
-                    refer_to(artifact, name, path.absolute().as_uri(), part.digest, part.size() if number == 0 else 0)
+                    refer_to(artifact, name, path.absolute().as_uri(), part.digest, part.size if number == 0 else 0)
         yield artifact
-
-    def _compare(self, now: Fingerprint) -> None:
-        """Warn of what has changed in the dataset of a training that is resumed."""
-        checkpoint = self.sources.checkpoint
-        if checkpoint is None:
-            return
-        files = [place / FINGERPRINT_FILE for place in places_of(self.sources.save_dir, checkpoint)]
-        earlier = next((found for file in files if (found := Fingerprint.load(file))), None)
-        if earlier and (changes := what_changed(earlier, now)):
-            logger.warning("the dataset has changed since this training was interrupted: %s", changes)
 
     def _add_data_file(self, artifact: Any) -> None:
         file = self.sources.data_file
@@ -255,14 +250,13 @@ class Inputs:
         return (file.resolve().parent.name if file else dataset.root.resolve().name) if generic else file.stem  # type: ignore[union-attr]
 
 
-def _describe(dataset: Dataset, fingerprint: Fingerprint) -> dict[str, Any]:
+def _describe(dataset: Dataset, found: Findings) -> dict[str, Any]:
     """Return the figures of a dataset, which people see beside the artifact."""
-    facts: dict[str, Any] = {"root": str(dataset.root), "fingerprint": fingerprint.digest}
-    facts |= {"classes": len(dataset.classes), "bytes": fingerprint.size()}
-    for split in SPLITS:
-        if split in dataset.splits:
-            images, labels = fingerprint.of_split(split).counts()
-            facts[split] = {"images": images, **({"labels": labels} if dataset.label_dir else {})}
+    facts: dict[str, Any] = {"root": str(dataset.root), "fingerprint": found.digest, "classes": len(dataset.classes)}
+    for split, part in found.parts.items():
+        facts[split] = {"images": part.images, "bytes": part.size}
+        if dataset.label_dir:
+            facts[split]["labels"] = part.labels
     return facts
 
 
