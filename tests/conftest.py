@@ -228,7 +228,7 @@ class RunOnline(Protocol):
     def __call__(self, script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, WandbServer]: ...
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_online(run_job: RunJob) -> RunOnline:
     def run(script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, WandbServer]:
         with WandbServer() as server:

@@ -218,7 +218,7 @@ def sources(
     checked = {"path": file.parent, "train": str(file.parent / "images/train"), "yaml_file": str(file)}
     trainer = SimpleNamespace(data=checked, args=SimpleNamespace(**args), model=None, save_dir=save_dir)
     save_dir.mkdir(exist_ok=True)
-    return Sources.of_training(trainer, args, data, data_uri, goes_on=goes_on)
+    return Sources.of_training(trainer, data=data, data_uri=data_uri, goes_on=goes_on)
 
 
 def recorded(run: Any, directory: Path) -> dict[str, RecordedArtifact]:

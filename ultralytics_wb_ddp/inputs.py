@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.checkpoints import collection_of
 from ultralytics_wb_ddp.client import find_artifact, refer_to, use_artifact
-from ultralytics_wb_ddp.config import redact, to_plain, without_credentials
 from ultralytics_wb_ddp.examine import Examination, Findings
 from ultralytics_wb_ddp.fingerprint import Dataset
 from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.plain import ADDRESS, redact, to_plain, without_credentials
 from ultralytics_wb_ddp.record import RunRecord, places_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ LOOK_UP = 10.0  # seconds that W&B may take to say whether it knows a file
 PLACES = frozenset({"project", "name", "save_dir", "exist_ok", "resume"})  # where a training lies, not what it does
 CHECKPOINTS = re.compile(r"best|last|epoch\d+")
 DOWNLOADED = re.compile(r"[\w.-]+:v\d+")  # the directory that W&B downloads an artifact to
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+")
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,12 @@ class Sources:
 
     @classmethod
     def of_training(
-        cls, trainer: Any, arguments: Mapping[str, Any], data: Any, data_uri: str | None, *, goes_on: bool
+        cls, trainer: Any, *, data: Any = None, data_uri: str | None = None, goes_on: bool = False
     ) -> Sources:
         """Return the inputs of a trainer that has checked its dataset.
 
         Args:
             trainer: The trainer.
-            arguments: Its arguments, as plain data.
             data: What the user gave as ``data``, which Ultralytics may have downloaded and replaced since.
             data_uri: Where the user says that the dataset comes from.
             goes_on: Whether the training goes on in the run in which it began: what it began with stands there.
@@ -86,7 +85,7 @@ class Sources:
             file if is_yaml else None,
             tuple(dict.fromkeys(without_credentials(address) for address in named if address)),
             found,
-            {key: value for key, value in arguments.items() if key not in PLACES},
+            {key: value for key, value in vars(trainer.args).items() if key not in PLACES},
             getattr(network, "yaml", None) if model.endswith((".yaml", ".yml")) else None,
             str(trainer.args.task),
             Path(trainer.save_dir),
@@ -276,7 +275,9 @@ def _known_as(weights: Path) -> list[str]:
     record = RunRecord.find(weights.parent, weights)
     if record:
         place = f"{record.entity}/{record.project}/" if record.entity and record.project else ""
-        names += [f"{place}run_{record.id}_model:{alias}" for alias in dict.fromkeys((weights.stem, "best", "latest"))]
+        names += [
+            f"{place}{collection_of(record.id)}:{alias}" for alias in dict.fromkeys((weights.stem, "best", "latest"))
+        ]
     return names
 
 

@@ -5,14 +5,13 @@ Whoever opened a run finishes it: a run that was adopted or attached to is left 
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import ask_again, flush
-from ultralytics_wb_ddp.config import RunOptions, to_plain
+from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.record import RunRecord, best_of
@@ -31,8 +30,6 @@ from ultralytics_wb_ddp.stopping import StopButton
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ultralytics_wb_ddp.inputs import Inputs
-
 __all__ = ["Session", "get_wandb_run", "owned", "sessions"]
 
 sessions: list[Session] = []  # of the trainings that are going on here
@@ -46,12 +43,14 @@ class Session:
         run: The ``wandb.Run``.
         how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"``, ``"shared"`` or ``"new"``.
         base_id: Id that the runs of all ranks are derived from.
+        goes_on: Whether the training goes on in the run in which it began.
     """
 
     def __init__(self, run: Any, how: str, options: RunOptions, handoff: Handoff | None = None) -> None:
         self.run = run
         self.how = how
         self.base_id = str(run.id)
+        self.goes_on = False
         self._options = options
         self._handoff = handoff
         self._lost = False
@@ -62,9 +61,6 @@ class Session:
         if how in {"adopt", "resume", "shared"}:
             self._taken |= set(run.config.keys())
         self._other_values: dict[str, Any] = {}
-        self._arguments: dict[str, Any] = {}  # of the training, as last written
-        self._inputs: Inputs | None = None
-        self._goes_on = False  # whether the training began in this run
         self._reported: set[str] = set()
         self._stop_button = StopButton()
         is_users = handoff.is_users if how == "attach" and handoff else how == "adopt" and not opened_by_us(run)
@@ -83,7 +79,7 @@ class Session:
         with self.guarded("the start of the training"):
             define_metrics(self.run)
             self.record = RunRecord.of_run(self.run, earlier)
-            self._goes_on = earlier is not None and earlier.id == self.run.id
+            self.goes_on = earlier is not None and earlier.id == self.run.id
             if save_dir is None:
                 return
             self.record.base_id = self.base_id if self.base_id != self.run.id else None
@@ -116,7 +112,6 @@ class Session:
         with self.guarded("the row of an epoch") as reachable:
             if not reachable:
                 return
-            self._log_inputs()
             try:
                 self.run.log(dict(row))
             except (ConnectionError, EOFError) as error:
@@ -183,35 +178,11 @@ class Session:
                 self._reported.add(what)
                 logger.warning("%s could not be logged to run %s: %s; %s", what, self.run.id, cause_of(error), then)
 
-    def find_inputs(self, trainer: Any) -> None:
-        """Begin to look for the training's inputs, once Ultralytics has checked the dataset."""
-        if not self._options.inputs:
-            return
-        with self.guarded("the training's inputs") as reachable:
-            if reachable:
-                from ultralytics_wb_ddp.inputs import Inputs, Sources
-
-                given, arguments = self._arguments.get("data"), to_plain(vars(trainer.args))
-                uri, goes_on = self._options.data_uri, self._goes_on
-                sources = Sources.of_training(trainer, arguments, given, uri, goes_on=goes_on)
-                self._inputs = Inputs(sources, (os.environ.get("WANDB_API_KEY"),))
-                self._inputs.begin()
-                self._inputs.log(self.run)
-
-    def _log_inputs(self, *, is_end: bool = False, failed: bool = False) -> None:
-        """Log the training's inputs if they have been found; at its end, wait for them."""
-        with self.guarded("the training's inputs") as reachable:
-            if reachable and self._inputs:
-                self._inputs.end(self.run, failed=failed) if is_end else self._inputs.log(self.run)
-
     def update_config(self, arguments: Mapping[str, Any]) -> None:
         """Add the training's arguments to the run's config and leave what the user or a sweep has set.
 
-        An argument whose name is taken by another value stands under ``ultralytics`` instead; one that stands there
-        already is left alone.
+        An argument whose name is taken by another value stands under ``ultralytics`` instead.
         """
-        arguments = {key: value for key, value in arguments.items() if self._arguments.get(key, ...) != value}
-        self._arguments |= arguments
         config = self.run.config
         new = {key: value for key, value in arguments.items() if key not in self._taken}
         rest = arguments.keys() - new
@@ -222,7 +193,6 @@ class Session:
 
     def close(self, exit_code: int) -> None:
         """Finish the run if this session opened it; leave it open otherwise."""
-        self._log_inputs(is_end=True, failed=exit_code != 0)
         if self in sessions:
             sessions.remove(self)
         if users_runs.pop(self.run.id, None) is not None:
