@@ -219,6 +219,7 @@ def launch_agents(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Lau
     return launch
 
 
+NIGHTLY = pytest.mark.nightly  # of cases whose like is tried in every run: a training takes ten seconds of two cores
 ONLINE = "CFG['wandb']['mode'] = 'online'\n"
 
 

@@ -10,7 +10,7 @@ import pytest
 from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
-from conftest import PRELUDE, LaunchAgents, RunJob, RunOnline, wait_until_closed
+from conftest import NIGHTLY, PRELUDE, LaunchAgents, RunJob, RunOnline, wait_until_closed
 from ultralytics_wb_ddp import RankPlan, Topology, plan_rank
 
 MODES = list(itertools.product(("auto", "new", "shared"), ("global", "worker")))
@@ -174,7 +174,7 @@ def test_new_runs_stand_beside_the_launchers(run_online: RunOnline) -> None:
     assert {run.state for run in runs.values()} == {"finished"}
 
 
-@pytest.mark.parametrize("keep_open", [False, True], ids=["closed", "open"])
+@pytest.mark.parametrize("keep_open", [pytest.param(False, id="closed", marks=NIGHTLY), pytest.param(True, id="open")])
 def test_launcher_is_a_writer_of_the_shared_run(run_online: RunOnline, keep_open: bool) -> None:  # noqa: FBT001
     _, server = run_online(f"""
     CFG["wandb"].update(run_mode="shared", keep_open={keep_open})
@@ -198,7 +198,12 @@ def test_launcher_is_a_writer_of_the_shared_run(run_online: RunOnline, keep_open
 
 @pytest.mark.parametrize(
     ("rank", "mode", "state"),
-    [(0, "new", "failed"), (1, "new", "failed"), (0, "shared", "failed"), (1, "shared", "failed")],
+    [
+        (0, "new", "failed"),
+        pytest.param(1, "new", "failed", marks=NIGHTLY),
+        pytest.param(0, "shared", "failed", marks=NIGHTLY),
+        (1, "shared", "failed"),
+    ],
 )
 def test_killed_rank_ends_in_failed_runs_with_every_row(
     run_online: RunOnline, rank: int, mode: str, state: str
