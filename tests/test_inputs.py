@@ -321,6 +321,40 @@ def test_what_cannot_be_looked_at_costs_only_itself(
     assert recorded(run, tmp_path).keys() == {"training_config"}
 
 
+def test_weights_that_were_downloaded_are_the_artifact_that_they_came_from(
+    online: OpenOnline, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "made.pt").write_bytes(b"weights")
+    with online() as (run, server):
+        made = wandb.Artifact("theirs", type="model")
+        made.add_file(str(tmp_path / "made.pt"))
+        run.log_artifact(made).wait()
+        weights = Path(made.download(str(tmp_path / "artifacts/theirs:v0")), "made.pt")
+        given = Inputs(sources(data, tmp_path / "train", model=str(weights)))
+        given.begin()
+        given.log(run, patience=30)
+
+    (logged,) = server.runs[0].artifacts
+    assert logged.name == "theirs"
+    assert logged in server.runs[0].used_artifacts
+
+
+def test_weights_that_were_changed_since_are_another_artifact(online: OpenOnline, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "made.pt").write_bytes(b"weights")
+    with online() as (run, server):
+        made = wandb.Artifact("theirs", type="model")
+        made.add_file(str(tmp_path / "made.pt"))
+        run.log_artifact(made).wait()
+        weights = Path(made.download(str(tmp_path / "artifacts/theirs:v0")), "made.pt")
+        weights.write_bytes(b"others")
+        given = Inputs(sources(data, tmp_path / "train", model=str(weights)))
+        given.begin()
+        given.log(run, patience=30)
+
+    assert "weights_made:v0" in inputs_of(server.runs[0])
+    assert "theirs:v0" not in inputs_of(server.runs[0])
+
+
 def test_weights_are_referred_to_where_wandb_does_not_say_what_they_are(
     online: OpenOnline, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

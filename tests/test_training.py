@@ -136,7 +136,9 @@ def test_training_directory_names_its_run(usage_b: Job) -> None:
 @pytest.mark.parametrize("usage", ["usage_a", "usage_b", "usage_c"])
 def test_dataset_and_config_are_inputs_of_the_run(usage: str, request: pytest.FixtureRequest) -> None:
     artifacts = request.getfixturevalue(usage).run.artifacts
+    config = next(artifact for artifact in artifacts if artifact.type == "config")
 
+    assert config.entries.keys() == {"args.yaml", "data.yaml", "model.yaml"}
     assert [(artifact.name, artifact.type) for artifact in artifacts if artifact.is_input] == [
         ("training_config", "config"),
         ("dataset_shapes0", "dataset"),
