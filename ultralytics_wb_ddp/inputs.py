@@ -129,16 +129,18 @@ class Inputs:
         if self._is_logged or self._thread is None:
             return
         self._thread.join(patience)
-        if self._thread.is_alive():
-            return
+        if not self._thread.is_alive():
+            self._use(run)
+
+    def _use(self, run: Any) -> None:
         self._is_logged = True
-        for artifact in self._artifacts:
+        for artifact in list(self._artifacts):
             use_artifact(run, artifact)
         if self._known:
             self._log_weights(run, *self._known)
 
     def end(self, run: Any, *, failed: bool) -> None:
-        """Log them at the end of a training, if they are not logged yet, or give up.
+        """Log them at the end of a training, if they are not logged yet; what is not known by then is given up.
 
         Args:
             run: The ``wandb.Run``.
@@ -146,9 +148,9 @@ class Inputs:
         """
         self.log(run, HEAD_START if failed else PATIENCE)
         if not self._is_logged:
-            self._is_logged = True
             if self._examination:
                 self._examination.stop()
+            self._use(run)
             logger.warning("the dataset is no input of run %s: the training ended before its files were seen", run.id)
 
     def _look(self) -> None:
@@ -240,7 +242,9 @@ class Inputs:
     def _add_data_file(self, artifact: Any) -> None:
         file = self.sources.data_file
         if file:
-            _add_text(artifact, "data.yaml", _clean_yaml(file.read_text(encoding="utf-8"), self.secrets))
+            _add_text(
+                artifact, "data.yaml", _clean_yaml(file.read_text(encoding="utf-8", errors="replace"), self.secrets)
+            )
 
     def _title(self, dataset: Dataset) -> str:
         """Return what people call the dataset: files are often called ``data.yaml``."""
@@ -302,7 +306,10 @@ def _addresses(text: str) -> list[str]:
     """Return the addresses of a dataset that its YAML names: as values, not somewhere in a script or a comment."""
     import yaml
 
-    content = yaml.safe_load(text) or {}
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:  # Ultralytics reads more than YAML allows
+        return []
     values = content.values() if isinstance(content, dict) else ()
     flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
     return [item for item in flat if isinstance(item, str) and ADDRESS.fullmatch(item)]
