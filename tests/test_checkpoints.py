@@ -103,10 +103,18 @@ def load(artifact: StoredArtifact) -> dict[str, Any]:
 
 
 def test_last_checkpoints_are_logged_once_each_and_the_best_one_at_the_end(models: list[StoredArtifact]) -> None:
-    assert [sorted(model.manifest) for model in models] == [["last.pt"], ["last.pt"], ["best.pt"]]
-    assert [set(model.aliases) - {"latest", "best"} for model in models] == [{"epoch-2"}, {"epoch-3", "last"}, set()]
-    assert [("best" in model.aliases) for model in models] == [False, False, True]
-    assert {model.name for model in models} == {f"run_{models[0].name[4:-6]}_model"}
+    *during, last, best = models
+
+    assert [sorted(model.manifest) for model in models] == [["last.pt"]] * len(during) + [["last.pt"], ["best.pt"]]
+    assert [set(model.aliases) for model in (last, best)] == [{"epoch-3", "last"}, {"best", "latest"}]
+    assert "epoch-2" in during[-1].aliases
+
+
+def test_what_has_been_superseded_is_deleted(models: list[StoredArtifact]) -> None:
+    *during, last, best = models
+
+    assert [model.state for model in (last, best)] == ["COMMITTED"] * 2
+    assert {model.state for model in during} == {"DELETED"}
 
 
 def test_checkpoint_holds_model_and_optimizer_of_a_point_that_all_ranks_have_reached(
@@ -116,8 +124,9 @@ def test_checkpoint_holds_model_and_optimizer_of_a_point_that_all_ranks_have_rea
         dict(json.loads(line) for line in (trained[0].directory / f"optimizer-{rank}.jsonl").read_text().splitlines())
         for rank in (0, 1)
     ]
-    for model, epoch in zip(models[:2], (2, 3)):
+    for model in models[:-1]:
         checkpoint = load(model)
+        epoch = checkpoint["epoch"] + 1
         state = checkpoint["optimizer"]["state"]
         total = sum(
             float(part.double().abs().sum())
@@ -125,7 +134,7 @@ def test_checkpoint_holds_model_and_optimizer_of_a_point_that_all_ranks_have_rea
             for part in entry.values()
             if part is not None and part.numel() > 1
         )
-        assert checkpoint["epoch"] + 1 == epoch
+        assert f"epoch-{epoch}" in model.aliases
         assert checkpoint["ema"] is not None
         assert total > 0
         for rank in (0, 1):
@@ -133,13 +142,12 @@ def test_checkpoint_holds_model_and_optimizer_of_a_point_that_all_ranks_have_rea
 
 
 def test_metadata_says_what_the_checkpoint_is(models: list[StoredArtifact]) -> None:
-    for model, epoch in zip(models, (2, 3, None)):
+    for model in models:
         (content,) = (model.file(name) for name in model.manifest)
         metadata = json.loads(model.metadata or "{}")
 
         assert metadata["size"] == len(content)
         assert metadata["sha256"] == hashlib.sha256(content).hexdigest()
-        assert metadata["epoch"] == (epoch or metadata["epoch"])
         assert metadata["epoch"] in {1, 2, 3}
         assert isinstance(metadata["fitness"], float)
         assert "metrics/mAP50(B)" in metadata["metrics"]

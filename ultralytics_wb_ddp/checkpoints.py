@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import queue
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,12 +93,17 @@ class Checkpoints:
         self._session = session
         self._policy = CheckpointPolicy.of(options)
         self._timeout = options.finish_timeout
+        everything = options.checkpoints == "all" and options.checkpoint_keep is None
+        self._keep = None if everything else options.checkpoint_keep or 0
+        self._ttl = options.checkpoint_ttl
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._is_handed_over = threading.Event()
         self._errors: list[Exception] = []
         self._logged: dict[str, str] = {}  # SHA-256 of what an alias was given to last
         self._epoch = 0  # the last epoch whose checkpoint was saved
         self._taken = 0  # the last epoch whose checkpoint was logged as the last one
+        self._newest: Any = None  # the artifact that was logged last
         self._git: dict[str, Any] | None = None
 
     def after_epoch(self, trainer: Any, epoch: int, *, is_best: bool) -> None:
@@ -136,10 +144,11 @@ class Checkpoints:
         if self._thread is None:
             return
         self._jobs.put(None)
-        self._thread.join(self._timeout)
-        if self._thread.is_alive():
+        deadline = time.monotonic() + self._timeout
+        if not self._is_handed_over.wait(self._timeout):
             msg = "checkpoints could not be handed to W&B within %g s; they lie in %s"
             logger.warning(msg, self._timeout, Path(trainer.last).parent)
+        self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._errors:
             raise self._errors[0]
 
@@ -174,6 +183,8 @@ class Checkpoints:
     def _work(self) -> None:
         while job := self._jobs.get():
             job()
+        self._is_handed_over.set()
+        self._prune(is_end=True)
 
     def _log(self, file: Path, aliases: tuple[str, ...], facts: dict[str, Any]) -> None:
         """Log a file as a version of the run's model artifact, unless W&B has it under these aliases already.
@@ -191,12 +202,35 @@ class Checkpoints:
             return
         if self._git is None:
             self._git = git_state(Path.cwd())
+        self._prune()
         metadata = {**facts, "git": self._git, "size": file.stat().st_size, "sha256": digest}
         run = self._session.run
         artifact = wandb.Artifact(collection_of(run.id), type="model", metadata=metadata)
         artifact.add_file(str(file), name=file.name)
-        run.log_artifact(artifact, aliases=list(aliases))
+        self._newest = run.log_artifact(artifact, aliases=list(aliases))
         self._logged.update(dict.fromkeys(aliases, digest))
+
+    def _prune(self, *, is_end: bool = False) -> None:
+        """Have W&B give up what has been superseded, in a process of its own: it is slow work for the interpreter.
+
+        A version that is on its way takes its aliases when it has arrived; only the end of the training waits for it.
+        """
+        run = self._session.run
+        if self._keep is None or self._newest is None or run.offline or (is_end and len(self._logged) == 1):
+            return
+        command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", "prune", f"{run.entity}/{run.project}/{run.id}"]
+        command += ["--keep", str(self._keep), *(["--ttl", str(self._ttl)] if self._ttl else [])]
+        environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+        try:
+            if is_end:
+                self._newest.wait(timeout=self._timeout)
+            subprocess.run(  # noqa: S603  # this package's own command
+                command, env=environment, capture_output=True, text=True, check=True, timeout=self._timeout
+            )
+        except Exception as error:  # noqa: BLE001  # W&B keeps more than it should: no reason to do without the rest
+            said = str(getattr(error, "stderr", "") or error).strip().splitlines()
+            logger.warning("superseded checkpoints of run %s stay at W&B: %s", run.id, said[-1] if said else error)
+            self._keep = None
 
     def _facts(self, trainer: Any, epoch: int) -> dict[str, Any]:
         """Return what the metadata says of a checkpoint, in words of Ultralytics'."""
