@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.parallel import ParallelConfig
     from ultralytics_wb_ddp.ranks import RankPlan, Topology, get_distributed_info, is_main_process, plan_rank
+    from ultralytics_wb_ddp.s3 import S3Error
+    from ultralytics_wb_ddp.s3_upload import upload_to_s3
     from ultralytics_wb_ddp.training import get_wandb_run
 
 __version__ = "0.1.0"
@@ -23,6 +25,7 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "ConfigurationError": "config",
     "RankPlan": "ranks",
+    "S3Error": "s3",
     "ParallelConfig": "parallel",
     "Topology": "ranks",
     "WandbCallback": "callback",
@@ -35,12 +38,14 @@ _MODULE_OF = {
     "is_main_process": "ranks",
     "plan_rank": "ranks",
     "train_distributed": "ddp",
+    "upload_to_s3": "s3_upload",
 }
 
 __all__ = [
     "ConfigurationError",
     "ParallelConfig",
     "RankPlan",
+    "S3Error",
     "Topology",
     "WandbCallback",
     "WandbConfig",
@@ -53,6 +58,7 @@ __all__ = [
     "is_main_process",
     "plan_rank",
     "train_distributed",
+    "upload_to_s3",
 ]
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 __all__ = [
+    "add_reference_entry",
     "ask_again",
     "ask_nothing",
     "disconnect",
@@ -24,7 +25,6 @@ __all__ = [
     "flush",
     "interface_of",
     "known_settings",
-    "refer_to",
     "service",
     "use_artifact",
     "without_prompt",
@@ -205,16 +205,23 @@ def find_artifact(run: Any, name: str, digest: str) -> Any:
     return artifact if any(entry.digest == digest for entry in entries) else None
 
 
-def refer_to(artifact: Any, name: str, address: str, digest: str, size: int) -> None:
-    """Add a reference whose digest is known: W&B would list what lies at the address, or read it.
+def add_reference_entry(
+    artifact: Any, path: str, address: str, *, digest: str, size: int, extra: dict[str, str]
+) -> None:
+    """Add a reference of which all is known to an artifact.
+
+    The public way asks S3 itself: it needs boto3 where nothing is to be asked, takes the newest version whatever
+    version is given, takes ``runs/10`` for a part of ``runs/1`` and keeps silent about objects beyond the maximum.
 
     Args:
-        artifact: The new ``wandb.Artifact``.
-        name: Name of the reference in the artifact.
-        address: Where it points to.
-        digest: What changes with the content there.
-        size: Size of the content in bytes.
+        artifact: The ``wandb.Artifact``.
+        path: Path in the artifact.
+        address: What it refers to.
+        digest: What changes with its content.
+        size: Size in bytes.
+        extra: What the download needs besides.
     """
     from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
 
-    artifact.manifest.add_entry(ArtifactManifestEntry(path=name, ref=address, digest=digest, size=size))
+    entry = ArtifactManifestEntry(path=path, ref=address, digest=digest, size=size, extra=extra)
+    artifact.manifest.add_entry(entry)

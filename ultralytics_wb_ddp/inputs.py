@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoints import collection_of
-from ultralytics_wb_ddp.client import find_artifact, refer_to, use_artifact
+from ultralytics_wb_ddp.client import add_reference_entry, find_artifact, use_artifact
 from ultralytics_wb_ddp.examine import Examination, Findings
 from ultralytics_wb_ddp.fingerprint import Dataset
 from ultralytics_wb_ddp.log import cause_of, logger
@@ -230,13 +230,17 @@ class Inputs:
         artifact.add_file(str(file), name="files.tsv")
         for number, address in enumerate(sources.addresses):
             name = "data" if number == 0 else f"data-{number + 1}"
-            refer_to(artifact, name, address, found.digest if number == 0 else address, 0)
+            digest = found.digest if number == 0 else address
+            add_reference_entry(artifact, name, address, digest=digest, size=0, extra={})
         if not sources.addresses:
             for split, paths in dataset.splits.items():
                 part = found.parts[split]
                 for number, path in enumerate(paths):
                     name = split if number == 0 else f"{split}-{number + 1}"
-                    refer_to(artifact, name, path.absolute().as_uri(), part.digest, part.size if number == 0 else 0)
+                    size = part.size if number == 0 else 0
+                    add_reference_entry(
+                        artifact, name, path.absolute().as_uri(), digest=part.digest, size=size, extra={}
+                    )
         yield artifact
 
     def _add_data_file(self, artifact: Any) -> None:
