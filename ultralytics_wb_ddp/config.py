@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
 from os import PathLike, fspath
 from typing import Any, TypeVar
 
@@ -81,6 +82,8 @@ class RunOptions:
         checkpoint_keep: How many of the newest checkpoints of earlier epochs W&B keeps beside the best and the last
             one. None is 0, and all of them for ``"all"``.
         checkpoint_ttl: Days that W&B keeps the others; None deletes them at once.
+        checkpoint_store: ``s3://bucket/prefix`` to which checkpoints are uploaded; the artifacts then refer to it.
+            Nothing is deleted there.
         link: Where the best checkpoint is linked to, so that others find it:
             ``"wandb-registry-REGISTRY/COLLECTION"`` or ``"PROJECT/PORTFOLIO"``. Online only.
         on_error: ``"warn"``: trouble with W&B is logged and never ends a training. ``"raise"``: it does.
@@ -111,6 +114,7 @@ class RunOptions:
     checkpoint_interval: int | None = None
     checkpoint_keep: int | None = None
     checkpoint_ttl: int | None = None
+    checkpoint_store: str | None = None
     link: str | None = None
     on_error: str = "warn"
     on_launcher_lost: str = "continue"
@@ -249,8 +253,7 @@ def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case
         return check_choice(place, value, _CHOICES[name])
     if name == "id":
         return check_run_id(value, place)
-    checks = {"project": _check_project, "link": _check_link, "data_uri": _check_uri}
-    return checks[name](place, value) if name in checks else value
+    return _OF_NAME[name](place, value) if name in _OF_NAME else value
 
 
 def check_names(names: Iterable[Any], known: list[str], where: str) -> None:
@@ -329,6 +332,21 @@ def _check_uri(place: str, value: str) -> str:
     return value
 
 
+def _check_store(place: str, value: str) -> str:
+    from ultralytics_wb_ddp.s3 import S3Error, S3Path
+
+    store = value.rstrip("/")
+    try:
+        S3Path.parse(f"{store}/checkpoint")
+    except S3Error as error:
+        msg = f"{place}={value!r}: {error}"
+        raise ConfigurationError(msg) from error
+    if find_spec("boto3") is None:
+        msg = f"{place}={value!r} needs boto3; install it with: pip install 'ultralytics-wb-ddp[s3]'"
+        raise ConfigurationError(msg)
+    return store
+
+
 def _check_link(place: str, value: str) -> str:
     if problem := problem_of_link(value):
         msg = f"{place}={value!r}: {problem}"
@@ -347,4 +365,10 @@ _OF_KIND: dict[str, Callable[[str, Any], Any]] = {
     "bool": _check_switch,
     "int": _check_count,
     "tuple[str,": _check_tags,
+}
+_OF_NAME: dict[str, Callable[[str, str], str]] = {
+    "project": _check_project,
+    "link": _check_link,
+    "checkpoint_store": _check_store,
+    "data_uri": _check_uri,
 }
