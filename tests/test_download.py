@@ -137,15 +137,23 @@ def test_file_that_does_not_arrive_is_named_and_the_others_are_there(
     finished: tuple[WandbServer, Job], tmp_path: Path
 ) -> None:
     server, _ = finished
-    fault = server.faults.add("Download", status=404, when=lambda request: "config.yaml" in request.head)
+    fault = server.faults.add(
+        "Download", status=404, when=lambda request: "/config.yaml" in request.head or "/output.log" in request.head
+    )
+    (tmp_path / "out/files").mkdir(parents=True)
+    (tmp_path / "out/files/output.log").write_text("of an older download")
+    (tmp_path / "out/console.log").write_text("of an older download")
 
     done = download(server, tmp_path, "team/demo/r", "out")
 
     fault.remove()
 
     assert done.returncode == 1
+    assert "2 files are not downloaded: " in done.stderr
     assert "'config.yaml': " in done.stderr
-    assert (tmp_path / "out/files/output.log").exists()
+    assert (tmp_path / "out/files/configs/training-job-config.yaml").exists()
+    assert "W&B has nothing that the run printed" in done.stdout
+    assert not (tmp_path / "out/console.log").exists()
 
 
 @pytest.mark.parametrize("name", ["a", "a/b.txt", "a/..b", "media/images/x y.png"])

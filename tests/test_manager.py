@@ -344,6 +344,7 @@ def test_on_rank_1_every_method_is_a_quiet_no_op(
         assert manager.resume_after_training() is None
         manager.log_s3_artifact("s3://bucket/best.pt", "final_model")
     manager.finish()
+    assert manager.download_logs(tmp_path / "logs") is None
 
     assert dict(os.environ) == before
     assert find_run_files(tmp_path) == []

@@ -105,6 +105,16 @@ def test_file_that_is_written_meanwhile_is_named(
         upload_to_s3(checkpoint, f"s3://{bucket}/best.pt")
 
 
+def test_file_that_vanishes_meanwhile_is_named(
+    use: S3Service, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = use.make_bucket()
+    on_event(monkeypatch, "after-call.s3.PutObject", checkpoint.unlink)
+
+    with pytest.raises(S3Error, match=r"best\.pt' cannot be read: .*check that it is there"):
+        upload_to_s3(checkpoint, f"s3://{bucket}/best.pt")
+
+
 def test_progress_is_shown_on_a_terminal_only(
     use: S3Service, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from ultralytics_wb_ddp.tables import FORMATS, TableError, check_format, write_t
 if TYPE_CHECKING:
     import os
 
-__all__ = ["DownloadError", "DownloadedRun", "download_run", "missing_of"]
+__all__ = ["DownloadError", "DownloadedRun", "download_run", "find_run", "missing_of"]
 
 TIMEOUT = 30  # seconds for an answer of the server
 CONSOLE = ("output*.log", "logs/output*.log")  # one file; in shared mode one of each writer; or one of each stretch
@@ -69,7 +69,7 @@ def download_run(
     except TableError as error:
         raise DownloadError(str(error)) from error
     place = _make_directory(directory)
-    found = _find_run(run, api_key)
+    found = find_run(run, api_key)
     try:
         rows = list(found.scan_history())
         names = {file.name: file for file in found.files()}
@@ -78,8 +78,13 @@ def download_run(
         raise DownloadError(msg) from error
     files, missing = _download_files(names, place / "files")
     history = place / f"history.{FORMATS[format]}"
-    write_table(rows, history)
-    return DownloadedRun(place, tuple(files), history, len(rows), _join_console(place), missing)
+    try:
+        write_table(rows, history)
+        console = _join_console(place, set(files))
+    except OSError as error:
+        msg = f"directory {str(directory)!r} cannot be written to: {cause_of(error)}; make room, or give another one"
+        raise DownloadError(msg) from error
+    return DownloadedRun(place, tuple(files), history, len(rows), console, missing)
 
 
 def missing_of(run: DownloadedRun) -> str | None:
@@ -102,7 +107,7 @@ def _make_directory(directory: str | os.PathLike[str]) -> Path:
     return place
 
 
-def _find_run(path: str, api_key: str | None) -> Any:
+def find_run(path: str, api_key: str | None) -> Any:
     """Return W&B's public object for a run, whose settings are loaded."""
     import wandb
 
@@ -159,13 +164,13 @@ def place_below(root: Path, name: str) -> Path | None:
     return place if root.resolve() in place.parents else None
 
 
-def _join_console(place: Path) -> Path | None:
-    """Write what a run has printed into one file."""
-    parts = sorted(file for pattern in CONSOLE for file in (place / "files").glob(pattern) if file.is_file())
+def _join_console(place: Path, arrived: set[Path]) -> Path | None:
+    """Write what a run has printed into one file; files of an older download are none of its."""
+    console = place / "console.log"
+    console.unlink(missing_ok=True)  # it may be a link to elsewhere, or of an older download
+    parts = sorted(arrived & {file for pattern in CONSOLE for file in (place / "files").glob(pattern)})
     if not parts:
         return None
-    console = place / "console.log"
-    console.unlink(missing_ok=True)  # it may be a link to elsewhere
     with console.open("wb") as target:
         for part in parts:
             if len(parts) > 1:

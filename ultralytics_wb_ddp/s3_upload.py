@@ -135,15 +135,15 @@ def _send(client: Any, upload: Upload, advance: Callable[[int], None]) -> None:
     place = {"Bucket": upload.path.bucket, "Key": upload.path.key}
     try:
         client.upload_file(str(upload.file), **place, ExtraArgs=checksum, Config=config, Callback=advance)
+        _verify(client, upload)
     except S3UploadFailedError as error:  # boto3 puts some refusals into one of its own
         if error.__context__ is not None:
             with explained(upload.path, "write"):
                 raise error.__context__ from None
-        raise
+        raise S3Error(str(error)) from error
     except OSError as error:
-        msg = f"{str(upload.file)!r} cannot be read: {error}; check its permissions"
+        msg = f"{str(upload.file)!r} cannot be read: {error}; check that it is there and its permissions"
         raise S3Error(msg) from error
-    _verify(client, upload)
 
 
 def _computes_checksums(client: Any) -> bool:
