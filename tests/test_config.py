@@ -56,6 +56,8 @@ def test_cfg_may_be_any_kind_of_config(cfg: Any) -> None:
         ({"project": ""}, ["cfg.wandb.project=''", "empty"]),
         ({"project": "a/b"}, ["'a/b'", "/", "replace"]),
         ({"project": "x" * 129}, ["128", "shorten"]),
+        ({"project": "demo", "inputs": "yes"}, ["cfg.wandb.inputs='yes'", "true or false"]),
+        ({"project": "demo", "data_uri": "bucket/data"}, ["cfg.wandb.data_uri='bucket/data'", "s3://bucket/shapes"]),
         ({"project": 7}, ["cfg.wandb.project=7", "int", "string"]),
         ({"project": "demo", "tag": ["a"]}, ["'tag'", "unknown", "'tags'"]),
         ({"project": "demo", "colour": "red"}, ["'colour'", "unknown", "entity"]),

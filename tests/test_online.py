@@ -49,6 +49,7 @@ with WandbManager(CFG, "my-training", "exp-1") as manager:
     assert run.values["imgsz"] == 64
     assert "configs/training-job-config.yaml" in run.files
     assert [artifact.type for artifact in run.artifacts if artifact.type == "model"] == ["model"]
+    assert {artifact.name for artifact in run.used_artifacts} == {"dataset_shapes0", "training_config"}
 
 
 def test_run_that_stays_open_is_attached_to(run_online: RunOnline) -> None:
@@ -65,6 +66,7 @@ with WandbManager(CFG, "job") as manager:
     assert run.sessions == 1
     assert "2 epochs completed" in run.console, "which a worker has printed"
     assert b"2 epochs completed" in run.file("output.log")
+    assert {artifact.name for artifact in run.used_artifacts} == {"dataset_shapes0", "training_config"}
 
 
 def test_failed_training_of_a_closed_run_ends_in_a_failed_run(run_online: RunOnline) -> None:

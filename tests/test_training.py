@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from wandb_server import WandbServer
 
 from conftest import END, EPOCHS, WITNESS, Job, RunJob, epochs
 
@@ -125,3 +131,30 @@ def test_training_directory_names_its_run(usage_b: Job) -> None:
 
     assert (record["id"], record["project"], record["url"]) == (usage_b.run.id, "demo", None)
     assert (usage_b.directory / "train/weights/wandb_run.json").exists()
+
+
+@pytest.mark.parametrize("usage", ["usage_a", "usage_b", "usage_c"])
+def test_dataset_and_config_are_inputs_of_the_run(usage: str, request: pytest.FixtureRequest) -> None:
+    artifacts = request.getfixturevalue(usage).run.artifacts
+    config = next(artifact for artifact in artifacts if artifact.type == "config")
+
+    assert config.entries.keys() == {"args.yaml", "data.yaml", "model.yaml"}
+    assert [(artifact.name, artifact.type) for artifact in artifacts if artifact.is_input] == [
+        ("training_config", "config"),
+        ("dataset_shapes0", "dataset"),
+    ]
+
+
+def test_inputs_of_a_run_on_disk_are_its_inputs_once_it_is_sent(usage_a: Job, tmp_path: Path) -> None:
+    folder = shutil.copytree(usage_a.run.path.parent, tmp_path / usage_a.run.path.parent.name)
+    with WandbServer() as server:
+        subprocess.run(
+            [Path(sys.executable).with_name("wandb"), "sync", folder],
+            cwd=tmp_path,
+            env={**os.environ, **server.environment},
+            check=True,
+            capture_output=True,
+        )
+        (run,) = server.runs
+
+    assert sorted(artifact.name for artifact in run.used_artifacts) == ["dataset_shapes0", "training_config"]

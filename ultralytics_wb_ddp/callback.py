@@ -140,6 +140,7 @@ class WandbCallback(MeterEvents):
         if is_main_process():
             training = training or self._start(trainer)  # where this was registered after the first event
             training.team.meet()
+            training.find_inputs()
             training.write_config()
             training.team.invite(training.session, trainer.loss_names)
         else:
@@ -216,6 +217,7 @@ class WandbCallback(MeterEvents):
                 training.team.await_others()
             if training.checkpoints:
                 training.checkpoints.close(trainer, failed=failed)
+            training.close_inputs(failed=failed)
             # The other ranks are not told of a training's end; one that has got here without an error has reached it.
             training.session.close(exit_code_of(error) if failed else int(training.is_main and not training.ended))
         if training:

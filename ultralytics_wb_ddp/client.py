@@ -22,11 +22,13 @@ __all__ = [
     "ask_nothing",
     "disconnect",
     "expect_no_service",
+    "find_artifact",
     "flush",
     "interface_of",
     "known_settings",
     "send_console",
     "service",
+    "use_artifact",
     "without_prompt",
 ]
 
@@ -191,6 +193,35 @@ def ask_again(run: Any) -> None:
     """Undo :func:`ask_nothing`."""
     for name in ("_public_api", "_assert_can_log_artifact"):
         run.__dict__.pop(name, None)
+
+
+def use_artifact(run: Any, artifact: Any) -> None:
+    """Make an artifact an input of a run, without waiting for W&B, and on disk as well.
+
+    ``run.use_artifact`` waits until a new artifact has arrived, and refuses to work offline, where a record that
+    ``wandb sync`` understands does the same.
+    """
+    if artifact.is_draft():
+        run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)  # noqa: SLF001  # see above
+    else:
+        run.use_artifact(artifact)
+
+
+def find_artifact(run: Any, name: str, digest: str) -> Any:
+    """Return the artifact of a name that holds a file, known by its digest; None where there is none.
+
+    Args:
+        run: The ``wandb.Run`` that says where to look.
+        name: Name with version or alias, without entity and project for the run's own.
+        digest: MD5 of the file, as W&B writes it.
+    """
+    try:
+        path = name if "/" in name else f"{run.entity}/{run.project}/{name}"
+        artifact = run._public_api().artifact(path)  # noqa: SLF001  # the one that asks nothing else
+        entries = artifact.manifest.entries.values()
+    except Exception:  # noqa: BLE001  # whatever W&B says: it is not there
+        return None
+    return artifact if any(entry.digest == digest for entry in entries) else None
 
 
 def add_reference_entry(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from typing_extensions import Self
 
 from ultralytics_wb_ddp.names import problem_of_link
-from ultralytics_wb_ddp.plain import REDACTED, names_secret, to_plain
+from ultralytics_wb_ddp.plain import ADDRESS, REDACTED, names_secret, to_plain
 
 __all__ = [
     "ConfigurationError",
@@ -72,6 +72,9 @@ class RunOptions:
         rank_scope: ``"global"``: all ranks. ``"worker"``: the ranks of each node. None is ``"global"``.
         strategy: Mode and scope by the name that W&B's examples give them: ``"main"``, ``"node"`` or ``"all"``.
         rank_metrics: Log speed, waiting, memory and loss of each rank.
+        inputs: Make the dataset, the starting weights and the training's config input artifacts of the run.
+        data_uri: Where the dataset comes from, such as ``"s3://bucket/shapes"``: its artifact refers to that instead of
+            the copy that is trained on.
         checkpoints: Which checkpoints become artifacts. ``"best"``: the best one. ``"best+last"``: also the last one,
             with the state of the optimizer. ``"all"``: the last one of every epoch, too. ``"none"``: none.
         checkpoint_interval: Epochs after which the last checkpoint, and a better best one, are logged while the
@@ -105,6 +108,8 @@ class RunOptions:
     rank_scope: str | None = None
     strategy: str | None = None
     rank_metrics: bool = True
+    inputs: bool = True
+    data_uri: str | None = None
     checkpoints: str = "best"
     checkpoint_interval: int | None = None
     checkpoint_keep: int | None = None
@@ -248,8 +253,7 @@ def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case
         return check_choice(place, value, _CHOICES[name])
     if name == "id":
         return check_run_id(value, place)
-    checks = {"project": _check_project, "link": _check_link, "checkpoint_store": _check_store}
-    return checks[name](place, value) if name in checks else value
+    return _OF_NAME[name](place, value) if name in _OF_NAME else value
 
 
 def check_names(names: Iterable[Any], known: list[str], where: str) -> None:
@@ -321,6 +325,13 @@ def _check_project(place: str, value: str) -> str:
     raise ConfigurationError(msg)
 
 
+def _check_uri(place: str, value: str) -> str:
+    if not ADDRESS.fullmatch(value):
+        msg = f"{place}={value!r} is no address; give one such as 's3://bucket/shapes', or leave it out"
+        raise ConfigurationError(msg)
+    return value
+
+
 def _check_store(place: str, value: str) -> str:
     from ultralytics_wb_ddp.s3 import S3Error, S3Path
 
@@ -354,4 +365,10 @@ _OF_KIND: dict[str, Callable[[str, Any], Any]] = {
     "bool": _check_switch,
     "int": _check_count,
     "tuple[str,": _check_tags,
+}
+_OF_NAME: dict[str, Callable[[str, str], str]] = {
+    "project": _check_project,
+    "link": _check_link,
+    "checkpoint_store": _check_store,
+    "data_uri": _check_uri,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.checkpoints import Checkpoints
     from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.inputs import Inputs
     from ultralytics_wb_ddp.launch import Launcher
     from ultralytics_wb_ddp.team import Team
     from ultralytics_wb_ddp.training import Session
@@ -31,6 +33,7 @@ class LoggedTraining:
         launcher: The process that has launched it, if that is another one.
         session: The run; None on a rank that does not log.
         checkpoints: What becomes of its checkpoints; None on a rank that is not the main process.
+        inputs: What it is made from; None on a rank that is not the main process.
         is_main: Whether this is the main process, which alone knows the metrics.
         arguments: Its arguments as last written to the run's config.
         pending: The row of the epoch that is not validated yet.
@@ -48,6 +51,7 @@ class LoggedTraining:
     launcher: Launcher | None = None
     session: Session | None = None
     checkpoints: Checkpoints | None = None
+    inputs: Inputs | None = None
     is_main: bool = True
     arguments: dict[str, Any] = field(default_factory=dict)
     pending: dict[str, Any] = field(default_factory=dict)
@@ -67,6 +71,27 @@ class LoggedTraining:
                 self.session.update_config(changed)
                 self.arguments = arguments
 
+    def find_inputs(self) -> None:
+        """Begin to look at what it is made from, once Ultralytics has checked the dataset."""
+        if self.session is None or not self.options.inputs:
+            return
+        with self.session.guarded("the training's inputs") as reachable:
+            if reachable:
+                from ultralytics_wb_ddp.inputs import Inputs, Sources
+
+                given, uri = self.arguments.get("data"), self.options.data_uri  # Ultralytics has replaced a URL by now
+                sources = Sources.of_training(self.trainer, data=given, data_uri=uri, goes_on=self.session.goes_on)
+                self.inputs = Inputs(sources, (os.environ.get("WANDB_API_KEY"),))
+                self.inputs.begin()
+                self.inputs.log(self.session.run)
+
+    def close_inputs(self, *, failed: bool) -> None:
+        """Log what it is made from at its end, if that was not known before."""
+        if self.session and self.inputs:
+            with self.session.guarded("the training's inputs") as reachable:
+                if reachable:
+                    self.inputs.end(self.session.run, failed=failed)
+
     def log_row(self) -> None:
         """Log what is pending, with new plots, as a row of the last trained epoch."""
         row, self.pending = self.pending, {}
@@ -77,6 +102,10 @@ class LoggedTraining:
             mine = {f"{prefix}{key}": value for key, value in row.items() if not prefix or key.startswith("train/")}
             self.session.log({**mine, "epoch": self.epoch}, is_best=False)
             return
+        if self.inputs:
+            with self.session.guarded("the training's inputs") as reachable:
+                if reachable:
+                    self.inputs.log(self.session.run)
         with self.session.guarded("plots"):
             for plots in (self.trainer.plots, getattr(self.trainer.validator, "plots", {})):
                 row |= charts.images_of(plots, self.plots)

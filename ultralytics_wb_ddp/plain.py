@@ -11,9 +11,11 @@ from enum import Enum
 from os import PathLike, fspath
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["REDACTED", "names_secret", "redact", "to_plain"]
+__all__ = ["ADDRESS", "REDACTED", "names_secret", "redact", "to_plain", "without_credentials"]
 
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+")
 REDACTED = "[redacted]"
 
 _SECRET_WORDS = frozenset(
@@ -80,6 +82,12 @@ def redact(value: Any, secrets: Iterable[str | None] = ()) -> Any:
         return item
 
     return clean(value)
+
+
+def without_credentials(address: str) -> str:
+    """Return an address without what may be secret in it: user, password and query."""
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _is_empty(value: Any) -> bool:

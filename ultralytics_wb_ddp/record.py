@@ -21,7 +21,7 @@ from ultralytics_wb_ddp.session import BEST
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["RECORD_FILE", "RunRecord", "best_of"]
+__all__ = ["RECORD_FILE", "RunRecord", "best_of", "places_of"]
 
 RECORD_FILE = "wandb_run.json"
 _BETTER = {"max": max, "min": min}
@@ -73,9 +73,8 @@ class RunRecord:
             save_dir: Directory of the training, as it stands in the checkpoint.
             checkpoint: The checkpoint, which may have been moved since.
         """
-        here = Path(checkpoint).parent if isinstance(checkpoint, (str, Path)) and Path(checkpoint).is_file() else None
-        for directory in (here, here and here.parent, save_dir):
-            if directory and (record := cls._read(directory / RECORD_FILE)):
+        for directory in places_of(save_dir, checkpoint):
+            if record := cls._read(directory / RECORD_FILE):
                 return record
         runs = (save_dir / "wandb").glob("*run-*/run-*.wandb")  # of the stock callback
         newest = max(runs, key=lambda file: file.stat().st_mtime, default=None)
@@ -128,6 +127,18 @@ class RunRecord:
             with suppress(OSError):  # a full disk: the training's own trouble comes first
                 directory.mkdir(parents=True, exist_ok=True)
                 write_json(directory / RECORD_FILE, content)
+
+
+def places_of(save_dir: Path, checkpoint: str | Path | None) -> tuple[Path, ...]:
+    """Return the directories in which a training that is resumed may have left something, the likeliest first.
+
+    Args:
+        save_dir: Directory of the training, as it stands in the checkpoint.
+        checkpoint: The checkpoint, which may have been moved since.
+    """
+    is_file = isinstance(checkpoint, (str, Path)) and Path(checkpoint).is_file()
+    here = Path(checkpoint).parent if checkpoint and is_file else None
+    return (here, here.parent, save_dir) if here else (save_dir,)
 
 
 def best_of(summary: Mapping[str, Any]) -> dict[str, float]:

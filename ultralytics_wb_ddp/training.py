@@ -43,12 +43,14 @@ class Session:
         run: The ``wandb.Run``.
         how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"``, ``"shared"`` or ``"new"``.
         base_id: Id that the runs of all ranks are derived from.
+        goes_on: Whether the training goes on in the run in which it began.
     """
 
     def __init__(self, run: Any, how: str, options: RunOptions, handoff: Handoff | None = None) -> None:
         self.run = run
         self.how = how
         self.base_id = str(run.id)
+        self.goes_on = False
         self._options = options
         self._handoff = handoff
         self._lost = False
@@ -77,6 +79,7 @@ class Session:
         with self.guarded("the start of the training"):
             define_metrics(self.run)
             self.record = RunRecord.of_run(self.run, earlier)
+            self.goes_on = earlier is not None and earlier.id == self.run.id
             if save_dir is None:
                 return
             self.record.base_id = self.base_id if self.base_id != self.run.id else None

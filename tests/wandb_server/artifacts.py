@@ -38,19 +38,21 @@ class Artifacts(Topic):
     @answers("CreateArtifact")
     def create(self, asked: Asked) -> Answer:
         """Make an artifact, or return the one of the same content: the client then uploads nothing."""
-        run = self._run(asked)
+        # A client that makes an artifact to use it names no run: it is that run's input and nobody's output.
+        run = self._run(asked) if asked.get("runName") else None
+        entity, project = asked["entityName"], asked["projectName"]
         name = asked["artifactCollectionName"]
         aliases = [alias["alias"] for alias in asked.get("aliases") or []]
-        versions = self._versions(run.entity, run.project, name)
+        versions = self._versions(entity, project, name)
         artifact = next((version for version in versions if version.digest == asked["digest"]), None)
         if artifact is None:
             artifact_id = base64.b64encode(f"Artifact:{len(self.store.artifacts):06}".encode()).decode()
-            place = run.entity, run.project, name, asked["artifactTypeName"]
+            place = entity, project, name, asked["artifactTypeName"]
             artifact = StoredArtifact(artifact_id, *place, asked["digest"], aliases, metadata=asked.get("metadata"))
             self.store.artifacts[artifact.id] = artifact
         else:
             self._point(artifact, aliases)
-        if artifact not in run.artifacts:
+        if run and artifact not in run.artifacts:
             run.artifacts.append(artifact)
         sequence = {"id": f"sequence-{name}", "latestArtifact": {"id": versions[-1].id} if versions else None}
         return {

@@ -24,12 +24,14 @@ class RecordedArtifact:
         type: Type of the artifact.
         aliases: Aliases that the run gave it.
         entries: What it holds: size in bytes by path; for a reference, the address by path.
+        is_input: Whether it is an input of the run and no output.
     """
 
     name: str
     type: str
     aliases: tuple[str, ...]
     entries: dict[str, int | str]
+    is_input: bool = False
 
 
 @dataclass
@@ -174,7 +176,8 @@ def _read_artifact(run: RecordedRun, record: Any) -> None:
         with _open_manifest(artifact.manifest.manifest_file_path) as lines:
             manifest = [json.loads(line) for line in lines]
         entries = {entry["path"]: entry.get("ref") or entry.get("size", 0) for entry in manifest}
-    run.artifacts.append(RecordedArtifact(artifact.name, artifact.type, tuple(artifact.aliases), entries))
+    aliases, is_input = tuple(artifact.aliases), artifact.use_after_commit
+    run.artifacts.append(RecordedArtifact(artifact.name, artifact.type, aliases, entries, is_input))
 
 
 def _open_manifest(path: str) -> Any:

@@ -1,0 +1,137 @@
+"""Looks at a dataset in a process beside the training, whose own threads would wait for each other.
+
+A drive that does not answer holds up that process and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ultralytics_wb_ddp.fingerprint import Dataset, Fingerprint, what_changed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Examination", "Findings", "Part", "examine"]
+
+NICENESS = 10  # the training comes first
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a split of a dataset consists of.
+
+    Attributes:
+        images: Number of images.
+        labels: Number of those that have a label.
+        size: Size of the images in bytes.
+        digest: What changes with them and their labels.
+    """
+
+    images: int
+    labels: int
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a dataset once it has been looked at.
+
+    Attributes:
+        digest: What changes with anything in it.
+        parts: Its splits by name.
+        changes: What has changed since an earlier look, in words; empty if nothing has.
+    """
+
+    digest: str
+    parts: dict[str, Part]
+    changes: str
+
+
+def examine(
+    dataset: Dataset, file: Path, earlier: Sequence[Path], is_wanted: Callable[[], bool] | None = None
+) -> Findings:
+    """Look at a dataset.
+
+    Args:
+        dataset: Where its parts lie.
+        file: Where its fingerprint is written to.
+        earlier: Where that of an earlier look may lie, the likeliest first.
+        is_wanted: Whether somebody waits for the result still.
+
+    Raises:
+        Stopped: Nobody does.
+        OSError: The file cannot be written.
+    """
+    now = Fingerprint.take(dataset, is_wanted)
+    before = next((found for place in earlier if (found := Fingerprint.load(place))), None)
+    now.save(file)
+    parts = {}
+    for split in dataset.splits:
+        part = now.of_split(split)
+        parts[split] = Part(*part.counts(), part.size(), part.digest)
+    return Findings(now.digest, parts, what_changed(before, now) if before and before != now else "")
+
+
+class Examination:
+    """A process that looks at a dataset."""
+
+    def __init__(self, dataset: Dataset, file: Path, earlier: Sequence[Path]) -> None:
+        asked = {**asdict(dataset), "file": file, "earlier": earlier}
+        self._asked = json.dumps(asked, default=str)  # paths
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ultralytics_wb_ddp.examine"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is none of its business; it ends with the process that waits for it
+            text=True,
+        )
+
+    def wait(self) -> Findings | None:
+        """Wait for the result; None where it was stopped.
+
+        Raises:
+            RuntimeError: It has failed; the text is the last line that it said.
+        """
+        answer, complaint = self._process.communicate(self._asked)
+        if self._process.returncode < 0:
+            return None
+        if self._process.returncode:
+            raise RuntimeError((complaint.strip().splitlines() or ["it said nothing"])[-1])
+        found = json.loads(answer)
+        return Findings(
+            found["digest"], {name: Part(**part) for name, part in found["parts"].items()}, found["changes"]
+        )
+
+    def stop(self) -> None:
+        """End it; nobody waits for it any more."""
+        with suppress(OSError):
+            self._process.kill()
+
+
+def main() -> None:
+    """Answer what an :class:`Examination` asks."""
+    parent = os.getppid()
+    os.nice(NICENESS)
+    asked = json.load(sys.stdin)
+    file, earlier = Path(asked.pop("file")), [Path(place) for place in asked.pop("earlier")]
+    splits = {split: tuple(map(Path, paths)) for split, paths in asked.pop("splits").items()}
+    classes, formats = tuple(asked.pop("classes")), tuple(asked.pop("formats"))
+    dataset = Dataset(Path(asked.pop("root")), splits, classes, formats=formats, **asked)
+    found = examine(dataset, file, earlier, lambda: os.getppid() == parent)
+    print(json.dumps(asdict(found)))  # noqa: T201  # the answer
+
+
+if __name__ == "__main__":
+    main()

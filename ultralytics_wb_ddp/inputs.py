@@ -1,0 +1,329 @@
+"""A training's inputs (dataset, starting weights, config) as input artifacts of its run.
+
+They are looked at in the background; images and weights are referred to and never uploaded.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.checkpoints import collection_of
+from ultralytics_wb_ddp.client import add_reference_entry, find_artifact, use_artifact
+from ultralytics_wb_ddp.examine import Examination, Findings
+from ultralytics_wb_ddp.fingerprint import Dataset
+from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.plain import ADDRESS, redact, to_plain, without_credentials
+from ultralytics_wb_ddp.record import RunRecord, places_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+__all__ = ["FINGERPRINT_FILE", "Inputs", "Sources"]
+
+FINGERPRINT_FILE = "wandb_dataset.tsv"
+HEAD_START = 2.0  # seconds that the start of a training waits for what is looked at, so that the run has it at once
+PATIENCE = 20.0  # seconds that its end waits
+LOOK_UP = 10.0  # seconds that W&B may take to say whether it knows a file
+PLACES = frozenset({"project", "name", "save_dir", "exist_ok", "resume"})  # where a training lies, not what it does
+CHECKPOINTS = re.compile(r"best|last|epoch\d+")
+DOWNLOADED = re.compile(r"[\w.-]+:v\d+")  # the directory that W&B downloads an artifact to
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the inputs of a training are.
+
+    Attributes:
+        data: ``trainer.data``.
+        data_file: The data YAML; None where the dataset is a directory, as for classification.
+        addresses: Where the dataset comes from, if that is elsewhere: ``s3://…``.
+        weights: The file that the training starts from; None if it starts from nothing, or goes on.
+        arguments: The training's arguments.
+        architecture: The model's YAML, where the model is made of one.
+        task: Task of the training.
+        save_dir: Directory of the training.
+        checkpoint: What the training is resumed from; None if it is not.
+    """
+
+    data: Mapping[str, Any]
+    data_file: Path | None
+    addresses: tuple[str, ...]
+    weights: Path | None
+    arguments: Mapping[str, Any]
+    architecture: Mapping[str, Any] | None
+    task: str
+    save_dir: Path
+    checkpoint: str | None
+
+    @classmethod
+    def of_training(
+        cls, trainer: Any, *, data: Any = None, data_uri: str | None = None, goes_on: bool = False
+    ) -> Sources:
+        """Return the inputs of a trainer that has checked its dataset.
+
+        Args:
+            trainer: The trainer.
+            data: What the user gave as ``data``, which Ultralytics may have downloaded and replaced since.
+            data_uri: Where the user says that the dataset comes from.
+            goes_on: Whether the training goes on in the run in which it began: what it began with stands there.
+        """
+        file = Path(str(trainer.data.get("yaml_file") or trainer.args.data or ""))
+        is_yaml = file.suffix in {".yaml", ".yml"} and file.is_file()
+        text = file.read_text(encoding="utf-8", errors="replace") if is_yaml else ""
+        named = (data_uri, *ADDRESS.findall(str(data or "")), *_addresses(text))
+        model, pretrained = str(trainer.args.model or ""), trainer.args.pretrained
+        weights = pretrained if isinstance(pretrained, (str, Path)) else model if model.endswith(".pt") else None
+        found = _find_weights(Path(weights)) if weights and not goes_on else None
+        network = getattr(trainer.model, "module", trainer.model)
+        return cls(
+            trainer.data,
+            file if is_yaml else None,
+            tuple(dict.fromkeys(without_credentials(address) for address in named if address)),
+            found,
+            {key: value for key, value in vars(trainer.args).items() if key not in PLACES},
+            getattr(network, "yaml", None) if model.endswith((".yaml", ".yml")) else None,
+            str(trainer.args.task),
+            Path(trainer.save_dir),
+            str(trainer.args.resume) if trainer.args.resume else None,
+        )
+
+
+@dataclass
+class Inputs:
+    """The inputs of one training on their way into its run.
+
+    A thread makes the artifacts, as a dataset of a million images takes a while; whoever has the run asks from time to
+    time whether it is done, so that all that is logged to a run is logged by one thread.
+
+    Attributes:
+        sources: Where they are.
+        secrets: What must not stand in what is logged.
+    """
+
+    sources: Sources
+    secrets: tuple[str | None, ...] = ()
+    _artifacts: list[Any] = field(default_factory=list)
+    _known: tuple[Path, list[str], Any] | None = None  # the weights, what they may be in W&B, what they are otherwise
+    _examination: Examination | None = None
+    _thread: threading.Thread | None = None
+    _is_logged: bool = False
+
+    def begin(self) -> None:
+        """Begin to look at them."""
+        self._thread = threading.Thread(target=self._look, name="inputs", daemon=True)
+        self._thread.start()
+        self._thread.join(HEAD_START)
+
+    def log(self, run: Any, patience: float = 0.0) -> None:
+        """Log them as inputs of a run, once, as soon as they are known.
+
+        Args:
+            run: The ``wandb.Run``.
+            patience: Seconds to wait for them.
+        """
+        if self._is_logged or self._thread is None:
+            return
+        self._thread.join(patience)
+        if not self._thread.is_alive():
+            self._use(run)
+
+    def _use(self, run: Any) -> None:
+        self._is_logged = True
+        for artifact in list(self._artifacts):
+            use_artifact(run, artifact)
+        if self._known:
+            self._log_weights(run, *self._known)
+
+    def end(self, run: Any, *, failed: bool) -> None:
+        """Log them at the end of a training, if they are not logged yet; what is not known by then is given up.
+
+        Args:
+            run: The ``wandb.Run``.
+            failed: Whether the training has failed, which is no time to wait.
+        """
+        self.log(run, HEAD_START if failed else PATIENCE)
+        if not self._is_logged:
+            if self._examination:
+                self._examination.stop()
+            self._use(run)
+            logger.warning("the dataset is no input of run %s: the training ended before its files were seen", run.id)
+
+    def _look(self) -> None:
+        """Make the artifacts: in a thread of its own, which nothing may escape."""
+        self._make("config", self._config)
+        self._make("starting weights", self._weights)
+        self._make("dataset", self._dataset)
+
+    def _make(self, what: str, make: Callable[[], Iterable[Any]]) -> None:
+        try:
+            self._artifacts.extend(make())
+        except Exception as error:  # noqa: BLE001  # no lineage is worth a training
+            logger.warning("the %s could not be made an input of the run: %s", what, cause_of(error))
+
+    def _config(self) -> Iterator[Any]:
+        """Make the artifact of what the training was told: arguments, data YAML, the model's YAML."""
+        import wandb
+        import yaml
+
+        artifact = wandb.Artifact("training_config", type="config")
+        files = {"args.yaml": self.sources.arguments, "model.yaml": self.sources.architecture}
+        for name, content in files.items():
+            if content:
+                _add_text(artifact, name, yaml.safe_dump(redact(to_plain(content), self.secrets), sort_keys=False))
+        self._add_data_file(artifact)
+        yield artifact
+
+    def _weights(self) -> Iterator[Any]:
+        """Make the artifact that refers to the starting weights, to be used where W&B does not know them already."""
+        import wandb
+
+        weights = self.sources.weights
+        if weights is None:
+            return
+        artifact = wandb.Artifact(_name("weights", _title_of(weights)), type="model")
+        artifact.add_reference(weights.resolve().as_uri(), name=weights.name)
+        if candidates := _known_as(weights):
+            self._known = weights, candidates, artifact
+        else:
+            yield artifact
+
+    def _log_weights(self, run: Any, weights: Path, candidates: list[str], artifact: Any) -> None:
+        """Use the artifact that the weights were logged as, or were downloaded from; one that refers to them else."""
+        used: list[str] = []
+
+        def look_up() -> None:
+            digest = artifact.manifest.entries[weights.name].digest
+            with suppress(Exception):  # W&B is away: nothing is known
+                name, match = next((name, found) for name in candidates if (found := find_artifact(run, name, digest)))
+                use_artifact(run, match)
+                used.append(name)
+
+        if not run.offline:
+            thread = threading.Thread(target=look_up, daemon=True)
+            thread.start()
+            thread.join(LOOK_UP)
+        if not used:
+            use_artifact(run, artifact)
+
+    def _dataset(self) -> Iterator[Any]:
+        """Make the artifact that says what the dataset consisted of and where it lies; warn of what has changed."""
+        import wandb
+
+        sources = self.sources
+        dataset = Dataset.of_training(sources.data, sources.task)
+        file, checkpoint = sources.save_dir / FINGERPRINT_FILE, sources.checkpoint
+        earlier = [place / FINGERPRINT_FILE for place in places_of(sources.save_dir, checkpoint)] if checkpoint else []
+        self._examination = Examination(dataset, file, earlier)
+        found = self._examination.wait()
+        if found is None:
+            return
+        if found.changes:
+            logger.warning("the dataset has changed since this training was interrupted: %s", found.changes)
+        artifact = wandb.Artifact(_name("dataset", self._title(dataset)), type="dataset")
+        artifact.metadata = _describe(dataset, found)
+        self._add_data_file(artifact)
+        artifact.add_file(str(file), name="files.tsv")
+        for number, address in enumerate(sources.addresses):
+            name = "data" if number == 0 else f"data-{number + 1}"
+            digest = found.digest if number == 0 else address
+            add_reference_entry(artifact, name, address, digest=digest, size=0, extra={})
+        if not sources.addresses:
+            for split, paths in dataset.splits.items():
+                part = found.parts[split]
+                for number, path in enumerate(paths):
+                    name = split if number == 0 else f"{split}-{number + 1}"
+                    size = part.size if number == 0 else 0
+                    add_reference_entry(
+                        artifact, name, path.absolute().as_uri(), digest=part.digest, size=size, extra={}
+                    )
+        yield artifact
+
+    def _add_data_file(self, artifact: Any) -> None:
+        file = self.sources.data_file
+        if file:
+            _add_text(
+                artifact, "data.yaml", _clean_yaml(file.read_text(encoding="utf-8", errors="replace"), self.secrets)
+            )
+
+    def _title(self, dataset: Dataset) -> str:
+        """Return what people call the dataset: files are often called ``data.yaml``."""
+        file = self.sources.data_file
+        generic = file is None or file.stem in {"data", "dataset"}
+        return (file.resolve().parent.name if file else dataset.root.resolve().name) if generic else file.stem  # type: ignore[union-attr]
+
+
+def _describe(dataset: Dataset, found: Findings) -> dict[str, Any]:
+    """Return the figures of a dataset, which people see beside the artifact."""
+    facts: dict[str, Any] = {"root": str(dataset.root), "fingerprint": found.digest, "classes": len(dataset.classes)}
+    for split, part in found.parts.items():
+        facts[split] = {"images": part.images, "bytes": part.size}
+        if dataset.label_dir:
+            facts[split]["labels"] = part.labels
+    return facts
+
+
+def _find_weights(weights: Path) -> Path | None:
+    """Return where weights lie that were named: here, or where Ultralytics downloads them to."""
+    from ultralytics.utils import SETTINGS
+
+    places = (weights, Path(SETTINGS["weights_dir"], weights.name))
+    return next((place for place in places if place.is_file()), None)
+
+
+def _known_as(weights: Path) -> list[str]:
+    """Return as what W&B may know weights: the artifact of the directory's name, and that of the run beside them."""
+    names = []
+    if DOWNLOADED.fullmatch(weights.resolve().parent.name):
+        names.append(weights.resolve().parent.name)
+    record = RunRecord.find(weights.parent, weights)
+    if record:
+        place = f"{record.entity}/{record.project}/" if record.entity and record.project else ""
+        names += [
+            f"{place}{collection_of(record.id)}:{alias}" for alias in dict.fromkeys((weights.stem, "best", "latest"))
+        ]
+    return names
+
+
+def _title_of(weights: Path) -> str:
+    """Return what people call weights: those of a training by the training's directory."""
+    weights = weights.resolve()
+    is_checkpoint = CHECKPOINTS.fullmatch(weights.stem) and weights.parent.name == "weights"
+    return f"{weights.parent.parent.name}_{weights.stem}" if is_checkpoint else weights.stem
+
+
+def _name(kind: str, title: str) -> str:
+    """Return the name of an artifact, which nobody else gives to theirs: ``coco8:latest`` stays what it was."""
+    return f"{kind}_{re.sub(r'[^A-Za-z0-9_.-]', '_', title)}"[:128]
+
+
+def _add_text(artifact: Any, name: str, text: str) -> None:
+    with artifact.new_file(name, encoding="utf-8") as file:
+        file.write(text)
+
+
+def _addresses(text: str) -> list[str]:
+    """Return the addresses of a dataset that its YAML names: as values, not somewhere in a script or a comment."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:  # Ultralytics reads more than YAML allows
+        return []
+    values = content.values() if isinstance(content, dict) else ()
+    flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    return [item for item in flat if isinstance(item, str) and ADDRESS.fullmatch(item)]
+
+
+def _clean_yaml(text: str, secrets: tuple[str | None, ...]) -> str:
+    """Return a YAML file without secrets; as it is where it holds none."""
+    import yaml
+
+    text = ADDRESS.sub(lambda match: without_credentials(match[0]), text)
+    content = to_plain(yaml.safe_load(text))
+    clean = redact(content, secrets)
+    return text if clean == content else str(yaml.safe_dump(clean, sort_keys=False))
