@@ -150,7 +150,7 @@ def send_console(run: Any) -> None:
 
     for stream, name in (("stdout", "_out_redir"), ("stderr", "_err_redir")):
         redirection = getattr(run, name, None)
-        if type(redirection).__name__ == "Redirect":
+        if redirection is not None and type(redirection).__name__ == "Redirect":
             redirection.cbs = [partial(send, stream)]
 
 
