@@ -36,6 +36,7 @@ STRATEGIES = {"main": ("auto", "global"), "node": ("auto", "worker"), "all": ("n
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
 MAX_LENGTH = 128  # of a run id and of a project's name
+MAX_MISTAKES = 256  # images: what is kept of one while a training is evaluated may take up 3.5 MB
 REDACTED = "[redacted]"
 MISSING = "???"  # OmegaConf's mark of a value that is still to be given
 
@@ -80,6 +81,8 @@ class RunOptions:
         rank_scope: ``"global"``: all ranks. ``"worker"``: the ranks of each node. None is ``"global"``.
         strategy: Mode and scope by the name that W&B's examples give them: ``"main"``, ``"node"`` or ``"all"``.
         rank_metrics: Log speed, waiting, memory and loss of each rank.
+        mistakes: How many validation images the table of the worst ones shows after the evaluation of the best
+            checkpoint, 0 to 256; 0 collects none.
         on_error: ``"warn"``: trouble with W&B is logged and never ends a training. ``"raise"``: it does.
         on_launcher_lost: What workers do whose launcher is gone: ``"continue"`` trains to the end and ``"stop"`` to
             the end of the epoch; what they log meanwhile is kept.
@@ -102,6 +105,7 @@ class RunOptions:
     rank_scope: str | None = None
     strategy: str | None = None
     rank_metrics: bool = True
+    mistakes: int = 16
     on_error: str = "warn"
     on_launcher_lost: str = "continue"
     init_timeout: float = 30.0
@@ -280,7 +284,7 @@ def _key(key: Any) -> Any:
     return key if isinstance(key, (str, int, float, bool)) else str(key)
 
 
-def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case for each kind of setting
+def _check(name: str, value: Any, where: str) -> Any:  # noqa: C901, PLR0911  # a case for each kind of setting
     """Return one setting in the form that the dataclass holds, or say what is wrong with it."""
     place = f"{where}.{name}" if where.startswith("cfg") else f"{where}: {name}"
     if name == "tags":
@@ -296,6 +300,8 @@ def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case
         return value
     if name in {"init_timeout", "finish_timeout", "flush_interval"}:
         return _check_seconds(place, value, least=0.0 if name == "flush_interval" else 1.0)
+    if name == "mistakes":
+        return _check_mistakes(place, value)
     if name == "dir":
         return fspath(value) if isinstance(value, (str, PathLike)) else _wrong_type(place, value)
     if not isinstance(value, str):
@@ -339,6 +345,13 @@ def _check_seconds(place: str, value: Any, *, least: float) -> float:
         msg = f"{place}={value!r}: a number of seconds, {least:g} or more, is expected"
         raise ConfigurationError(msg)
     return float(value)
+
+
+def _check_mistakes(place: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_MISTAKES:
+        msg = f"{place}={value!r}: a number of images from 0 (none) to {MAX_MISTAKES} is expected"
+        raise ConfigurationError(msg)
+    return value
 
 
 def _check_project(place: str, value: str) -> str:
