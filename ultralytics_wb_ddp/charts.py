@@ -99,7 +99,7 @@ def class_table(validator: Any) -> Any:
     import wandb
 
     metrics = validator.metrics
-    if getattr(metrics, "task", None) == "classify":
+    if hasattr(metrics, "top1"):
         return wandb.Table(columns=CLASSIFIED_COLUMNS, data=_classified(validator))
     index_of = {int(class_id): index for index, class_id in enumerate(getattr(metrics, "ap_class_index", []))}
     parts = [

@@ -110,7 +110,7 @@ class Mistake:
     """An image of the validation set that the model got wrong.
 
     Attributes:
-        name: File of the image, within the dataset.
+        name: File of the image, within the dataset; in classification, where it is not known, a hash of the picture.
         rank: How bad it is.
         labelled: Number of labelled objects.
         wrong: Number of predictions that are wrong.

@@ -20,7 +20,7 @@ __all__ = ["mistakes_table"]
 MASK_LABELS = 255  # numbers that a mask of W&B has for classes, besides 0 for none
 TRUTH, PREDICTIONS = "ground_truth", "predictions"  # as in W&B's examples
 DETECTION_COLUMNS = ["Image", "File", "Mistakes", "Missed", "Wrong", "Right", "Surest wrong"]
-CLASSIFICATION_COLUMNS = ["Image", "File", "Class", "Predicted", "Confidence", "Confidence in class", "Five surest"]
+CLASSIFICATION_COLUMNS = ["Image", "Class", "Predicted", "Confidence", "Confidence in class", "Five surest"]
 
 
 def mistakes_table(mistakes: Sequence[Mistake], names: Mapping[int, str], task: str) -> Any:
@@ -44,8 +44,7 @@ def mistakes_table(mistakes: Sequence[Mistake], names: Mapping[int, str], task: 
     rows = []
     for mistake in mistakes:
         image = _image(mistake, names, numbers, is_plain=is_classification)
-        numbers_of = _classification_numbers if is_classification else _detection_numbers
-        rows.append([image, mistake.name, *numbers_of(mistake, names)])
+        rows.append([image, *(_classified(mistake, names) if is_classification else _detected(mistake))])
     return wandb.Table(columns=CLASSIFICATION_COLUMNS if is_classification else DETECTION_COLUMNS, data=rows)
 
 
@@ -60,14 +59,14 @@ def _numbering(names: Mapping[int, str], used: set[int]) -> dict[int, int]:
     return {index: number for number, index in enumerate(sorted(used), 1)}
 
 
-def _detection_numbers(mistake: Mistake, _: Mapping[int, str]) -> list[Any]:
+def _detected(mistake: Mistake) -> list[Any]:
     wrong = mistake.wrong
     missed = mistake.rank.mistakes - wrong
     surest = mistake.rank.confidence if wrong else None
-    return [mistake.rank.mistakes, missed, wrong, mistake.labelled - missed, surest]
+    return [mistake.name, mistake.rank.mistakes, missed, wrong, mistake.labelled - missed, surest]
 
 
-def _classification_numbers(mistake: Mistake, names: Mapping[int, str]) -> list[Any]:
+def _classified(mistake: Mistake, names: Mapping[int, str]) -> list[Any]:
     truth, guess = mistake.truth, mistake.predictions
     scores = [f"{names[int(index)]} {score:.2f}" for index, score in zip(guess.classes, guess.confidence)]
     surest, true = (round(float(part.confidence[0]), 4) for part in (guess, truth))

@@ -6,6 +6,7 @@ those of the labels, are in the image that the model saw.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,6 @@ class Reader:
         confidence = validator.args.conf
         self.threshold = THRESHOLD if confidence in USUAL_CONFIDENCES else float(confidence)
         self._root = (validator.data or {}).get("path")
-        self._seen = 0
-        self._files = _files_in_order(validator.dataloader) if self._task == "classify" else []
         self._known = 0
 
     def before(self) -> None:
@@ -156,22 +155,19 @@ class Reader:
     def _classified(self, preds: Any, batch: dict[str, Any]) -> Iterator[tuple[Rank, Callable[[], Mistake]]]:
         scores, targets = _array(preds).astype(float), _array(batch["cls"]).astype(int)
         for place, (score, target) in enumerate(zip(scores, targets)):
-            number, self._seen = self._seen, self._seen + 1
             guess = int(score.argmax())
             rank = Rank(int(guess != target), round(float(score[guess]), 6))
-            yield rank, _later(self._mistaken, batch, place, number, score, int(target), rank)
+            yield rank, _later(self._mistaken, batch, place, score, int(target), rank)
 
-    def _mistaken(
-        self, batch: dict[str, Any], place: int, number: int, score: np.ndarray, target: int, rank: Rank
-    ) -> Mistake:
-        file, label = self._files[number] if number < len(self._files) else (None, None)
+    def _mistaken(self, batch: dict[str, Any], place: int, score: np.ndarray, target: int, rank: Rank) -> Mistake:
         best = np.argsort(-score, kind="stable")[:TOP]
+        picture = _picture(batch["img"][place])
         return Mistake(
-            name=self._name(file) if label == target else f"image {number}",
+            name=hashlib.sha256(picture).hexdigest(),  # a batch does not tell its files, and their order is random
             rank=rank,
             labelled=1,
             wrong=1,
-            picture=_picture(batch["img"][place]),
+            picture=picture,
             truth=Objects(np.array([target]), confidence=score[[target]]),
             predictions=Objects(best, confidence=score[best], correct=best == target),
         )
@@ -239,11 +235,3 @@ def _corners(boxes: np.ndarray) -> np.ndarray:
     centre = np.stack([x, y], -1)
     steps = (along + across, along - across, -along - across, -along + across)
     return np.stack([centre + step for step in steps], 1)
-
-
-def _files_in_order(dataloader: Any) -> list[tuple[str, int]]:
-    """Return the files and classes that a loader for classification goes through, as far as its order is fixed."""
-    sampler, samples = dataloader.sampler, dataloader.dataset.samples
-    if type(sampler).__name__ == "RandomSampler":
-        return []
-    return [(samples[index][0], samples[index][1]) for index in sampler]
