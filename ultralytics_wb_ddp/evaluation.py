@@ -13,7 +13,7 @@ from ultralytics_wb_ddp.mistakes import Mistake, Rank, WorstImages, worst
 from ultralytics_wb_ddp.predictions import TASKS, Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ultralytics_wb_ddp.exchange import Exchange
     from ultralytics_wb_ddp.ranks import Topology
@@ -139,12 +139,12 @@ def _summary(mistakes: list[Mistake]) -> Summary:
     return [(mistake.name, mistake.rank.mistakes, mistake.rank.confidence) for mistake in mistakes]
 
 
-def _choose(summaries: Mapping[int, Summary], size: int) -> Iterator[tuple[int, int]]:
-    """Yield the worst images of all ranks, as rank and place in its summary; whoever knows as much chooses the same."""
+def _choose(summaries: Mapping[int, Summary], size: int) -> list[tuple[int, int]]:
+    """Return the worst images of all ranks, as rank and place in its summary; who knows as much chooses the same."""
     places = [(rank, place) for rank in sorted(summaries) for place in range(len(summaries[rank]))]
     found = [summaries[rank][place] for rank, place in places]
-    for index in worst([(name, Rank(mistakes, confidence)) for name, mistakes, confidence in found], size):
-        yield places[index]
+    ranked = [(name, Rank(mistakes, confidence)) for name, mistakes, confidence in found]
+    return [places[index] for index in worst(ranked, size)]
 
 
 def _place(rank: int, place: int) -> str:
