@@ -116,12 +116,12 @@ class MistakeCollector:
 
     def _finish(self) -> None:
         self._is_done = True
-        if self._rank and self.exchange:
+        if self.exchange:
             self.exchange.put(f"mistakes/{self._rank}", _summary(self._worst.sorted()))
 
     def _summaries(self) -> dict[int, Summary]:
         """Return what other ranks have found, as far as they have said it."""
-        ranks = {f"mistakes/{rank}": rank for rank in range(1, self._ranks) if rank != self._rank}
+        ranks = {f"mistakes/{rank}": rank for rank in range(self._ranks) if rank != self._rank}
         return (
             {ranks[key]: summary for key, summary in self.exchange.look(ranks, LOOK).items()} if self.exchange else {}
         )
