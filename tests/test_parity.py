@@ -11,7 +11,7 @@ from conftest import Job, RunJob
 from ultralytics_wb_ddp.testing import RecordedRun
 
 MEASURED = {"model/speed_PyTorch(ms)", "_step"}  # differs between any two trainings; the client's own
-OURS_ONLY = {"per_class_metrics"}
+OURS_ONLY = {"per_class_metrics", "mistakes"}
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def test_every_task_trains_on_shapes_and_is_logged(run_job: RunJob, task: str) -
         data = make_shapes_dataset("shapes", images=8, classes=2, task="{task}")
         model = YOLO("yolo11n-{suffix}.yaml")
         add_wandb_callback(model)
-        model.train(**{{**ONE_PROCESS, "data": str(data), "epochs": 1, "plots": True}})
+        model.train(**{{**ONE_PROCESS, "data": str(data), "epochs": 1, "plots": True, "conf": 1e-6}})
     """)
 
     keys = {key for row in job.run.history for key in row}
@@ -67,7 +67,9 @@ def test_every_task_trains_on_shapes_and_is_logged(run_job: RunJob, task: str) -
     assert {key.split("/")[0] for key in keys} >= {"train", "val", "metrics", "lr", "model"}
     if task != "classify":
         assert {f"curves/{curve}(B)_table" for curve in ("Precision-Recall", "F1-Confidence")} <= keys
-        assert "per_class_metrics" in keys
+    assert "per_class_metrics" in keys
+    (table,) = (row["mistakes"] for row in job.run.rows("mistakes"))
+    assert 1 <= table["nrows"] <= 2  # images of the validation set
 
 
 def test_read_run_holds_what_the_client_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
