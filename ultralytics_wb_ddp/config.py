@@ -36,7 +36,7 @@ STRATEGIES = {"main": ("auto", "global"), "node": ("auto", "worker"), "all": ("n
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
 MAX_LENGTH = 128  # of a run id and of a project's name
-MAX_MISTAKES = 256  # images: what is kept of one while a training is evaluated may take up 3.5 MB
+MAX_MISTAKES = 256  # images: what a rank keeps of one may take up 1.5 MB
 REDACTED = "[redacted]"
 MISSING = "???"  # OmegaConf's mark of a value that is still to be given
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Mistake", "Objects", "Rank", "WorstImages", "encode_picture", "worst"]
 
 SIDE = 640  # pixels that a kept picture has at most, in width and height
+MASK_SIDE = 320  # pixels of a mask; Ultralytics' own have a quarter of the image's as a rule
 OBJECTS = 300  # objects of each kind that are kept of an image at most, the surest first
 QUALITY = 90  # of JPEG
 DIGITS = 4  # of a place relative to the picture: a tenth of a pixel
@@ -156,8 +157,8 @@ class Mistake:
 class WorstImages:
     """The worst images so far, so many at most.
 
-    Each takes up a JPEG of 640 x 640 pixels, two masks of 2 bytes a pixel and 300 objects of each kind at most: below
-    3.5 MB, and about 0.1 MB for a photograph.
+    Each takes up a JPEG of 640 x 640 pixels, two masks of 320 x 320 pixels and 300 objects of each kind at most: below
+    1.5 MB, and about 0.1 MB for a photograph.
     """
 
     def __init__(self, size: int) -> None:

@@ -137,7 +137,7 @@ def _mask(part: Objects, numbers: Mapping[int, int], size: tuple[int, int]) -> n
 
 
 def _if_possible(masks: dict[str, Any]) -> dict[str, Any] | None:
-    """Return masks as W&B takes them; releases before 0.26 cannot store any with a Pillow of today."""
+    """Return masks as W&B takes them; wandb 0.22.3 cannot store any with Pillow 13."""
     import wandb
 
     try:

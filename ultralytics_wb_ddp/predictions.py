@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ultralytics_wb_ddp.mistakes import OBJECTS, SIDE, Mistake, Objects, Rank, encode_picture
+from ultralytics_wb_ddp.mistakes import MASK_SIDE, OBJECTS, Mistake, Objects, Rank, encode_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -199,8 +199,8 @@ def _picture(image: Any) -> bytes:
 
 
 def _thin(mask: Any) -> Any:
-    """Return every n-th pixel of masks, shape (..., height, width), so that they are no larger than a picture."""
-    step = -(-max(mask.shape[-2:]) // SIDE)
+    """Return every n-th pixel of masks, shape (..., height, width), so that no more than 320 are left on a side."""
+    step = -(-max(mask.shape[-2:]) // MASK_SIDE)
     return mask[..., ::step, ::step]
 
 
