@@ -219,6 +219,7 @@ def launch_agents(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Lau
     return launch
 
 
+NIGHTLY = pytest.mark.nightly  # of cases whose like is tried in every run: a training takes ten seconds of two cores
 ONLINE = "CFG['wandb']['mode'] = 'online'\n"
 
 
@@ -228,7 +229,7 @@ class RunOnline(Protocol):
     def __call__(self, script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, WandbServer]: ...
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_online(run_job: RunJob) -> RunOnline:
     def run(script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, WandbServer]:
         with WandbServer() as server:

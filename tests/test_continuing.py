@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import END, EPOCHS, RunJob, epochs
+from conftest import END, EPOCHS, NIGHTLY, RunJob, epochs
 
 
 def test_resumed_training_continues_its_run(run_job: RunJob) -> None:
@@ -122,11 +122,16 @@ model.add_callback("on_train_epoch_start", fail)
 @pytest.mark.parametrize(
     "usage",
     [
-        "import wandb; run = wandb.init(project='demo'); add_wandb_callback(model, run=run); train()",
-        "with WandbManager(CFG, 'job'): add_wandb_callback(model); train()",
-        "[model.add_callback(event, function) for event, function in callbacks.items()]; train()",
+        pytest.param(
+            "import wandb; run = wandb.init(project='demo'); add_wandb_callback(model, run=run); train()", id="A"
+        ),
+        pytest.param("with WandbManager(CFG, 'job'): add_wandb_callback(model); train()", id="B", marks=NIGHTLY),
+        pytest.param(
+            "[model.add_callback(event, function) for event, function in callbacks.items()]; train()",
+            id="C",
+            marks=NIGHTLY,
+        ),
     ],
-    ids=["A", "B", "C"],
 )
 def test_exception_in_rank_0_ends_in_a_failed_run_with_the_rows_of_before(usage: str, run_job: RunJob) -> None:
     script = f"""

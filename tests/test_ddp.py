@@ -73,42 +73,64 @@ def succeeded(job: Job) -> Job:
     return job
 
 
-# torchrun and a plain model.train
+# Three ways to launch the same training: Ultralytics' own, torchrun, torch.multiprocessing.spawn
+
+TRAIN = "watch(YOLO(os.environ['MODEL'])).train(**{**TWO_PROCESSES, **SETTINGS})"
+SPAWN = f"""
+def body(rank, port):
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    {TRAIN}
+
+if __name__ == "__main__":
+    import torch
+    from ultralytics_wb_ddp.parallel import find_free_port
+
+    torch.multiprocessing.spawn(body, (find_free_port(),), nprocs=2)
+"""
+LAUNCHES = ("ultralytics", "torchrun", "spawn")
 
 
-def test_script_under_torchrun_has_one_run(run_agents: RunAgents) -> None:
-    job = succeeded(run_agents("model.train(**{**TWO_PROCESSES, **SETTINGS})"))
+@pytest.fixture(scope="module")
+def launches(run_agents: RunAgents, run_job: RunJob) -> dict[str, Job]:
+    prelude = PRELUDE + NOTES
+    jobs = [run_job(TRAIN, prelude=prelude), succeeded(run_agents(TRAIN)), run_job(SPAWN, prelude=prelude)]
+    return dict(zip(LAUNCHES, jobs))
+
+
+@pytest.mark.parametrize("launch", LAUNCHES)
+def test_training_has_one_run_however_it_is_launched(launches: dict[str, Job], launch: str) -> None:
+    job = launches[launch]
 
     assert epochs(job) == [*EPOCHS, END]
-    assert job.run.state == "finished"
-    assert {note["size"] for rank in (0, 1) for note in notes(job)[rank]} == {2}
+    assert (job.run.state, job.run.exit_code) == ("finished", 0)
 
 
-# torch.multiprocessing.spawn
+@pytest.mark.parametrize("launch", LAUNCHES)
+def test_ranks_train_one_model_however_they_are_launched(launches: dict[str, Job], launch: str) -> None:
+    found = notes(launches[launch])
 
-
-def test_processes_of_spawn_are_one_training(run_job: RunJob) -> None:
-    script = """
-    def body(rank, port):
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        watch(YOLO(os.environ["MODEL"])).train(**{**TWO_PROCESSES, **SETTINGS})
-
-    if __name__ == "__main__":
-        import torch
-        from ultralytics_wb_ddp.parallel import find_free_port
-
-        torch.multiprocessing.spawn(body, (find_free_port(),), nprocs=2)
-    """
-    job = run_job(script, prelude=PRELUDE + NOTES)
-
-    assert epochs(job) == [*EPOCHS, END]
-    found = notes(job)
-    assert {(note["rank"], note["size"], note["images"]) for rank in (0, 1) for note in found[rank]} == {
-        (0, 2, 6),
-        (1, 2, 6),
-    }
+    for rank in (0, 1):
+        assert {(note["rank"], note["size"], note["images"]) for note in found[rank]} == {(rank, 2, 6)}
     assert [note["weights"] for note in found[0]] == pytest.approx([note["weights"] for note in found[1]])
+
+
+@pytest.mark.parametrize("launch", LAUNCHES[1:])
+def test_rows_are_the_same_however_the_training_is_launched(launches: dict[str, Job], launch: str) -> None:
+    reference, rows = ([comparable(row) for row in launches[name].run.history] for name in (LAUNCHES[0], launch))
+
+    assert [sorted(row) for row in rows] == [sorted(row) for row in reference]
+    assert len(reference) == len([*EPOCHS, END])
+    assert "train/box_loss" in reference[0]
+    for row, expected in zip(rows, reference):
+        assert row == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def comparable(row: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of a row that do not measure time or memory."""
+    measured = ("ranks/", "_", "model/speed")
+    numbers = {key: value for key, value in row.items() if isinstance(value, (int, float))}
+    return {key: value for key, value in numbers.items() if not key.startswith(measured)}
 
 
 # Several nodes

@@ -17,26 +17,26 @@ from measures import epochs_of, prove
 from test_true_state import CLOSED, KILL, NAMES, OPEN, OWN, USERS, in_epoch_2
 from wandb_server import WandbServer
 
-from conftest import ONLINE, Job, RunJob, RunOnline, wait_until_closed
+from conftest import NIGHTLY, ONLINE, Job, RunJob, RunOnline, wait_until_closed
 from ultralytics_wb_ddp.testing import read_run
 
 # The Stop button
 
-RunStopped = Callable[[str], tuple[Job, WandbServer]]
+RunStopped = Callable[..., tuple[Job, WandbServer]]
 
 
 @pytest.fixture
 def run_stopped(run_job: RunJob) -> RunStopped:
-    """Run a long training and press Stop once its first epoch has arrived."""
+    """Run a long training and press Stop once the first epoch of a run, whose id ends in a way, has arrived."""
 
-    def run(script: str) -> tuple[Job, WandbServer]:
+    def run(script: str, run_id_ends: str = "") -> tuple[Job, WandbServer]:
         with WandbServer() as server:
             over = threading.Event()
 
             def press() -> None:
                 while not over.wait(0.1):
                     for stored in server.runs:
-                        if epochs_of(stored):
+                        if stored.id.endswith(run_id_ends) and epochs_of(stored):
                             server.stop(stored.id)
                             return
 
@@ -56,7 +56,15 @@ os.environ["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "1"
 """
 
 
-@pytest.mark.parametrize("usage", [OPEN, CLOSED, OWN, USERS], ids=["open", "closed", "own", "users"])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        pytest.param(OPEN, id="open"),
+        pytest.param(CLOSED, id="closed"),
+        pytest.param(OWN, id="own", marks=NIGHTLY),
+        pytest.param(USERS, id="users", marks=NIGHTLY),
+    ],
+)
 def test_stop_button_ends_the_training_gracefully(
     run_stopped: RunStopped, usage: str, request: pytest.FixtureRequest
 ) -> None:
@@ -79,21 +87,8 @@ def test_stop_button_ends_a_training_in_one_process_gracefully(run_stopped: RunS
     prove("Stop, one process", server, epochs=complete, state="finished", exit_code=0)
 
 
-def test_stop_button_of_another_ranks_run_ends_the_training_gracefully(run_job: RunJob) -> None:
-    with WandbServer() as server:
-        over = threading.Event()
-
-        def press() -> None:
-            while not over.wait(0.1):
-                for stored in server.runs:
-                    if stored.id.endswith("-rank-1") and epochs_of(stored):
-                        server.stop(stored.id)
-                        return
-
-        threading.Thread(target=press, daemon=True).start()
-        usage = OWN.replace("project=", "run_mode='new', project=").replace("**TWO_", "epochs=60, **TWO_")
-        job = run_job(ONLINE + SENDS_OFTEN + "TWO_PROCESSES.pop('epochs')\n" + usage, **server.environment)
-        over.set()
+def test_stop_button_of_another_ranks_run_ends_the_training_gracefully(run_stopped: RunStopped) -> None:
+    job, server = run_stopped(OWN.replace("project=", "run_mode='new', project="), "-rank-1")
 
     assert (job.directory / "train/weights/last.pt").exists()
     assert [(run.state, max(epochs_of(run)) < 60) for run in server.runs] == [("finished", True)] * 2
@@ -106,10 +101,17 @@ KILL_LAUNCHER = "os.environ['LAUNCHER'] = str(os.getpid())\n" + in_epoch_2(
 )
 
 
-@pytest.mark.parametrize("usage", [OPEN, USERS], ids=["open", "users"])
-@pytest.mark.parametrize("sends", ["", SENDS_OFTEN], ids=["late", "often"])
+@pytest.mark.parametrize(
+    ("sends", "usage"),
+    [
+        pytest.param("", OPEN, id="late-open", marks=NIGHTLY),
+        pytest.param("", USERS, id="late-users"),
+        pytest.param(SENDS_OFTEN, OPEN, id="often-open"),
+        pytest.param(SENDS_OFTEN, USERS, id="often-users", marks=NIGHTLY),
+    ],
+)
 def test_orphans_train_on_and_keep_what_they_log(
-    run_job: RunJob, usage: str, sends: str, request: pytest.FixtureRequest
+    run_job: RunJob, sends: str, usage: str, request: pytest.FixtureRequest
 ) -> None:
     with WandbServer() as server:
         job = run_job(ONLINE + sends + KILL_LAUNCHER + usage, check=False, **server.environment)
@@ -169,7 +171,7 @@ add_wandb_callback(model, project="demo")
 """
 
 
-@pytest.mark.parametrize("count_lag", [0.0, 3.0], ids=["prompt", "lagging"])
+@pytest.mark.parametrize("count_lag", [pytest.param(0.0, id="prompt", marks=NIGHTLY), pytest.param(3.0, id="lagging")])
 def test_restarted_training_continues_its_run_any_number_of_times(run_job: RunJob, count_lag: float) -> None:
     """Killed whole in the second epoch, resumed on one process and killed again, resumed on two."""
     first = "add_wandb_callback(model, project='demo')\nmodel.train(**{**TWO_PROCESSES, 'epochs': 4})\n"

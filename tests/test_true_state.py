@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from measures import prove
 
-from conftest import RunOnline
+from conftest import NIGHTLY, RunOnline
 
 # The usages: a run that stays open in the launcher, one that is closed and resumed, and one that rank 0 makes.
 OPEN = """
@@ -51,8 +51,17 @@ KILL = "time.sleep(2); os.kill(os.getpid(), signal.SIGKILL)"  # once rank 0 has 
 TERMINATE = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("usage", [OPEN, CLOSED, OWN], ids=["open", "closed", "own"])
+@pytest.mark.parametrize(
+    ("usage", "rank"),
+    [
+        pytest.param(OPEN, 0, id="open-0"),
+        pytest.param(OPEN, 1, id="open-1", marks=NIGHTLY),
+        pytest.param(CLOSED, 0, id="closed-0"),
+        pytest.param(CLOSED, 1, id="closed-1", marks=NIGHTLY),
+        pytest.param(OWN, 0, id="own-0", marks=NIGHTLY),
+        pytest.param(OWN, 1, id="own-1"),
+    ],
+)
 def test_killed_worker_ends_in_a_failed_run_with_every_row(
     run_online: RunOnline, usage: str, rank: int, request: pytest.FixtureRequest
 ) -> None:
@@ -63,7 +72,7 @@ def test_killed_worker_ends_in_a_failed_run_with_every_row(
     prove(f"rank {rank} killed, {NAMES[kind]}", server, epochs=[1], state="failed", exit_code=1)
 
 
-@pytest.mark.parametrize("usage", [CLOSED, OWN], ids=["closed", "own"])
+@pytest.mark.parametrize("usage", [pytest.param(CLOSED, id="closed"), pytest.param(OWN, id="own", marks=NIGHTLY)])
 def test_exit_code_of_a_worker_is_the_runs(run_online: RunOnline, usage: str, request: pytest.FixtureRequest) -> None:
     job, server = run_online(in_epoch_2(0, "raise SystemExit(3)") + usage, check=False)
 
@@ -106,8 +115,11 @@ model.add_callback("on_train_start", note_pid)
 
 @pytest.mark.parametrize(
     ("usage", "exit_code"),
-    [(OPEN, 143), (CLOSED, 143), (USERS, 1)],  # the user's own "with wandb.init()" says 1
-    ids=["open", "closed", "users"],
+    [
+        pytest.param(OPEN, 143, id="open", marks=NIGHTLY),
+        pytest.param(CLOSED, 143, id="closed"),
+        pytest.param(USERS, 1, id="users"),  # the user's own "with wandb.init()" says 1
+    ],
 )
 def test_preempted_launcher_marks_the_run(
     run_online: RunOnline, usage: str, exit_code: int, request: pytest.FixtureRequest
@@ -121,7 +133,7 @@ def test_preempted_launcher_marks_the_run(
     prove(f"SIGTERM to the launcher, {name}", server, epochs=[1], state="preempted", exit_code=exit_code)
 
 
-@pytest.mark.parametrize("usage", [CLOSED, OWN], ids=["closed", "own"])
+@pytest.mark.parametrize("usage", [pytest.param(CLOSED, id="closed"), pytest.param(OWN, id="own", marks=NIGHTLY)])
 def test_ctrl_c_during_the_training_ends_in_the_state_of_an_interrupt(
     run_online: RunOnline, usage: str, request: pytest.FixtureRequest
 ) -> None:

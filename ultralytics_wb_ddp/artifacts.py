@@ -1,4 +1,4 @@
-"""What is stored beside the metrics: checkpoints, the training's inputs, references to S3."""
+"""What is stored beside the metrics: the training's inputs, references to S3."""
 
 from __future__ import annotations
 
@@ -12,26 +12,9 @@ from ultralytics_wb_ddp.log import logger
 if TYPE_CHECKING:
     import os
 
-__all__ = ["log_checkpoint", "log_files", "log_s3_reference"]
+__all__ = ["log_files", "log_s3_reference"]
 
 S3_PATH = re.compile(r"s3://[^/]+/.+")
-
-
-def log_checkpoint(run: Any, checkpoint: Path) -> Any:
-    """Log the best checkpoint as a model artifact, named and aliased as the stock callback does.
-
-    Args:
-        run: The ``wandb.Run``.
-        checkpoint: Path of ``best.pt``.
-
-    Returns:
-        The ``wandb.Artifact``.
-    """
-    import wandb
-
-    artifact = wandb.Artifact(name=f"run_{run.id}_model", type="model")
-    artifact.add_file(str(checkpoint))
-    return run.log_artifact(artifact, aliases=["best"])
 
 
 def log_files(run: Any, paths: tuple[str | os.PathLike[str], ...], name: str, kind: str) -> Any:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts, stopping
 from ultralytics_wb_ddp.carry import carry_callbacks
-from ultralytics_wb_ddp.config import RunOptions, to_plain
+from ultralytics_wb_ddp.checkpoints import Checkpoints
+from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.ddp import adopt_environment
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.evaluation import evaluation_row
 from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, protect_output, trains_here
+from ultralytics_wb_ddp.logged_training import LoggedTraining
 from ultralytics_wb_ddp.rank_metrics import MeterEvents
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.stock import stock_options, switch_off_stock_callback
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ultralytics_wb_ddp.rank_metrics import RankMeter
-    from ultralytics_wb_ddp.training import Session
 
 __all__ = ["EVENTS", "WandbCallback", "add_wandb_callback", "callbacks"]
 
@@ -44,24 +45,6 @@ EVENTS = (
     "teardown",
 )
 ORPHANS_OUTPUT = "output.log"  # in the training's directory: what it prints once its launcher is gone
-
-
-@dataclass
-class _Training:
-    """What is known of the training that is being logged."""
-
-    trainer: Any
-    session: Session | None
-    team: Team
-    is_main: bool = True  # whether this is the main process, which alone knows the metrics
-    arguments: dict[str, Any] = field(default_factory=dict)  # as last written to the run's config
-    pending: dict[str, Any] = field(default_factory=dict)  # the row of the epoch that is not validated yet
-    epoch: int = 0  # the last epoch that was trained, counted from 1
-    plots: dict[Path, float] = field(default_factory=dict)
-    is_best: bool = False  # whether the best checkpoint is of the epoch that is to be logged
-    ended: bool = False
-    orphaned: bool = False
-    handled: BaseException | None = None  # what the caller was handling when the training started: not its failure
 
 
 class WandbCallback(MeterEvents):
@@ -93,7 +76,7 @@ class WandbCallback(MeterEvents):
         self._run = run
         self._handoff: Handoff | None = None
         self._launcher: Launcher | None = None
-        self._training: _Training | None = None
+        self._training: LoggedTraining | None = None
 
     @property
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
@@ -150,7 +133,7 @@ class WandbCallback(MeterEvents):
         if is_main_process():
             training = training or self._start(trainer)  # where this was registered after the first event
             training.team.meet()
-            self._write_config(training)
+            training.write_config()
             training.team.invite(training.session, trainer.loss_names)
         else:
             self._join(trainer)
@@ -186,7 +169,7 @@ class WandbCallback(MeterEvents):
             training.pending |= training.team.report(trainer, training.epoch)
         if training.session and not training.is_main:
             if training.pending:
-                self._log_row(training)
+                training.log_row()
             if training.session.stop_requested():
                 training.team.ask_to_stop()
         elif training.session:
@@ -194,8 +177,10 @@ class WandbCallback(MeterEvents):
                 training.pending |= charts.fit_row(trainer)
                 # As Ultralytics decides which checkpoint is the best one.
                 training.is_best = trainer.fitness is not None and trainer.fitness == trainer.best_fitness
-            self._log_row(training)
-            self._stop_if_wanted(training)
+            training.log_row()
+            training.stop_if_wanted()
+            if training.checkpoints:
+                training.checkpoints.after_epoch(trainer, training.epoch, is_best=training.is_best)
 
     def on_train_end(self, trainer: Any) -> None:
         """Log the best checkpoint, the curves, the numbers of each class and the worst images."""
@@ -206,26 +191,24 @@ class WandbCallback(MeterEvents):
         session = training.session
         if session is None:
             return
-        if trainer.args.save and trainer.best.exists():
-            with session.guarded("the best checkpoint") as reachable:
-                if reachable:
-                    from ultralytics_wb_ddp.artifacts import log_checkpoint
-
-                    log_checkpoint(session.run, trainer.best)
+        if training.checkpoints:
+            training.checkpoints.at_end(trainer)
         training.pending |= evaluation_row(session, trainer, training.team.mistakes)
-        self._log_row(training)
+        training.log_row()
 
     def teardown(self, trainer: Any) -> None:
         """Close the run, if it was opened here, with the exit code of the training."""
         training, self._training = self._of(trainer), None
         if training and training.session:
             if training.pending:  # the training failed between an epoch and its validation
-                self._log_row(training)
+                training.log_row()
             stopping.trainings.discard(id(self))
             error = sys.exc_info()[1]
             failed = error is not None and error is not training.handled
             if not failed:
                 training.team.await_others()
+            if training.checkpoints:
+                training.checkpoints.close(trainer, failed=failed)
             # The other ranks are not told of a training's end; one that has got here without an error has reached it.
             training.session.close(exit_code_of(error) if failed else int(training.is_main and not training.ended))
         if training:
@@ -233,11 +216,15 @@ class WandbCallback(MeterEvents):
 
     # Helpers
 
-    def _of(self, trainer: Any) -> _Training | None:
+    def _of(self, trainer: Any) -> LoggedTraining | None:
         """Return the state of this training; None in a process that does not log."""
         return self._training if self._training and self._training.trainer is trainer else None
 
-    def _start(self, trainer: Any) -> _Training:
+    def _new(self, trainer: Any, team: Team, *, is_main: bool = True) -> LoggedTraining:
+        handled = sys.exc_info()[1]
+        return LoggedTraining(trainer, team, self.options, self._launcher, is_main=is_main, handled=handled)
+
+    def _start(self, trainer: Any) -> LoggedTraining:
         """Get the run of this training."""
         from ultralytics_wb_ddp.opening import open_session
         from ultralytics_wb_ddp.record import RunRecord
@@ -253,24 +240,25 @@ class WandbCallback(MeterEvents):
             default=stock_options(trainer),
             which=team.which,
         )
-        self._training = training = _Training(trainer, session, team, handled=sys.exc_info()[1])
+        self._training = training = self._new(trainer, team)
         if session:
+            training.session, training.checkpoints = session, Checkpoints(session, self.options)
             self._take_care(save_dir)
             session.start(save_dir, earlier)
-            self._write_config(training)
+            training.write_config()
         return training
 
     def _join(self, trainer: Any) -> None:
         """On a rank that is not the main process, get the run that it logs to, if it does."""
         team = self._team()
         team.meet()
-        self._training = training = _Training(trainer, None, team, is_main=False, handled=sys.exc_info()[1])
+        self._training = training = self._new(trainer, team, is_main=False)
         training.session = team.join(self.options, Path(trainer.save_dir))
         if training.session:
             self._take_care(Path(trainer.save_dir))
             training.session.start()
             if not team.key_prefix:  # of a shared run, the main process writes the config
-                self._write_config(training)
+                training.write_config()
 
     def _take_care(self, save_dir: Path) -> None:
         """Be ready for what may happen to a process that logs: SIGTERM, a launcher that is gone, the Stop button."""
@@ -291,50 +279,6 @@ class WandbCallback(MeterEvents):
     def meter(self) -> RankMeter | None:
         """The clock of this rank during a training."""
         return self._training.team.meter if self._training else None
-
-    def _stop_if_wanted(self, training: _Training) -> None:
-        """Stop the training in all ranks if somebody wants it, at the end of an epoch.
-
-        There the main process tells the other ranks whether to stop; anywhere else they would wait for it for ever.
-        """
-        if training.session and (training.session.stop_requested() or training.team.is_asked_to_stop()):
-            training.trainer.stop = True
-        if training.orphaned and self.options.on_launcher_lost == "stop":
-            training.trainer.stop = True
-
-    def _watch_launcher(self, training: _Training) -> None:
-        """Notice, once, that nobody waits for this training any more."""
-        if training.session and self._launcher and not training.orphaned and self._launcher.is_gone():
-            training.orphaned = True
-            then = "stops at the end of this epoch" if self.options.on_launcher_lost == "stop" else "goes on"
-            message = f"the process that launched this training (pid {self._launcher.pid}) is gone: the training {then}"
-            training.session.lose_launcher(message)
-
-    def _write_config(self, training: _Training) -> None:
-        """Write arguments that are new or changed since the last time."""
-        if training.session:
-            with training.session.guarded("the training's arguments"):
-                arguments = to_plain(vars(training.trainer.args))
-                changed = {key: value for key, value in arguments.items() if training.arguments.get(key, ...) != value}
-                training.session.update_config(changed)
-                training.arguments = arguments
-
-    def _log_row(self, training: _Training) -> None:
-        """Log what is pending, with new plots, as a row of the last trained epoch."""
-        session, trainer = training.session, training.trainer
-        row, training.pending = training.pending, {}
-        if session is None:
-            return
-        if not training.is_main:
-            prefix = training.team.key_prefix
-            mine = {f"{prefix}{key}": value for key, value in row.items() if not prefix or key.startswith("train/")}
-            session.log({**mine, "epoch": training.epoch}, is_best=False)
-            return
-        with session.guarded("plots"):
-            for plots in (trainer.plots, getattr(trainer.validator, "plots", {})):
-                row |= charts.images_of(plots, training.plots)
-        self._watch_launcher(training)
-        session.log({**row, "epoch": training.epoch}, is_best=training.is_best)
 
     def _seal(self) -> Handoff | None:
         """Return the record by which a worker finds the run of this process."""

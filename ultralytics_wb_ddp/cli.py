@@ -134,6 +134,30 @@ def sync(folders: tuple[Path, ...]) -> None:
         raise click.ClickException(str(error)) from error
 
 
+@main.command()
+@click.argument("run", metavar="RUN")
+@click.option("--keep", type=click.IntRange(0), required=True, help="How many of the newest checkpoints are kept.")
+@click.option("--ttl", type=click.IntRange(1), metavar="DAYS", help="Let the others live on for DAYS instead.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+def prune(run: str, keep: int, ttl: int | None, *, dry_run: bool) -> None:
+    """Delete checkpoints of RUN (entity/project/run-id) at W&B.
+
+    The best and the last one are kept, and those with an alias of yours.
+    """
+    from ultralytics_wb_ddp.retention import RetentionError, prune
+
+    try:
+        chosen = prune(run, keep=keep, ttl=ttl, dry_run=dry_run)
+    except RetentionError as error:
+        raise click.ClickException(str(error)) from error
+    verb = f"{'would be' if dry_run else 'is'} deleted{f' in {ttl} days' if ttl else ''}"
+    for version in chosen:
+        about = ", ".join([*version.aliases, f"{version.size} byte{'' if version.size == 1 else 's'}"])
+        click.echo(f"v{version.number} ({about}) {verb}")
+    if not chosen:
+        click.echo("nothing to do")
+
+
 @main.group()
 def patch() -> None:
     """Have the stock W&B callback of Ultralytics continue the run that WANDB_RUN_ID and WANDB_PROJECT name.
@@ -203,3 +227,7 @@ def _change(change: Callable[[Status], bool], *, done: str, kept: str) -> None:
 def _describe(found: Status) -> str:
     state = "patched" if found.state == "patched" else "not patched"
     return f"Ultralytics {found.release}: {state}; the file is that of {found.era} ({found.file})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,20 +1,17 @@
-"""What can be configured, how it is checked, and what counts as a secret."""
+"""What can be configured, and how it is checked."""
 
 from __future__ import annotations
 
 import difflib
-import itertools
 import math
-import re
-from argparse import Namespace
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
-from enum import Enum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from os import PathLike, fspath
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from typing_extensions import Self
+
+from ultralytics_wb_ddp.plain import REDACTED, names_secret, to_plain
 
 __all__ = [
     "ConfigurationError",
@@ -23,8 +20,6 @@ __all__ = [
     "check_choice",
     "check_names",
     "check_run_id",
-    "redact",
-    "to_plain",
 ]
 
 MODES = ("online", "offline", "disabled")
@@ -32,12 +27,12 @@ ERROR_POLICIES = ("warn", "raise")
 ORPHAN_POLICIES = ("continue", "stop")
 RUN_MODES = ("auto", "new", "shared")
 RANK_SCOPES = ("global", "worker")
+CHECKPOINTS = ("best", "best+last", "all", "none")
 STRATEGIES = {"main": ("auto", "global"), "node": ("auto", "worker"), "all": ("new", "global")}  # W&B's own names
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
 MAX_LENGTH = 128  # of a run id and of a project's name
 MAX_MISTAKES = 256  # images: what a rank keeps of one may take up 1.5 MB
-REDACTED = "[redacted]"
 MISSING = "???"  # OmegaConf's mark of a value that is still to be given
 
 _CHOICES = {
@@ -46,15 +41,9 @@ _CHOICES = {
     "on_launcher_lost": ORPHAN_POLICIES,
     "run_mode": RUN_MODES,
     "rank_scope": RANK_SCOPES,
+    "checkpoints": CHECKPOINTS,
     "strategy": tuple(STRATEGIES),
 }
-_SECRET_WORDS = frozenset(
-    {"accesskey", "apikey", "authorization", "credential", "credentials", "passphrase", "passwd", "password"}
-    | {"passwords", "privatekey", "pwd", "secret", "secretkey", "secrets", "token"}
-)
-_SECRET_KEYS = frozenset({("access", "key"), ("account", "key"), ("api", "key"), ("auth", "key"), ("private", "key")})
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-
 Options = TypeVar("Options", bound="RunOptions")
 
 
@@ -83,6 +72,13 @@ class RunOptions:
         rank_metrics: Log speed, waiting, memory and loss of each rank.
         mistakes: How many validation images the table of the worst ones shows after the evaluation of the best
             checkpoint, 0 to 256; 0 collects none.
+        checkpoints: Which checkpoints become artifacts. ``"best"``: the best one. ``"best+last"``: also the last one,
+            with the state of the optimizer. ``"all"``: the last one of every epoch, too. ``"none"``: none.
+        checkpoint_interval: Epochs after which the last checkpoint, and a better best one, are logged while the
+            training goes on; 0 is at its end only. None is 0 for ``"best"``, 10 for ``"best+last"``, 1 for ``"all"``.
+        checkpoint_keep: How many of the newest checkpoints of earlier epochs W&B keeps beside the best and the last
+            one. None is 0, and all of them for ``"all"``.
+        checkpoint_ttl: Days that W&B keeps the others; None deletes them at once.
         on_error: ``"warn"``: trouble with W&B is logged and never ends a training. ``"raise"``: it does.
         on_launcher_lost: What workers do whose launcher is gone: ``"continue"`` trains to the end and ``"stop"`` to
             the end of the epoch; what they log meanwhile is kept.
@@ -106,6 +102,10 @@ class RunOptions:
     strategy: str | None = None
     rank_metrics: bool = True
     mistakes: int = 16
+    checkpoints: str = "best"
+    checkpoint_interval: int | None = None
+    checkpoint_keep: int | None = None
+    checkpoint_ttl: int | None = None
     on_error: str = "warn"
     on_launcher_lost: str = "continue"
     init_timeout: float = 30.0
@@ -113,7 +113,12 @@ class RunOptions:
     flush_interval: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself."""
+        """Refuse what contradicts itself or is too much."""
+        if self.mistakes > MAX_MISTAKES:
+            msg = (
+                f"mistakes={self.mistakes}: the table of mistakes shows {MAX_MISTAKES} images at most, for their memory"
+            )
+            raise ConfigurationError(msg)
         meant = STRATEGIES.get(self.strategy or "", (None, None))
         for name, value, other in (
             ("run_mode", self.run_mode, meant[0]),
@@ -210,100 +215,16 @@ def check_run_id(run_id: str, where: str) -> str:
     return run_id
 
 
-def to_plain(value: Any, *, resolve: bool = False) -> Any:  # noqa: PLR0911  # a case for each kind of value
-    """Return a config as plain dictionaries, lists, strings and numbers.
-
-    Args:
-        value: An OmegaConf config, mapping, dataclass, namespace or list, nested in any way; anything that YAML has
-            no word for becomes its string.
-        resolve: Whether OmegaConf's interpolations are replaced by what they stand for. Left alone, a
-            ``${oc.env:...}`` does not carry a secret along.
-    """
-    from omegaconf import DictConfig, ListConfig, OmegaConf
-
-    if isinstance(value, (DictConfig, ListConfig)):
-        return to_plain(OmegaConf.to_container(value, resolve=resolve, enum_to_str=True), resolve=resolve)
-    if is_dataclass(value) and not isinstance(value, type):
-        return to_plain({field.name: getattr(value, field.name) for field in fields(value)}, resolve=resolve)
-    if isinstance(value, (Namespace, SimpleNamespace)):
-        return to_plain(vars(value), resolve=resolve)
-    if isinstance(value, Mapping):
-        return {_key(key): to_plain(item, resolve=resolve) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [to_plain(item, resolve=resolve) for item in value]
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, PathLike):
-        return fspath(value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else str(value)
-
-
-def redact(value: Any, secrets: Iterable[str | None] = ()) -> Any:
-    """Return plain data without its secrets.
-
-    A value is replaced by ``[redacted]`` when its key names a secret (``api_key``, ``token``, ``secret``,
-    ``password`` and the like, as words of the key: ``num_tokens`` is none), and wherever one of ``secrets`` stands.
-
-    Args:
-        value: Plain data, as :func:`to_plain` returns it.
-        secrets: Strings that must not appear anywhere, such as the API key in use.
-    """
-    known = [secret for secret in secrets if secret]
-
-    def clean(item: Any) -> Any:
-        if isinstance(item, dict):
-            return {
-                clean(key): REDACTED if _names_secret(key) and not _is_empty(entry) else clean(entry)
-                for key, entry in item.items()
-            }
-        if isinstance(item, list):
-            return [clean(entry) for entry in item]
-        if isinstance(item, str):
-            for secret in known:
-                item = item.replace(secret, REDACTED)
-        return item
-
-    return clean(value)
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or value in ("", {}, []) or isinstance(value, bool)
-
-
-def _names_secret(key: Any) -> bool:
-    """Return whether a key names a secret, whatever its spelling: ``apiKey``, ``WANDB_API_KEY``, ``hf-token``."""
-    words = [word.lower() for word in _WORD.findall(str(key))]
-    pairs = {(first, second.removesuffix("s")) for first, second in itertools.pairwise(words)}
-    return bool(_SECRET_WORDS & set(words)) or bool(_SECRET_KEYS & pairs)
-
-
-def _key(key: Any) -> Any:
-    """Return a key that YAML and JSON can hold."""
-    return key if isinstance(key, (str, int, float, bool)) else str(key)
-
-
-def _check(name: str, value: Any, where: str) -> Any:  # noqa: C901, PLR0911  # a case for each kind of setting
+def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case for each kind of setting
     """Return one setting in the form that the dataclass holds, or say what is wrong with it."""
     place = f"{where}.{name}" if where.startswith("cfg") else f"{where}: {name}"
-    if name == "tags":
-        tags = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
-        if not all(isinstance(tag, str) for tag in tags):
-            msg = f"{place}={value!r}: tags are a list of strings"
-            raise ConfigurationError(msg)
-        return tuple(tags)
-    if name in {"keep_open", "rank_metrics"}:
-        if not isinstance(value, bool):
-            msg = f"{place}={value!r}: true or false is expected"
-            raise ConfigurationError(msg)
-        return value
-    if name in {"init_timeout", "finish_timeout", "flush_interval"}:
+    kind = next(str(field.type) for field in fields(WandbConfig) if field.name == name).partition(" ")[0]
+    if kind == "float":
         return _check_seconds(place, value, least=0.0 if name == "flush_interval" else 1.0)
-    if name == "mistakes":
-        return _check_mistakes(place, value)
-    if name == "dir":
-        return fspath(value) if isinstance(value, (str, PathLike)) else _wrong_type(place, value)
+    if kind in _OF_KIND:
+        return _OF_KIND[kind](place, value)
+    if name == "dir" and isinstance(value, PathLike):
+        return fspath(value)
     if not isinstance(value, str):
         return _wrong_type(place, value)
     if name in _CHOICES:
@@ -347,9 +268,24 @@ def _check_seconds(place: str, value: Any, *, least: float) -> float:
     return float(value)
 
 
-def _check_mistakes(place: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_MISTAKES:
-        msg = f"{place}={value!r}: a number of images from 0 (none) to {MAX_MISTAKES} is expected"
+def _check_tags(place: str, value: Any) -> tuple[str, ...]:
+    tags = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+    if not all(isinstance(tag, str) for tag in tags):
+        msg = f"{place}={value!r}: tags are a list of strings"
+        raise ConfigurationError(msg)
+    return tuple(tags)
+
+
+def _check_switch(place: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        msg = f"{place}={value!r}: true or false is expected"
+        raise ConfigurationError(msg)
+    return value
+
+
+def _check_count(place: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        msg = f"{place}={value!r}: a whole number, 0 or more, is expected"
         raise ConfigurationError(msg)
     return value
 
@@ -368,6 +304,14 @@ def _check_project(place: str, value: str) -> str:
 
 
 def _wrong_type(place: str, value: Any) -> Any:
-    shown = "" if _names_secret(place) else f"={value!r}"
+    shown = "" if names_secret(place) else f"={value!r}"
     msg = f"{place}{shown} is of type {type(value).__name__}; a string is expected"
     raise ConfigurationError(msg)
+
+
+# By the word that a setting's annotation begins with.
+_OF_KIND: dict[str, Callable[[str, Any], Any]] = {
+    "bool": _check_switch,
+    "int": _check_count,
+    "tuple[str,": _check_tags,
+}

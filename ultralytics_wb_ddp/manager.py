@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import RunOptions, WandbConfig, redact, to_plain
+from ultralytics_wb_ddp.config import RunOptions, WandbConfig
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
 from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.plain import redact, to_plain
 from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.runs import open_handoff
 

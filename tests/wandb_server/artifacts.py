@@ -79,7 +79,7 @@ class Artifacts(Topic):
         """Make an artifact the next version of its name, now that all of it is here."""
         artifact = self._artifact(asked["artifactID"])
         if artifact.state != "COMMITTED":
-            artifact.version = len(self._versions(artifact.entity, artifact.project, artifact.name))
+            artifact.version = self._next_version(artifact)
             artifact.state = "COMMITTED"
             artifact.manifest = json.loads(artifact.uploads["manifest"])["contents"]
             self._point(artifact, artifact.aliases)
@@ -132,12 +132,49 @@ class Artifacts(Topic):
         """Say where the files are, as clients before 0.27 ask."""
         return {"artifact": {"files": self._files(self._artifact(asked["id"]))}}
 
+    # Keeping and deleting
+
+    @answers("ProjectArtifacts")
+    def versions(self, asked: Asked) -> Answer:
+        """List the versions of a name, the newest first."""
+        versions = self._versions(asked.get("entity"), asked.get("project"), asked["collection"])[::-1]
+        edges = [{"version": f"v{each.version}", "node": self._node(each)} for each in versions]
+        page = {**connection([]), "totalCount": len(edges), "edges": edges}
+        collection = {"__typename": "ArtifactSequence", "name": asked["collection"], "artifacts": page}
+        return {"project": {"artifactType": {"artifactCollection": collection if versions else None}}}
+
+    @answers("UpdateArtifact")
+    def update(self, asked: Asked) -> Answer:
+        """Change what is said of an artifact, such as how long it lives."""
+        artifact = self._artifact(asked["artifactID"])
+        if asked.get("ttlDurationSeconds") is not None:
+            artifact.ttl_seconds = asked["ttlDurationSeconds"]
+        answer = {"artifact": self._node(artifact)}
+        return {"result": answer, "updateArtifact": answer}
+
+    @answers("DeleteArtifact")
+    def delete(self, asked: Asked) -> Answer:
+        """Delete an artifact; one that has aliases only with them."""
+        artifact = self._artifact(asked["artifactID"])
+        if artifact.aliases and not asked["deleteAliases"]:
+            message = f"artifact {artifact.id} has aliases: {', '.join(artifact.aliases)}"
+            raise Refused(message)
+        artifact.state = "DELETED"
+        answer = {"artifact": {"id": artifact.id}}
+        return {"result": answer, "deleteArtifact": answer}
+
     # What is kept
 
     def _versions(self, entity: str | None, project: str | None, name: str) -> list[StoredArtifact]:
         place = entity or ENTITY, project, name
         same = [each for each in self.store.artifacts.values() if (each.entity, each.project, each.name) == place]
         return [artifact for artifact in same if artifact.state == "COMMITTED"]
+
+    def _next_version(self, artifact: StoredArtifact) -> int:
+        """Return the number of a new version; those of deleted ones are not used again."""
+        place = artifact.entity, artifact.project, artifact.name
+        same = [each for each in self.store.artifacts.values() if (each.entity, each.project, each.name) == place]
+        return 1 + max((each.version for each in same if each.version is not None), default=-1)
 
     def _find(self, asked: Asked, name: str) -> StoredArtifact | None:
         name, _, alias = name.partition(":")
@@ -199,8 +236,8 @@ class Artifacts(Topic):
             "artifactType": {"name": artifact.type},
             "description": None,
             "metadata": artifact.metadata,
-            "ttlDurationSeconds": -2,
-            "ttlIsInherited": True,
+            "ttlDurationSeconds": artifact.ttl_seconds,
+            "ttlIsInherited": artifact.ttl_seconds < 0,
             "tags": [],
             "historyStep": None,
             "state": artifact.state,

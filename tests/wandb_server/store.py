@@ -65,6 +65,7 @@ class StoredArtifact:
         state: ``"PENDING"`` until all of it has arrived, then ``"COMMITTED"``.
         version: Number of the version, from 0; None while pending.
         metadata: Metadata, as JSON.
+        ttl_seconds: Seconds that it lives; -2 for as long as is the rule in its project.
         manifest: Entries by path: digest and size, and ``ref`` where the entry refers to something outside of W&B.
         uploads: Uploaded bytes: ``"manifest"``, and ``"files/NAME"``.
     """
@@ -79,6 +80,7 @@ class StoredArtifact:
     state: str = "PENDING"
     version: int | None = None
     metadata: str | None = None
+    ttl_seconds: int = -2
     manifest: dict[str, Any] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict, repr=False)
 

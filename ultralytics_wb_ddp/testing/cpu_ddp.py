@@ -2,7 +2,8 @@
 
 The launch is the real one: ``model.train(trainer=CpuDDPTrainer, device="0,1")`` starts ``torch.distributed.run``
 with one worker for each name in ``device``. Only what insists on an accelerator is replaced, in this training's
-processes and while it runs: the choice of the device, the backend of the process group, ``device_ids``.
+processes and while it runs: the choice of the device, the backend of the process group, ``device_ids``. A launcher,
+which computes nothing, also goes without the seeds.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class CpuDDPMixin:
     _requested_device = ""
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: Any = None, _callbacks: Any = None) -> None:
-        with _only_the_cpu():
+        with _only_the_cpu(self):
             super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
         self.args.device = self._requested_device  # some releases write the device that they chose over it
 
@@ -82,7 +83,7 @@ class CpuDDPMixin:
 
     def train(self) -> None:
         """Train; in a worker, leave the process group in step with the other ranks."""
-        with _only_the_cpu():
+        with _only_the_cpu(self):
             super().train()  # type: ignore[misc]
         if dist.is_initialized():  # a rank that exits while another still uses the group aborts it
             self.model = getattr(self.model, "module", self.model)
@@ -111,8 +112,14 @@ class CpuDDPClassificationTrainer(CpuDDPMixin, ClassificationTrainer):
     """Classification in several CPU processes."""
 
 
+def _unless_launching(trainer: CpuDDPMixin, name: str) -> Callable[..., Any]:
+    """Leave out what has torch import its compiler, for two seconds, in a process that computes nothing."""
+    function = getattr(trainer_module, name, None)
+    return lambda *args, **kwargs: None if trainer.ddp or not function else function(*args, **kwargs)
+
+
 @contextmanager
-def _only_the_cpu() -> Iterator[None]:
+def _only_the_cpu(trainer: CpuDDPMixin) -> Iterator[None]:
     """Let Ultralytics choose the CPU wherever it would look for an accelerator, in any release since 8.3.0."""
 
     def choose_cpu(*_: Any, **__: Any) -> torch.device:
@@ -143,6 +150,8 @@ def _only_the_cpu() -> Iterator[None]:
 
     replacements: list[tuple[Any, str, Callable[..., Any]]] = [
         (trainer_module, "select_device", choose_cpu),
+        (trainer_module, "init_seeds", _unless_launching(trainer, "init_seeds")),
+        (trainer_module, "unset_deterministic", _unless_launching(trainer, "unset_deterministic")),
         (validator_module, "select_device", choose_cpu),
         (validator_module, "AutoBackend", auto_backend_on_cpu),
         (validator_module, "get_torch_device_backend", lambda *_: NoAccelerator),

@@ -1,0 +1,85 @@
+"""Which checkpoints W&B keeps, against the real client's public API."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from wandb_server import WandbServer
+
+from conftest import run_command
+from ultralytics_wb_ddp.retention import Version, superseded
+
+
+def test_best_last_newest_and_what_people_have_named_is_kept() -> None:
+    versions = [
+        Version(4, ("last", "epoch-50", "latest")),
+        Version(3, ("epoch-40",)),
+        Version(2, ("epoch-30", "best")),
+        Version(1, ("epoch-20", "in-production")),
+        Version(0, ("epoch-10",)),
+        Version(10, ("latest",)),
+    ]
+
+    assert [version.number for version in superseded(versions, keep=0)] == [0, 3, 10]
+    assert [version.number for version in superseded(versions, keep=1)] == [0, 3]
+    assert superseded(versions, keep=3) == []
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbServer]:
+    """A server with four versions of a run's model: v0 to v3, of which v1 is the best and v3 the last one."""
+    directory = tmp_path_factory.mktemp("models")
+    with WandbServer() as server:
+        (directory / "home").mkdir()
+        aliases = [["epoch-1"], ["epoch-2", "best"], ["epoch-3"], ["epoch-4", "last"]]
+        script = f"""
+import wandb
+with wandb.init(project="demo", id="trained") as run:
+    for number, aliases in enumerate({aliases!r}):
+        artifact = wandb.Artifact("run_trained_model", type="model")
+        with artifact.new_file("last.pt") as file:
+            file.write(str(number))
+        run.log_artifact(artifact, aliases=aliases).wait()
+"""
+        (directory / "job.py").write_text(script)
+        environment = {**os.environ, **server.environment, "HOME": str(directory / "home"), "WANDB_SILENT": "true"}
+        subprocess.run([sys.executable, "job.py"], cwd=directory, env=environment, check=True)
+        yield server
+
+
+def kept(server: WandbServer) -> dict[str, int]:
+    (run,) = server.runs
+    return {f"v{item.version}": item.ttl_seconds for item in run.artifacts if item.state == "COMMITTED"}
+
+
+def test_dry_run_ttl_and_deletion(server: WandbServer, tmp_path: Path) -> None:
+    def pruned(*options: str) -> str:
+        done = run_command(tmp_path, "prune", "team/demo/trained", *options, timeout=120, **server.environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    everything = {"v0": -2, "v1": -2, "v2": -2, "v3": -2}
+
+    assert pruned("--keep", "0", "--dry-run") == (
+        "v0 (epoch-1, 1 byte) would be deleted\nv2 (epoch-3, 1 byte) would be deleted\n"
+    )
+    assert kept(server) == everything
+    assert pruned("--keep", "1", "--ttl", "7") == "v0 (epoch-1, 1 byte) is deleted in 7 days\n"
+    assert kept(server) == {**everything, "v0": 7 * 24 * 3600}
+    assert pruned("--keep", "1", "--ttl", "7") == "nothing to do\n"
+    assert "v0 (epoch-1, 1 byte) is deleted" in pruned("--keep", "1")
+    assert kept(server) == {"v1": -2, "v2": -2, "v3": -2}
+
+
+@pytest.mark.parametrize("path", ["team/demo/unknown", "trained"])
+def test_run_without_checkpoints_is_named(server: WandbServer, tmp_path: Path, path: str) -> None:
+    done = run_command(tmp_path, "prune", path, "--keep", "1", timeout=120, **server.environment)
+
+    assert done.returncode == 1
+    assert f"run '{path}'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,284 @@
+"""Checkpoints as artifacts of the run: which are due, what is said of them, and how they get to W&B in the background.
+
+A checkpoint of an epoch is taken by the main process when the epoch is over. All ranks have made the same steps of the
+optimizer by then, since every step needs the gradients of all of them: weights and optimizer are those of each rank.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.plain import redact, to_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.training import Session
+
+__all__ = ["CheckpointPolicy", "Checkpoints", "collection_of", "git_state"]
+
+INTERVALS = {"best": 0, "best+last": 10, "all": 1, "none": 0}  # epochs
+GIT_TIMEOUT = 5.0  # seconds
+BLOCK = 1 << 20  # bytes
+
+
+def collection_of(run_id: str) -> str:
+    """Return the name of the artifact whose versions are a run's checkpoints: the stock callback's name for it."""
+    return f"run_{run_id}_model"
+
+
+@dataclass(frozen=True)
+class CheckpointPolicy:
+    """Which checkpoints of a training are logged when.
+
+    Attributes:
+        best: Whether the best one is.
+        last: Whether the last one is, with its optimizer.
+        interval: Epochs between two of them while the training goes on; 0 is at its end only.
+    """
+
+    best: bool
+    last: bool
+    interval: int
+
+    @classmethod
+    def of(cls, options: RunOptions) -> CheckpointPolicy:
+        """Return the policy that options mean."""
+        mode, interval = options.checkpoints, options.checkpoint_interval
+        return cls(mode != "none", mode in {"best+last", "all"}, INTERVALS[mode] if interval is None else interval)
+
+    def aliases(self, epoch: int, *, is_final: bool, is_best: bool) -> tuple[str, ...]:
+        """Return what the checkpoint of an epoch is to be called, and nothing if it is not to be logged.
+
+        Args:
+            epoch: The epoch, counted from 1.
+            is_final: Whether it is the training's last one; its best checkpoint is logged after the evaluation.
+            is_best: Whether it is the best one so far.
+        """
+        is_due = is_final or bool(self.interval and epoch % self.interval == 0)
+        if not is_due:
+            return ()
+        best = ("best",) if self.best and is_best and not is_final else ()
+        return (*best, "last", f"epoch-{epoch}") if self.last else best
+
+    def best_is_due(self, epoch: int) -> bool:
+        """Return whether the best checkpoint so far, of an earlier epoch, is to be logged if it is new."""
+        return bool(self.best and self.interval and epoch % self.interval == 0)
+
+
+class Checkpoints:
+    """Logs the checkpoints of one training from a thread beside it, which the training waits for at its end only.
+
+    Args:
+        session: The run that they belong to.
+        options: Which of them are wanted.
+    """
+
+    def __init__(self, session: Session, options: RunOptions) -> None:
+        self._session = session
+        self._policy = CheckpointPolicy.of(options)
+        self._timeout = options.finish_timeout
+        everything = options.checkpoints == "all" and options.checkpoint_keep is None
+        self._keep = None if everything else options.checkpoint_keep or 0
+        self._ttl = options.checkpoint_ttl
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._is_handed_over = threading.Event()
+        self._errors: list[Exception] = []
+        self._logged: dict[str, str] = {}  # SHA-256 of what an alias was given to last
+        self._epoch = 0  # the last epoch whose checkpoint was saved
+        self._taken = 0  # the last epoch whose checkpoint was logged as the last one
+        self._newest: Any = None  # the artifact that was logged last
+        self._git: dict[str, Any] | None = None
+
+    def after_epoch(self, trainer: Any, epoch: int, *, is_best: bool) -> None:
+        """Log what is due of an epoch that is over and saved.
+
+        Args:
+            trainer: The trainer.
+            epoch: The epoch, counted from 1; one that was seen before is the best checkpoint's evaluation.
+            is_best: Whether the best checkpoint is of this epoch.
+        """
+        if epoch <= self._epoch or not trainer.args.save:
+            return
+        self._epoch = epoch
+        is_final = bool(trainer.stop) or epoch >= trainer.epochs
+        aliases = self._policy.aliases(epoch, is_final=is_final, is_best=is_best)
+        if "last" in aliases:
+            self._taken = epoch
+        if aliases:
+            self._take(Path(trainer.last), aliases, self._facts(trainer, epoch))
+        if "best" not in aliases and not is_final and self._policy.best_is_due(epoch):
+            self._take(Path(trainer.best), ("best",), self._facts_of_best(trainer))
+
+    def at_end(self, trainer: Any) -> None:
+        """Log the best checkpoint of a training that has been evaluated."""
+        if self._policy.best and trainer.args.save and Path(trainer.best).exists():
+            facts = {**self._facts_of_best(trainer), "metrics": _numbers(trainer.metrics)}
+            self._submit(Path(trainer.best), ("best",), facts)
+
+    def close(self, trainer: Any, *, failed: bool) -> None:
+        """Wait until everything is W&B's, ``finish_timeout`` at most; a training that fails leaves its last checkpoint.
+
+        Raises:
+            Exception: What went wrong with a checkpoint, with ``on_error="raise"``.
+        """
+        if failed and self._policy.last and self._epoch > self._taken:
+            aliases = ("last", f"epoch-{self._epoch}")
+            self._take(Path(trainer.last), aliases, self._facts(trainer, self._epoch))
+        if self._thread is None:
+            return
+        self._jobs.put(None)
+        deadline = time.monotonic() + self._timeout
+        if not self._is_handed_over.wait(self._timeout):
+            msg = "checkpoints could not be handed to W&B within %g s; they lie in %s"
+            logger.warning(msg, self._timeout, Path(trainer.last).parent)
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._errors:
+            raise self._errors[0]
+
+    def _take(self, file: Path, aliases: tuple[str, ...], facts: dict[str, Any]) -> None:
+        """Log a checkpoint that the training is going to write over: a copy of it."""
+        with self._session.guarded("a checkpoint") as reachable:
+            if reachable and file.exists():
+                folder = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=file.parent))
+                copy = Path(shutil.copyfile(file, folder / file.name))
+                self._submit(copy, aliases, facts, then=lambda: shutil.rmtree(folder, ignore_errors=True))
+
+    def _submit(
+        self, file: Path, aliases: tuple[str, ...], facts: dict[str, Any], then: Callable[[], None] = lambda: None
+    ) -> None:
+        """Have the thread log a file."""
+
+        def job() -> None:
+            try:
+                with self._session.guarded("a checkpoint") as reachable:
+                    if reachable:
+                        self._log(file, aliases, facts)
+            except Exception as error:  # noqa: BLE001  # raised again in the training's thread
+                self._errors.append(error)
+            finally:
+                then()
+
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="wandb-ddp-checkpoints", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while job := self._jobs.get():
+            job()
+        self._is_handed_over.set()
+        self._prune(is_end=True)
+
+    def _log(self, file: Path, aliases: tuple[str, ...], facts: dict[str, Any]) -> None:
+        """Log a file as a version of the run's model artifact, unless W&B has it under these aliases already.
+
+        Raises:
+            ValueError: The file is no complete checkpoint.
+        """
+        import wandb
+
+        if not zipfile.is_zipfile(file):  # its table of contents is written last
+            msg = f"{file.name} of epoch {facts['epoch']} is no complete checkpoint ({file.stat().st_size} bytes)"
+            raise ValueError(msg)
+        digest = sha256_of(file)
+        if all(self._logged.get(alias) == digest for alias in aliases):
+            return
+        if self._git is None:
+            self._git = git_state(Path.cwd())
+        self._prune()
+        metadata = {**facts, "git": self._git, "size": file.stat().st_size, "sha256": digest}
+        run = self._session.run
+        artifact = wandb.Artifact(collection_of(run.id), type="model", metadata=metadata)
+        artifact.add_file(str(file), name=file.name)
+        self._newest = run.log_artifact(artifact, aliases=list(aliases))
+        self._logged.update(dict.fromkeys(aliases, digest))
+
+    def _prune(self, *, is_end: bool = False) -> None:
+        """Have W&B give up what has been superseded, in a process of its own: it is slow work for the interpreter.
+
+        A version that is on its way takes its aliases when it has arrived; only the end of the training waits for it.
+        """
+        run = self._session.run
+        if self._keep is None or self._newest is None or run.offline or (is_end and len(self._logged) == 1):
+            return
+        command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", "prune", f"{run.entity}/{run.project}/{run.id}"]
+        command += ["--keep", str(self._keep), *(["--ttl", str(self._ttl)] if self._ttl else [])]
+        environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+        try:
+            if is_end:
+                self._newest.wait(timeout=self._timeout)
+            subprocess.run(  # noqa: S603  # this package's own command
+                command, env=environment, capture_output=True, text=True, check=True, timeout=self._timeout
+            )
+        except Exception as error:  # noqa: BLE001  # W&B keeps more than it should: no reason to do without the rest
+            said = str(getattr(error, "stderr", "") or error).strip().splitlines()
+            logger.warning("superseded checkpoints of run %s stay at W&B: %s", run.id, said[-1] if said else error)
+            self._keep = None
+
+    def _facts(self, trainer: Any, epoch: int) -> dict[str, Any]:
+        """Return what the metadata says of a checkpoint, in words of Ultralytics'."""
+        arguments = redact(to_plain(vars(trainer.args)))
+        return {
+            "epoch": epoch,
+            "fitness": _number(trainer.fitness),
+            "metrics": _numbers(trainer.metrics),
+            "train_args": arguments,
+        }
+
+    def _facts_of_best(self, trainer: Any) -> dict[str, Any]:
+        facts = self._facts(trainer, self._session.record.best_epoch or self._epoch)
+        return {**facts, "fitness": _number(trainer.best_fitness), "metrics": {}}
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with file.open("rb") as source:
+        while block := source.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def git_state(directory: Path) -> dict[str, Any]:
+    """Return the commit that a directory is at, its branch, and whether there are changes; nothing outside of git.
+
+    The address of the remote, which may hold a password, is left out.
+    """
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", str(directory), *words]
+        return subprocess.run(  # noqa: S603  # no word comes from outside
+            command, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT
+        ).stdout.strip()
+
+    try:
+        commit, branch = ask("rev-parse", "HEAD"), ask("rev-parse", "--abbrev-ref", "HEAD")
+        return {"commit": commit, "branch": branch, "dirty": bool(ask("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    """Return metrics without those that JSON has no word for."""
+    return {key: float(value) for key, value in (metrics or {}).items() if math.isfinite(value)}

@@ -1,0 +1,102 @@
+"""A training that is being logged: what is known of it, and what each event writes of it to the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp import charts
+from ultralytics_wb_ddp.plain import to_plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ultralytics_wb_ddp.checkpoints import Checkpoints
+    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.launch import Launcher
+    from ultralytics_wb_ddp.team import Team
+    from ultralytics_wb_ddp.training import Session
+
+__all__ = ["LoggedTraining"]
+
+
+@dataclass
+class LoggedTraining:
+    """What is known of the training that is being logged.
+
+    Attributes:
+        trainer: Its trainer.
+        team: The ranks that take part in it.
+        options: What the user asked for.
+        launcher: The process that has launched it, if that is another one.
+        session: The run; None on a rank that does not log.
+        checkpoints: What becomes of its checkpoints; None on a rank that is not the main process.
+        is_main: Whether this is the main process, which alone knows the metrics.
+        arguments: Its arguments as last written to the run's config.
+        pending: The row of the epoch that is not validated yet.
+        epoch: The last epoch that was trained, counted from 1.
+        plots: Pictures that were logged, and when they were drawn.
+        is_best: Whether the best checkpoint is of the epoch that is to be logged.
+        ended: Whether it has got to its end.
+        orphaned: Whether its launcher is gone.
+        handled: What the caller was handling when the training started, which is not its failure.
+    """
+
+    trainer: Any
+    team: Team
+    options: RunOptions
+    launcher: Launcher | None = None
+    session: Session | None = None
+    checkpoints: Checkpoints | None = None
+    is_main: bool = True
+    arguments: dict[str, Any] = field(default_factory=dict)
+    pending: dict[str, Any] = field(default_factory=dict)
+    epoch: int = 0
+    plots: dict[Path, float] = field(default_factory=dict)
+    is_best: bool = False
+    ended: bool = False
+    orphaned: bool = False
+    handled: BaseException | None = None
+
+    def write_config(self) -> None:
+        """Write arguments that are new or changed since the last time."""
+        if self.session:
+            with self.session.guarded("the training's arguments"):
+                arguments = to_plain(vars(self.trainer.args))
+                changed = {key: value for key, value in arguments.items() if self.arguments.get(key, ...) != value}
+                self.session.update_config(changed)
+                self.arguments = arguments
+
+    def log_row(self) -> None:
+        """Log what is pending, with new plots, as a row of the last trained epoch."""
+        row, self.pending = self.pending, {}
+        if self.session is None:
+            return
+        if not self.is_main:
+            prefix = self.team.key_prefix
+            mine = {f"{prefix}{key}": value for key, value in row.items() if not prefix or key.startswith("train/")}
+            self.session.log({**mine, "epoch": self.epoch}, is_best=False)
+            return
+        with self.session.guarded("plots"):
+            for plots in (self.trainer.plots, getattr(self.trainer.validator, "plots", {})):
+                row |= charts.images_of(plots, self.plots)
+        self._watch_launcher(self.session)
+        self.session.log({**row, "epoch": self.epoch}, is_best=self.is_best)
+
+    def stop_if_wanted(self) -> None:
+        """Stop the training in all ranks if somebody wants it, at the end of an epoch.
+
+        There the main process tells the other ranks whether to stop; anywhere else they would wait for it for ever.
+        """
+        if self.session and (self.session.stop_requested() or self.team.is_asked_to_stop()):
+            self.trainer.stop = True
+        if self.orphaned and self.options.on_launcher_lost == "stop":
+            self.trainer.stop = True
+
+    def _watch_launcher(self, session: Session) -> None:
+        """Notice, once, that nobody waits for this training any more."""
+        if self.launcher and not self.orphaned and self.launcher.is_gone():
+            self.orphaned = True
+            then = "stops at the end of this epoch" if self.options.on_launcher_lost == "stop" else "goes on"
+            message = f"the process that launched this training (pid {self.launcher.pid}) is gone: the training {then}"
+            session.lose_launcher(message)

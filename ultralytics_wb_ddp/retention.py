@@ -1,0 +1,103 @@
+"""Which checkpoints of a run W&B keeps: the best, the last, some of the newest, and those that people have named."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.checkpoints import collection_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["RetentionError", "Version", "prune", "superseded"]
+
+TIMEOUT = 30  # seconds for an answer of the server
+OF_AN_EPOCH = re.compile(r"epoch-\d+|latest")  # aliases that keep no version
+
+
+class RetentionError(Exception):
+    """Checkpoints cannot be listed or removed: the message names the value, the cause and the remedy."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the artifact that holds a run's checkpoints.
+
+    Attributes:
+        number: Number of the version, from 0.
+        aliases: What it is called.
+        ttl: Days that it lives; None without an end.
+        size: Size in bytes.
+    """
+
+    number: int
+    aliases: tuple[str, ...] = ()
+    ttl: int | None = None
+    size: int = 0
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it has an alias that keeps it: ``best``, ``last``, or one that somebody gave it."""
+        return any(not OF_AN_EPOCH.fullmatch(alias) for alias in self.aliases)
+
+
+def superseded(versions: Iterable[Version], keep: int) -> list[Version]:
+    """Return the versions that need not be kept, oldest first.
+
+    Args:
+        versions: All versions.
+        keep: How many of the newest are kept besides those that have a name.
+    """
+    unnamed = sorted((version for version in versions if not version.is_named), key=lambda version: version.number)
+    return unnamed[: max(0, len(unnamed) - keep)]
+
+
+def prune(run: str, *, keep: int, ttl: int | None = None, dry_run: bool = False) -> list[Version]:
+    """Delete the checkpoints of a run that have been superseded, or give them a time to live.
+
+    Args:
+        run: Path of the run, ``entity/project/run-id``.
+        keep: How many of the newest are kept besides the best, the last and those that people have given an alias.
+        ttl: Days that the others live on; None deletes them at once.
+        dry_run: Only say which.
+
+    Returns:
+        The versions that were deleted or given a time to live.
+
+    Raises:
+        RetentionError: The run has no checkpoints at W&B, or this API key may not read or delete them.
+    """
+    import wandb
+
+    try:
+        entity, project, run_id = run.split("/")
+        api = wandb.Api(timeout=TIMEOUT)
+        versions = api.artifacts("model", f"{entity}/{project}/{collection_of(run_id)}")
+        found = {_describe(version): version for version in versions}
+        chosen = [version for version in superseded(found, keep) if ttl is None or version.ttl != ttl]
+        for version in () if dry_run else chosen:
+            _remove(found[version], ttl)
+    except Exception as error:
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = (
+            f"the checkpoints of run {run!r} cannot be pruned: {cause}; check its path, entity/project/run-id, the "
+            "server (WANDB_BASE_URL), and whether this API key may delete artifacts"
+        )
+        raise RetentionError(msg) from error
+    return chosen
+
+
+def _describe(artifact: Any) -> Version:
+    ttl = None if artifact.ttl is None else artifact.ttl.days
+    return Version(int(artifact.version.removeprefix("v")), tuple(artifact.aliases), ttl, artifact.size)
+
+
+def _remove(artifact: Any, ttl: int | None) -> None:
+    if ttl is None:
+        artifact.delete(delete_aliases=True)
+        return
+    artifact.ttl = timedelta(days=ttl)
+    artifact.save()
