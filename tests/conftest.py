@@ -9,6 +9,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,7 @@ from typing import Protocol
 import measures
 import pytest
 from releases import RELEASES, find_release
+from s3_service import S3Service, s3_service
 from wandb_server import WandbServer
 
 from ultralytics_wb_ddp.parallel import find_free_port
@@ -137,6 +139,33 @@ def run_command(directory: Path, *arguments: str, timeout: float, **env: str) ->
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of two classes that every training of the tests shares."""
     return make_shapes_dataset(tmp_path_factory.mktemp("shapes"), images=16, classes=2)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Service]:
+    """An S3 service that all tests of a process share; each makes buckets of its own."""
+    with s3_service() as service:
+        yield service
+
+
+@pytest.fixture
+def no_s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment that knows of no service of AWS's, nor of W&B."""
+    for name in list(os.environ):
+        if name.startswith(("WANDB_", "AWS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no credentials of whoever runs the tests
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_CONSOLE", "off")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def use(no_s3: None, monkeypatch: pytest.MonkeyPatch, s3: S3Service) -> S3Service:  # noqa: ARG001
+    """The S3 service, with an environment that leads to it."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3
 
 
 @pytest.fixture(scope="session", params=RELEASES)

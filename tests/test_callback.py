@@ -250,3 +250,18 @@ def test_callback_that_cannot_travel_does_no_harm_in_one_process(run_job: RunJob
     job = run_job(script + "model.train(**{**ONE_PROCESS, 'epochs': 1})\n")
 
     assert job.run.state == "finished"
+
+
+def test_configuration_of_the_launchers_run_is_that_of_the_training_unless_the_callback_says_otherwise(
+    run_job: RunJob,
+) -> None:
+    job = run_job("""
+    CFG["wandb"].update(checkpoints="none", rank_metrics=False, run_mode="new")
+    with WandbManager(CFG, "job"):
+        add_wandb_callback(model, strategy="main")
+        model.train(**{**TWO_PROCESSES, "epochs": 1})
+    """)
+
+    assert len(job.runs) == 1, "strategy='main' is stronger than run_mode='new'"
+    assert [artifact for artifact in job.run.artifacts if artifact.type == "model"] == []
+    assert not any(key.startswith("ranks/") for row in job.run.history for key in row)

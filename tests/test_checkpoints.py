@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_service import S3Service
 from wandb_server import WandbServer
 from wandb_server.store import StoredArtifact
 
 from conftest import Job, RunJob, RunOnline
-from ultralytics_wb_ddp.checkpoints import CheckpointPolicy, git_state
+from ultralytics_wb_ddp.checkpoint_facts import git_state
+from ultralytics_wb_ddp.checkpoints import CheckpointPolicy
 from ultralytics_wb_ddp.config import ConfigurationError, RunOptions
 
 
@@ -58,6 +60,7 @@ def test_best_checkpoint_of_an_earlier_epoch_is_due_at_the_interval() -> None:
     [
         ({"checkpoints": "last"}, "checkpoints='last' is unknown; choose one of best, best+last, all, none"),
         ({"checkpoint_interval": -1}, "checkpoint_interval=-1: a whole number, 0 or more, is expected"),
+        ({"checkpoint_store": "bucket/runs"}, "checkpoint_store='bucket/runs': "),
         ({"checkpoint_keep": 1.5}, "checkpoint_keep=1.5: a whole number, 0 or more, is expected"),
     ],
 )
@@ -175,6 +178,25 @@ def test_training_that_fails_leaves_its_last_checkpoint(run_job: RunJob) -> None
     (artifact,) = (artifact for artifact in job.run.artifacts if artifact.type == "model")
     assert (set(artifact.aliases), set(artifact.entries)) == ({"latest", "last", "epoch-1"}, {"last.pt"})
     assert (job.run.state, job.run.exit_code) == ("failed", 1)
+
+
+def test_checkpoint_in_s3_is_referred_to_and_linked(run_online: RunOnline, s3: S3Service) -> None:
+    bucket = s3.make_bucket()
+    environment = "".join(f"os.environ[{name!r}] = {value!r}\n" for name, value in s3.environment.items())
+    store = f"checkpoint_store='s3://{bucket}/models', link='wandb-registry-model/yolo'"
+    _, server = run_online(
+        environment
+        + f"add_wandb_callback(model, project='demo', mode='online', {store})\nmodel.train(**{{**ONE_PROCESS, 'epochs': 1}})"
+    )
+
+    (run,) = server.runs
+    (model,) = (item for item in run.artifacts if item.type == "model")
+    key = f"models/{run.id}/epoch-1/best.pt"
+    entry = model.manifest["best.pt"]
+    assert s3.keys(bucket) == [key]
+    assert entry["ref"] == f"s3://{bucket}/{key}"
+    assert json.loads(model.metadata or "{}")["sha256"] == hashlib.sha256(s3.get(bucket, key)).hexdigest()
+    assert [linked for linked in server.backend.store.links.values() if model in linked]
 
 
 def test_no_checkpoint_is_logged_where_none_is_wanted(run_job: RunJob) -> None:

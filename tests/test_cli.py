@@ -66,7 +66,7 @@ def test_demo_online_without_a_login_says_what_to_do(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["download", "--help"]])
 def test_help_of_every_command(arguments: list[str]) -> None:
     result = CliRunner().invoke(main, arguments)
 

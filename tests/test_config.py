@@ -13,7 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from ultralytics_wb_ddp import ConfigurationError, WandbConfig
-from ultralytics_wb_ddp.config import check_run_id
+from ultralytics_wb_ddp.config import RunOptions, check_run_id
 from ultralytics_wb_ddp.plain import redact, to_plain
 
 
@@ -131,3 +131,18 @@ def test_to_plain_keeps_interpolations_unless_asked_and_names_what_yaml_has_no_w
         "none": None,
         3: 1.5,
     }
+
+
+def test_options_of_a_training_are_those_that_are_not_left_at_their_defaults() -> None:
+    options = RunOptions(project="demo", name="a", strategy="all", checkpoint_keep=2, on_error="warn")
+
+    assert options.of_training() == {"run_mode": "new", "rank_scope": "global", "checkpoint_keep": 2}
+
+
+def test_options_that_are_given_win_over_those_of_the_launchers_run() -> None:
+    others = {"run_mode": "new", "rank_scope": "worker", "checkpoints": "none", "on_error": "raise"}
+    options = RunOptions(strategy="main", checkpoints="best")
+
+    merged = options.over(others, given=("strategy", "checkpoints"))
+
+    assert (merged.which_ranks(), merged.checkpoints, merged.on_error) == (("auto", "global"), "best", "raise")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -328,58 +327,6 @@ def test_training_artifacts_with_two_files_of_one_name(make_manager: MakeManager
         manager.save_training_artifacts(tmp_path / "a/data.yaml", tmp_path / "b/data.yaml")
 
 
-def test_s3_reference_without_credentials_is_recorded_without_checksum(
-    make_manager: MakeManager, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    pytest.importorskip("boto3", reason="the extra s3 is not installed")
-    with make_manager() as manager:
-        manager.log_s3_artifact("s3://bucket/models/best.pt", "final_model")
-
-    (record,) = recorded(tmp_path).artifacts
-    assert (record.name, record.type) == ("final_model", "model")
-    assert record.entries == {"models/best.pt": "s3://bucket/models/best.pt"}
-    assert "without checksum" in caplog.text
-    assert "AWS_ACCESS_KEY_ID" in caplog.text
-
-
-def test_s3_reference_without_boto3_says_what_to_install(run_job: RunJob) -> None:
-    job = run_job(
-        """\
-        import sys
-        sys.modules["boto3"] = None  # as if it were not installed
-        from ultralytics_wb_ddp import WandbManager
-        with WandbManager({"wandb": {"project": "demo"}}, "job") as manager:
-            assert manager.log_s3_artifact("s3://bucket/best.pt", "final_model") is None
-        """,
-        prelude="",
-    )
-
-    assert "pip install 'ultralytics-wb-ddp[s3]'" in job.output
-    assert job.run.state == "finished"
-
-
-def test_s3_reference_with_a_name_that_wandb_refuses_is_a_warning(
-    make_manager: MakeManager, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with make_manager() as manager:
-        assert manager.log_s3_artifact("s3://bucket/best.pt", "no/such name") is None
-
-    assert recorded(tmp_path).artifacts == []
-    assert "no/such name" in caplog.text
-
-
-@pytest.mark.parametrize("path", ["/local/best.pt", "gs://bucket/best.pt", "s3://bucket", "s3://bucket/", ""])
-def test_path_that_is_no_s3_path_is_skipped(
-    make_manager: MakeManager, tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str
-) -> None:
-    caplog.set_level(logging.INFO)
-    with make_manager() as manager:
-        assert manager.log_s3_artifact(path, "final_model") is None
-
-    assert recorded(tmp_path).artifacts == []
-    assert "s3://bucket/key" in caplog.text
-
-
 def test_on_rank_1_every_method_is_a_quiet_no_op(
     make_manager: MakeManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -397,6 +344,7 @@ def test_on_rank_1_every_method_is_a_quiet_no_op(
         assert manager.resume_after_training() is None
         manager.log_s3_artifact("s3://bucket/best.pt", "final_model")
     manager.finish()
+    assert manager.download_logs(tmp_path / "logs") is None
 
     assert dict(os.environ) == before
     assert find_run_files(tmp_path) == []

@@ -95,9 +95,9 @@ def test_config_is_the_same(stock: Job, usage_c: Job) -> None:
 
 
 def test_best_checkpoint_is_the_same_kind_of_artifact(stock: Job, usage_c: Job) -> None:
-    def models(run: RecordedRun) -> list[tuple[str, str, tuple[str, ...], set[str]]]:
+    def models(run: RecordedRun) -> list[tuple[str, str, set[str], set[str]]]:
         return [
-            (artifact.name.replace(run.id, "ID"), artifact.type, artifact.aliases, set(artifact.entries))
+            (artifact.name.replace(run.id, "ID"), artifact.type, set(artifact.aliases), set(artifact.entries))
             for artifact in run.artifacts
             if artifact.type == "model"
         ]

@@ -192,23 +192,23 @@ def test_worker_scope_needs_to_know_the_node_of_each_rank() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "handoff", "expected"),
+    ("options", "launchers", "expected"),
     [
-        ({}, None, ("auto", "global")),
-        ({"run_mode": "new"}, None, ("new", "global")),
+        ({}, {}, ("auto", "global")),
+        ({"run_mode": "new"}, {}, ("new", "global")),
         ({}, {"run_mode": "shared", "rank_scope": "worker"}, ("shared", "worker")),
         ({"run_mode": "new"}, {"run_mode": "shared", "rank_scope": "worker"}, ("new", "worker")),
         ({"strategy": "main"}, {"run_mode": "shared"}, ("auto", "global")),
-        ({"strategy": "node"}, None, ("auto", "worker")),
-        ({"strategy": "all"}, None, ("new", "global")),
+        ({"strategy": "node"}, {}, ("auto", "worker")),
+        ({"strategy": "all"}, {}, ("new", "global")),
     ],
 )
 def test_argument_comes_before_the_launchers_configuration(
-    options: dict[str, str], handoff: dict[str, str] | None, expected: tuple[str, str]
+    options: dict[str, str], launchers: dict[str, str], expected: tuple[str, str]
 ) -> None:
-    travelled = Handoff("base", **handoff) if handoff else None  # type: ignore[arg-type]
+    asked = RunOptions.parse(options, "add_wandb_callback").over(launchers, options)
 
-    assert which_ranks(RunOptions.parse(options, "add_wandb_callback"), travelled, {}) == expected
+    assert which_ranks(asked, None, {}) == expected
 
 
 @pytest.mark.parametrize(

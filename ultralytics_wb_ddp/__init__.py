@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.parallel import ParallelConfig
     from ultralytics_wb_ddp.ranks import RankPlan, Topology, get_distributed_info, is_main_process, plan_rank
+    from ultralytics_wb_ddp.restore import RestoreError, restore_checkpoint
+    from ultralytics_wb_ddp.s3 import S3Error
+    from ultralytics_wb_ddp.s3_upload import upload_to_s3
     from ultralytics_wb_ddp.training import get_wandb_run
 
 __version__ = "0.1.0"
@@ -23,6 +26,8 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "ConfigurationError": "config",
     "RankPlan": "ranks",
+    "RestoreError": "restore",
+    "S3Error": "s3",
     "ParallelConfig": "parallel",
     "Topology": "ranks",
     "WandbCallback": "callback",
@@ -33,14 +38,18 @@ _MODULE_OF = {
     "get_distributed_info": "ranks",
     "get_wandb_run": "training",
     "is_main_process": "ranks",
+    "restore_checkpoint": "restore",
     "plan_rank": "ranks",
     "train_distributed": "ddp",
+    "upload_to_s3": "s3_upload",
 }
 
 __all__ = [
     "ConfigurationError",
     "ParallelConfig",
     "RankPlan",
+    "RestoreError",
+    "S3Error",
     "Topology",
     "WandbCallback",
     "WandbConfig",
@@ -52,7 +61,9 @@ __all__ = [
     "get_wandb_run",
     "is_main_process",
     "plan_rank",
+    "restore_checkpoint",
     "train_distributed",
+    "upload_to_s3",
 ]
 
 

@@ -72,11 +72,18 @@ class WandbCallback(MeterEvents):
         if run is not None and not isinstance(run, _run_class()):
             msg = f"run={run!r} is of type {type(run).__name__}; give what wandb.init() returned, or leave it out"
             raise TypeError(msg)
-        self.options = RunOptions.parse(options, "add_wandb_callback")
+        self._options = RunOptions.parse(options, "add_wandb_callback")
+        self._given = tuple(name for name, value in options.items() if value is not None)
         self._run = run
         self._handoff: Handoff | None = None
         self._launcher: Launcher | None = None
         self._training: LoggedTraining | None = None
+
+    @property
+    def options(self) -> RunOptions:
+        """What is asked for: here, or else by the configuration of the launcher's run."""
+        handoff = self._handoff or Handoff.from_env()
+        return self._options.over(handoff.options, self._given) if handoff else self._options
 
     @property
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
@@ -101,11 +108,12 @@ class WandbCallback(MeterEvents):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to the workers: plain configuration, and the id of an open run instead of the run."""
-        return {"options": self.options, "handoff": self._seal(), "launcher": self._launcher or Launcher.here()}
+        launcher = self._launcher or Launcher.here()
+        return {"options": self._options, "given": self._given, "handoff": self._seal(), "launcher": launcher}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up what travelled; nothing of W&B is touched before this process turns out to log."""
-        self.options = state["options"]
+        self._options, self._given = state["options"], state["given"]
         self._handoff = state["handoff"]
         self._launcher = state["launcher"]
         if is_worker():
@@ -300,7 +308,7 @@ class WandbCallback(MeterEvents):
             with contextlib.suppress(Exception):
                 flush(run, flushes_itself=False)
         travelling = open_handoff(run)
-        return replace(travelling, run_mode=handoff.run_mode, rank_scope=handoff.rank_scope) if handoff else travelling
+        return replace(travelling, options=handoff.options) if handoff else travelling
 
 
 def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCallback:

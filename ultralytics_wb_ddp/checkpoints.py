@@ -6,8 +6,6 @@ optimizer by then, since every step needs the gradients of all of them: weights 
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
 import queue
 import shutil
@@ -21,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.checkpoint_facts import facts_of, facts_of_best, git_state, sha256_of
 from ultralytics_wb_ddp.log import logger
-from ultralytics_wb_ddp.plain import redact, to_plain
+from ultralytics_wb_ddp.registry import link_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,11 +29,9 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config import RunOptions
     from ultralytics_wb_ddp.training import Session
 
-__all__ = ["CheckpointPolicy", "Checkpoints", "collection_of", "git_state"]
+__all__ = ["CheckpointPolicy", "Checkpoints", "collection_of"]
 
 INTERVALS = {"best": 0, "best+last": 10, "all": 1, "none": 0}  # epochs
-GIT_TIMEOUT = 5.0  # seconds
-BLOCK = 1 << 20  # bytes
 
 
 def collection_of(run_id: str) -> str:
@@ -96,6 +93,8 @@ class Checkpoints:
         everything = options.checkpoints == "all" and options.checkpoint_keep is None
         self._keep = None if everything else options.checkpoint_keep or 0
         self._ttl = options.checkpoint_ttl
+        self._store = options.checkpoint_store
+        self._link = options.link
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_handed_over = threading.Event()
@@ -122,15 +121,19 @@ class Checkpoints:
         if "last" in aliases:
             self._taken = epoch
         if aliases:
-            self._take(Path(trainer.last), aliases, self._facts(trainer, epoch))
+            self._take(Path(trainer.last), aliases, facts_of(trainer, epoch))
         if "best" not in aliases and not is_final and self._policy.best_is_due(epoch):
-            self._take(Path(trainer.best), ("best",), self._facts_of_best(trainer))
+            self._take(Path(trainer.best), ("best",), facts_of_best(trainer, self._best_epoch))
 
     def at_end(self, trainer: Any) -> None:
         """Log the best checkpoint of a training that has been evaluated."""
         if self._policy.best and trainer.args.save and Path(trainer.best).exists():
-            facts = {**self._facts_of_best(trainer), "metrics": _numbers(trainer.metrics)}
-            self._submit(Path(trainer.best), ("best",), facts)
+            facts = facts_of_best(trainer, self._best_epoch, evaluated=True)
+            self._submit(Path(trainer.best), ("best",), facts, link=self._link)
+
+    @property
+    def _best_epoch(self) -> int:
+        return self._session.record.best_epoch or self._epoch
 
     def close(self, trainer: Any, *, failed: bool) -> None:
         """Wait until everything is W&B's, ``finish_timeout`` at most; a training that fails leaves its last checkpoint.
@@ -140,7 +143,7 @@ class Checkpoints:
         """
         if failed and self._policy.last and self._epoch > self._taken:
             aliases = ("last", f"epoch-{self._epoch}")
-            self._take(Path(trainer.last), aliases, self._facts(trainer, self._epoch))
+            self._take(Path(trainer.last), aliases, facts_of(trainer, self._epoch))
         if self._thread is None:
             return
         self._jobs.put(None)
@@ -161,15 +164,23 @@ class Checkpoints:
                 self._submit(copy, aliases, facts, then=lambda: shutil.rmtree(folder, ignore_errors=True))
 
     def _submit(
-        self, file: Path, aliases: tuple[str, ...], facts: dict[str, Any], then: Callable[[], None] = lambda: None
+        self,
+        file: Path,
+        aliases: tuple[str, ...],
+        facts: dict[str, Any],
+        *,
+        link: str | None = None,
+        then: Callable[[], None] = lambda: None,
     ) -> None:
-        """Have the thread log a file."""
+        """Have the thread log a file, and link it to a collection."""
 
         def job() -> None:
             try:
                 with self._session.guarded("a checkpoint") as reachable:
                     if reachable:
                         self._log(file, aliases, facts)
+                        if link:
+                            link_checkpoint(self._session.run, self._newest, link, timeout=self._timeout)
             except Exception as error:  # noqa: BLE001  # raised again in the training's thread
                 self._errors.append(error)
             finally:
@@ -205,10 +216,25 @@ class Checkpoints:
         self._prune()
         metadata = {**facts, "git": self._git, "size": file.stat().st_size, "sha256": digest}
         run = self._session.run
-        artifact = wandb.Artifact(collection_of(run.id), type="model", metadata=metadata)
-        artifact.add_file(str(file), name=file.name)
-        self._newest = run.log_artifact(artifact, aliases=list(aliases))
+        if self._store:
+            self._newest = self._store_in_s3(file, aliases, metadata)
+        else:
+            artifact = wandb.Artifact(collection_of(run.id), type="model", metadata=metadata)
+            artifact.add_file(str(file), name=file.name)
+            self._newest = run.log_artifact(artifact, aliases=list(aliases))
         self._logged.update(dict.fromkeys(aliases, digest))
+
+    def _store_in_s3(self, file: Path, aliases: tuple[str, ...], metadata: dict[str, Any]) -> Any:
+        """Upload a file to S3 and log a reference to it."""
+        from ultralytics_wb_ddp.s3_references import log_s3_reference
+        from ultralytics_wb_ddp.s3_upload import upload_to_s3
+
+        run = self._session.run
+        place = f"{self._store}/{run.id}/epoch-{metadata['epoch']}/{file.name}"
+        place = upload_to_s3(file, place, progress=False)
+        return log_s3_reference(
+            run, place, collection_of(run.id), "model", aliases=aliases, metadata=metadata, strict=True
+        )
 
     def _prune(self, *, is_end: bool = False) -> None:
         """Have W&B give up what has been superseded, in a process of its own: it is slow work for the interpreter.
@@ -231,54 +257,3 @@ class Checkpoints:
             said = str(getattr(error, "stderr", "") or error).strip().splitlines()
             logger.warning("superseded checkpoints of run %s stay at W&B: %s", run.id, said[-1] if said else error)
             self._keep = None
-
-    def _facts(self, trainer: Any, epoch: int) -> dict[str, Any]:
-        """Return what the metadata says of a checkpoint, in words of Ultralytics'."""
-        arguments = redact(to_plain(vars(trainer.args)))
-        return {
-            "epoch": epoch,
-            "fitness": _number(trainer.fitness),
-            "metrics": _numbers(trainer.metrics),
-            "train_args": arguments,
-        }
-
-    def _facts_of_best(self, trainer: Any) -> dict[str, Any]:
-        facts = self._facts(trainer, self._session.record.best_epoch or self._epoch)
-        return {**facts, "fitness": _number(trainer.best_fitness), "metrics": {}}
-
-
-def sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with file.open("rb") as source:
-        while block := source.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def git_state(directory: Path) -> dict[str, Any]:
-    """Return the commit that a directory is at, its branch, and whether there are changes; nothing outside of git.
-
-    The address of the remote, which may hold a password, is left out.
-    """
-
-    def ask(*words: str) -> str:
-        command = ["git", "-C", str(directory), *words]
-        return subprocess.run(  # noqa: S603  # no word comes from outside
-            command, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT
-        ).stdout.strip()
-
-    try:
-        commit, branch = ask("rev-parse", "HEAD"), ask("rev-parse", "--abbrev-ref", "HEAD")
-        return {"commit": commit, "branch": branch, "dirty": bool(ask("status", "--porcelain", "-uno"))}
-    except (OSError, subprocess.SubprocessError):
-        return {}
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _numbers(metrics: Any) -> dict[str, float]:
-    """Return metrics without those that JSON has no word for."""
-    return {key: float(value) for key, value in (metrics or {}).items() if math.isfinite(value)}

@@ -136,6 +136,69 @@ def sync(folders: tuple[Path, ...]) -> None:
 
 @main.command()
 @click.argument("run", metavar="RUN")
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True, help="Format of the history."
+)
+def download(run: str, directory: Path, format: str) -> None:  # noqa: A002  # the option's name
+    """Download a RUN (entity/project/run-id, or its web address) into DIR.
+
+    The run's files go below DIR/files, all rows into DIR/history.csv or .parquet, what it printed into
+    DIR/console.log. The exit code is 1 if something could not be downloaded.
+    """
+    from ultralytics_wb_ddp.download import DownloadError, download_run, missing_of
+
+    try:
+        done = download_run(run, directory, format=format)
+    except DownloadError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{done.history}: {done.rows} rows")
+    click.echo(f"{done.directory / 'files'}: {len(done.files)} files")
+    click.echo(f"{done.console}" if done.console else "W&B has nothing that the run printed")
+    if trouble := missing_of(done):
+        raise click.ClickException(trouble)
+
+
+@main.command()
+@click.argument("run", metavar="RUN")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--dir", "directory", type=click.Path(path_type=Path), help="Directory for the training.")
+@click.option("--data", metavar="DATA", help="The dataset, where it is not at the place that the training knew.")
+@click.option("--alias", default="last", show_default=True, help="Checkpoint to go on from: 'last' or 'epoch-N'.")
+@click.option("--no-train", is_flag=True, help="Only restore the directory.")
+def resume(
+    run: str, overrides: tuple[str, ...], directory: Path | None, data: str | None, alias: str, *, no_train: bool
+) -> None:
+    """Continue the training of RUN (entity/project/run-id) on this machine, in the same run.
+
+    Its last checkpoint is downloaded, into runs/RUN-ID unless --dir says otherwise. KEY=VALUE are arguments of
+    model.train that may change when a training is resumed, such as device=0,1 or batch=32.
+    """
+    from omegaconf import OmegaConf
+
+    from ultralytics_wb_ddp.restore import RestoreError, restore_checkpoint
+
+    if wrong := [word for word in overrides if "=" not in word]:
+        msg = f"{wrong[0]!r} is no KEY=VALUE, such as device=0,1"
+        raise click.UsageError(msg)
+    try:
+        checkpoint = restore_checkpoint(run, directory, data=data, alias=alias)
+    except RestoreError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{checkpoint}")
+    if not no_train:
+        from ultralytics import YOLO
+
+        from ultralytics_wb_ddp import add_wandb_callback
+
+        model = YOLO(checkpoint)
+        add_wandb_callback(model)
+        arguments = OmegaConf.from_dotlist(list(overrides))
+        model.train(resume=True, **{str(key): value for key, value in arguments.items()})
+
+
+@main.command()
+@click.argument("run", metavar="RUN")
 @click.option("--keep", type=click.IntRange(0), required=True, help="How many of the newest checkpoints are kept.")
 @click.option("--ttl", type=click.IntRange(1), metavar="DAYS", help="Let the others live on for DAYS instead.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")

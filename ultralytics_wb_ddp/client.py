@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 __all__ = [
+    "add_reference_entry",
     "ask_again",
     "ask_nothing",
     "disconnect",
@@ -171,3 +172,25 @@ def ask_again(run: Any) -> None:
     """Undo :func:`ask_nothing`."""
     for name in ("_public_api", "_assert_can_log_artifact"):
         run.__dict__.pop(name, None)
+
+
+def add_reference_entry(
+    artifact: Any, path: str, address: str, *, digest: str, size: int, extra: dict[str, str]
+) -> None:
+    """Add a reference of which all is known to an artifact.
+
+    The public way asks S3 itself: it needs boto3 where nothing is to be asked, takes the newest version whatever
+    version is given, takes ``runs/10`` for a part of ``runs/1`` and keeps silent about objects beyond the maximum.
+
+    Args:
+        artifact: The ``wandb.Artifact``.
+        path: Path in the artifact.
+        address: What it refers to.
+        digest: What changes with its content.
+        size: Size in bytes.
+        extra: What the download needs besides.
+    """
+    from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
+
+    entry = ArtifactManifestEntry(path=path, ref=address, digest=digest, size=size, extra=extra)
+    artifact.manifest.add_entry(entry)

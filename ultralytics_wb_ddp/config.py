@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
 from os import PathLike, fspath
 from typing import Any, TypeVar
 
 from typing_extensions import Self
 
+from ultralytics_wb_ddp.names import problem_of_link
 from ultralytics_wb_ddp.plain import REDACTED, names_secret, to_plain
 
 __all__ = [
@@ -29,6 +31,7 @@ RUN_MODES = ("auto", "new", "shared")
 RANK_SCOPES = ("global", "worker")
 CHECKPOINTS = ("best", "best+last", "all", "none")
 STRATEGIES = {"main": ("auto", "global"), "node": ("auto", "worker"), "all": ("new", "global")}  # W&B's own names
+OF_THE_RUN = ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode", "dir")  # not of a training
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
 MAX_LENGTH = 128  # of a run id and of a project's name
@@ -79,6 +82,10 @@ class RunOptions:
         checkpoint_keep: How many of the newest checkpoints of earlier epochs W&B keeps beside the best and the last
             one. None is 0, and all of them for ``"all"``.
         checkpoint_ttl: Days that W&B keeps the others; None deletes them at once.
+        checkpoint_store: ``s3://bucket/prefix`` to which checkpoints are uploaded; the artifacts then refer to it.
+            Nothing is deleted there.
+        link: Where the best checkpoint is linked to, so that others find it:
+            ``"wandb-registry-REGISTRY/COLLECTION"`` or ``"PROJECT/PORTFOLIO"``. Online only.
         on_error: ``"warn"``: trouble with W&B is logged and never ends a training. ``"raise"``: it does.
         on_launcher_lost: What workers do whose launcher is gone: ``"continue"`` trains to the end and ``"stop"`` to
             the end of the epoch; what they log meanwhile is kept.
@@ -106,6 +113,8 @@ class RunOptions:
     checkpoint_interval: int | None = None
     checkpoint_keep: int | None = None
     checkpoint_ttl: int | None = None
+    checkpoint_store: str | None = None
+    link: str | None = None
     on_error: str = "warn"
     on_launcher_lost: str = "continue"
     init_timeout: float = 30.0
@@ -132,6 +141,23 @@ class RunOptions:
         """Return run mode and rank scope, whichever way they are given; None where they are not."""
         named = STRATEGIES.get(self.strategy or "", (None, None))
         return self.run_mode or named[0], self.rank_scope or named[1]
+
+    def of_training(self) -> dict[str, Any]:
+        """Return the options that say how a training is logged, as far as they are not left at their defaults."""
+        run_mode, rank_scope = self.which_ranks()
+        chosen = replace(self, run_mode=run_mode, rank_scope=rank_scope, strategy=None)
+        values = {field.name: (getattr(chosen, field.name), field.default) for field in fields(RunOptions)}
+        return {name: value for name, (value, default) in values.items() if name not in OF_THE_RUN and value != default}
+
+    def over(self, others: Mapping[str, Any], given: Collection[str]) -> Self:
+        """Return these options with what was not given taken from others.
+
+        Args:
+            others: Values by name, as :meth:`of_training` returns them.
+            given: Names of these options that were given.
+        """
+        fixed = {*given, *(("run_mode", "rank_scope") if "strategy" in given else ())}
+        return replace(self, **{name: value for name, value in others.items() if name not in fixed})
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
@@ -229,9 +255,10 @@ def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case
         return _wrong_type(place, value)
     if name in _CHOICES:
         return check_choice(place, value, _CHOICES[name])
-    if name == "project":
-        return _check_project(place, value)
-    return check_run_id(value, place) if name == "id" else value
+    if name == "id":
+        return check_run_id(value, place)
+    checks = {"project": _check_project, "link": _check_link, "checkpoint_store": _check_store}
+    return checks[name](place, value) if name in checks else value
 
 
 def check_names(names: Iterable[Any], known: list[str], where: str) -> None:
@@ -301,6 +328,28 @@ def _check_project(place: str, value: str) -> str:
     else:
         return value
     raise ConfigurationError(msg)
+
+
+def _check_store(place: str, value: str) -> str:
+    from ultralytics_wb_ddp.s3 import S3Error, S3Path
+
+    store = value.rstrip("/")
+    try:
+        S3Path.parse(f"{store}/checkpoint")
+    except S3Error as error:
+        msg = f"{place}={value!r}: {error}"
+        raise ConfigurationError(msg) from error
+    if find_spec("boto3") is None:
+        msg = f"{place}={value!r} needs boto3; install it with: pip install 'ultralytics-wb-ddp[s3]'"
+        raise ConfigurationError(msg)
+    return store
+
+
+def _check_link(place: str, value: str) -> str:
+    if problem := problem_of_link(value):
+        msg = f"{place}={value!r}: {problem}"
+        raise ConfigurationError(msg)
+    return value
 
 
 def _wrong_type(place: str, value: Any) -> Any:

@@ -66,10 +66,10 @@ def choose(*, local: bool, handoff: Handoff | None, host: str, service: bool, ea
 
 
 def which_ranks(options: RunOptions, handoff: Handoff | None, env: Mapping[str, str]) -> tuple[str, str]:
-    """Return run mode and rank scope: what was asked for, what the launcher's run has, or ``"auto"``, ``"global"``.
+    """Return run mode and rank scope: what was asked for, or ``"auto"`` and ``"global"``.
 
     Args:
-        options: What was asked for.
+        options: What was asked for, here or by the launcher's configuration.
         handoff: The launcher's run.
         env: Environment variables; ``WANDB_MODE`` is read.
 
@@ -77,8 +77,7 @@ def which_ranks(options: RunOptions, handoff: Handoff | None, env: Mapping[str, 
         ConfigurationError: Shared mode offline, which W&B does not have.
     """
     run_mode, rank_scope = options.which_ranks()
-    run_mode = run_mode or (handoff.run_mode if handoff else None) or "auto"
-    rank_scope = rank_scope or (handoff.rank_scope if handoff else None) or "global"
+    run_mode, rank_scope = run_mode or "auto", rank_scope or "global"
     modes = (
         ("mode", options.mode),
         ("the launcher's run in mode", handoff and handoff.mode),

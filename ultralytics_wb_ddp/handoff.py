@@ -11,13 +11,13 @@ import os
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ultralytics_wb_ddp.config import MODES, RANK_SCOPES, RUN_MODES, ConfigurationError, check_run_id
+from ultralytics_wb_ddp.config import MODES, ConfigurationError, RunOptions, check_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,8 +50,8 @@ class Handoff:
         is_complete: Whether all rows before ``next_step`` have been sent; not known of a session that was killed.
         is_users: Whether the user has opened the run, with W&B's own settings.
         is_shared: Whether the launcher writes to it in W&B's shared mode.
-        run_mode: Which ranks log, if the launcher's configuration says so.
-        rank_scope: The ranks that the mode is about, if the launcher's configuration says so.
+        options: What the launcher's configuration says of how the training is logged, by the names of
+            :class:`RunOptions`.
     """
 
     run_id: str
@@ -68,8 +68,7 @@ class Handoff:
     is_complete: bool = True
     is_users: bool = False
     is_shared: bool = False
-    run_mode: str | None = None
-    rank_scope: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of_run(cls, run: Any, *, is_open: bool, service: str | None = None, is_users: bool = False) -> Handoff:
@@ -121,8 +120,7 @@ class Handoff:
             service=record.get("service"),
             is_users=bool(record.get("is_users")),
             is_shared=bool(record.get("is_shared")),
-            run_mode=record.get("run_mode"),
-            rank_scope=record.get("rank_scope"),
+            options=RunOptions.parse(record.get("options", {}), VARIABLE).of_training(),
             config_keys=tuple(record.get("config_keys", ())),
         )
 
@@ -140,8 +138,7 @@ class Handoff:
             "service": self.service,
             "is_users": self.is_users,
             "is_shared": self.is_shared,
-            "run_mode": self.run_mode,
-            "rank_scope": self.rank_scope,
+            "options": dict(self.options),
             "config_keys": list(self.config_keys),
         }
         named = {"WANDB_RUN_ID": self.run_id, "WANDB_PROJECT": self.project, "WANDB_ENTITY": self.entity}
@@ -260,10 +257,8 @@ def _read_record(text: str) -> dict[str, Any]:
         if record.get("state") not in STATES
         else f"mode={record.get('mode')!r}"
         if record.get("mode") not in (None, *MODES)
-        else f"run_mode={record.get('run_mode')!r}"
-        if record.get("run_mode") not in (None, *RUN_MODES)
-        else f"rank_scope={record.get('rank_scope')!r}"
-        if record.get("rank_scope") not in (None, *RANK_SCOPES)
+        else f"options={record.get('options')!r}"
+        if not isinstance(record.get("options", {}), dict)
         else f"next_step={record.get('next_step')!r}"
         if not isinstance(record.get("next_step", 0), int)
         else f"closed_at={record.get('closed_at')!r}"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.after_training import AfterTraining
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
@@ -44,7 +45,7 @@ EXPORTED = (
 _held: set[str] = set()  # ids of the runs that managers of this process hold
 
 
-class WandbManager:
+class WandbManager(AfterTraining):
     """Holds the run of a training job: makes it, hands it to the workers, takes it back, finishes it.
 
     On a rank that is not the main process every method is a quiet no-op, so that one script serves every launch.
@@ -76,6 +77,7 @@ class WandbManager:
         self.wandb_url: str | None = None
         self._adopted = False
         self._handoff: Handoff | None = None
+        self._last: Handoff | None = None
         self._environment: dict[str, str | None] = {}
 
     def __enter__(self) -> Self:
@@ -206,26 +208,6 @@ class WandbManager:
             self.run.config.update({"job": plain}, allow_val_change=True)
             self._save_file(METADATA_FILE, json.dumps(plain, indent=2) + "\n")
 
-    def log_s3_artifact(self, s3_path: str, artifact_name: str, artifact_type: str = "model") -> Any:
-        """Log an artifact that refers to an object in S3, without copying it.
-
-        Never raises: a path that is no S3 path is skipped, and a reference that cannot be checked (no credentials) is
-        recorded without checksum, each with a message.
-
-        Args:
-            s3_path: Where the object lies: ``s3://bucket/key``.
-            artifact_name: Name of the artifact.
-            artifact_type: Type of the artifact.
-
-        Returns:
-            The ``wandb.Artifact``; None when nothing was recorded.
-        """
-        if not self._needs_open_run("log_s3_artifact"):
-            return None
-        from ultralytics_wb_ddp.artifacts import log_s3_reference
-
-        return log_s3_reference(self.run, s3_path, artifact_name, artifact_type)
-
     def finish(self, exit_code: int = 0) -> None:
         """Finish the run and put the environment back as it was before :meth:`initialize`; harmless when repeated.
 
@@ -307,8 +289,7 @@ class WandbManager:
 
     def _export(self, handoff: Handoff) -> None:
         """Write the handoff to the environment."""
-        run_mode, rank_scope = self._options.which_ranks()
-        self._handoff = handoff = replace(handoff, run_mode=run_mode, rank_scope=rank_scope)
+        self._handoff = self._last = handoff = replace(handoff, options=self._options.of_training())
         os.environ.update(handoff.to_env())
         named = {"WANDB_RUN_GROUP": self._options.group, "EXPERIMENT_GROUP_NAME": self.experiment_group_name}
         os.environ.update({name: value for name, value in named.items() if value})

@@ -8,6 +8,7 @@ from ultralytics_wb_ddp import (
     ConfigurationError,
     ParallelConfig,
     RankPlan,
+    S3Error,
     Topology,
     WandbCallback,
     WandbConfig,
@@ -19,6 +20,7 @@ from ultralytics_wb_ddp import (
     is_main_process,
     plan_rank,
     train_distributed,
+    upload_to_s3,
 )
 from ultralytics_wb_ddp.testing import CpuDDPTrainer, RecordedRun, find_run_files, make_shapes_dataset, read_run
 
@@ -38,11 +40,16 @@ def manager(cfg: Any) -> str | None:
         job.prepare_for_training()
         run: Any = job.resume_after_training()
         run = job.resume_run()
-        job.log_s3_artifact("s3://bucket/key", "model", "model")
+        path: str = upload_to_s3("best.pt", "s3://bucket/key", progress=False)
+        job.log_s3_artifact(
+            path, "model", "model", aliases=["best"], metadata={"epoch": 1}, checksum=False, strict=True
+        )
         url: str | None = job.wandb_url
     by_hand = WandbManager(cfg, "job")
     run, url = by_hand.initialize()
     by_hand.finish(exit_code=1)
+    logs = by_hand.download_logs("logs", format="parquet")
+    print(logs.history.name if logs else S3Error("none"))
     return url or str(run)
 
 

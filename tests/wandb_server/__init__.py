@@ -4,7 +4,7 @@ Where to read what a W&B client says to its server, and why:
 
 * ``listener``: HTTP: what is sent where, API keys
 * ``runs``: how a run is opened, resumed, described; the file stream, by which its rows come
-* ``artifacts``, ``sweeps``, ``public_api``: the other things that are asked by GraphQL
+* ``artifacts``, ``registry``, ``sweeps``, ``public_api``: the other things that are asked by GraphQL
 * ``faults``: what may go wrong on the way
 * ``store``: what is kept
 """

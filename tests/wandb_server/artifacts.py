@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from wandb_server.operations import Answer, Asked, Refused, Topic, answers, connection, project_node
-from wandb_server.store import ENTITY, StoredArtifact, StoredRun
+from wandb_server.store import ENTITY, PROJECT, StoredArtifact, StoredRun
 
 CREATED = "2026-01-01T00:00:00Z"
 
@@ -29,8 +29,9 @@ class Artifacts(Topic):
 
     @answers("InputFields", "TypeInfo", "ProbeServerUseArtifactInput")
     def type_info(self, asked: Asked) -> Answer:
-        """Say which optional fields this server has, to clients before 0.26: none, so they do without."""
-        info: Answer = {"name": asked.get("name"), "fields": [], "inputFields": []}
+        """Say which optional fields this server has, to clients before 0.26: only that which a registry needs."""
+        fields = [{"name": "orgEntity", "args": []}] if asked.get("name") == "Organization" else []
+        info: Answer = {"name": asked.get("name"), "fields": fields, "inputFields": []}
         return {"TypeInfo": info, "__type": info, "UseArtifactInputInfoType": info}
 
     @answers("CreateArtifact")
@@ -91,13 +92,14 @@ class Artifacts(Topic):
     def membership(self, asked: Asked) -> Answer:
         """Find an artifact by its name and an alias or version."""
         artifact = self._find(asked, asked["name"])
-        return {"project": {"artifactCollectionMembership": artifact and self._membership(artifact)}}
+        membership = artifact and self._membership(artifact)
+        return {"project": {"artifactCollectionMembership": membership or self._linked(asked)}}
 
     @answers("ArtifactByName")
     def by_name(self, asked: Asked) -> Answer:
         """Find an artifact, as clients before 0.27 do."""
-        artifact = self._find(asked, asked["name"])
-        return {"project": {"artifact": artifact and self._node(artifact)}}
+        artifact, linked = self._find(asked, asked["name"]), self._linked(asked)
+        return {"project": {"artifact": self._node(artifact) if artifact else linked and linked["artifact"]}}
 
     @answers("ArtifactByID")
     def by_id(self, asked: Asked) -> Answer:
@@ -120,7 +122,7 @@ class Artifacts(Topic):
 
     @answers("GetArtifactMembershipFileUrls")
     def file_urls(self, asked: Asked) -> Answer:
-        """Say where the files are; references are fetched from where they point to."""
+        """Say where the files are, and what references point to: the client gets each as the manifest says."""
         artifact = self._find(asked, f"{asked['collection']}:{asked['alias']}")
         if artifact is None:
             return {"project": {"artifactCollection": None}}
@@ -207,8 +209,8 @@ class Artifacts(Topic):
         return f"{self.store.url}/storage/artifact/{artifact.id}/{name}"
 
     def _files(self, artifact: StoredArtifact) -> Answer:
-        names = [name for name, entry in artifact.manifest.items() if "ref" not in entry]
-        links = [(name, self._link(artifact, f"files/{name}")) for name in names]
+        entries = artifact.manifest.items()
+        links = [(name, entry.get("ref") or self._link(artifact, f"files/{name}")) for name, entry in entries]
         return connection([{"__typename": "File", "name": name, "directUrl": link} for name, link in links])
 
     def _membership(self, artifact: StoredArtifact) -> Answer:
@@ -223,6 +225,17 @@ class Artifacts(Topic):
             "artifactCollection": node["artifactSequence"],
             "artifact": node,
         }
+
+    def _linked(self, asked: Asked) -> Answer | None:
+        """Describe the place of an artifact in a collection that it was linked to."""
+        name, _, version = asked["name"].partition(":")
+        entity, project = asked.get("entity") or ENTITY, asked.get("project") or PROJECT
+        linked = self.store.links.get((entity, project, name), [])
+        index = len(linked) - 1 if version == "latest" else int(version.removeprefix("v"))
+        if not 0 <= index < len(linked):
+            return None
+        place = {"__typename": "ArtifactPortfolio", "name": name, "project": project_node(entity, project)}
+        return {**self._membership(linked[index]), "versionIndex": index, "artifactCollection": place, "aliases": []}
 
     def _node(self, artifact: StoredArtifact) -> Answer:
         project = project_node(artifact.entity, artifact.project)

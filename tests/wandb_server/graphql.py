@@ -8,6 +8,7 @@ from typing import Any
 from wandb_server.artifacts import Artifacts
 from wandb_server.operations import Answer, Asked, Refused, Topic, answers
 from wandb_server.public_api import PublicApi
+from wandb_server.registry import Registry
 from wandb_server.runs import Runs
 from wandb_server.store import ENTITY, Store, StoredRun
 from wandb_server.sweeps import Sweeps
@@ -42,7 +43,7 @@ class Backend:
     def __init__(self, url: str) -> None:
         self.store = Store(url)
         self.operations: list[str] = []
-        topics = [topic(self.store) for topic in (Account, Runs, Artifacts, Sweeps, PublicApi)]
+        topics = [topic(self.store) for topic in (Account, Runs, Artifacts, Registry, Sweeps, PublicApi)]
         self._answers = {name: method for topic in topics for name, method in topic.answers.items()}
 
     @property

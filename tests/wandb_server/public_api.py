@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 from wandb_server.operations import Answer, Asked, Topic, answers, connection, run_node
 from wandb_server.store import ENTITY, EVENTS, HISTORY, StoredRun
@@ -16,6 +17,14 @@ class PublicApi(Topic):
         """Describe a run; null makes the client raise "Could not find run"."""
         run = self._run(asked)
         return {"project": {"run": run and self._node(run)}}
+
+    @answers("ProbeRunInput", "ProbeProjectInput")
+    def types(self, _: Asked) -> Answer:
+        """Say what runs and projects have, to clients before 0.26, which ask for one optional thing each."""
+        return {
+            "RunType": {"fields": [{"name": "projectId"}]},
+            "ProjectType": {"fields": [{"name": "internalId"}]},
+        }
 
     @answers("Runs")
     def runs(self, asked: Asked) -> Answer:
@@ -31,6 +40,31 @@ class PublicApi(Topic):
         run = self._run(asked)
         return {"project": {"run": run and {"history": run.history_lines, "events": run.stream(EVENTS).lines}}}
 
+    @answers("HistoryPage")
+    def history_page(self, asked: Asked) -> Answer:
+        """Return the rows of a range of steps, for ``run.scan_history()``."""
+        run = self.store.run(asked.get("entity"), asked["project"], asked["run"])
+        steps = range(asked["minStep"], asked["maxStep"])
+        lines = [line for line in run.history_lines if json.loads(line).get("_step") in steps] if run else []
+        return {"project": {"run": run and {"history": lines}}}
+
+    @answers("RunParquetHistory")
+    def parquet_history(self, asked: Asked) -> Answer:
+        """Say which rows are in files already, as clients from 0.27 ask before they read rows: none."""
+        run = self.store.run(asked.get("entity"), asked["project"], asked["runName"])
+        steps = [{"_step": row["_step"]} for row in run.history] if run else []
+        return {"project": {"run": run and {"parquetHistory": {"parquetUrls": [], "liveData": steps}}}}
+
+    @answers("RunFiles")
+    def files(self, asked: Asked) -> Answer:
+        """List the files of a run."""
+        run = self._run(asked)
+        if run is None:
+            return {"project": {"internalId": "1", "run": None}}
+        names = [name for name in run.files if not asked.get("fileNames") or name in asked["fileNames"]]
+        nodes = [self._file(run, name) for name in names]
+        return {"project": {"internalId": "1", "run": {"fileCount": len(nodes), "files": connection(nodes)}}}
+
     @answers("RunSampledHistory")
     def sampled_history(self, asked: Asked) -> Answer:
         """Return the rows that have certain keys for ``run.history(keys=...)``, all of them."""
@@ -42,6 +76,11 @@ class PublicApi(Topic):
 
     def _run(self, asked: Asked) -> StoredRun | None:
         return self.store.run(asked.get("entity"), asked["project"], asked["name"])
+
+    def _file(self, run: StoredRun, name: str) -> Answer:
+        link = f"{self.store.url}/storage/run/{run.entity}/{run.project}/{run.id}/{quote(name, safe='')}"
+        facts = {"sizeBytes": len(run.file(name)), "mimetype": "text/plain", "updatedAt": None, "md5": None}
+        return {"id": f"file-{name}", "name": name, "url": link, "directUrl": link, **facts}
 
     def _node(self, run: StoredRun) -> Answer:
         lag = self.store.count_lag

@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import Any
 
 ENTITY = "team"  # to whom a run belongs if its client does not say
+ORGANIZATION = "organization"  # the entity to which registries belong
 PROJECT = "uncategorized"
 HISTORY, EVENTS, SUMMARY, CONSOLE = "wandb-history.jsonl", "wandb-events.jsonl", "wandb-summary.json", "output.log"
 
@@ -233,6 +234,7 @@ class Store:
         runs: Runs by entity, project and id.
         artifacts: Artifacts by id.
         sweeps: Sweeps by name.
+        links: Artifacts that were linked to a collection, by its entity, project and name.
         count_lag: Seconds by which line counts lag behind what arrived; the service's do by 2 to 4.
     """
 
@@ -240,6 +242,7 @@ class Store:
     runs: dict[tuple[str, str, str], StoredRun] = field(default_factory=dict)
     artifacts: dict[str, StoredArtifact] = field(default_factory=dict)
     sweeps: dict[str, StoredSweep] = field(default_factory=dict)
+    links: dict[tuple[str, str, str], list[StoredArtifact]] = field(default_factory=dict)
     count_lag: float = 0.0
 
     def run(self, entity: str | None, project: str | None, run_id: str | None) -> StoredRun | None:

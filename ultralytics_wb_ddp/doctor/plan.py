@@ -113,9 +113,10 @@ def make_plan(request: Request, settings: Any) -> Plan:
     options = _options(request, chosen.handoff)
     mode = "disabled" if chosen.how == "skip" else options.mode or _mode_of(settings)
     how, reason = ("skip", "") if mode == "disabled" else (chosen.how, chosen.reason)
-    run_mode = request.options.which_ranks()[0] or (handoff and handoff.run_mode) or "auto"
+    asked = request.options.over(handoff.options if handoff else {}, request.options.of_training())
+    run_mode = asked.which_ranks()[0] or "auto"
     try:
-        which_ranks(replace(request.options, mode=mode), handoff, {})
+        which_ranks(replace(asked, mode=mode), handoff, {})
     except ConfigurationError as error:
         how, reason = "refuse", str(error)
     return Plan(

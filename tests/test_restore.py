@@ -1,0 +1,105 @@
+"""A training that one machine has lost goes on on another, in the same run and with another number of processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from measures import prove
+from wandb_server import WandbServer
+
+from conftest import ONLINE, Job, RunJob, run_command, wait_until_closed
+
+LOST = """
+def fail(trainer):
+    if trainer.epoch == 2:
+        raise RuntimeError("the machine is gone")
+model.add_callback("on_train_epoch_start", fail)
+add_wandb_callback(model, project="demo", checkpoints="best+last", checkpoint_interval=1)
+model.train(**{**ONE_PROCESS, "epochs": 4})
+"""
+
+
+@pytest.fixture(scope="module")
+def lost(run_job: RunJob) -> Iterator[tuple[WandbServer, str]]:
+    """A server with the run of a training that failed in its third epoch, and the path of the run."""
+    with WandbServer() as server:
+        run_job(ONLINE + LOST, check=False, **server.environment)
+        wait_until_closed(server)
+        (run,) = server.runs
+        yield server, f"{run.entity}/{run.project}/{run.id}"
+
+
+@pytest.fixture
+def restored(lost: tuple[WandbServer, str], tmp_path: Path, shapes: Path) -> Path:
+    """The directory in which the command has restored it."""
+    server, path = lost
+    moved = tmp_path / "moved.yaml"  # the dataset lies elsewhere on this machine
+    moved.write_text(shapes.read_text())
+    done = run_command(tmp_path, "resume", path, "--no-train", "--data", str(moved), timeout=120, **server.environment)
+    assert done.returncode == 0, done.stderr
+    checkpoint = Path(done.stdout.strip().splitlines()[-1])
+    assert checkpoint == Path("runs", path.rpartition("/")[2], "weights", "last.pt")
+    return tmp_path / checkpoint.parent.parent
+
+
+def test_directory_is_that_of_a_training_which_knows_its_run(
+    lost: tuple[WandbServer, str], restored: Path, tmp_path: Path
+) -> None:
+    checkpoint = torch.load(restored / "weights/last.pt", weights_only=False)
+
+    assert {file.name for file in restored.iterdir()} >= {"args.yaml", "results.csv", "weights", "wandb_run.json"}
+    assert (restored / "weights/best.pt").exists()
+    assert len((restored / "results.csv").read_text().splitlines()) == 3, "a header and two epochs"
+    assert checkpoint["epoch"] + 1 == 2
+    assert checkpoint["optimizer"]["state"]
+    assert checkpoint["train_args"]["data"] == str(tmp_path / "moved.yaml")
+    assert checkpoint["train_args"]["save_dir"] == str(restored)
+    assert json.loads((restored / "wandb_run.json").read_text())["id"] == lost[1].rpartition("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("team/demo/unknown", [], "run 'team/demo/unknown' cannot be read"),
+        (None, ["--alias", "epoch-9"], "has no checkpoint 'epoch-9' to go on from: there are "),
+        (None, ["--data", "nowhere.yaml"], "dataset 'nowhere.yaml' is not on this machine; give its place with data="),
+        (None, ["--dir", "."], "exists already; resume the training that is there with"),
+        (None, ["batch"], "'batch' is no KEY=VALUE, such as device=0,1"),
+    ],
+)
+def test_what_cannot_be_restored_is_named_and_leaves_nothing(
+    lost: tuple[WandbServer, str], tmp_path: Path, path: str | None, options: list[str], message: str
+) -> None:
+    server, known = lost
+    done = run_command(tmp_path, "resume", path or known, *options, timeout=120, **server.environment)
+
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {file.name for file in tmp_path.iterdir()} == {"home", "yolo"}
+
+
+def test_training_goes_on_in_the_same_run_with_another_number_of_processes(
+    lost: tuple[WandbServer, str], run_job: RunJob
+) -> None:
+    server, path = lost
+    job: Job = run_job(
+        ONLINE
+        + f"""
+from ultralytics_wb_ddp import restore_checkpoint
+model = YOLO(restore_checkpoint({path!r}, "here", data=os.environ["DATA"]))
+add_wandb_callback(model)
+model.train(resume=True, trainer=CpuDDPTrainer, device="0,1")
+""",
+        **server.environment,
+    )
+    wait_until_closed(server)
+
+    what = "machine lost; restored on another one with two processes"
+    prove(what, server, epochs=[1, 2, 3, 4, 4, 4], state="finished", exit_code=0)
+    assert (job.directory / "here/weights/best.pt").exists()
+    assert len((job.directory / "here/results.csv").read_text().splitlines()) == 5

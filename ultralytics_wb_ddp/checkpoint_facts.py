@@ -1,0 +1,77 @@
+"""What is said of a checkpoint: the epoch, how good it is, what made it, and what the file is."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.plain import redact, to_plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["facts_of", "facts_of_best", "git_state", "sha256_of"]
+
+GIT_TIMEOUT = 5.0  # seconds
+BLOCK = 1 << 20  # bytes
+
+
+def facts_of(trainer: Any, epoch: int) -> dict[str, Any]:
+    """Return what is said of the checkpoint of an epoch that is over, in words of Ultralytics'."""
+    return {
+        "epoch": epoch,
+        "fitness": _number(trainer.fitness),
+        "metrics": _numbers(trainer.metrics),
+        "train_args": redact(to_plain(vars(trainer.args))),
+    }
+
+
+def facts_of_best(trainer: Any, epoch: int, *, evaluated: bool = False) -> dict[str, Any]:
+    """Return what is said of the best checkpoint so far.
+
+    Args:
+        trainer: The trainer.
+        epoch: Epoch of the checkpoint.
+        evaluated: Whether the trainer's metrics are the checkpoint's: those of an epoch are gone once it is over.
+    """
+    metrics = _numbers(trainer.metrics) if evaluated else {}
+    return {**facts_of(trainer, epoch), "fitness": _number(trainer.best_fitness), "metrics": metrics}
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with file.open("rb") as source:
+        while block := source.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def git_state(directory: Path) -> dict[str, Any]:
+    """Return the commit that a directory is at, its branch, and whether there are changes; nothing outside of git.
+
+    The address of the remote, which may hold a password, is left out.
+    """
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", str(directory), *words]
+        return subprocess.run(  # noqa: S603  # no word comes from outside
+            command, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT
+        ).stdout.strip()
+
+    try:
+        commit, branch = ask("rev-parse", "HEAD"), ask("rev-parse", "--abbrev-ref", "HEAD")
+        return {"commit": commit, "branch": branch, "dirty": bool(ask("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    """Return metrics without those that JSON has no word for."""
+    return {key: float(value) for key, value in (metrics or {}).items() if math.isfinite(value)}

@@ -1,0 +1,77 @@
+"""The model registry: a checkpoint linked to a collection in which others look for it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.names import problem_of_link
+
+__all__ = ["link_checkpoint"]
+
+
+def link_checkpoint(run: Any, artifact: Any, target: str, *, timeout: float = 120.0) -> Any:
+    """Link an artifact that was logged to a collection of a registry, or to a portfolio of a project.
+
+    W&B links what it has completely, so this waits for the upload. It never raises: what is wrong is a message.
+
+    Args:
+        run: The ``wandb.Run`` that has logged the artifact, still open.
+        artifact: The ``wandb.Artifact``, as ``run.log_artifact`` returned it.
+        target: ``wandb-registry-REGISTRY/COLLECTION`` or ``PROJECT/PORTFOLIO``, with ``ENTITY/`` before it if needed.
+            A collection that does not exist is made.
+        timeout: Seconds that it may take.
+
+    Returns:
+        The linked ``wandb.Artifact``; None if it is not linked by then.
+    """
+    if run.disabled:
+        return None
+    name = artifact.name.partition(":")[0]
+    if problem := problem_of_link(target):
+        logger.warning("artifact %s is not linked to %r: %s", name, target, problem)
+        return None
+    if run.offline:
+        logger.warning(
+            "artifact %s is not linked to %r: W&B does that online only; when the run is sent: %s",
+            name,
+            target,
+            _command(run, name, target),
+        )
+        return None
+    linked, trouble = _link(run, artifact, target, timeout)
+    if trouble:
+        logger.warning(
+            "artifact %s is not linked to %r: %s; check that it exists and takes this type, and that this API key may "
+            "link to it, then: %s",
+            name,
+            target,
+            trouble,
+            _command(run, name, target),
+        )
+    return linked
+
+
+def _link(run: Any, artifact: Any, target: str, timeout: float) -> tuple[Any, str | None]:
+    """Return the linked artifact and what went wrong. W&B itself tries again for minutes where nobody answers."""
+    linked: list[Any] = []
+    trouble = [f"it took longer than {timeout:g} s"]
+
+    def link() -> None:
+        try:
+            artifact.wait(timeout=timeout)
+            linked.append(run.link_artifact(artifact, target))
+        except Exception as error:  # noqa: BLE001  # whatever wandb raises, the training goes on
+            trouble[:] = [cause_of(error)]
+
+    thread = threading.Thread(target=link, name="link-checkpoint", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return (linked[0], None) if linked else (None, trouble[0])
+
+
+def _command(run: Any, name: str, target: str) -> str:
+    """Return the command that links an artifact of a run that is over."""
+    path = "/".join(part for part in (run.entity, run.project, name) if part)
+    return f"python -c \"import wandb; wandb.Api().artifact('{path}:latest').link('{target}')\""

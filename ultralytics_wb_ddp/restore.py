@@ -1,0 +1,166 @@
+"""A training brought back on another machine: its last checkpoint from W&B, in a directory that it goes on in."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.checkpoint_facts import sha256_of
+from ultralytics_wb_ddp.checkpoints import collection_of
+from ultralytics_wb_ddp.download import DownloadError, find_run
+from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.plain import to_plain
+from ultralytics_wb_ddp.record import RunRecord
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["RestoreError", "restore_checkpoint"]
+
+
+class RestoreError(Exception):
+    """A training cannot be brought back: the message names the value, the cause and the remedy."""
+
+
+def restore_checkpoint(
+    run: str,
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    alias: str = "last",
+) -> Path:
+    """Download a checkpoint of a run and restore the directory of its training, which then goes on in the same run.
+
+    ``YOLO(restore_checkpoint("team/project/run-id")).train(resume=True)`` continues it, with any number of GPUs.
+    The checkpoint holds the optimizer if it was logged with ``checkpoints="best+last"`` or ``"all"``.
+
+    Args:
+        run: Path of the run, ``entity/project/run-id``, or its web address.
+        directory: Directory for the training; it must not hold one. None is ``runs/RUN-ID``.
+        data: The dataset, where it does not lie at the place that the training knew.
+        alias: Which checkpoint: ``"last"``, or ``"epoch-N"``.
+
+    Returns:
+        Path of ``last.pt`` in the directory.
+
+    Raises:
+        RestoreError: The run cannot be found, has no such checkpoint, or its dataset is not here; or the directory
+            holds something, or cannot be written to. Nothing is left there then.
+    """
+    try:
+        found = find_run(run, None)
+    except DownloadError as error:
+        raise RestoreError(str(error)) from error
+    place = Path(directory) if directory is not None else Path("runs", found.id)
+    _check_directory(place)
+    versions = _versions(found)
+    last = _find_checkpoint(found, versions, alias)
+    best = next((version for version in versions if "best" in version.aliases), None)
+    dataset = _find_dataset(data, last.metadata.get("train_args", {}).get("data"))
+    if found.state == "running":
+        msg = "run %s is still running, or was not closed: make sure that its training is over, or both write to it"
+        logger.warning(msg, run)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".restore-", dir=place.parent) as folder:
+        training = Path(folder, "training")
+        _lay_out(_download(last, Path(folder, "last")), training, place.resolve(), dataset)
+        if best:
+            shutil.copyfile(_download(best, Path(folder, "best")), training / "weights" / "best.pt")
+        record = RunRecord(found.id, found.project, found.entity, found.url, next_step=found.lastHistoryStep + 1)
+        record.save(training, closed=True)
+        if place.exists():
+            place.rmdir()
+        training.rename(place)
+    return place / "weights" / "last.pt"
+
+
+def _check_directory(place: Path) -> None:
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        msg = (
+            f"{str(place)!r} exists already; resume the training that is there with "
+            f"YOLO('{place / 'weights' / 'last.pt'}').train(resume=True), or give another directory"
+        )
+        raise RestoreError(msg)
+
+
+def _versions(run: Any) -> list[Any]:
+    """Return the checkpoints of a run."""
+    import wandb
+
+    try:
+        return list(wandb.Api().artifacts("model", f"{run.entity}/{run.project}/{collection_of(run.id)}"))
+    except Exception:  # noqa: BLE001  # W&B raises several kinds where there is no such artifact
+        return []
+
+
+def _find_checkpoint(run: Any, versions: list[Any], alias: str) -> Any:
+    """Return the artifact, if it holds a checkpoint that a training can go on from."""
+    resumable = [version for version in versions if "last.pt" in version.manifest.entries]
+    for version in resumable:
+        if alias in version.aliases:
+            return version
+    have = sorted({name for version in resumable for name in version.aliases})
+    there = f"there are {', '.join(have)}" if have else "it has none with an optimizer"
+    msg = (
+        f"run {run.id!r} has no checkpoint {alias!r} to go on from: {there}; trainings log them with "
+        "checkpoints='best+last' and a checkpoint_interval"
+    )
+    raise RestoreError(msg)
+
+
+def _find_dataset(given: str | os.PathLike[str] | None, known: str | None) -> str:
+    """Return the dataset to train with; one that Ultralytics brings along is known by its name."""
+    data = str(given) if given is not None else str(known)
+    is_path = given is not None or "/" in data or "\\" in data
+    if is_path and "://" not in data and not Path(data).exists():
+        where = "" if given is not None else " of the training"
+        msg = f"dataset {data!r}{where} is not on this machine; give its place with data="
+        raise RestoreError(msg)
+    return str(Path(data).resolve()) if is_path and "://" not in data else data
+
+
+def _download(artifact: Any, folder: Path) -> Path:
+    """Download a checkpoint and return its path; it is what was logged."""
+    try:
+        (checkpoint,) = Path(artifact.download(root=str(folder))).glob("*.pt")
+    except Exception as error:
+        msg = f"checkpoint {artifact.name!r} cannot be downloaded: {cause_of(error)}; try again later"
+        raise RestoreError(msg) from error
+    expected = artifact.metadata.get("sha256")
+    if expected and sha256_of(checkpoint) != expected:
+        msg = f"checkpoint {artifact.name!r} is damaged: its SHA-256 is not {expected}; take another alias"
+        raise RestoreError(msg)
+    return checkpoint
+
+
+def _lay_out(checkpoint: Path, training: Path, place: Path, dataset: str) -> None:
+    """Write a training's directory as Ultralytics leaves it.
+
+    Args:
+        checkpoint: The checkpoint.
+        training: The directory, under the name that it has until it is complete.
+        place: Where it will be.
+        dataset: The dataset to train with.
+    """
+    import torch
+    from omegaconf import OmegaConf
+
+    content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    epoch, epochs = content["epoch"] + 1, content["train_args"]["epochs"]
+    if not content.get("optimizer") or epoch >= epochs:
+        msg = f"the checkpoint is of epoch {epoch} of {epochs}, the training is over; take another alias"
+        raise RestoreError(msg)
+    moved = {"data": dataset, "project": str(place.parent), "name": place.name, "save_dir": str(place)}
+    content["train_args"] = {**content["train_args"], **moved, "exist_ok": True}
+    (training / "weights").mkdir(parents=True)
+    torch.save(content, training / "weights" / "last.pt")
+    (training / "args.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(to_plain(content["train_args"]))), "utf-8")
+    results = content.get("train_results") or {}
+    if results:
+        with (training / "results.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(results)
+            rows.writerows(zip(*results.values()))

@@ -1,0 +1,281 @@
+"""Objects in S3: how they are named and asked for, and what is said where that fails."""
+
+from __future__ import annotations
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+from ultralytics_wb_ddp.log import cause_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "DeniedError",
+    "S3Error",
+    "S3Object",
+    "S3Path",
+    "UnaskedError",
+    "check_exists",
+    "connect",
+    "explained",
+    "find_objects",
+]
+
+PATH = re.compile(r"s3://([^/?#]+)/([^?#]+)(?:\?versionId=([^?#&]+))?")
+REQUESTS = 16  # at a time: a prefix of 10,000 objects takes seconds instead of minutes
+CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 10.0, 60.0, 3  # boto3's own wait for five minutes where nobody answers
+CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+
+
+class S3Error(Exception):
+    """Something in S3 cannot be referred to or written: the message names the value, the cause and the remedy."""
+
+
+class UnaskedError(S3Error):
+    """S3 could not be asked: boto3 or credentials are missing, or nobody answers."""
+
+
+class DeniedError(S3Error):
+    """S3 does not answer these credentials."""
+
+
+@dataclass(frozen=True)
+class S3Path:
+    """The place of an object, or of all objects below a prefix.
+
+    Attributes:
+        bucket: The bucket.
+        key: Key of the object; a prefix may end in ``/``.
+        version: Version of the object; None is the newest.
+    """
+
+    bucket: str
+    key: str
+    version: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> S3Path:
+        """Read ``s3://bucket/key``, with ``?versionId=...`` for a version of a versioned bucket.
+
+        Raises:
+            S3Error: It has another form.
+        """
+        found = PATH.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            msg = (
+                f"{text!r} is no S3 path; give one of the form s3://bucket/key, where the key is that of an object or "
+                "a prefix, without '?' and '#', which W&B cannot read back"
+            )
+            raise S3Error(msg)
+        return cls(*found.groups())
+
+    @property
+    def name(self) -> str:
+        """The last part of the key."""
+        return self.key.rstrip("/").rpartition("/")[2]
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}" + (f"?versionId={self.version}" if self.version else "")
+
+
+@dataclass(frozen=True)
+class S3Object:
+    """An object as S3 has it.
+
+    Attributes:
+        path: Where it is. The version is that of the object, and None in a bucket without versions.
+        size: Size in bytes.
+        etag: What changes with its content.
+    """
+
+    path: S3Path
+    size: int
+    etag: str
+
+
+def connect() -> Any:
+    """Return boto3's client for S3, with the endpoint and credentials that boto3 and W&B would take.
+
+    Raises:
+        UnaskedError: boto3 or credentials are missing.
+    """
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError as error:
+        msg = "boto3 is not installed; install it with: pip install 'ultralytics-wb-ddp[s3]'"
+        raise UnaskedError(msg) from error
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        max_pool_connections=REQUESTS,
+    )
+    session = boto3.session.Session()
+    if session.get_credentials() is None:
+        msg = f"no AWS credentials were found; {CREDENTIALS}"
+        raise UnaskedError(msg)
+    endpoint, region = os.environ.get("AWS_S3_ENDPOINT_URL") or None, os.environ.get("AWS_REGION") or None
+    return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+
+
+def find_objects(path: S3Path, max_objects: int) -> dict[str, S3Object]:
+    """Return the object at a path, or those below it, by name.
+
+    An object has the last part of its key as name, one below a prefix the rest of its key. Empty objects that stand
+    for folders are left out.
+
+    Args:
+        path: An object or a prefix. A prefix ends where a folder would: ``runs/1`` does not include ``runs/10``.
+        max_objects: How many objects a prefix may have.
+
+    Raises:
+        UnaskedError: S3 could not be asked.
+        S3Error: There is nothing there, too much, something that W&B could not read back, or no permission.
+    """
+    with explained(path):
+        client = connect()
+        if not path.key.endswith("/") and (found := _find_object(client, path)):
+            return {path.name: found}
+        if path.version:
+            raise _missing(client, path)
+        return _find_below(client, path, max_objects)
+
+
+def check_exists(path: S3Path) -> None:
+    """Check in two requests at most that there is something at a path.
+
+    Raises:
+        UnaskedError: S3 could not be asked.
+        S3Error: There is nothing there, or no permission.
+    """
+    with explained(path):
+        client = connect()
+        if not path.key.endswith("/") and _find_object(client, path):
+            return
+        if path.version or not client.list_objects_v2(Bucket=path.bucket, Prefix=_prefix(path), MaxKeys=1)["KeyCount"]:
+            raise _missing(client, path)
+
+
+def _prefix(path: S3Path) -> str:
+    return path.key.rstrip("/") + "/"
+
+
+def _missing(client: Any, path: S3Path) -> S3Error:
+    kind = "in this version" if path.version else "neither as an object nor as a prefix"
+    return S3Error(f"{path} does not exist, {kind}, at {client.meta.endpoint_url}; check path and endpoint")
+
+
+def _find_object(client: Any, path: S3Path) -> S3Object | None:
+    """Return the object at a path; None if there is none, or one that stands for a folder."""
+    from botocore.exceptions import ClientError
+
+    version = {"VersionId": path.version} if path.version else {}
+    try:
+        head = client.head_object(Bucket=path.bucket, Key=path.key, **version)
+    except ClientError as error:
+        if _status(error) == 404 or (path.version and _status(error) == 400):  # noqa: PLR2004  # no such key, or version
+            return None
+        raise
+    if "x-directory" in head.get("ContentType", ""):
+        return None
+    version_id = head.get("VersionId", "null")  # "null": of a time before the bucket had versions
+    found = S3Path(path.bucket, path.key, version_id if version_id != "null" else path.version)
+    return S3Object(found, head["ContentLength"], head["ETag"].strip('"'))
+
+
+def _find_below(client: Any, path: S3Path, max_objects: int) -> dict[str, S3Object]:
+    prefix = _prefix(path)
+    keys: list[str] = []
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=path.bucket, Prefix=prefix):
+        listed = page.get("Contents", [])
+        keys += [entry["Key"] for entry in listed if entry["Size"] or not entry["Key"].endswith("/")]
+        if len(keys) > max_objects:
+            msg = f"{path} has more than {max_objects:,} objects; give a longer prefix, or a larger max_objects"
+            raise S3Error(msg)
+    if not keys:
+        raise _missing(client, path)
+    for key in keys:
+        _check_key(path.bucket, key, key.removeprefix(prefix))
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        found = list(pool.map(lambda key: _find_object(client, S3Path(path.bucket, key)), keys))
+    gone = [key for key, item in zip(keys, found) if item is None]
+    if gone:
+        msg = f"s3://{path.bucket}/{gone[0]} was deleted while {path} was read; try again when nobody writes there"
+        raise S3Error(msg)
+    return {item.path.key.removeprefix(prefix): item for item in found if item}
+
+
+def _check_key(bucket: str, key: str, name: str) -> None:
+    """Refuse a key that W&B could not find again, or whose file would land outside of a download."""
+    if urlparse(f"s3://{bucket}/{key}").path != f"/{key}":
+        cause = "W&B cannot read back a key that holds '?', '#' or a line break"
+    elif any(part in {"", ".", ".."} for part in name.split("/")):
+        cause = "an artifact cannot hold a path with an empty part, '.' or '..'"
+    else:
+        return
+    msg = f"s3://{bucket}/{key} cannot be referred to: {cause}; rename it, or give a prefix without it"
+    raise S3Error(msg)
+
+
+@contextmanager
+def explained(path: S3Path, action: str = "read") -> Iterator[None]:
+    """Say in words what boto3 raises.
+
+    Args:
+        path: What is asked for.
+        action: What is done with it: ``"read"`` or ``"write"``.
+
+    Raises:
+        UnaskedError: Credentials are missing, nobody answers, or S3 itself has trouble.
+        S3Error: S3 refuses.
+    """
+    try:
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            HTTPClientError,
+            ParamValidationError,
+        )
+        from botocore.exceptions import (
+            ConnectionError as NotConnected,
+        )
+    except ImportError:
+        yield  # which raises that boto3 is missing
+        return
+    try:
+        yield
+    except ClientError as error:
+        raise _explain(error, path, action) from error
+    except (HTTPClientError, NotConnected) as error:
+        msg = f"{path} cannot be reached: {cause_of(error)}; check the network and AWS_ENDPOINT_URL_S3"
+        raise UnaskedError(msg) from error
+    except ParamValidationError as error:
+        msg = f"{path} is refused: {cause_of(error)}; check the name of the bucket"
+        raise S3Error(msg) from error
+    except BotoCoreError as error:  # credentials that are incomplete, a profile that is missing
+        msg = f"AWS credentials or settings do not work: {cause_of(error)}; {CREDENTIALS}"
+        raise UnaskedError(msg) from error
+
+
+def _explain(error: Any, path: S3Path, action: str) -> S3Error:
+    """Return what an answer of S3 means. Answers to HEAD have no text but a status."""
+    code, status = error.response["Error"].get("Code", ""), _status(error)
+    if code == "NoSuchBucket":
+        return S3Error(f"{path}: there is no bucket {path.bucket!r}; check it, and AWS_ENDPOINT_URL_S3")
+    if status in {401, 403}:
+        needed = "s3:GetObject, and s3:ListBucket for a prefix" if action == "read" else "s3:PutObject and s3:GetObject"
+        return DeniedError(f"{path}: access denied ({code}); the credentials in use need {needed}")
+    if status >= 500:  # noqa: PLR2004  # the server's own trouble
+        return UnaskedError(f"{path}: S3 has trouble: {error}; try again later")
+    return S3Error(f"{path} is refused: {error}; check path, region and credentials")
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

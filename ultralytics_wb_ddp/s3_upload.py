@@ -1,0 +1,213 @@
+"""Files brought to S3, each verified after its upload."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.s3 import S3Error, S3Path, connect, explained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Self
+
+__all__ = ["upload_to_s3"]
+
+FILES = 4  # at a time; each goes in parallel parts
+PART = 16 << 20  # bytes
+MAX_PARTS = 9_000  # S3 takes 10,000
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file on its way.
+
+    Attributes:
+        file: The file.
+        path: Where it goes.
+        size: Its size in bytes when the upload began.
+        changed: When it was last written, in nanoseconds.
+    """
+
+    file: Path
+    path: S3Path
+    size: int
+    changed: int
+
+    @property
+    def part(self) -> int:
+        """Size of the parts in which it is sent, in bytes; a smaller file goes in one piece."""
+        return max(PART, -(-self.size // MAX_PARTS))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it goes in one piece."""
+        return self.size < self.part
+
+
+def upload_to_s3(local: str | os.PathLike[str], s3_path: str, *, progress: bool = True) -> str:
+    """Upload a file, or all files of a directory, to S3 and verify what has arrived.
+
+    Endpoint and credentials are those of boto3. What has arrived has the size and the checksum (SHA-256, which S3
+    computes itself; where a service has none the ETag, unless the bucket's encryption makes it one of no use) of what
+    lies here, and the file here has not changed meanwhile.
+
+    Args:
+        local: A file or a directory. Links to directories are not followed.
+        s3_path: ``s3://bucket/key``. A file takes the key, or its own name below a key that ends in ``/``; the files
+            of a directory go below the key under their relative paths.
+        progress: Show the progress on stderr where that is a terminal.
+
+    Returns:
+        The path of the object, or of the prefix, for :meth:`WandbManager.log_s3_artifact`.
+
+    Raises:
+        S3Error: There is nothing to upload, S3 refuses or cannot be reached, or what has arrived differs.
+    """
+    target = S3Path.parse(s3_path)
+    if target.version:
+        msg = f"{s3_path!r} names a version, and S3 gives versions itself; leave out '?versionId=...'"
+        raise S3Error(msg)
+    source = Path(local)
+    if source.is_file() and target.key.endswith("/"):
+        target = replace(target, key=target.key + source.name)
+    with explained(target, "write"):
+        client = connect()
+        uploads = _plan(source, target)
+        with _Progress(sum(upload.size for upload in uploads), str(target), visible=progress) as bar:
+            _send_all(client, uploads, bar.add)
+    return str(target)
+
+
+def _plan(source: Path, target: S3Path) -> list[Upload]:
+    """Return what is to be uploaded where."""
+    if source.is_file():
+        files = {source: target}
+    elif source.is_dir():
+        found = [Path(folder, name) for folder, _, names in os.walk(source) for name in names]
+        prefix = target.key.rstrip("/")
+        files = {
+            file: replace(target, key=f"{prefix}/{file.relative_to(source).as_posix()}")
+            for file in sorted(found)
+            if file.is_file()
+        }
+    else:
+        msg = f"{str(source)!r} does not exist, or is neither a file nor a directory; check the path"
+        raise S3Error(msg)
+    if not files:
+        msg = f"{str(source)!r} holds no file to upload; check the path"
+        raise S3Error(msg)
+    for path in files.values():
+        S3Path.parse(str(path))  # a file's name may hold what W&B could not read back
+    return [
+        Upload(file, path, status.st_size, status.st_mtime_ns)
+        for file, path in files.items()
+        for status in [file.stat()]
+    ]
+
+
+def _send_all(client: Any, uploads: list[Upload], advance: Callable[[int], None]) -> None:
+    """Upload several files at a time; the first that fails keeps the rest from starting."""
+    with ThreadPoolExecutor(FILES) as pool:
+        tasks = [pool.submit(_send, client, upload, advance) for upload in uploads]
+        try:
+            for task in tasks:
+                task.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _send(client: Any, upload: Upload, advance: Callable[[int], None]) -> None:
+    from boto3.exceptions import S3UploadFailedError
+    from boto3.s3.transfer import TransferConfig
+
+    config = TransferConfig(multipart_threshold=upload.part, multipart_chunksize=upload.part)
+    checksum = {"ChecksumAlgorithm": "SHA256"} if _computes_checksums(client) else {}
+    place = {"Bucket": upload.path.bucket, "Key": upload.path.key}
+    try:
+        client.upload_file(str(upload.file), **place, ExtraArgs=checksum, Config=config, Callback=advance)
+        _verify(client, upload)
+    except S3UploadFailedError as error:  # boto3 puts some refusals into one of its own
+        if error.__context__ is not None:
+            with explained(upload.path, "write"):
+                raise error.__context__ from None
+        raise S3Error(str(error)) from error
+    except OSError as error:
+        msg = f"{str(upload.file)!r} cannot be read: {error}; check that it is there and its permissions"
+        raise S3Error(msg) from error
+
+
+def _computes_checksums(client: Any) -> bool:
+    """Return whether S3 may be asked for checksums; services that know none are used with this setting of boto3's."""
+    return getattr(client.meta.config, "request_checksum_calculation", "") != "when_required"
+
+
+def _verify(client: Any, upload: Upload) -> None:
+    """Compare what has arrived with the file.
+
+    Raises:
+        S3Error: They differ, or the file has changed since the upload began.
+    """
+    status = upload.file.stat()
+    if (status.st_size, status.st_mtime_ns) != (upload.size, upload.changed):
+        msg = f"{str(upload.file)!r} was written to while it was uploaded; upload it again when it is complete"
+        raise S3Error(msg)
+    head = client.head_object(Bucket=upload.path.bucket, Key=upload.path.key, ChecksumMode="ENABLED")
+    checks: dict[str, tuple[Any, Any]] = {"size": (head["ContentLength"], upload.size)}
+    if "ChecksumSHA256" in head:
+        sha256, _ = _digest(upload, "sha256")
+        arrived = head["ChecksumSHA256"].partition("-")[0]  # "-3" follows where it is one of three parts
+        checks["SHA-256"] = arrived, base64.b64encode(sha256).decode()
+    elif "aws:kms" not in head.get("ServerSideEncryption", "") and "SSECustomerAlgorithm" not in head:
+        md5, parts = _digest(upload, "md5")
+        checks["ETag"] = head["ETag"].strip('"'), md5.hex() if upload.is_whole else f"{md5.hex()}-{parts}"
+    for what, (there, here) in checks.items():
+        if there != here:
+            msg = f"{upload.path} has {what} {there} and {str(upload.file)!r} has {here}; upload it again"
+            raise S3Error(msg)
+
+
+def _digest(upload: Upload, algorithm: str) -> tuple[bytes, int]:
+    """Return the checksum of a file as S3 has it, that of its parts' checksums, and the number of parts."""
+    digests: list[bytes] = []
+    with upload.file.open("rb") as file:
+        while (data := file.read(upload.part)) or not digests:
+            digests.append(hashlib.new(algorithm, data, usedforsecurity=False).digest())
+    if upload.is_whole:
+        return digests[0], 1
+    return hashlib.new(algorithm, b"".join(digests), usedforsecurity=False).digest(), len(digests)
+
+
+class _Progress:
+    """A progress bar that the threads of an upload move."""
+
+    def __init__(self, size: int, label: str, *, visible: bool) -> None:
+        import click
+
+        self._lock = threading.Lock()
+        show = visible and sys.stderr.isatty()
+        self._bar = click.progressbar(length=size, label=label, file=sys.stderr) if show else None
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.__exit__(None, None, None)
+
+    def add(self, size: int) -> None:
+        """Note that so many bytes more were sent; fewer than none where a part is sent again."""
+        if self._bar:
+            with self._lock:
+                self._bar.update(size)
