@@ -66,6 +66,9 @@ def test_cfg_may_be_any_kind_of_config(cfg: Any) -> None:
         ({"project": "demo", "id": "a:b"}, ["'a:b'", ":", "letters"]),
         ({"project": "demo", "tags": [1]}, ["tags", "strings"]),
         ({"project": "demo", "keep_open": "yes"}, ["keep_open='yes'", "true or false"]),
+        ({"project": "demo", "mistakes": -1}, ["mistakes=-1", "0 or more"]),
+        ({"project": "demo", "mistakes": 1000}, ["mistakes=1000", "256 images at most"]),
+        ({"project": "demo", "mistakes": True}, ["mistakes=True", "whole number"]),
     ],
 )
 def test_bad_setting_is_named_with_its_value_cause_and_remedy(section: Any, words: list[str]) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from ultralytics.models.yolo.classify import ClassificationValidator
 
 from conftest import Job, RunJob
+from ultralytics_wb_ddp import charts
 from ultralytics_wb_ddp.testing import RecordedRun
 
 MEASURED = {"model/speed_PyTorch(ms)", "_step"}  # differs between any two trainings; the client's own
-OURS_ONLY = {"per_class_metrics"}
+OURS_ONLY = {"per_class_metrics", "mistakes"}
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +95,9 @@ def test_config_is_the_same(stock: Job, usage_c: Job) -> None:
 
 
 def test_best_checkpoint_is_the_same_kind_of_artifact(stock: Job, usage_c: Job) -> None:
-    def models(run: RecordedRun) -> list[tuple[str, str, tuple[str, ...], set[str]]]:
+    def models(run: RecordedRun) -> list[tuple[str, str, set[str], set[str]]]:
         return [
-            (artifact.name.replace(run.id, "ID"), artifact.type, artifact.aliases, set(artifact.entries))
+            (artifact.name.replace(run.id, "ID"), artifact.type, set(artifact.aliases), set(artifact.entries))
             for artifact in run.artifacts
             if artifact.type == "model"
         ]
@@ -181,3 +186,21 @@ def test_curves_name_the_right_classes_when_one_has_no_instances(run_job: RunJob
 
     names = {row[0] for row in table(run, "curves/F1-Confidence(B)_table")}
     assert names == {"mean", "class 1", "class 2", "class 3"}
+
+
+def test_table_of_classes_of_a_classification_has_what_there_is(tmp_path: Path) -> None:
+    validator = ClassificationValidator(save_dir=tmp_path, args={"task": "classify", "plots": False})
+    validator.init_metrics(SimpleNamespace(names={0: "cat", 1: "dog", 2: "fox", 3: "owl"}))
+    validator.targets = [torch.tensor([0, 0, 0, 1, 2])]
+    validator.pred = [torch.tensor([[0], [0], [1], [1], [0]])]  # the surest class of each image
+    validator.finalize_metrics()
+
+    table = charts.class_table(validator)
+
+    assert table.columns == ["Class", "Instances", "P", "R", "F1"]
+    assert table.data == [
+        ["cat", 3, 0.66667, 0.66667, 0.66667],
+        ["dog", 1, 0.5, 1.0, 0.66667],
+        ["fox", 1, None, 0.0, 0.0],
+        ["owl", 0, None, None, None],
+    ]

@@ -90,8 +90,9 @@ def test_every_task_trains_on_shapes_and_is_logged(tasks: Job, task: str) -> Non
     assert run.state == "finished"
     assert "could not be logged" not in tasks.output
     assert [row["epoch"] for row in run.history] == [1, 1, 1]
-    assert LOGGED[task] | {"lr/pg0", "model/parameters", "results"} <= keys
-    assert ("per_class_metrics" in keys) == (task != "classify")
+    assert LOGGED[task] | {"lr/pg0", "model/parameters", "results", "per_class_metrics"} <= keys
+    (table,) = (row["mistakes"] for row in run.rows("mistakes"))
+    assert 1 <= table["nrows"] <= 2, "images of the validation set"
 
 
 def test_read_run_holds_what_the_client_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from ultralytics_wb_ddp.checkpoints import Checkpoints
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.ddp import adopt_environment
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
+from ultralytics_wb_ddp.evaluation import evaluation_row
 from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, protect_output, trains_here
 from ultralytics_wb_ddp.logged_training import LoggedTraining
@@ -158,6 +159,12 @@ class WandbCallback(MeterEvents):
             with training.session.guarded("losses"):
                 training.pending = {**charts.train_row(trainer, training.team.loss_names), "epoch": training.epoch}
 
+    def on_val_start(self, validator: Any) -> None:
+        """Watch what the best checkpoint gets wrong; the event comes with the validator."""
+        super().on_val_start(validator)
+        if self._training and self._training.trainer.validator is validator:
+            self._training.team.watch(validator)
+
     def on_fit_epoch_end(self, trainer: Any) -> None:
         """Log the epoch: losses, learning rates, validation metrics, new plots.
 
@@ -185,7 +192,7 @@ class WandbCallback(MeterEvents):
                 training.checkpoints.after_epoch(trainer, training.epoch, is_best=training.is_best)
 
     def on_train_end(self, trainer: Any) -> None:
-        """Log the best checkpoint, the curves and the numbers of each class."""
+        """Log the best checkpoint, the curves, the numbers of each class and the worst images."""
         training = self._of(trainer)
         if training is None:
             return
@@ -195,13 +202,7 @@ class WandbCallback(MeterEvents):
             return
         if training.checkpoints:
             training.checkpoints.at_end(trainer)
-        if trainer.args.plots:
-            with session.guarded("curves"):
-                training.pending |= charts.curve_charts(trainer.validator.metrics)
-        with session.guarded("the table of classes"):
-            table = charts.class_table(trainer.validator)
-            if table is not None:
-                training.pending["per_class_metrics"] = table
+        training.pending |= evaluation_row(session, trainer, training.team.mistakes)
         training.log_row()
 
     def teardown(self, trainer: Any) -> None:
@@ -282,7 +283,7 @@ class WandbCallback(MeterEvents):
     def _team(self) -> Team:
         """Return this rank's view of the others, in this training's mode."""
         handoff = self._handoff or Handoff.from_env()
-        return Team(*which_ranks(self.options, handoff, os.environ), rank_metrics=self.options.rank_metrics)
+        return Team(*which_ranks(self.options, handoff, os.environ), self.options)
 
     @property
     def meter(self) -> RankMeter | None:

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["class_table", "curve_charts", "fit_row", "images_of", "train_row"]
+__all__ = ["class_table", "curve_charts", "fit_row", "images_of", "names_of", "train_row"]
 
 CURVE_POINTS = 100  # points of a curve, as in the stock callback
 CURVE_CLASSES = 99  # W&B shows 10,000 rows of a table: the mean and 99 classes at 100 points
+CLASSIFIED_COLUMNS = ["Class", "Instances", "P", "R", "F1"]
 CURVE_COLUMNS = ["class", "y", "x"]
 
 
@@ -89,14 +90,15 @@ def class_table(validator: Any) -> Any:
 
     Columns: class, images and instances in the validation set (None where the release does not count them),
     precision, recall, F1 at the best confidence, mAP50, mAP75 and mAP50-95 of boxes, masks and keypoints, and whether
-    the curve charts show the class. A class without instances has no numbers.
+    the curve charts show the class. A class without instances has no numbers. In classification: class, instances,
+    precision, recall and F1; there is no mean average precision.
 
     Args:
         validator: The validator after a validation.
     """
-    import wandb
-
     metrics = validator.metrics
+    if hasattr(metrics, "top1"):
+        return _table(CLASSIFIED_COLUMNS, [str, int, float, float, float], _classified(validator))
     index_of = {int(class_id): index for index, class_id in enumerate(getattr(metrics, "ap_class_index", []))}
     parts = [
         (label, getattr(metrics, part))
@@ -116,13 +118,34 @@ def class_table(validator: Any) -> Any:
         for _, part in parts:
             row += [None] * 6 if index is None else _numbers(part, index)
         rows.append([*row, index in shown])
-    return wandb.Table(columns=[*columns, "In curves"], data=rows)
+    types = [str, int, int, *[float] * (len(columns) - 3), bool]
+    return _table([*columns, "In curves"], types, rows)
+
+
+def names_of(validator: Any) -> dict[int, str]:
+    """Return the name of each class; some releases keep them as a list, others as a dictionary."""
+    names = validator.names
+    return {int(index): str(name) for index, name in (names.items() if isinstance(names, dict) else enumerate(names))}
 
 
 def _numbers(part: Any, index: int) -> list[float]:
     """Return precision, recall, F1, mAP50, mAP75 and mAP50-95 of one class, rounded as Ultralytics rounds them."""
     ap = part.all_ap[index]  # (10,): average precision at IoU 0.50, 0.55, ... 0.95
     return [round(float(value), 5) for value in (part.p[index], part.r[index], part.f1[index], ap[0], ap[5], ap.mean())]
+
+
+def _classified(validator: Any) -> list[list[Any]]:
+    """Return name, instances, precision, recall and F1 of each class of a classification."""
+    matrix = np.asarray(validator.confusion_matrix.matrix)  # predicted by true class
+    rows: list[list[Any]] = []
+    for index, name in names_of(validator).items():
+        right, predicted, instances = (
+            float(n) for n in (matrix[index, index], matrix[index].sum(), matrix[:, index].sum())
+        )
+        of_both = 2 * right / (predicted + instances) if instances else None
+        quotients = (right / predicted if predicted else None, right / instances if instances else None, of_both)
+        rows.append([name, int(instances), *(value if value is None else round(value, 5) for value in quotients)])
+    return rows
 
 
 def _count(validator: Any, name: str, class_id: int) -> int | None:
@@ -182,7 +205,19 @@ def _area_chart(
     ]
     return wandb.plot_table(
         "wandb/area-under-curve/v0",
-        wandb.Table(columns=CURVE_COLUMNS, data=rows),
+        _table(CURVE_COLUMNS, [str, float, float], rows),
         fields={"x": "x", "y": "y", "class": "class"},
         string_fields={"title": title, "x-axis-title": x_title, "y-axis-title": y_title},
     )
+
+
+def _table(columns: list[str], types: list[type], rows: list[list[Any]]) -> Any:
+    """Return a table of rows whose types are known.
+
+    Given to ``wandb.Table``, the type of each value would be found out, which takes a second for 40,000 rows.
+    """
+    import wandb
+
+    table = wandb.Table(columns=columns, data=[], dtype=types)
+    table.data.extend(rows)
+    return table

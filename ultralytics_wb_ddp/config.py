@@ -35,6 +35,7 @@ OF_THE_RUN = ("project", "entity", "name", "group", "job_type", "tags", "notes",
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
 MAX_LENGTH = 128  # of a run id and of a project's name
+MAX_MISTAKES = 256  # images: what a rank keeps of one may take up 1.5 MB
 MISSING = "???"  # OmegaConf's mark of a value that is still to be given
 
 _CHOICES = {
@@ -75,6 +76,8 @@ class RunOptions:
         inputs: Make the dataset, the starting weights and the training's config input artifacts of the run.
         data_uri: Where the dataset comes from, such as ``"s3://bucket/shapes"``: its artifact refers to that instead of
             the copy that is trained on.
+        mistakes: How many validation images the table of the worst ones shows after the evaluation of the best
+            checkpoint, 0 to 256; 0 collects none.
         checkpoints: Which checkpoints become artifacts. ``"best"``: the best one. ``"best+last"``: also the last one,
             with the state of the optimizer. ``"all"``: the last one of every epoch, too. ``"none"``: none.
         checkpoint_interval: Epochs after which the last checkpoint, and a better best one, are logged while the
@@ -110,6 +113,7 @@ class RunOptions:
     rank_metrics: bool = True
     inputs: bool = True
     data_uri: str | None = None
+    mistakes: int = 16
     checkpoints: str = "best"
     checkpoint_interval: int | None = None
     checkpoint_keep: int | None = None
@@ -123,7 +127,12 @@ class RunOptions:
     flush_interval: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself."""
+        """Refuse what contradicts itself or is too much."""
+        if self.mistakes > MAX_MISTAKES:
+            msg = (
+                f"mistakes={self.mistakes}: the table of mistakes shows {MAX_MISTAKES} images at most, for their memory"
+            )
+            raise ConfigurationError(msg)
         meant = STRATEGIES.get(self.strategy or "", (None, None))
         for name, value, other in (
             ("run_mode", self.run_mode, meant[0]),

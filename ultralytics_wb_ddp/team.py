@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.evaluation import MistakeCollector
 from ultralytics_wb_ddp.exchange import Exchange
 from ultralytics_wb_ddp.handoff import Handoff, is_shared
 from ultralytics_wb_ddp.log import logger
@@ -34,15 +35,18 @@ class Team:
         run_mode: Which ranks log.
         plan: The run that this rank logs to; None if it does not log. Its id is to be derived from rank 0's.
         meter: The clock of this rank; None where nobody wants to know.
+        mistakes: What this rank's validator gets wrong; None where nobody wants to know.
         loss_names: Names of the losses, as rank 0 has told them.
     """
 
-    def __init__(self, run_mode: str, rank_scope: str, *, rank_metrics: bool) -> None:
+    def __init__(self, run_mode: str, rank_scope: str, options: RunOptions) -> None:
         self._topology = Topology.from_env()
         self.run_mode, self._rank_scope = run_mode, rank_scope
         self.plan = self.which("")
         is_several = self._topology is not None and self._topology.world_size > 1
-        self.meter = RankMeter() if is_several and rank_metrics else None
+        self.meter = RankMeter() if is_several and options.rank_metrics else None
+        self.mistakes = MistakeCollector(options.mistakes, self._topology) if options.mistakes else None
+        self._is_several = is_several
         self._exchange: Exchange | None = None
         self._others_log = is_several and (run_mode != "auto" or rank_scope == "worker")
         self._is_host = False  # whether others of this node use this rank's wandb-core
@@ -62,8 +66,10 @@ class Team:
     def meet(self) -> None:
         """Get in touch with the others; every rank does it at the same place of each training."""
         number = next(_trainings)
-        if self.meter or self._others_log:
+        if self.meter or self._others_log or (self._is_several and self.mistakes):
             self._exchange = Exchange(str(number))
+        if self.mistakes:
+            self.mistakes.exchange = self._exchange
 
     def invite(self, session: Session | None, loss_names: Sequence[str]) -> None:
         """On rank 0, tell the others which run it logs to, and what the losses are called."""
@@ -141,8 +147,13 @@ class Team:
             token = open_handoff(session.run).service if session else None
             self._exchange.put(self._service_name(), token)
 
+    def watch(self, validator: Any) -> None:
+        """Have this rank's mistakes collected where a validator begins the final evaluation."""
+        if self.mistakes:
+            self.mistakes.watch(validator)
+
     def report(self, trainer: Any, epoch: int) -> dict[str, float]:
-        """At the end of an epoch, tell rank 0 the numbers of this rank.
+        """At the end of an epoch, tell rank 0 the numbers of this rank; after the final evaluation, its mistakes.
 
         Args:
             trainer: The trainer.
@@ -151,6 +162,8 @@ class Team:
         Returns:
             On rank 0, the numbers of all ranks that have reported by now; nobody is waited for.
         """
+        if self.mistakes:
+            self.mistakes.share()
         if not self.meter or not self._exchange or not self._topology or epoch == self._reported:
             return {}
         self._reported = epoch

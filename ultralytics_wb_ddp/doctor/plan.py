@@ -129,7 +129,9 @@ def make_plan(request: Request, settings: Any) -> Plan:
         processes=len(request.devices) or 1,
         run_mode=run_mode,
         directory=_directory(options, manager=request.manager, settings=settings),
-        uploads=tuple(_uploads(handoff.run_id if handoff else "<id>", settings)) if mode != "disabled" else (),
+        uploads=tuple(_uploads(handoff.run_id if handoff else "<id>", settings, request.options.mistakes))
+        if mode != "disabled"
+        else (),
         named_by_handoff=bool(handoff and handoff is inherited and handoff.host),
     )
 
@@ -159,10 +161,12 @@ def _directory(options: RunOptions, *, manager: bool, settings: Any) -> str:
     return os.path.join(os.path.abspath(options.dir or settings.root_dir), "wandb")  # noqa: PTH100, PTH118  # a string
 
 
-def _uploads(run_id: str, settings: Any) -> Iterator[str]:
+def _uploads(run_id: str, settings: Any, mistakes: int) -> Iterator[str]:
     """Yield what a run holds, by what it may cost and what it may reveal."""
     yield "losses, learning rates and validation metrics of each epoch"
     yield "plots and curves"
+    if mistakes:
+        yield f"the {mistakes} validation images that the model gets most wrong"
     yield f"the best checkpoint (artifact run_{run_id}_model, as large as the model)"
     yield "the training's arguments"
     if settings.console != "off":

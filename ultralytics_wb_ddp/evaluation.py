@@ -1,0 +1,177 @@
+"""Collects the mistakes of the final evaluation while it goes on, and brings those of all ranks together.
+
+No second inference, no copy of the model, no collective operation: a rank looks at what its validator has evaluated,
+keeps the worst images, and puts into the exchange of the launch what rank 0 will want.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp import charts
+from ultralytics_wb_ddp.mistakes import Mistake, Rank, WorstImages, worst
+from ultralytics_wb_ddp.predictions import TASKS, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ultralytics_wb_ddp.exchange import Exchange
+    from ultralytics_wb_ddp.ranks import Topology
+    from ultralytics_wb_ddp.training import Session
+
+    Summary = Sequence[tuple[str, int, float]]  # name, mistakes and confidence of images, the worst first
+
+__all__ = ["MistakeCollector", "evaluation_row"]
+
+LOOK = 1.0  # seconds that the exchange may take to answer
+PATIENCE = 5.0  # seconds that the images of another rank may take to arrive
+METHOD = "update_metrics"  # the method of a validator that gets predictions and labels
+
+
+class MistakeCollector:
+    """The worst images of a training's final evaluation, as this rank has evaluated them.
+
+    Args:
+        size: How many images are kept.
+        topology: Place of this rank among the others; None in a training without others.
+
+    Attributes:
+        exchange: What the ranks tell each other through; None without others.
+    """
+
+    def __init__(self, size: int, topology: Topology | None) -> None:
+        self._size = size
+        self._rank, self._ranks = (topology.rank, topology.world_size) if topology else (0, 1)
+        self.exchange: Exchange | None = None
+        self._worst = WorstImages(size)
+        self._error: Exception | None = None
+        self._is_done = False
+
+    def watch(self, validator: Any) -> None:
+        """Look at what a validator of a final evaluation evaluates, from its start to its last batch.
+
+        Its own ``update_metrics`` is wrapped for that long. Whatever goes wrong here is kept for :meth:`gather`, and
+        the validation goes on.
+        """
+        if validator.training or validator.args.task not in TASKS:
+            return
+        self._worst, self._error, self._is_done = WorstImages(self._size), None, False
+        evaluate, instances_own = getattr(validator, METHOD), vars(validator).get(METHOD)
+        reader: list[Reader] = []  # made at the first batch: the validator does not know its data earlier
+
+        def begin() -> None:
+            reader[:] = reader or [Reader(validator)]
+            reader[0].before()
+
+        def look(preds: Any, batch: dict[str, Any]) -> None:
+            for rank, make in reader[0].after(preds, batch):
+                self._worst.offer(rank, make)
+
+        def update_metrics(preds: Any, batch: dict[str, Any]) -> None:
+            self._try(begin)
+            evaluate(preds, batch)
+            self._try(lambda: look(preds, batch))
+            if validator.batch_i + 1 >= len(validator.dataloader):
+                if instances_own is None:
+                    delattr(validator, METHOD)
+                else:
+                    setattr(validator, METHOD, instances_own)
+                self._try(self._finish)
+
+        setattr(validator, METHOD, update_metrics)
+
+    def share(self) -> None:
+        """On another rank than 0, put there what rank 0 will want, once all ranks have evaluated their images.
+
+        That they have is what the validator's own gathering sees to. A rank that has not said by now what it found is
+        taken to have found nothing; then more is put there than is wanted.
+        """
+        if self._is_done and self._rank and self.exchange:
+            self._is_done = False
+            mine = self._worst.sorted()
+            for rank, place in _choose({**self._summaries(), self._rank: _summary(mine)}, self._size):
+                if rank == self._rank:
+                    self.exchange.put(_place(rank, place), mine[place].to_json())
+
+    def gather(self) -> list[Mistake]:
+        """On rank 0, return the worst images of all ranks, the worst first; none without an evaluation.
+
+        What another rank has not put there within 5 seconds is left out.
+
+        Raises:
+            Exception: What went wrong on this rank while they were collected.
+        """
+        if self._error:
+            raise self._error
+        mine = self._worst.sorted()
+        if not (self._is_done and self.exchange):
+            return mine
+        chosen = _choose({**self._summaries(), 0: _summary(mine)}, self._size)
+        theirs = self.exchange.wait([_place(rank, place) for rank, place in chosen if rank], PATIENCE)
+        return [
+            Mistake.from_json(theirs[_place(rank, place)]) if rank else mine[place]
+            for rank, place in chosen
+            if not rank or _place(rank, place) in theirs
+        ]
+
+    def _finish(self) -> None:
+        self._is_done = True
+        if self.exchange:
+            self.exchange.put(f"mistakes/{self._rank}", _summary(self._worst.sorted()))
+
+    def _summaries(self) -> dict[int, Summary]:
+        """Return what other ranks have found, as far as they have said it."""
+        ranks = {f"mistakes/{rank}": rank for rank in range(self._ranks) if rank != self._rank}
+        return (
+            {ranks[key]: summary for key, summary in self.exchange.look(ranks, LOOK).items()} if self.exchange else {}
+        )
+
+    def _try(self, step: Callable[[], None]) -> None:
+        """Do something unless something went wrong before."""
+        if self._error is None:
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001  # whatever a release has changed, the validation goes on
+                self._error = error
+
+
+def _summary(mistakes: list[Mistake]) -> Summary:
+    return [(mistake.name, mistake.rank.mistakes, mistake.rank.confidence) for mistake in mistakes]
+
+
+def _choose(summaries: Mapping[int, Summary], size: int) -> list[tuple[int, int]]:
+    """Return the worst images of all ranks, as rank and place in its summary; who knows as much chooses the same."""
+    places = [(rank, place) for rank in sorted(summaries) for place in range(len(summaries[rank]))]
+    found = [summaries[rank][place] for rank, place in places]
+    ranked = [(name, Rank(mistakes, confidence)) for name, mistakes, confidence in found]
+    return [places[index] for index in worst(ranked, size)]
+
+
+def _place(rank: int, place: int) -> str:
+    return f"mistakes/{rank}/{place}"
+
+
+def evaluation_row(session: Session, trainer: Any, mistakes: MistakeCollector | None) -> dict[str, Any]:
+    """Return what the row of a training's end shows of the evaluation: curves, a table of classes, one of mistakes.
+
+    Args:
+        session: The run; what fails is a message of its own and costs nothing else.
+        trainer: The trainer at the end of the training.
+        mistakes: What this rank has collected; None where nobody wants it.
+    """
+    row: dict[str, Any] = {}
+    if trainer.args.plots:
+        with session.guarded("curves"):
+            row |= charts.curve_charts(trainer.validator.metrics)
+    with session.guarded("the table of classes"):
+        table = charts.class_table(trainer.validator)
+        if table is not None:
+            row["per_class_metrics"] = table
+    if mistakes:
+        with session.guarded("the table of mistakes"):
+            from ultralytics_wb_ddp.overlays import mistakes_table
+
+            table = mistakes_table(mistakes.gather(), charts.names_of(trainer.validator), trainer.validator.args.task)
+            if table is not None:
+                row["mistakes"] = table
+    return row

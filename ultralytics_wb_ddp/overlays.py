@@ -1,0 +1,147 @@
+"""What the model got wrong as W&B shows it: pictures with boxes and masks to switch on and off, one row an image."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ultralytics_wb_ddp.log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ultralytics_wb_ddp.mistakes import Mistake, Objects
+
+__all__ = ["mistakes_table"]
+
+MASK_LABELS = 255  # numbers that a mask of W&B has for classes, besides 0 for none
+TRUTH, PREDICTIONS = "ground_truth", "predictions"  # as in W&B's examples
+DETECTION_COLUMNS = ["Image", "File", "Mistakes", "Missed", "Wrong", "Right", "Surest wrong"]
+CLASSIFICATION_COLUMNS = ["Image", "Class", "Predicted", "Confidence", "Confidence in class", "Five surest"]
+
+
+def mistakes_table(mistakes: Sequence[Mistake], names: Mapping[int, str], task: str) -> Any:
+    """Return a table of images, or None without any.
+
+    A picture carries nothing but the image: boxes, masks, outlines of rotated boxes and keypoints lie over it. So it is
+    the same file in every table of a run, as the masks of its labels are, and W&B stores a file once.
+
+    Args:
+        mistakes: The images, the worst first.
+        names: Name of each class.
+        task: Task of the model.
+    """
+    if not mistakes:
+        return None
+    import wandb
+
+    used = {int(index) for mistake in mistakes for part in _parts(mistake).values() for index in part.classes}
+    numbers = _numbering(names, used)
+    is_classification = task == "classify"
+    rows = []
+    for mistake in mistakes:
+        image = _image(mistake, names, numbers, is_plain=is_classification)
+        rows.append([image, *(_classified(mistake, names) if is_classification else _detected(mistake))])
+    return wandb.Table(columns=CLASSIFICATION_COLUMNS if is_classification else DETECTION_COLUMNS, data=rows)
+
+
+def _parts(mistake: Mistake) -> dict[str, Objects]:
+    return {TRUTH: mistake.truth, PREDICTIONS: mistake.predictions}
+
+
+def _numbering(names: Mapping[int, str], used: set[int]) -> dict[int, int]:
+    """Return the number of each class in overlays, from 1 on: those of the dataset if masks have as many."""
+    if len(names) <= MASK_LABELS:
+        return {index: index + 1 for index in names}
+    return {index: number for number, index in enumerate(sorted(used), 1)}
+
+
+def _detected(mistake: Mistake) -> list[Any]:
+    wrong = mistake.wrong
+    missed = mistake.rank.mistakes - wrong
+    surest = mistake.rank.confidence if wrong else None
+    return [mistake.name, mistake.rank.mistakes, missed, wrong, mistake.labelled - missed, surest]
+
+
+def _classified(mistake: Mistake, names: Mapping[int, str]) -> list[Any]:
+    truth, guess = mistake.truth, mistake.predictions
+    scores = [f"{names[int(index)]} {score:.2f}" for index, score in zip(guess.classes, guess.confidence)]
+    surest, true = (round(float(part.confidence[0]), 4) for part in (guess, truth))
+    return [names[int(truth.classes[0])], names[int(guess.classes[0])], surest, true, ", ".join(scores)]
+
+
+def _image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[int, int], *, is_plain: bool) -> Any:
+    """Return an image with what lies over it."""
+    import wandb
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(mistake.picture))
+    if is_plain:
+        return wandb.Image(picture, file_type="jpg")
+    labels = {number: names[index] for index, number in numbers.items()}
+    boxes, masks = {}, {}
+    for key, part in _parts(mistake).items():
+        if len(part.boxes):
+            boxes[key] = {"box_data": _boxes(part, names, numbers), "class_labels": labels}
+        mask = _mask(part, numbers, picture.size)
+        if mask is not None:
+            masks[key] = {"mask_data": mask, "class_labels": labels}
+    classes = [{"id": number, "name": name} for number, name in labels.items()]
+    return wandb.Image(picture, file_type="jpg", boxes=boxes or None, masks=_if_possible(masks), classes=classes)
+
+
+def _boxes(part: Objects, names: Mapping[int, str], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
+    """Return boxes in W&B's form; those of predictions can be filtered by confidence and by being right."""
+    data = []
+    for place, (index, box) in enumerate(zip(part.classes.tolist(), part.boxes.round(4).tolist())):
+        position = dict(zip(("minX", "minY", "maxX", "maxY"), box))
+        entry = {"position": position, "class_id": numbers[index], "box_caption": names[index]}
+        if len(part.correct):
+            score = round(float(part.confidence[place]), 4)
+            caption = f"{names[index]} {score:.2f}{'' if part.correct[place] else ' wrong'}"
+            entry |= {"box_caption": caption, "scores": {"confidence": score, "right": int(part.correct[place])}}
+        data.append(entry)
+    return data
+
+
+def _mask(part: Objects, numbers: Mapping[int, int], size: tuple[int, int]) -> np.ndarray | None:
+    """Return the number of a class for each pixel: of masks, of outlines of rotated boxes, of keypoints.
+
+    Args:
+        part: What is shown.
+        numbers: Number of each class; one beyond 255 has no mask.
+        size: Width and height of the picture.
+    """
+    from PIL import Image, ImageDraw
+
+    if part.mask is None and not len(part.corners) and not len(part.points[0]):
+        return None
+    image = Image.new("L", size)
+    if part.mask is not None:
+        number_of = np.zeros(max(numbers) + 2, np.uint8)  # by 1 + class
+        for index, number in numbers.items():
+            number_of[index + 1] = number if number <= MASK_LABELS else 0
+        image = Image.fromarray(number_of[part.mask]).resize(size, Image.Resampling.NEAREST)
+    draw, width = ImageDraw.Draw(image), max(1, math.ceil(max(size) / 320))
+    drawn = {index: number for index, number in numbers.items() if number <= MASK_LABELS}
+    for index, corners in zip(part.classes.tolist(), part.corners * size):
+        if index in drawn:
+            draw.polygon([tuple(corner) for corner in corners], outline=drawn[index], width=width)
+    for index, (x, y) in zip(part.points[1].tolist(), part.points[0] * size):
+        if index in drawn:
+            draw.ellipse((x - width, y - width, x + width, y + width), fill=drawn[index])
+    return np.asarray(image)
+
+
+def _if_possible(masks: dict[str, Any]) -> dict[str, Any] | None:
+    """Return masks as W&B takes them; wandb 0.22.3 cannot store any with Pillow 13."""
+    import wandb
+
+    try:
+        return {key: wandb.data_types.ImageMask(mask, key) for key, mask in masks.items()} or None
+    except ValueError as error:
+        logger.warning("pictures of mistakes have no masks: wandb %s cannot store them: %s", wandb.__version__, error)
+        return None
