@@ -52,6 +52,7 @@ def test_directory_is_that_of_a_training_which_knows_its_run(
     checkpoint = torch.load(restored / "weights/last.pt", weights_only=False)
 
     assert {file.name for file in restored.iterdir()} >= {"args.yaml", "results.csv", "weights", "wandb_run.json"}
+    assert "train" in (restored / "wandb_dataset.tsv").read_text(), "of what it was trained on"
     assert (restored / "weights/best.pt").exists()
     assert len((restored / "results.csv").read_text().splitlines()) == 3, "a header and two epochs"
     assert checkpoint["epoch"] + 1 == 2

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.checkpoint_facts import sha256_of
 from ultralytics_wb_ddp.checkpoints import collection_of
 from ultralytics_wb_ddp.download import DownloadError, find_run
+from ultralytics_wb_ddp.inputs import FINGERPRINT_FILE
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.record import RunRecord
@@ -69,6 +70,7 @@ def restore_checkpoint(
         _lay_out(_download(last, Path(folder, "last")), training, place.resolve(), dataset)
         if best:
             shutil.copyfile(_download(best, Path(folder, "best")), training / "weights" / "best.pt")
+        _keep_fingerprint(found, training)
         record = RunRecord(found.id, found.project, found.entity, found.url, next_step=found.lastHistoryStep + 1)
         record.save(training, closed=True)
         if place.exists():
@@ -134,6 +136,19 @@ def _download(artifact: Any, folder: Path) -> Path:
         msg = f"checkpoint {artifact.name!r} is damaged: its SHA-256 is not {expected}; take another alias"
         raise RestoreError(msg)
     return checkpoint
+
+
+def _keep_fingerprint(run: Any, training: Path) -> None:
+    """Keep what the dataset consisted of, so that the resumed training says what has changed."""
+    try:
+        dataset = next(artifact for artifact in run.used_artifacts() if artifact.type == "dataset")
+        with tempfile.TemporaryDirectory() as folder:
+            files = dataset.download(root=folder, path_prefix="files.tsv")
+            shutil.copyfile(Path(files, "files.tsv"), training / FINGERPRINT_FILE)
+    except StopIteration:  # logged without its inputs
+        return
+    except Exception as error:  # noqa: BLE001  # the training can go on without it
+        logger.warning("the dataset is not compared with what it was: %s", cause_of(error))
 
 
 def _lay_out(checkpoint: Path, training: Path, place: Path, dataset: str) -> None:

@@ -117,6 +117,14 @@ class Artifacts(Topic):
             run.used_artifacts.append(artifact)
         return {"useArtifact": {"artifact": {"id": artifact.id}}}
 
+    @answers("RunInputArtifacts")
+    def inputs(self, asked: Asked) -> Answer:
+        """List what a run uses."""
+        run = self.store.run(asked["entity"], asked["project"], asked["run"])
+        return {
+            "project": {"run": run and {"artifacts": connection([self._node(each) for each in run.used_artifacts])}}
+        }
+
     @answers("FetchArtifactManifest", "ArtifactManifest")
     def manifest(self, asked: Asked) -> Answer:
         """Say where the manifest is, which a download begins with."""
