@@ -199,6 +199,24 @@ def test_checkpoint_in_s3_is_referred_to_and_linked(run_online: RunOnline, s3: S
     assert [linked for linked in server.backend.store.links.values() if model in linked]
 
 
+def test_checkpoint_that_is_half_written_is_not_logged(run_job: RunJob) -> None:
+    job = run_job(
+        """
+    def damage(trainer):
+        trainer.best.write_bytes(trainer.best.read_bytes()[:1000])
+    model.callbacks["on_train_end"].append(damage)
+    add_wandb_callback(model, on_error="raise")
+    model.train(**{**ONE_PROCESS, "epochs": 1})
+    """,
+        check=False,
+    )
+
+    assert job.exit_code == 1
+    assert "ValueError: best.pt of epoch 1 is no complete checkpoint (1000 bytes)" in job.output
+    assert [artifact for artifact in job.run.artifacts if artifact.type == "model"] == []
+    assert (job.run.state, job.run.exit_code) == ("failed", 1)
+
+
 def test_no_checkpoint_is_logged_where_none_is_wanted(run_job: RunJob) -> None:
     job = run_job("add_wandb_callback(model, checkpoints='none')\nmodel.train(**{**ONE_PROCESS, 'epochs': 1})")
 

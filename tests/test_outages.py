@@ -200,6 +200,22 @@ def test_full_disk_never_ends_a_training(tmp_path: Path, shapes: Path) -> None:
     assert "3 epochs completed" in process.stdout + process.stderr
 
 
+def test_wandb_core_that_dies_early_ends_nothing_and_no_row_is_lost(run_job: RunJob) -> None:
+    job = run_job("""\
+def kill_wandb_core(trainer):  # before Ultralytics imports the rest of what it needs, of which W&B takes notice
+    import psutil
+    for process in psutil.Process().children(recursive=True):
+        if process.name() == "wandb-core":
+            process.kill()
+add_wandb_callback(model, project="demo")
+model.add_callback("on_pretrain_routine_start", kill_wandb_core)
+model.train(**TWO_PROCESSES)
+""")
+
+    assert [row["epoch"] for row in written(job).history] == [1, 2, 2, 2]
+    assert "wandb-core is gone" in job.output
+
+
 def test_nobody_is_asked_for_a_key_in_a_terminal(tmp_path: Path, shapes: Path) -> None:
     for folder in ("home", "yolo"):
         (tmp_path / folder).mkdir()

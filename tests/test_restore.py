@@ -68,6 +68,7 @@ def test_directory_is_that_of_a_training_which_knows_its_run(
         ("team/demo/unknown", [], "run 'team/demo/unknown' cannot be read"),
         (None, ["--alias", "epoch-9"], "has no checkpoint 'epoch-9' to go on from: there are "),
         (None, ["--data", "nowhere.yaml"], "dataset 'nowhere.yaml' is not on this machine; give its place with data="),
+        (None, ["--dir", "/proc/nowhere"], "'/proc/nowhere' cannot be written: "),
         (None, ["--dir", "."], "exists already; resume the training that is there with"),
         (None, ["batch"], "'batch' is no KEY=VALUE, such as device=0,1"),
     ],

@@ -216,12 +216,15 @@ class WandbCallback(MeterEvents):
             failed = error is not None and error is not training.handled
             if not failed:
                 training.team.await_others()
-            if training.checkpoints:
-                training.checkpoints.close(trainer, failed=failed)
+            trouble = training.checkpoints.close(trainer, failed=failed) if training.checkpoints else None
             training.close_inputs(failed=failed)
             # The other ranks are not told of a training's end; one that has got here without an error has reached it.
-            training.session.close(exit_code_of(error) if failed else int(training.is_main and not training.ended))
-        if training:
+            is_cut_off = training.is_main and not training.ended
+            training.session.close(exit_code_of(error) if failed else int(is_cut_off or trouble is not None))
+            training.team.leave()
+            if trouble and not failed:
+                raise trouble
+        elif training:
             training.team.leave()
 
     # Helpers

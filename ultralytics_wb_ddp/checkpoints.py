@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,51 +118,58 @@ class Checkpoints:
             return
         self._epoch = epoch
         is_final = bool(trainer.stop) or epoch >= trainer.epochs
-        aliases = self._policy.aliases(epoch, is_final=is_final, is_best=is_best)
-        if "last" in aliases:
-            self._taken = epoch
-        if aliases:
-            self._take(Path(trainer.last), aliases, facts_of(trainer, epoch))
-        if "best" not in aliases and not is_final and self._policy.best_is_due(epoch):
-            self._take(Path(trainer.best), ("best",), facts_of_best(trainer, self._best_epoch))
+        with self._session.guarded("a checkpoint") as reachable:
+            aliases = self._policy.aliases(epoch, is_final=is_final, is_best=is_best) if reachable else ()
+            if "last" in aliases:
+                self._taken = epoch
+                self._take(Path(trainer.last), aliases, facts_of(trainer, epoch))
+            elif aliases:
+                self._take(Path(trainer.best), aliases, facts_of(trainer, epoch))
+            if "best" not in aliases and not is_final and self._policy.best_is_due(epoch):
+                self._take(Path(trainer.best), ("best",), facts_of_best(trainer, self._best_epoch))
 
     def at_end(self, trainer: Any) -> None:
         """Log the best checkpoint of a training that has been evaluated."""
-        if self._policy.best and trainer.args.save and Path(trainer.best).exists():
-            facts = facts_of_best(trainer, self._best_epoch, evaluated=True)
-            self._submit(Path(trainer.best), ("best",), facts, link=self._link)
+        with self._session.guarded("the best checkpoint") as reachable:
+            if reachable and self._policy.best and trainer.args.save and Path(trainer.best).exists():
+                facts = facts_of_best(trainer, self._best_epoch, evaluated=True)
+                self._submit(Path(trainer.best), ("best",), facts, link=self._link)
 
     @property
     def _best_epoch(self) -> int:
         return self._session.record.best_epoch or self._epoch
 
-    def close(self, trainer: Any, *, failed: bool) -> None:
+    def close(self, trainer: Any, *, failed: bool) -> Exception | None:
         """Wait until everything is W&B's, ``finish_timeout`` at most; a training that fails leaves its last checkpoint.
 
-        Raises:
-            Exception: What went wrong with a checkpoint, with ``on_error="raise"``.
+        Returns:
+            What went wrong with a checkpoint, with ``on_error="raise"``.
         """
         if failed and self._policy.last and self._epoch > self._taken:
-            aliases = ("last", f"epoch-{self._epoch}")
-            self._take(Path(trainer.last), aliases, facts_of(trainer, self._epoch))
+            with suppress(Exception):  # the training has its own trouble
+                aliases = ("last", f"epoch-{self._epoch}")
+                self._take(Path(trainer.last), aliases, facts_of(trainer, self._epoch))
         if self._thread is None:
-            return
+            return None
         self._jobs.put(None)
         deadline = time.monotonic() + self._timeout
         if not self._is_handed_over.wait(self._timeout):
             msg = "checkpoints could not be handed to W&B within %g s; they lie in %s"
             logger.warning(msg, self._timeout, Path(trainer.last).parent)
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        if self._errors:
-            raise self._errors[0]
+        return self._errors[0] if self._errors else None
 
     def _take(self, file: Path, aliases: tuple[str, ...], facts: dict[str, Any]) -> None:
         """Log a checkpoint that the training is going to write over: a copy of it."""
-        with self._session.guarded("a checkpoint") as reachable:
-            if reachable and file.exists():
-                folder = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=file.parent))
-                copy = Path(shutil.copyfile(file, folder / file.name))
-                self._submit(copy, aliases, facts, then=lambda: shutil.rmtree(folder, ignore_errors=True))
+        if not file.exists():
+            return
+        folder = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=file.parent))
+        try:
+            copy = Path(shutil.copyfile(file, folder / file.name))
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self._submit(copy, aliases, facts, then=lambda: shutil.rmtree(folder, ignore_errors=True))
 
     def _submit(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +161,8 @@ def ask_nothing(run: Any) -> None:
     is; it waits for each answer, for minutes in some releases, and drops the artifact, or the table with its whole
     row, where there is none. The first is known since the run was opened, W&B's own comments call the second a help
     and no requirement, and the last settled since 2021.
+
+    It also tells its wandb-core which libraries are imported, within their import, which fails where that is gone.
     """
     known: list[Any] = []
 
@@ -183,6 +185,13 @@ def ask_nothing(run: Any) -> None:
         wb_value._server_accepts_client_ids = lambda: True  # noqa: SLF001
     run._public_api = public_api  # noqa: SLF001
     run._assert_can_log_artifact = _do_nothing  # noqa: SLF001
+    run._telemetry_callback = partial(_tell_if_possible, run)  # noqa: SLF001
+
+
+def _tell_if_possible(run: Any, record: Any) -> None:
+    """Report to wandb-core what nobody waits for."""
+    with suppress(Exception):
+        type(run)._telemetry_callback(run, record)  # noqa: SLF001
 
 
 def _do_nothing(*_: Any, **__: Any) -> None:
@@ -191,7 +200,7 @@ def _do_nothing(*_: Any, **__: Any) -> None:
 
 def ask_again(run: Any) -> None:
     """Undo :func:`ask_nothing`."""
-    for name in ("_public_api", "_assert_can_log_artifact"):
+    for name in ("_public_api", "_assert_can_log_artifact", "_telemetry_callback"):
         run.__dict__.pop(name, None)
 
 

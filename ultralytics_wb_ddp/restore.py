@@ -64,19 +64,28 @@ def restore_checkpoint(
     if found.state == "running":
         msg = "run %s is still running, or was not closed: make sure that its training is over, or both write to it"
         logger.warning(msg, run)
+    try:
+        _restore(found, last, best, place, dataset)
+    except OSError as error:
+        msg = f"{str(place)!r} cannot be written: {cause_of(error)}; give another directory"
+        raise RestoreError(msg) from error
+    return place / "weights" / "last.pt"
+
+
+def _restore(run: Any, last: Any, best: Any, place: Path, dataset: str) -> None:
+    """Make a training's directory, which is complete or absent."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".restore-", dir=place.parent) as folder:
         training = Path(folder, "training")
         _lay_out(_download(last, Path(folder, "last")), training, place.resolve(), dataset)
         if best:
             shutil.copyfile(_download(best, Path(folder, "best")), training / "weights" / "best.pt")
-        _keep_fingerprint(found, training)
-        record = RunRecord(found.id, found.project, found.entity, found.url, next_step=found.lastHistoryStep + 1)
+        _keep_fingerprint(run, training)
+        record = RunRecord(run.id, run.project, run.entity, run.url, next_step=run.lastHistoryStep + 1)
         record.save(training, closed=True)
         if place.exists():
             place.rmdir()
         training.rename(place)
-    return place / "weights" / "last.pt"
 
 
 def _check_directory(place: Path) -> None:

@@ -49,6 +49,7 @@ __all__ = [
 # Of a training's numbers, by what they begin with.
 BEST = {"train": "min", "val": "min", "metrics": "max", "lr": None, "ranks": None}
 COUNTING_LAG = 5.0  # seconds after which the service has counted rows as a rule; it takes 2 to 4 (wandb#12421)
+LOCAL_TIMEOUT = 60.0  # seconds that a run may take to open on disk
 GRACE = 2.0  # seconds beyond its own limit after which a client is given up
 FLUSH_TIME = 0.5  # seconds that wandb-core takes to write what it was given
 PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish a run of the user's
@@ -165,8 +166,11 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Write
     if wandb_run() is not None:  # without it, wandb.init returns that run, whatever is asked for
         init["reinit"] = "create_new"
     expired = threading.Event()
+    # Nobody but this machine is waited for offline: it may be busy, and nothing is left to fall back on.
+    late = f"no answer within {options.init_timeout:g} s"
+    limit = max(options.init_timeout, LOCAL_TIMEOUT) if options.mode == "offline" else options.init_timeout
     try:
-        with _limit(options.init_timeout, expired, give_up), _service_of(sidecar, run_id, writer), without_prompt():
+        with _limit(limit, expired, give_up), _service_of(sidecar, run_id, writer), without_prompt():
             run = wandb.init(
                 project=options.project,
                 entity=options.entity,
@@ -185,9 +189,10 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Write
     except BaseException as error:
         sidecar.kill()
         if expired.is_set():
-            msg = f"no answer within {options.init_timeout:g} s"
-            raise TimeoutError(msg) from error
+            raise TimeoutError(late) from error
         raise
+    if expired.is_set():  # the answer came when it had just been given up
+        raise TimeoutError(late)
     if run.disabled:
         disconnect(sidecar.token)
         sidecar.kill()

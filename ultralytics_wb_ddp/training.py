@@ -54,6 +54,8 @@ class Session:
         self._options = options
         self._handoff = handoff
         self._lost = False
+        self._cut_off_by: Exception | None = None  # how it turned out that the wandb-core is gone, until a row is due
+        self._is_on_disk = False  # whether the run was continued there
         self.record = RunRecord(run.id)
         self._save_dir: Path | None = None
         # The config of an attached run is not known here, but the names in it travelled.
@@ -110,11 +112,14 @@ class Session:
             is_best: Whether the best checkpoint so far is of this epoch.
         """
         with self.guarded("the row of an epoch") as reachable:
-            if not reachable:
+            if not reachable and self._cut_off_by is None:
                 return
             try:
+                if self._cut_off_by:
+                    raise self._cut_off_by
                 self.run.log(dict(row))
             except (ConnectionError, EOFError) as error:
+                self._cut_off_by = None
                 self.continue_on_disk(f"the run's wandb-core is gone ({cause_of(error)})")
                 self.run.log(dict(row))
             summary: dict[str, Any] = dict(self.record.note(self.run, row))
@@ -140,7 +145,7 @@ class Session:
         lost, record = self.run, self.record
         theirs = Path(self._handoff.files_dir).parent if self._handoff and self._handoff.files_dir else None
         is_users = users_runs.pop(lost.id, None) is not None
-        self._lost = True  # unless the following succeeds
+        self._lost = self._is_on_disk = True  # unless the following succeeds
         named = RunOptions(project=record.project, entity=record.entity, mode="offline", dir=self._options.dir)
         options = replace(named, finish_timeout=self._options.finish_timeout)
         if self._save_dir and options.dir is None:
@@ -172,8 +177,12 @@ class Session:
         except Exception as error:
             if self._options.on_error == "raise":
                 raise
-            self._lost = self._lost or isinstance(error, (ConnectionError, BrokenPipeError)) or is_closed(self.run)
-            then = "the training goes on without logging" if self._lost else "the training goes on"
+            is_cut_off = isinstance(error, (ConnectionError, EOFError))
+            self._lost = self._lost or is_cut_off or is_closed(self.run)
+            if is_cut_off and not self._is_on_disk:
+                self._cut_off_by = error
+            is_over = self._lost and self._cut_off_by is None
+            then = "the training goes on without logging" if is_over else "the training goes on"
             if what not in self._reported:  # once, not in every epoch
                 self._reported.add(what)
                 logger.warning("%s could not be logged to run %s: %s; %s", what, self.run.id, cause_of(error), then)
