@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from typing import Protocol
 
 import measures
 import pytest
+from filelock import FileLock
 from releases import RELEASES, Releases
 from s3_service import S3Service, s3_service
 from wandb_server import WandbServer
@@ -307,13 +309,22 @@ def wait_until_closed(server: WandbServer, timeout: float = 20.0) -> None:
 
 
 @pytest.fixture(scope="session")
-def usage_c(run_job: RunJob) -> Job:
-    """A training in two processes with the callbacks registered by hand and no run of the launcher's."""
-    return run_job(
-        WITNESS
-        + """\
+def usage_c(run_job: RunJob, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Job:
+    """A training in two processes with the callbacks registered by hand and no run of the launcher's.
+
+    It is run once, for all processes that the tests run in.
+    """
+    record = tmp_path_factory.getbasetemp().parent / f"usage-c-{testrun_uid}.json"
+    with FileLock(record.with_suffix(".lock")):
+        if not record.exists():
+            job = run_job(
+                WITNESS
+                + """\
 for event, function in callbacks.items():
     model.add_callback(event, function)
 model.train(**{**TWO_PROCESSES, "plots": True})
 """
-    )
+            )
+            record.write_text(json.dumps([str(job.directory), job.exit_code, job.output]))
+        directory, exit_code, output = json.loads(record.read_text())
+    return Job(Path(directory), exit_code, output)

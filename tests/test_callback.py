@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from releases import INSTALLED, Releases
 
-from conftest import RunJob, epochs
+from conftest import NIGHTLY, RunJob, epochs
 
 NO_TRAINING = """\
 import os, sys
@@ -121,6 +121,7 @@ def test_damaged_handoff_ends_the_launch_before_workers_start(run_job: RunJob) -
     assert "torch.distributed.run" not in job.output
 
 
+@NIGHTLY
 def test_trouble_with_wandb_does_not_end_the_training(run_job: RunJob) -> None:
     job = run_job(
         """\
@@ -155,6 +156,7 @@ def test_trouble_with_wandb_ends_the_training_where_that_is_wanted(run_job: RunJ
     assert "ConnectionError: run 'gone' is open on host 'another-host'" in job.output
 
 
+@NIGHTLY
 def test_run_that_was_finished_before_the_training_is_resumed(run_job: RunJob) -> None:
     job = run_job("""\
         import wandb
@@ -173,6 +175,7 @@ def test_run_that_was_finished_before_the_training_is_resumed(run_job: RunJob) -
     assert training.state == "finished"
 
 
+@NIGHTLY
 def test_chart_that_fails_costs_only_itself(run_job: RunJob) -> None:
     job = run_job("""\
         add_wandb_callback(model)

@@ -13,7 +13,7 @@ from s3_service import S3Service
 from wandb_server import WandbServer
 from wandb_server.store import StoredArtifact
 
-from conftest import Job, RunJob, RunOnline
+from conftest import NIGHTLY, Job, RunJob, RunOnline
 from ultralytics_wb_ddp.checkpoint_facts import git_state
 from ultralytics_wb_ddp.checkpoints import CheckpointPolicy
 from ultralytics_wb_ddp.config import ConfigurationError, RunOptions
@@ -217,6 +217,7 @@ def test_checkpoint_that_is_half_written_is_not_logged(run_job: RunJob) -> None:
     assert (job.run.state, job.run.exit_code) == ("failed", 1)
 
 
+@NIGHTLY
 def test_no_checkpoint_is_logged_where_none_is_wanted(run_job: RunJob) -> None:
     job = run_job("add_wandb_callback(model, checkpoints='none')\nmodel.train(**{**ONE_PROCESS, 'epochs': 1})")
 

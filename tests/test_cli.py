@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from wandb_server import WandbServer
 
-from conftest import run_command
+from conftest import NIGHTLY, run_command
 from ultralytics_wb_ddp import __version__
 from ultralytics_wb_ddp.cli import main
 from ultralytics_wb_ddp.testing import find_run_files, read_run
@@ -40,6 +40,7 @@ def test_demo_makes_one_run_and_shows_who_wrote_it(tmp_path: Path) -> None:
         assert words in " ".join(done.stdout.split())
 
 
+@NIGHTLY
 def test_demo_online_sends_the_run_and_shows_the_same(tmp_path: Path) -> None:
     with WandbServer() as server:
         done = demo(tmp_path, "--online", "--epochs", "2", "--images", "16", **server.environment)

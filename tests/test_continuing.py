@@ -45,6 +45,7 @@ def test_forgotten_prepare_for_training_does_no_harm(run_job: RunJob) -> None:
     assert job.run.state == "finished"
 
 
+@NIGHTLY
 def test_active_run_is_continued_without_being_given(run_job: RunJob) -> None:
     job = run_job("""\
         import wandb
@@ -58,6 +59,7 @@ def test_active_run_is_continued_without_being_given(run_job: RunJob) -> None:
     assert epochs(job) == [*EPOCHS, END, None]
 
 
+@NIGHTLY
 def test_run_named_by_the_environment_is_continued(run_job: RunJob) -> None:
     job = run_job(
         """\
@@ -86,6 +88,7 @@ def test_training_in_one_process_adopts_the_run_and_leaves_it_open(run_job: RunJ
     assert (job.run.state, job.run.exit_code) == ("finished", 0)
 
 
+@NIGHTLY
 def test_two_trainings_in_one_process_give_two_complete_runs(run_job: RunJob) -> None:
     job = run_job("""\
         def of_wandb():

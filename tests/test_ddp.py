@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from conftest import END, EPOCHS, PRELUDE, Job, LaunchAgents, RunJob, epochs
+from conftest import END, EPOCHS, NIGHTLY, PRELUDE, Job, LaunchAgents, RunJob, epochs
 from ultralytics_wb_ddp import ConfigurationError, ParallelConfig, train_distributed
 from ultralytics_wb_ddp.parallel import find_free_port
 
@@ -250,6 +250,7 @@ def test_training_by_time_ends_in_the_same_epoch_everywhere(twice: Job) -> None:
     assert max(note[1] for note in first) > 1
 
 
+@NIGHTLY
 def test_own_launch_takes_port_and_settings(run_job: RunJob) -> None:
     port = find_free_port()
     script = f"""

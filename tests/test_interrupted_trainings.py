@@ -60,7 +60,7 @@ os.environ["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "1"
     "usage",
     [
         pytest.param(OPEN, id="open"),
-        pytest.param(CLOSED, id="closed"),
+        pytest.param(CLOSED, id="closed", marks=NIGHTLY),
         pytest.param(OWN, id="own", marks=NIGHTLY),
         pytest.param(USERS, id="users", marks=NIGHTLY),
     ],
@@ -87,6 +87,7 @@ def test_stop_button_ends_a_training_in_one_process_gracefully(run_stopped: RunS
     prove("Stop, one process", server, epochs=complete, state="finished", exit_code=0)
 
 
+@NIGHTLY
 def test_stop_button_of_another_ranks_run_ends_the_training_gracefully(run_stopped: RunStopped) -> None:
     job, server = run_stopped(OWN.replace("project=", "run_mode='new', project="), "-rank-1")
 
@@ -105,7 +106,7 @@ KILL_LAUNCHER = "os.environ['LAUNCHER'] = str(os.getpid())\n" + in_epoch_2(
     ("sends", "usage"),
     [
         pytest.param("", OPEN, id="late-open", marks=NIGHTLY),
-        pytest.param("", USERS, id="late-users"),
+        pytest.param("", USERS, id="late-users", marks=NIGHTLY),
         pytest.param(SENDS_OFTEN, OPEN, id="often-open"),
         pytest.param(SENDS_OFTEN, USERS, id="often-users", marks=NIGHTLY),
     ],
@@ -135,6 +136,7 @@ def test_orphans_train_on_and_keep_what_they_log(
     prove(name, server, epochs=[1, 2, 2, 2], state="finished", exit_code=0)
 
 
+@NIGHTLY
 def test_orphans_stop_if_that_is_wanted(run_job: RunJob) -> None:
     usage = OPEN.replace("add_wandb_callback(model)", "add_wandb_callback(model, on_launcher_lost='stop')")
     with WandbServer() as server:
@@ -201,6 +203,7 @@ def test_restarted_training_continues_its_run_any_number_of_times(run_job: RunJo
     assert run.metrics == {f"{prefix}/*": "epoch" for prefix in ("train", "lr", "metrics", "val", "ranks")}
 
 
+@NIGHTLY
 def test_run_that_is_given_wins_over_the_one_of_the_training(run_online: RunOnline) -> None:
     job, server = run_online("""
     import wandb

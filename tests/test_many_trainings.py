@@ -8,7 +8,7 @@ import pytest
 from measures import epochs_of, prove
 from wandb_server import WandbServer
 
-from conftest import ONLINE, Job, RunJob, wait_until_closed
+from conftest import NIGHTLY, ONLINE, Job, RunJob, wait_until_closed
 
 ONE_EPOCH = "model.train(**{**ONE_PROCESS, 'epochs': 1})\n"
 
@@ -71,6 +71,7 @@ def test_jobs_at_the_same_time_have_a_run_each(run_job: RunJob) -> None:
     assert {run.state for run in server.runs} == {"finished"}
 
 
+@NIGHTLY
 def test_run_id_left_over_in_the_shell_is_doubted(run_job: RunJob) -> None:
     with WandbServer() as server:
         script = ONLINE + "add_wandb_callback(model, project='demo')\n" + ONE_EPOCH

@@ -14,7 +14,7 @@ import pytest
 from releases import INSTALLED, NAMED, Releases, number_of
 from wandb_server import StoredRun, WandbServer
 
-from conftest import END, EPOCHS, Job, Patch, RunJob, wait_until_closed
+from conftest import END, EPOCHS, NIGHTLY, Job, Patch, RunJob, wait_until_closed
 from ultralytics_wb_ddp.testing import RecordedRun
 
 CARRIES_CALLBACKS = (8, 4, 140)  # the first release whose launch takes callbacks along
@@ -132,16 +132,23 @@ CHOICE = [
     ("8.4.183", INSTALLED, "patch-closed"),
     (INSTALLED, "0.22.3", "patch-open"),
 ]
+AT_NIGHT = {
+    ("8.3.0", "0.22.3", "A"),
+    ("8.4.139", INSTALLED, "patch-open"),
+    ("8.4.183", INSTALLED, "patch-closed"),
+}  # of the choice
 PRODUCT = [
     (ultralytics, wandb, usage)
     for usage, wandb, ultralytics in itertools.product(
         USAGES, NAMED["wandb"] or [INSTALLED], NAMED["ultralytics"] or [INSTALLED]
     )
 ]
-CELLS = PRODUCT if any(NAMED.values()) else CHOICE
+CELLS = [pytest.param(*cell, id="-".join(cell)) for cell in PRODUCT]
+if not any(NAMED.values()):
+    CELLS = [pytest.param(*cell, id="-".join(cell), marks=NIGHTLY if cell in AT_NIGHT else ()) for cell in CHOICE]
 
 
-@pytest.mark.parametrize(("ultralytics", "wandb", "usage"), CELLS, ids=["-".join(cell) for cell in CELLS])
+@pytest.mark.parametrize(("ultralytics", "wandb", "usage"), CELLS)
 def test_training_is_one_run(
     run_job: RunJob, releases: Releases, patch: Patch, ultralytics: str, wandb: str, usage: str
 ) -> None:

@@ -13,14 +13,16 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from measures import epochs_of, note, prove
 from wandb_server import WandbServer
 
-from conftest import PRELUDE, Job, RunJob, job_environment
+from conftest import NIGHTLY, PRELUDE, Job, RunJob, job_environment
 from ultralytics_wb_ddp.testing import RecordedRun
 
+Trouble = Callable[[WandbServer, dict[str, str]], None]
 BOUND = 4.0  # seconds that opening and closing the run may take
 EPOCHS = [1, 2, 3, 3, 3]
 TRAINING = f"""
@@ -58,6 +60,10 @@ def errors(server: WandbServer, env: dict[str, str]) -> None:
 def hang(server: WandbServer, env: dict[str, str]) -> None:
     del env
     server.faults.add("*", hang=True)
+
+
+def night(trouble: Trouble) -> Any:
+    return pytest.param(trouble, marks=NIGHTLY)
 
 
 def mend(server: WandbServer, env: dict[str, str]) -> None:
@@ -107,10 +113,8 @@ def warnings_of(job: Job) -> list[str]:
     return [line for line in job.output.splitlines() if "ultralytics_wb_ddp: WARNING" in line]
 
 
-@pytest.mark.parametrize("trouble", [no_key, wrong_key, refused, errors, hang])
-def test_trouble_at_the_start_writes_the_run_to_disk(
-    train: Callable[..., Job], trouble: Callable[[WandbServer, dict[str, str]], None]
-) -> None:
+@pytest.mark.parametrize("trouble", [no_key, night(wrong_key), night(refused), night(errors), hang])
+def test_trouble_at_the_start_writes_the_run_to_disk(train: Callable[..., Job], trouble: Trouble) -> None:
     with WandbServer() as server:
         env: dict[str, str] = {}
         trouble(server, env)
@@ -129,10 +133,8 @@ def test_trouble_at_the_start_writes_the_run_to_disk(
     )
 
 
-@pytest.mark.parametrize("trouble", [wrong_key, refused, errors, hang])
-def test_trouble_in_the_middle_leaves_every_row_on_disk(
-    train: Callable[..., Job], trouble: Callable[[WandbServer, dict[str, str]], None]
-) -> None:
+@pytest.mark.parametrize("trouble", [night(wrong_key), refused, night(errors), hang])
+def test_trouble_in_the_middle_leaves_every_row_on_disk(train: Callable[..., Job], trouble: Trouble) -> None:
     with WandbServer() as server:
         env: dict[str, str] = {}
         begin = server.api_keys.clear if trouble is wrong_key else lambda: trouble(server, env)

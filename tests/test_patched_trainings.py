@@ -11,7 +11,7 @@ import pytest
 from releases import Releases
 from wandb_server import WandbServer
 
-from conftest import Job, Patch, RunJob, epochs
+from conftest import NIGHTLY, Job, Patch, RunJob, epochs
 
 STOCK = """\
 from ultralytics import settings
@@ -81,6 +81,7 @@ with WandbManager(CFG, "job") as manager:
     assert (job.run.state, job.run.exit_code) == ("finished", 0)
 
 
+@NIGHTLY
 def test_without_the_variables_it_is_the_stock_callback(run_job: RunJob, original_path: str, patched_path: str) -> None:
     train = STOCK + 'model.train(**{**ONE_PROCESS, "project": "stock", "plots": True, "conf": 1e-6})\n'
 
@@ -101,7 +102,7 @@ model.add_callback("on_train_epoch_start", fail)
 """
 
 
-@pytest.mark.parametrize("mode", ["offline", "online"])
+@pytest.mark.parametrize("mode", ["offline", pytest.param("online", marks=NIGHTLY)])
 def test_failed_training_is_a_failed_run(run_job: RunJob, patched_path: str, mode: str) -> None:
     with WandbServer() as server:
         job = run_job(
@@ -133,6 +134,7 @@ def wait_for(happened: Callable[[], object]) -> None:
         time.sleep(0.2)
 
 
+@NIGHTLY
 def test_training_goes_on_when_the_launcher_is_gone(run_job: RunJob, patched_path: str) -> None:
     job = run_job(
         STOCK

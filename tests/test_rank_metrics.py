@@ -7,7 +7,7 @@ import socket
 import pytest
 import torch.distributed as dist
 
-from conftest import Job, RunJob
+from conftest import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp.exchange import Exchange
 from ultralytics_wb_ddp.rank_metrics import ranks_row
 
@@ -68,6 +68,7 @@ def test_waiting_for_data_and_a_rank_that_hangs_are_seen_and_delay_no_row(run_jo
     assert not [key for key in second if key.startswith("ranks/1/")]
 
 
+@NIGHTLY
 def test_numbers_of_ranks_can_be_switched_off(run_job: RunJob) -> None:
     job = run_job("""
         add_wandb_callback(model, rank_metrics=False)

@@ -60,7 +60,7 @@ class Launch:
         return [json.loads(file.read_text()) for file in files]
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one-node", "two-nodes"])
+@pytest.fixture(scope="module", params=[pytest.param(1, id="one-node", marks=NIGHTLY), pytest.param(2, id="two-nodes")])
 def launch(request: pytest.FixtureRequest, launch_agents: LaunchAgents) -> Launch:
     with WandbServer() as server:
         script = PRELUDE + EVERY_MODE.replace("MODES", repr(MODES))
@@ -154,6 +154,7 @@ def test_messages_name_their_rank(launch: Launch) -> None:
 # In Ultralytics' own launch, with a run of the launcher's
 
 
+@NIGHTLY
 def test_new_runs_stand_beside_the_launchers(run_online: RunOnline) -> None:
     _, server = run_online("""
     CFG["wandb"]["run_mode"] = "new"
@@ -199,7 +200,7 @@ def test_launcher_is_a_writer_of_the_shared_run(run_online: RunOnline, keep_open
 @pytest.mark.parametrize(
     ("rank", "mode", "state"),
     [
-        (0, "new", "failed"),
+        pytest.param(0, "new", "failed", marks=NIGHTLY),
         pytest.param(1, "new", "failed", marks=NIGHTLY),
         pytest.param(0, "shared", "failed", marks=NIGHTLY),
         (1, "shared", "failed"),

@@ -54,7 +54,7 @@ TERMINATE = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
 @pytest.mark.parametrize(
     ("usage", "rank"),
     [
-        pytest.param(OPEN, 0, id="open-0"),
+        pytest.param(OPEN, 0, id="open-0", marks=NIGHTLY),
         pytest.param(OPEN, 1, id="open-1", marks=NIGHTLY),
         pytest.param(CLOSED, 0, id="closed-0"),
         pytest.param(CLOSED, 1, id="closed-1", marks=NIGHTLY),
@@ -81,6 +81,7 @@ def test_exit_code_of_a_worker_is_the_runs(run_online: RunOnline, usage: str, re
     prove(f"SystemExit(3) in rank 0, {name}", server, epochs=[1], state="failed", exit_code=3)
 
 
+@NIGHTLY
 def test_exception_in_rank_1_ends_in_a_failed_run(run_online: RunOnline) -> None:
     fail = ("time.sleep(2)", "raise RuntimeError('of rank 1')")
     job, server = run_online(in_epoch_2(1, *fail) + OWN, check=False)
@@ -89,6 +90,7 @@ def test_exception_in_rank_1_ends_in_a_failed_run(run_online: RunOnline) -> None
     prove("exception in rank 1, run of rank 0", server, epochs=[1], state="failed", exit_code=1)
 
 
+@NIGHTLY
 def test_preempted_worker_marks_the_run(run_online: RunOnline) -> None:
     job, server = run_online(in_epoch_2(0, TERMINATE) + OWN, check=False)
 
