@@ -32,6 +32,7 @@ def test_resumed_training_continues_its_run(run_job: RunJob) -> None:
     assert [row.get("epoch") for row in resumed.history] == [2, 2, 2]
 
 
+@NIGHTLY
 def test_forgotten_prepare_for_training_does_no_harm(run_job: RunJob) -> None:
     job = run_job("""\
         with WandbManager(CFG, "job") as manager:

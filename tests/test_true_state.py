@@ -119,7 +119,7 @@ model.add_callback("on_train_start", note_pid)
     ("usage", "exit_code"),
     [
         pytest.param(OPEN, 143, id="open", marks=NIGHTLY),
-        pytest.param(CLOSED, 143, id="closed"),
+        pytest.param(CLOSED, 143, id="closed", marks=NIGHTLY),
         pytest.param(USERS, 1, id="users"),  # the user's own "with wandb.init()" says 1
     ],
 )
