@@ -321,15 +321,20 @@ def test_what_cannot_be_looked_at_costs_only_itself(
     assert recorded(run, tmp_path).keys() == {"training_config"}
 
 
+def logged_and_downloaded(run: Any, folder: Path) -> Path:
+    """Log weights as the artifact ``theirs`` and download them again."""
+    (folder / "made.pt").write_bytes(b"weights")
+    made = wandb.Artifact("theirs", type="model")
+    made.add_file(str(folder / "made.pt"))
+    run.log_artifact(made).wait()
+    return Path(made.download(str(folder / "artifacts/theirs:v0")), "made.pt")
+
+
 def test_weights_that_were_downloaded_are_the_artifact_that_they_came_from(
     online: OpenOnline, data: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "made.pt").write_bytes(b"weights")
     with online() as (run, server):
-        made = wandb.Artifact("theirs", type="model")
-        made.add_file(str(tmp_path / "made.pt"))
-        run.log_artifact(made).wait()
-        weights = Path(made.download(str(tmp_path / "artifacts/theirs:v0")), "made.pt")
+        weights = logged_and_downloaded(run, tmp_path)
         given = Inputs(sources(data, tmp_path / "train", model=str(weights)))
         given.begin()
         given.log(run, patience=30)
@@ -340,12 +345,8 @@ def test_weights_that_were_downloaded_are_the_artifact_that_they_came_from(
 
 
 def test_weights_that_were_changed_since_are_another_artifact(online: OpenOnline, data: Path, tmp_path: Path) -> None:
-    (tmp_path / "made.pt").write_bytes(b"weights")
     with online() as (run, server):
-        made = wandb.Artifact("theirs", type="model")
-        made.add_file(str(tmp_path / "made.pt"))
-        run.log_artifact(made).wait()
-        weights = Path(made.download(str(tmp_path / "artifacts/theirs:v0")), "made.pt")
+        weights = logged_and_downloaded(run, tmp_path)
         weights.write_bytes(b"others")
         given = Inputs(sources(data, tmp_path / "train", model=str(weights)))
         given.begin()

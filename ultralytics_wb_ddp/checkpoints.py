@@ -68,15 +68,17 @@ class CheckpointPolicy:
             is_final: Whether it is the training's last one; its best checkpoint is logged after the evaluation.
             is_best: Whether it is the best one so far.
         """
-        is_due = is_final or bool(self.interval and epoch % self.interval == 0)
-        if not is_due:
+        if not is_final and not self._is_due(epoch):
             return ()
         best = ("best",) if self.best and is_best and not is_final else ()
         return (*best, "last", f"epoch-{epoch}") if self.last else best
 
     def best_is_due(self, epoch: int) -> bool:
         """Return whether the best checkpoint so far, of an earlier epoch, is to be logged if it is new."""
-        return bool(self.best and self.interval and epoch % self.interval == 0)
+        return self.best and self._is_due(epoch)
+
+    def _is_due(self, epoch: int) -> bool:
+        return self.interval > 0 and epoch % self.interval == 0
 
 
 class Checkpoints:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoint_facts import sha256_of
-from ultralytics_wb_ddp.checkpoints import collection_of
 from ultralytics_wb_ddp.download import DownloadError, find_run
 from ultralytics_wb_ddp.inputs import FINGERPRINT_FILE
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.record import RunRecord
+from ultralytics_wb_ddp.retention import checkpoints_of
 
 if TYPE_CHECKING:
     import os
@@ -99,10 +99,8 @@ def _check_directory(place: Path) -> None:
 
 def _versions(run: Any) -> list[Any]:
     """Return the checkpoints of a run."""
-    import wandb
-
     try:
-        return list(wandb.Api().artifacts("model", f"{run.entity}/{run.project}/{collection_of(run.id)}"))
+        return checkpoints_of(run.entity, run.project, run.id)
     except Exception:  # noqa: BLE001  # W&B raises several kinds where there is no such artifact
         return []
 

@@ -8,13 +8,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoints import collection_of
+from ultralytics_wb_ddp.client import without_prompt
+from ultralytics_wb_ddp.download import TIMEOUT
+from ultralytics_wb_ddp.log import cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["RetentionError", "Version", "prune", "superseded"]
+__all__ = ["RetentionError", "Version", "checkpoints_of", "prune", "superseded"]
 
-TIMEOUT = 30  # seconds for an answer of the server
 OF_AN_EPOCH = re.compile(r"epoch-\d+|latest")  # aliases that keep no version
 
 
@@ -70,24 +72,31 @@ def prune(run: str, *, keep: int, ttl: int | None = None, dry_run: bool = False)
     Raises:
         RetentionError: The run has no checkpoints at W&B, or this API key may not read or delete them.
     """
-    import wandb
-
     try:
-        entity, project, run_id = run.split("/")
-        api = wandb.Api(timeout=TIMEOUT)
-        versions = api.artifacts("model", f"{entity}/{project}/{collection_of(run_id)}")
-        found = {_describe(version): version for version in versions}
+        found = {_describe(artifact): artifact for artifact in checkpoints_of(*run.split("/"))}
         chosen = [version for version in superseded(found, keep) if ttl is None or version.ttl != ttl]
         for version in () if dry_run else chosen:
             _remove(found[version], ttl)
     except Exception as error:
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         msg = (
-            f"the checkpoints of run {run!r} cannot be pruned: {cause}; check its path, entity/project/run-id, the "
-            "server (WANDB_BASE_URL), and whether this API key may delete artifacts"
+            f"the checkpoints of run {run!r} cannot be pruned: {cause_of(error)}; check its path, "
+            "entity/project/run-id, the server (WANDB_BASE_URL), and whether this API key may delete artifacts"
         )
         raise RetentionError(msg) from error
     return chosen
+
+
+def checkpoints_of(entity: str, project: str, run_id: str) -> list[Any]:
+    """Return the versions of the artifact that holds a run's checkpoints, as W&B has them.
+
+    Raises:
+        Exception: There is none, or W&B cannot be asked; wandb raises several kinds.
+    """
+    import wandb
+
+    with without_prompt():
+        api = wandb.Api(timeout=TIMEOUT)
+    return list(api.artifacts("model", f"{entity}/{project}/{collection_of(run_id)}"))
 
 
 def _describe(artifact: Any) -> Version:
