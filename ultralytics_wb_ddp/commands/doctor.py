@@ -1,0 +1,66 @@
+"""``ultralytics-wb-ddp doctor``: what will happen to a training's run, or what has happened to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ultralytics_wb_ddp import ConfigurationError
+
+__all__ = ["doctor"]
+
+
+@click.command()
+@click.option("--project", help="Project of the run.")
+@click.option("--entity", help="User or team that owns the project.")
+@click.option("--id", "run_id", help="Id of a run to continue.")
+@click.option("--mode", type=click.Choice(["online", "offline", "disabled"]), help="Mode of the run.")
+@click.option("--dir", "directory", metavar="DIR", help="Directory for W&B's files, as in wandb.init.")
+@click.option("--device", metavar="0,1,...", help="What model.train(device=...) will be given.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML whose 'wandb' section a WandbManager will be given; options given here win.",
+)
+@click.option(
+    "--training",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Directory of a training that has run: say what became of its run instead.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Seconds that the server has for each answer.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def doctor(
+    run_id: str | None,
+    directory: str | None,
+    device: str | None,
+    config: Path | None,
+    training: Path | None,
+    timeout: float,
+    *,
+    as_json: bool,
+    **given: str | None,
+) -> None:
+    """Say what will happen to the run of a training, and what stands against it.
+
+    No run is made and none is changed. The exit code is 1 if something is wrong; a warning is not.
+    """
+    from ultralytics_wb_ddp.doctor import Finding, examine, examine_training, read_request, report
+
+    try:
+        request = read_request(config, {**given, "id": run_id, "dir": directory}, device=device, timeout=timeout)
+    except ConfigurationError as error:
+        plan, findings = None, [Finding("options", "error", str(error))]
+    else:
+        plan, findings = (None, examine_training(request, training)) if training else examine(request)
+    if as_json:
+        click.echo(report.as_json(plan, findings))
+    else:
+        report.print_report(plan, findings)
+    raise SystemExit(not report.is_well(findings))

@@ -1,0 +1,86 @@
+"""``ultralytics-wb-ddp patch``: the stock callback patched on disk."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ultralytics_wb_ddp.patching import Status
+
+__all__ = ["patch"]
+
+
+@click.group()
+def patch() -> None:
+    """Have the stock W&B callback of Ultralytics continue the run that WANDB_RUN_ID and WANDB_PROJECT name.
+
+    For trainings that no callback gets to: the 'yolo' command, model.tune(), scripts that cannot be changed. One file
+    of the Ultralytics that this Python finds is changed. The exit code is 0 if what is asked for is done, or was
+    already, and 1 if it cannot be done, which a message explains; then nothing is changed.
+    """
+
+
+@patch.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(*, as_json: bool) -> None:
+    """Say whether the stock callback is patched; the exit code is 1 if it can neither be patched nor put back."""
+    from ultralytics_wb_ddp.patching import PatchError, examine
+
+    found, trouble = None, None
+    try:
+        found = examine()
+        trouble = found.trouble
+    except PatchError as error:
+        trouble = str(error)
+    if as_json:
+        facts = {
+            "release": found and found.release,
+            "file": found and str(found.file),
+            "state": found.state if found else "missing",
+            "era": found and found.era,
+            "diff": found.diff.name if found and found.diff else None,
+            "trouble": trouble,
+        }
+        click.echo(json.dumps(facts, indent=2))
+    elif found and not trouble:
+        click.echo(_describe(found))
+    if trouble and not as_json:
+        raise click.ClickException(trouble)
+    raise SystemExit(bool(trouble))
+
+
+@patch.command()
+def apply() -> None:
+    """Patch the stock callback."""
+    from ultralytics_wb_ddp import patching
+
+    _change(patching.apply, done="patched now", kept="was patched already")
+
+
+@patch.command()
+def revert() -> None:
+    """Put the original stock callback back, byte for byte."""
+    from ultralytics_wb_ddp import patching
+
+    _change(patching.revert, done="put back as it was released", kept="was not patched")
+
+
+def _change(change: Callable[[Status], bool], *, done: str, kept: str) -> None:
+    from ultralytics_wb_ddp.patching import PatchError, examine
+
+    try:
+        found = examine()
+        text = done if change(found) else kept
+    except PatchError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{found.file} {text} (Ultralytics {found.release})")
+
+
+def _describe(found: Status) -> str:
+    state = "patched" if found.state == "patched" else "not patched"
+    return f"Ultralytics {found.release}: {state}; the file is that of {found.era} ({found.file})"

@@ -1,0 +1,47 @@
+"""``ultralytics-wb-ddp resume``: a training continued on another machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["resume"]
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--dir", "directory", type=click.Path(path_type=Path), help="Directory for the training.")
+@click.option("--data", metavar="DATA", help="The dataset, where it is not at the place that the training knew.")
+@click.option("--alias", default="last", show_default=True, help="Checkpoint to go on from: 'last' or 'epoch-N'.")
+@click.option("--no-train", is_flag=True, help="Only restore the directory.")
+def resume(
+    run: str, overrides: tuple[str, ...], directory: Path | None, data: str | None, alias: str, *, no_train: bool
+) -> None:
+    """Continue the training of RUN (entity/project/run-id) on this machine, in the same run.
+
+    Its last checkpoint is downloaded, into runs/RUN-ID unless --dir says otherwise. KEY=VALUE are arguments of
+    model.train that may change when a training is resumed, such as device=0,1 or batch=32.
+    """
+    from omegaconf import OmegaConf
+
+    from ultralytics_wb_ddp.restore import RestoreError, restore_checkpoint
+
+    if wrong := [word for word in overrides if "=" not in word]:
+        msg = f"{wrong[0]!r} is no KEY=VALUE, such as device=0,1"
+        raise click.UsageError(msg)
+    try:
+        checkpoint = restore_checkpoint(run, directory, data=data, alias=alias)
+    except RestoreError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{checkpoint}")
+    if not no_train:
+        from ultralytics import YOLO
+
+        from ultralytics_wb_ddp import add_wandb_callback
+
+        model = YOLO(checkpoint)
+        add_wandb_callback(model)
+        arguments = OmegaConf.from_dotlist(list(overrides))
+        model.train(resume=True, **{str(key): value for key, value in arguments.items()})

@@ -1,0 +1,31 @@
+"""``ultralytics-wb-ddp sync``: what the service has not got."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["sync"]
+
+
+@click.command()
+@click.argument(
+    "folders",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER...",
+)
+def sync(folders: tuple[Path, ...]) -> None:
+    """Send what W&B's FOLDERs have on disk and the service has not got.
+
+    Give the parts of a run in their order. Rows that have arrived are not sent again, as 'wandb sync' would do.
+    """
+    from ultralytics_wb_ddp.doctor.server import Trouble
+    from ultralytics_wb_ddp.sync import sync
+
+    try:
+        raise SystemExit(sync(folders))
+    except (Trouble, ValueError) as error:
+        raise click.ClickException(str(error)) from error
