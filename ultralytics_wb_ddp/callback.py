@@ -75,6 +75,10 @@ class WandbCallback(MeterEvents):
         self._options = RunOptions.parse(options, "add_wandb_callback")
         self._given = tuple(name for name, value in options.items() if value is not None)
         self._run = run
+        if run is not None:
+            from ultralytics_wb_ddp.runs import fail_with_exceptions
+
+            fail_with_exceptions(run)
         self._handoff: Handoff | None = None
         self._launcher: Launcher | None = None
         self._training: LoggedTraining | None = None

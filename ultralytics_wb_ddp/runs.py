@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import ask_nothing
 from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared, leave_word
 from ultralytics_wb_ddp.stopping import redirect_stop
 
@@ -21,6 +23,7 @@ __all__ = [
     "OpenedRun",
     "check_shared",
     "config_of",
+    "fail_with_exceptions",
     "find_handoff",
     "folder_of",
     "local_run",
@@ -117,8 +120,30 @@ def check_shared(run: Any) -> None:
     raise ConfigurationError(msg)
 
 
+def fail_with_exceptions(run: Any) -> None:
+    """Have a run that somebody finishes while an exception is on its way end as failed.
+
+    Both a ``finally: run.finish()`` and W&B's plugin for Flyte, which finishes with ``exit_code=0`` whatever becomes of
+    the task, would make a success of a training that has failed. An exception that was being handled before the
+    training is none of its failures; one that was dealt with before the run is finished does not count either.
+    """
+    if "finish" in vars(run):
+        return
+    finish, handled = run.finish, sys.exc_info()[1]
+
+    @functools.wraps(finish)
+    def finish_truly(exit_code: int | None = None, *rest: Any, **options: Any) -> None:
+        error = sys.exc_info()[1]
+        if error is not None and error is not handled:
+            exit_code = exit_code or exit_code_of(error)
+        finish(exit_code, *rest, **options)
+
+    run.finish = finish_truly
+
+
 def use_users_run(run: Any) -> None:
     """Take care of a run that the user has opened while a training logs to it: outages, the Stop button, SIGTERM."""
+    fail_with_exceptions(run)
     users_runs[run.id] = run
     ask_nothing(run)
     redirect_stop(run)
