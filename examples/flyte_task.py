@@ -31,7 +31,7 @@ environment = flyte.TaskEnvironment(
 
 @wandb_init(project="demo")  # the outermost decorator
 @environment.task
-def train(data: str = "coco8.yaml", weights: str = "yolo11n.pt", epochs: int = 100, cpu: bool = False) -> str:
+def train(data: str = "coco8.yaml", weights: str = "yolo11n.pt", epochs: int = 100, *, cpu: bool = False) -> str:
     """Train, and return the id of the run."""
     arguments = {"data": data, "device": [0, 1, 2, 3], "batch": 64}
     if cpu:

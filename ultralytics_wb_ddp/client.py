@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ __all__ = [
     "without_prompt",
 ]
 
+_connecting = threading.RLock()  # wandb's connection is the process's, and several threads may open runs
 BLOCK = 33_000  # bytes; wandb-core writes its log to disk in blocks of 32 KiB
 
 
@@ -56,22 +58,23 @@ def service(token: str, stream: str | None = None) -> Iterator[None]:
     """
     from wandb.sdk import wandb_setup
 
-    theirs, variable = wandb_setup._singleton, os.environ.get("WANDB_SERVICE")  # noqa: SLF001  # no public way
-    is_connected = theirs is not None and theirs._pid == os.getpid() and theirs._connection is not None  # noqa: SLF001
-    wandb_setup._singleton = None  # noqa: SLF001
-    os.environ["WANDB_SERVICE"] = token
-    try:
-        if stream:
-            _name_stream(wandb_setup.singleton().ensure_service(), stream)
-        yield
-    except BaseException:
-        is_connected = True  # to nothing: neither to this one
-        expect_no_service()
-        raise
-    finally:
-        if is_connected:
-            wandb_setup._singleton = theirs  # noqa: SLF001
-            set_or_unset("WANDB_SERVICE", variable)
+    with _connecting:
+        theirs, variable = wandb_setup._singleton, os.environ.get("WANDB_SERVICE")  # noqa: SLF001  # no public way
+        is_connected = theirs is not None and theirs._pid == os.getpid() and theirs._connection is not None  # noqa: SLF001
+        wandb_setup._singleton = None  # noqa: SLF001
+        os.environ["WANDB_SERVICE"] = token
+        try:
+            if stream:
+                _name_stream(wandb_setup.singleton().ensure_service(), stream)
+            yield
+        except BaseException:
+            is_connected = True  # to nothing: neither to this one
+            expect_no_service()
+            raise
+        finally:
+            if is_connected:
+                wandb_setup._singleton = theirs  # noqa: SLF001
+                set_or_unset("WANDB_SERVICE", variable)
 
 
 def _name_stream(connection: Any, stream: str) -> None:
@@ -88,10 +91,11 @@ def disconnect(token: str) -> None:
     """Have wandb start a service of its own for what the user opens next, unless it is connected to another one."""
     from wandb.sdk import wandb_setup
 
-    if os.environ.get("WANDB_SERVICE") == token:
-        del os.environ["WANDB_SERVICE"]
-        expect_no_service()
-        wandb_setup._singleton = None  # noqa: SLF001  # no public way
+    with _connecting:
+        if os.environ.get("WANDB_SERVICE") == token:
+            del os.environ["WANDB_SERVICE"]
+            expect_no_service()
+            wandb_setup._singleton = None  # noqa: SLF001  # no public way
 
 
 def expect_no_service() -> None:

@@ -18,7 +18,7 @@ from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.ranks import RankPlan
 from ultralytics_wb_ddp.runs import check_shared, find_handoff, folder_of, local_run, sync_command, word_to
 from ultralytics_wb_ddp.session import Writer, attach, init_run, resume_run
-from ultralytics_wb_ddp.training import Session, owned
+from ultralytics_wb_ddp.training import Session, close_abandoned, owned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,8 +55,7 @@ def open_session(
         ConnectionError: The run of the launcher is out of reach, with ``on_error="raise"``.
         wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
     """
-    while owned:  # Ultralytics before 8.4.177 tells nobody that a training has failed
-        owned[-1].close(1)
+    close_abandoned()
     handoff = find_handoff(run, handoff)
     local = local_run(run, handoff)
     base_id = (
@@ -181,8 +180,7 @@ def open_side_session(
     Returns:
         The session, or None where W&B is disabled or, with ``on_error="warn"``, no run could be had.
     """
-    while owned:
-        owned[-1].close(1)
+    close_abandoned()
     made = replace(options, project=base.project, entity=base.entity, mode=base.mode)
     try:
         if made.dir:

@@ -5,6 +5,7 @@ Whoever opened a run finishes it: a run that was adopted or attached to is left 
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from ultralytics_wb_ddp.stopping import StopButton
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Session", "get_wandb_run", "owned", "sessions"]
+__all__ = ["Session", "close_abandoned", "get_wandb_run", "owned", "sessions"]
 
 sessions: list[Session] = []  # of the trainings that are going on here
 owned: list[Session] = []  # those that opened their run, and therefore finish it
@@ -44,6 +45,7 @@ class Session:
         how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"``, ``"shared"`` or ``"new"``.
         base_id: Id that the runs of all ranks are derived from.
         goes_on: Whether the training goes on in the run in which it began.
+        thread: The thread that trains.
     """
 
     def __init__(self, run: Any, how: str, options: RunOptions, handoff: Handoff | None = None) -> None:
@@ -51,6 +53,7 @@ class Session:
         self.how = how
         self.base_id = str(run.id)
         self.goes_on = False
+        self.thread = threading.current_thread()
         self._options = options
         self._handoff = handoff
         self._lost = False
@@ -217,13 +220,27 @@ class Session:
             self.record.save(self._save_dir, closed=True)
 
 
+def close_abandoned() -> None:
+    """Close the runs of trainings that have failed here: Ultralytics before 8.4.177 tells nobody.
+
+    A training that begins is the first to know, as a thread has one at a time; those of other threads go on.
+    """
+    here = threading.current_thread()
+    for session in reversed([*owned]):
+        if session.thread is here or not session.thread.is_alive():
+            session.close(1)
+
+
 def get_wandb_run() -> Any:
     """Return the ``wandb.Run`` that this process logs to, and None on a rank that does not log.
 
     During a training that is the run of the training, which need not be ``wandb.run``; else the one that a
-    :class:`WandbManager` or the script holds open.
+    :class:`WandbManager` or the script holds open. Where several threads train, each is given its own.
     """
-    return next((session.run for session in reversed(sessions) if not is_closed(session.run)), None) or wandb_run()
+    here = threading.current_thread()
+    found = [session for session in sessions if not is_closed(session.run)]
+    nearest = max(enumerate(found), key=lambda item: (item[1].thread is here, item[0]), default=None)
+    return nearest[1].run if nearest else wandb_run()
 
 
 def _plain_summary(summary: Any) -> dict[str, Any]:
