@@ -78,7 +78,7 @@ def train_distributed(
     if not config.is_distributed():
         return _launch(model, config, trainer, device, train_arguments)
 
-    os.environ.update(config.resolve(check_port=not _stores))
+    os.environ.update(config.resolve(check_port=not _stores and not _has_group()))
     adopt_environment()
     rank, local_rank = integer(os.environ, "RANK"), integer(os.environ, "LOCAL_RANK")
     _check_release()
@@ -165,6 +165,12 @@ def _join(config: ParallelConfig, own_device: int | None) -> bool:
         timeout=TIMEOUT,
     )
     return True
+
+
+def _has_group() -> bool:
+    """Return whether this process is in a process group already, as Ray's workers are: its port is in use."""
+    dist = sys.modules.get("torch.distributed")
+    return dist is not None and bool(dist.is_initialized())
 
 
 def _check_release() -> None:
