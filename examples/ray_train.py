@@ -41,7 +41,7 @@ def train(job: dict) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--name", default=time.strftime("job-%Y%m%d-%H%M%S"), help="of an earlier job: to go on with it")
+    parser.add_argument("--name", default=time.strftime("job-%Y%m%d-%H%M%S"), help="an earlier one: go on with it")
     parser.add_argument("--data", default="coco8.yaml")
     parser.add_argument("--weights", default="yolo11n.pt")
     parser.add_argument("--epochs", type=int, default=100)

@@ -206,8 +206,10 @@ def test_wandb_core_that_dies_early_ends_nothing_and_no_row_is_lost(run_job: Run
     job = run_job("""\
 def kill_wandb_core(trainer):  # before Ultralytics imports the rest of what it needs, of which W&B takes notice
     import psutil
-    for process in psutil.Process().children(recursive=True):
-        if process.name() == "wandb-core":
+    from ultralytics_wb_ddp.runs import opened
+    for held in opened.values():
+        for process in psutil.Process(held.sidecar.pid).children():
+            assert process.name() == "wandb-core"
             process.kill()
 add_wandb_callback(model, project="demo")
 model.add_callback("on_pretrain_routine_start", kill_wandb_core)

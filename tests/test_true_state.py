@@ -168,12 +168,14 @@ def test_exit_code_of_the_launcher_is_the_runs(run_online: RunOnline, end: str, 
     prove(f"{end} in the launcher", server, epochs=[], state="failed", exit_code=exit_code)
 
 
-def test_killed_launcher_ends_in_a_failed_run_with_every_row(run_online: RunOnline) -> None:
+def test_launcher_killed_with_its_children_ends_in_a_failed_run_with_every_row(run_online: RunOnline) -> None:
     script = """
-    import signal
+    import psutil, signal
     manager = WandbManager(CFG, "job")
     manager.initialize()
     manager.run.log({"before": 1})
+    for child in psutil.Process().children():  # as Ray does
+        child.kill()
     os.kill(os.getpid(), signal.SIGKILL)
     """
     _, server = run_online(script, check=False)

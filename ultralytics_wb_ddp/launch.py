@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM has ended, as shells and schedulers have it
+SIDECAR = "ultralytics_wb_ddp.sidecar"  # among the words of its command
 GRACE = 35.0  # seconds; torchrun gives workers 30 before it kills them
 POLL = 0.1  # seconds between two looks at a launch that is being ended
 
@@ -185,21 +186,24 @@ def a_peer_has_died() -> bool:
     if not is_worker():
         return False
     try:
-        workers = len(psutil.Process(os.getppid()).children())
+        children = psutil.Process(os.getppid()).children()
+        # Where torchrun is the first process of a container, it gets the processes beside runs as children, too.
+        workers = [child for child in children if not _mentions(child, SIDECAR)]
     except psutil.Error:
         return False
-    return workers < int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return len(workers) < int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def find_launches() -> list[psutil.Process]:
     """Return, in a launcher, the processes of torchrun that it is waiting for."""
-    return [process for process in psutil.Process().children() if _is_launch(process)]
+    return [process for process in psutil.Process().children() if _mentions(process, "torch.distributed")]
 
 
-def _is_launch(process: psutil.Process) -> bool:
+def _mentions(process: psutil.Process, name: str) -> bool:
+    """Return whether a name is part of a process's command; not of one that has just ended."""
     try:
-        return any("torch.distributed" in word for word in process.cmdline())
-    except psutil.Error:  # it has just ended
+        return any(name in word for word in process.cmdline())
+    except psutil.Error:
         return False
 
 

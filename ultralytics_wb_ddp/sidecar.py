@@ -3,6 +3,7 @@
 wandb-core goes down with the process that started it, and what it has not written or sent by then is lost: that
 happens to a rank that is killed, or that torchrun terminates while it waits in a collective, where no Python code
 runs any more. So it is started here. Whatever way the owner ends, the sidecar finishes the run with a true exit code.
+It is nobody's child: Ray, for one, kills the children of a worker together with it.
 It also lets the owner give up on W&B: a wandb-core that does not answer is killed with its sidecar, and one that
 cannot send goes on alone while the owner leaves.
 """
@@ -17,12 +18,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 __all__ = ["Guest", "Sidecar"]
 
 POLL = 0.1  # seconds after which the death of the owner is noticed
+PAUSE = 0.02  # seconds between two looks at a sidecar that is ending
 START_TIMEOUT = 30.0  # seconds; importing wandb from a slow disk takes some
 
 
@@ -45,41 +50,56 @@ class Sidecar:
         """
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
-        self._process = subprocess.Popen(  # noqa: S603  # this module itself
-            [sys.executable, "-m", "ultralytics_wb_ddp.sidecar", str(finish_timeout)],
+        self._start = subprocess.Popen(  # noqa: S603  # this module itself
+            [sys.executable, "-m", "ultralytics_wb_ddp.sidecar", str(finish_timeout), str(os.getpid())],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,
             start_new_session=True,  # what ends the owner's process group must not end this
         )
-        self.pid = self._process.pid
-        assert self._process.stdout is not None  # noqa: S101  # asked for above
-        ready, _, _ = select.select([self._process.stdout], [], [], START_TIMEOUT)
-        self.token = self._process.stdout.readline().decode().strip() if ready else ""
+        self.pid, self.token = 0, ""
+        with contextlib.suppress(ValueError, psutil.Error):
+            self.pid = int(self._read_line())
+            self._process = psutil.Process(self.pid)
+            self.token = self._read_line()
         if not self.token:
-            self.kill()
+            self._start.kill()
+            self._start.wait()
+            if self.pid:
+                self.kill()
             msg = f"wandb-core could not be started within {START_TIMEOUT:.0f} s; does 'import wandb' work?"
             raise ConnectionError(msg)
+        self._start.wait()
+
+    def _read_line(self) -> str:
+        """Return what it says next; nothing if it says nothing in time."""
+        assert self._start.stdout is not None  # noqa: S101  # asked for above
+        ready, _, _ = select.select([self._start.stdout], [], [], START_TIMEOUT)
+        return self._start.stdout.readline().decode().strip() if ready else ""
 
     def tell(self, **facts: Any) -> None:
         """Tell it what it must know to finish the run: ``run_id``, ``exit_code``, ``preempting``, ``closing``, ..."""
         with contextlib.suppress(OSError):  # it was killed: nothing can be done for the run any more
-            os.write(self._process.stdin.fileno(), json.dumps(facts).encode() + b"\n")  # type: ignore[union-attr]
+            os.write(self._start.stdin.fileno(), json.dumps(facts).encode() + b"\n")  # type: ignore[union-attr]
 
     def dismiss(self, timeout: float) -> bool:
         """End it once everything is written and sent; returns whether that was the case in so many seconds."""
         self.tell(dismissed=True)
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        deadline = time.monotonic() + timeout
+        while is_alive := _is_alive(self._process):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(PAUSE)
+        return not is_alive
 
     def kill(self) -> None:
         """End it and its wandb-core at once."""
-        self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(psutil.Error):
+            self._process.kill()
+        while _is_alive(self._process):
+            time.sleep(PAUSE)
 
 
 class Guest:
@@ -105,10 +125,28 @@ class Guest:
         """Leave it to its owner."""
 
 
+def _is_alive(process: psutil.Process) -> bool:
+    """Return whether a process still runs; one that has ended may stay as a zombie, if nobody reaps it."""
+    with contextlib.suppress(ChildProcessError):  # the first process of a container gets every orphan as a child
+        os.waitpid(process.pid, os.WNOHANG)
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
 def _main() -> None:
+    pid = os.fork()
+    if pid:  # only this one is the owner's child
+        os.write(sys.stdout.fileno(), f"{pid}\n".encode())
+        os._exit(0)
+    finish_timeout = float(sys.argv[1])
+    try:
+        owner = psutil.Process(int(sys.argv[2]))
+    except psutil.Error:  # it has ended already
+        return
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a scheduler may send them to every process of a job
         signal.signal(getattr(signal, name), signal.SIG_IGN)
-    owner, finish_timeout = os.getppid(), float(sys.argv[1])
     import wandb
 
     wandb.setup().ensure_service()
@@ -128,14 +166,14 @@ def _main() -> None:
     deadline.cancel()
 
 
-def _listen(owner: int) -> dict[str, Any]:
+def _listen(owner: psutil.Process) -> dict[str, Any]:
     """Return all that the owner has told until it dismisses the sidecar or ends.
 
     Its end is seen by its pid: processes that it has forked hold the pipe open.
     """
     facts: dict[str, Any] = {}
     text = b""
-    while os.getppid() == owner and not facts.get("dismissed"):
+    while _is_alive(owner) and not facts.get("dismissed"):
         if not select.select([sys.stdin.fileno()], [], [], POLL)[0]:
             continue
         data = os.read(sys.stdin.fileno(), 65536)

@@ -1,0 +1,81 @@
+"""A training in the workers of Ray Train, one of which dies."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from conftest import job_environment
+from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, read_run
+
+pytest.importorskip("ray.train", reason="the extra 'ray' is not installed")
+
+EXAMPLE = Path(__file__).parent.parent / "examples/ray_train.py"
+EPOCHS = 30
+
+
+@dataclass
+class RayJob:
+    """What became of a job in which the worker of rank 1 was killed."""
+
+    exit_code: int
+    output: str
+    sessions: list[RecordedRun]
+
+
+@pytest.fixture(scope="module")
+def ray_job(tmp_path_factory: pytest.TempPathFactory) -> RayJob:
+    directory = tmp_path_factory.mktemp("job")
+    for folder in ("home", "yolo"):
+        (directory / folder).mkdir()
+    environment = job_environment(directory, directory)
+    command = [sys.executable, str(EXAMPLE), "--cpu", "--name", "train", "--epochs", str(EPOCHS)]
+    output, results = directory / "output.log", directory / "runs/train/results.csv"
+    with output.open("wb") as target:
+        process = subprocess.Popen(
+            [*command, "--weights", environment["MODEL"]],
+            cwd=directory,
+            env={**environment, "RAY_USAGE_STATS_ENABLED": "0"},
+            stdin=subprocess.DEVNULL,
+            stdout=target,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 240
+        while not results.exists() or len(results.read_text().splitlines()) < 4:
+            assert process.poll() is None, output.read_text()[-5000:]
+            assert time.monotonic() < deadline, output.read_text()[-5000:]
+            time.sleep(0.05)
+        (rank_1,) = re.findall(r"pid=(\d+)\) world_rank=1", output.read_text())
+        os.kill(int(rank_1), signal.SIGKILL)
+        exit_code = process.wait(timeout=240)
+    finally:
+        process.kill()
+    sessions = [read_run(file) for file in sorted(find_run_files(directory))]
+    return RayJob(exit_code, output.read_text(), sessions)
+
+
+def test_training_that_ray_starts_again_goes_on_in_its_run(ray_job: RayJob) -> None:
+    assert ray_job.exit_code == 0, ray_job.output[-5000:]
+    assert len({run.id for run in ray_job.sessions}) == 1
+    epochs = [[row["epoch"] for row in run.history if "epoch" in row] for run in ray_job.sessions]
+    assert len(epochs) == 2
+    assert epochs[0][0] == 1
+    assert epochs[1][0] in {epochs[0][-1], epochs[0][-1] + 1}
+    assert epochs[1][-1] == EPOCHS
+
+
+def test_session_in_which_a_worker_of_ray_dies_has_failed(ray_job: RayJob) -> None:
+    assert [(run.state, run.exit_code) for run in ray_job.sessions] == [("failed", 1), ("finished", 0)]
+
+
+def test_example_is_short() -> None:
+    assert len(EXAMPLE.read_text().splitlines()) < 60
