@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from measures import prove
 
-from conftest import NIGHTLY, RunOnline
+from conftest import NIGHTLY, RunJob, RunOnline
 
 # The usages: a run that stays open in the launcher, one that is closed and resumed, and one that rank 0 makes.
 OPEN = """
@@ -195,3 +195,26 @@ def test_finishing_twice_is_harmless(run_online: RunOnline) -> None:
 
     run = prove("finish() twice", server, epochs=[], state="failed", exit_code=3)
     assert len(run.history) == 1
+
+
+def test_preempted_process_ends_after_its_run(run_job: RunJob) -> None:
+    script = """
+    import psutil, signal, subprocess, time
+    manager = WandbManager(CFG, "job")
+    if "PREEMPTED" in os.environ:
+        manager.initialize()
+        manager.run.log({"before": 1})
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    process = subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, "PREEMPTED": "yes"})
+    exit_code = process.wait()
+    commands = [other.info["cmdline"] or [] for other in psutil.process_iter(["cmdline"])]
+    beside = [words for words in commands if "ultralytics_wb_ddp.sidecar" in words and str(process.pid) in words]
+    print("exit code", exit_code, "beside it", beside)
+    """
+    job = run_job(script)
+
+    # A container and a step of Slurm's end with their process, and so does whatever is beside it.
+    assert "exit code 143 beside it []" in job.output
+    assert (job.run.state, job.run.exit_code) == ("failed", 143)
+    assert [row["before"] for row in job.run.history] == [1]

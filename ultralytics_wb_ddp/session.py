@@ -52,7 +52,7 @@ COUNTING_LAG = 5.0  # seconds after which the service has counted rows as a rule
 LOCAL_TIMEOUT = 60.0  # seconds that a run may take to open on disk
 GRACE = 2.0  # seconds beyond its own limit after which a client is given up
 FLUSH_TIME = 0.5  # seconds that wandb-core takes to write what it was given
-PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish a run of the user's
+PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish its runs
 
 _closing = threading.Event()  # set while a run is being finished
 
@@ -294,8 +294,9 @@ def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar | Guest, timeout:
 def preempt() -> None:
     """Mark the runs that are in use here as preempting, end the launch that goes on, and finish the user's own.
 
-    A run that was opened here is finished by its sidecar, which sees the end of this process. Nobody preempts a rank
-    that torchrun terminates because another one has failed: its run has failed.
+    A run that was opened here is finished by its sidecar, before this process ends: that may be the end of its
+    container or its job step, too. Nobody preempts a rank that torchrun terminates because another one has failed: its
+    run has failed.
     """
     is_preempted = not a_peer_has_died()
     for held in opened.values():
@@ -316,6 +317,12 @@ def preempt() -> None:
             thread = threading.Thread(target=run.finish, kwargs={"exit_code": TERMINATED}, daemon=True)
             thread.start()
             thread.join(PREEMPTION_TIMEOUT)
+    left = [held.sidecar for held in opened.values()]
+    for sidecar in left:
+        sidecar.take_over()
+    deadline = time.monotonic() + PREEMPTION_TIMEOUT
+    for sidecar in left:
+        sidecar.wait(max(0.0, deadline - time.monotonic()))
 
 
 def attach(handoff: Handoff) -> Any:

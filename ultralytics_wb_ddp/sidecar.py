@@ -87,6 +87,14 @@ class Sidecar:
     def dismiss(self, timeout: float) -> bool:
         """End it once everything is written and sent; returns whether that was the case in so many seconds."""
         self.tell(dismissed=True)
+        return self.wait(timeout)
+
+    def take_over(self) -> None:
+        """Have it finish the run now, as after the owner's end."""
+        self.tell(taken_over=True)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for its end; returns whether that came within so many seconds."""
         deadline = time.monotonic() + timeout
         while is_alive := _is_alive(self._process):
             if time.monotonic() > deadline:
@@ -118,6 +126,13 @@ class Guest:
         """Do nothing: this process's end is not the run's."""
 
     def dismiss(self, timeout: float) -> bool:  # noqa: ARG002  # as of the sidecar
+        """Leave it to its owner."""
+        return True
+
+    def take_over(self) -> None:
+        """Do nothing: the run goes on in its owner."""
+
+    def wait(self, timeout: float) -> bool:  # noqa: ARG002  # as of the sidecar
         """Leave it to its owner."""
         return True
 
@@ -167,13 +182,13 @@ def _main() -> None:
 
 
 def _listen(owner: psutil.Process) -> dict[str, Any]:
-    """Return all that the owner has told until it dismisses the sidecar or ends.
+    """Return all that the owner has told until it dismisses the sidecar, has it take over or ends.
 
     Its end is seen by its pid: processes that it has forked hold the pipe open.
     """
     facts: dict[str, Any] = {}
     text = b""
-    while _is_alive(owner) and not facts.get("dismissed"):
+    while _is_alive(owner) and not facts.get("dismissed") and not facts.get("taken_over"):
         if not select.select([sys.stdin.fileno()], [], [], POLL)[0]:
             continue
         data = os.read(sys.stdin.fileno(), 65536)
