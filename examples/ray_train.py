@@ -13,6 +13,7 @@ nor with several machines.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -32,10 +33,11 @@ def train(job: dict) -> None:
 
         arguments |= {"trainer": CpuDDPTrainer, "imgsz": 64, "batch": 8}
 
+    os.environ.update(WANDB_PROJECT="demo", WANDB_RUN_ID=job["name"])  # however often Ray starts this
     last = Path(job["runs"], job["name"], "weights/last.pt")
-    resume = last.exists()  # Ray has started this again
+    resume = last.exists()
     model = YOLO(last if resume else job["weights"])
-    add_wandb_callback(model, project="demo", name=job["name"])
+    add_wandb_callback(model)
     train_distributed(model, project=job["runs"], name=job["name"], exist_ok=True, resume=resume, **arguments)
 
 

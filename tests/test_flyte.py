@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import END, EPOCHS, PRELUDE, Job, RunJob
+from conftest import END, EPOCHS, NIGHTLY, PRELUDE, Job, LaunchAgents, RunJob, RunOnline, epochs
 from ultralytics_wb_ddp.testing import RecordedRun
 
 pytest.importorskip("flyteplugins.wandb", reason="the extra 'flyte' is not installed")
@@ -78,3 +78,43 @@ def test_both_ways_to_the_run_agree_in_a_worker(flyte_job: Job, rank: int, run_i
     found = json.loads((flyte_job.directory / f"runs-of-rank-{rank}.json").read_text())
 
     assert found == [run_id, run_id]
+
+
+@NIGHTLY
+def test_task_whose_processes_are_there_already_is_one_run(launch_agents: LaunchAgents) -> None:
+    script = """
+import flyte
+from flyteplugins.wandb import get_wandb_run, wandb_init
+from ultralytics_wb_ddp import train_distributed
+
+@wandb_init(project="demo", id="elastic")
+@flyte.TaskEnvironment("yolo").task
+def train() -> None:
+    add_wandb_callback(model, run=get_wandb_run())
+    train_distributed(model, trainer=CpuDDPTrainer, **SETTINGS)
+
+flyte.with_runcontext(mode="local").run(train)
+"""
+    job = launch_agents(PRELUDE + script)
+
+    assert job.exit_code == 0, job.output[-5000:]
+    assert epochs(job) == [*EPOCHS, END]
+    assert (job.run.id, job.run.state) == ("elastic", "finished")
+
+
+@NIGHTLY
+def test_run_that_the_plugin_opens_on_a_cluster_can_be_used(run_online: RunOnline) -> None:
+    script = """
+    import wandb
+    shared = wandb.Settings(mode="shared", x_primary=True, x_label="a0")  # as the plugin has it outside of local mode
+    run = wandb.init(project="demo", id="the-task", reinit="create_new", settings=shared)
+    add_wandb_callback(model, run=run)
+    model.train(**TWO_PROCESSES)
+    run.finish(exit_code=0)
+    """
+    job, server = run_online(script)
+
+    (run,) = server.runs
+    assert job.exit_code == 0
+    assert (run.id, run.state) == ("the-task", "finished")
+    assert [row["epoch"] for row in run.history] == [*EPOCHS, END]

@@ -1,0 +1,128 @@
+"""The example for Slurm, with stand-ins for srun, scancel and scontrol: a job whose time is up, and its second start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from conftest import NIGHTLY, job_environment
+from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, read_run
+
+EXAMPLE = Path(__file__).parent.parent / "examples/slurm.sbatch"
+
+# What the example takes for granted, in the size of a test; the first start never gets beyond its second epoch.
+ON_A_CLUSTER = """\
+import os, time
+from ultralytics import YOLO
+from ultralytics.utils import DEFAULT_CFG, callbacks
+from ultralytics_wb_ddp.testing import CpuDDPTrainer
+
+class SmallTrainer(CpuDDPTrainer):
+    def __init__(self, cfg=DEFAULT_CFG, overrides=None, _callbacks=None):
+        small = {"data": os.environ["DATA"], "epochs": 3, "imgsz": 64, "batch": 8, "workers": 0, "plots": False}
+        if os.environ["SLURM_STEP_NUM_TASKS"] == "1":
+            small["device"] = "cpu"
+        super().__init__(cfg, {**overrides, **small}, _callbacks)
+
+def take_too_long(trainer):
+    if trainer.epoch == 2 and os.environ["SLURM_RESTART_COUNT"] == "0":
+        open(f"late-{os.environ['SLURM_PROCID']}", "w").close()
+        time.sleep(60)
+
+callbacks.default_callbacks["on_train_epoch_start"].append(take_too_long)
+YOLO.task_map = {"detect": {**YOLO(os.environ["MODEL"]).task_map["detect"], "trainer": SmallTrainer}}
+if not os.path.exists("yolo11n.pt"):
+    YOLO(os.environ["MODEL"]).save("yolo11n.pt")
+"""
+
+# Starts the tasks of a step with what comes on its standard input, and ends with the highest of their exit codes.
+SRUN = f"""\
+#!{sys.executable}
+import os, subprocess, sys
+script = {ON_A_CLUSTER!r} + sys.stdin.read()
+number = int(os.environ["SLURM_STEP_NUM_TASKS"])
+tasks = []
+for task in range(number):
+    place = {{"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task), "SLURM_STEP_TASKS_PER_NODE": str(number)}}
+    command = [sys.executable, "-c", script]
+    tasks.append(subprocess.Popen(command, env={{**os.environ, "SLURM_NODEID": "0", **place}}))
+open("tasks", "w").write(" ".join(str(task.pid) for task in tasks))
+codes = [task.wait() for task in tasks]
+sys.exit(max(128 - code if code < 0 else code for code in codes))
+"""
+SCANCEL = '#!/bin/bash\n[ "$*" = "--signal=TERM 7" ] && kill -TERM $(cat tasks)\n'
+SCONTROL = '#!/bin/bash\necho "$*" >> scontrol\n'
+
+
+@dataclass
+class SlurmJob:
+    """A job that was late and was started again."""
+
+    exit_codes: list[int]
+    sessions: list[RecordedRun]
+    requests: list[str]
+    output: str
+
+
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=NIGHTLY)], ids=["one-task", "two-tasks"])
+def slurm_job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> SlurmJob:
+    directory = tmp_path_factory.mktemp("job")
+    for folder in ("home", "yolo", "bin"):
+        (directory / folder).mkdir()
+    for name, text in {"srun": SRUN, "scancel": SCANCEL, "scontrol": SCONTROL}.items():
+        (directory / "bin" / name).write_text(text)
+        (directory / "bin" / name).chmod(0o755)
+    environment = {
+        **job_environment(directory, shapes),
+        "PATH": f"{directory / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": "7",
+        "SLURM_STEP_NUM_TASKS": str(request.param),
+    }
+    output, exit_codes = directory / "output.log", []
+    for start in range(2):
+        with output.open("ab") as target:
+            shell = subprocess.Popen(
+                ["bash", str(EXAMPLE)],
+                cwd=directory,
+                env={**environment, "SLURM_RESTART_COUNT": str(start)},
+                stdin=subprocess.DEVNULL,
+                stdout=target,
+                stderr=subprocess.STDOUT,
+            )
+        if start == 0:
+            deadline = time.monotonic() + 120
+            while len(list(directory.glob("late-*"))) < request.param:
+                assert shell.poll() is None, output.read_text()[-5000:]
+                assert time.monotonic() < deadline, output.read_text()[-5000:]
+                time.sleep(0.05)
+            shell.send_signal(signal.SIGUSR1)
+        exit_codes.append(shell.wait(timeout=200))
+    sessions = [read_run(file) for file in sorted(find_run_files(directory))]
+    requests = (directory / "scontrol").read_text().splitlines()
+    return SlurmJob(exit_codes, sessions, requests, output.read_text())
+
+
+def test_job_whose_time_is_up_is_started_again_until_it_is_done(slurm_job: SlurmJob) -> None:
+    assert slurm_job.exit_codes == [143, 0], slurm_job.output[-5000:]
+    assert slurm_job.requests == ["requeue 7"]
+
+
+def test_all_starts_of_a_job_are_one_run(slurm_job: SlurmJob) -> None:
+    assert [run.id for run in slurm_job.sessions] == ["job-7", "job-7"]
+    epochs = [[row["epoch"] for row in run.history] for run in slurm_job.sessions]
+    assert epochs == [[1, 2], [3, 3, 3]]
+
+
+def test_start_that_was_cut_off_ends_as_preempted(slurm_job: SlurmJob) -> None:
+    assert [(run.state, run.exit_code) for run in slurm_job.sessions] == [("failed", 143), ("finished", 0)]
+
+
+def test_what_was_not_tried_is_said_first() -> None:
+    assert EXAMPLE.read_text().splitlines()[1].startswith("# Not run on a cluster")
