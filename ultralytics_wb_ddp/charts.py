@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ultralytics_wb_ddp.client import plain_table
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -98,7 +100,7 @@ def class_table(validator: Any) -> Any:
     """
     metrics = validator.metrics
     if hasattr(metrics, "top1"):
-        return _table(CLASSIFIED_COLUMNS, [str, int, float, float, float], _classified(validator))
+        return plain_table(CLASSIFIED_COLUMNS, [str, int, float, float, float], _classified(validator))
     index_of = {int(class_id): index for index, class_id in enumerate(getattr(metrics, "ap_class_index", []))}
     parts = [
         (label, getattr(metrics, part))
@@ -119,7 +121,7 @@ def class_table(validator: Any) -> Any:
             row += [None] * 6 if index is None else _numbers(part, index)
         rows.append([*row, index in shown])
     types = [str, int, int, *[float] * (len(columns) - 3), bool]
-    return _table([*columns, "In curves"], types, rows)
+    return plain_table([*columns, "In curves"], types, rows)
 
 
 def names_of(validator: Any) -> dict[int, str]:
@@ -205,19 +207,7 @@ def _area_chart(
     ]
     return wandb.plot_table(
         "wandb/area-under-curve/v0",
-        _table(CURVE_COLUMNS, [str, float, float], rows),
+        plain_table(CURVE_COLUMNS, [str, float, float], rows),
         fields={"x": "x", "y": "y", "class": "class"},
         string_fields={"title": title, "x-axis-title": x_title, "y-axis-title": y_title},
     )
-
-
-def _table(columns: list[str], types: list[type], rows: list[list[Any]]) -> Any:
-    """Return a table of rows whose types are known.
-
-    Given to ``wandb.Table``, the type of each value would be found out, which takes a second for 40,000 rows.
-    """
-    import wandb
-
-    table = wandb.Table(columns=columns, data=[], dtype=types)
-    table.data.extend(rows)
-    return table
