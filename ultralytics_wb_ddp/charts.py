@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["class_table", "curve_charts", "fit_row", "images_of", "names_of", "train_row"]
+__all__ = ["batch_row", "class_table", "curve_charts", "fit_row", "images_of", "names_of", "train_row"]
 
 CURVE_POINTS = 100  # points of a curve, as in the stock callback
 CURVE_CLASSES = 99  # W&B shows 10,000 rows of a table: the mean and 99 classes at 100 points
@@ -34,6 +34,22 @@ def train_row(trainer: Any, loss_names: Sequence[str] = ()) -> dict[str, float]:
     if loss_names and not isinstance(trainer.tloss, dict) and len(losses) < len(loss_names):
         losses = {f"train/{name}": round(float(loss), 5) for name, loss in zip(loss_names, trainer.tloss)}
     return {**losses, **trainer.lr}
+
+
+def batch_row(trainer: Any) -> dict[str, float]:
+    """Return ``batch/*`` losses and ``batch/lr/*`` learning rates of the batch that was trained last.
+
+    The losses are those of this rank's images. They leave the device in one transfer.
+    """
+    import torch
+
+    losses = trainer.loss_items  # by name from Ultralytics 8.4.140 on; before that a tensor
+    if isinstance(losses, dict):
+        losses = dict(zip(losses, torch.stack([part.detach() for part in losses.values()]).tolist()))
+    else:
+        losses = losses.detach().cpu()
+    rates = {f"batch/lr/pg{number}": float(group["lr"]) for number, group in enumerate(trainer.optimizer.param_groups)}
+    return {**trainer.label_loss_items(losses, prefix="batch"), **rates}
 
 
 def fit_row(trainer: Any) -> dict[str, Any]:
