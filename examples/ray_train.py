@@ -5,9 +5,8 @@ Needs the extra "ray". Here, without a GPU, in two processes; and on a cluster, 
     WANDB_MODE=offline python ray_train.py --cpu --weights yolo11n.yaml
     python ray_train.py --data /shared/coco8.yaml --runs /shared/runs
 
-Ray starts the processes and makes their process group; train_distributed trains in them. When one of them fails, Ray
-starts all of them again, and the training goes on from its last checkpoint, in the same run. It was not tried with GPUs
-nor with several machines.
+Ray starts the processes and makes their process group. When one of them fails, Ray starts all of them again, and the
+training goes on from its last checkpoint, in the same run. It was not tried with GPUs nor with several machines.
 """
 
 from __future__ import annotations
