@@ -121,13 +121,13 @@ def check_shared(run: Any) -> None:
 
 
 def fail_with_exceptions(run: Any) -> None:
-    """Have a run that somebody finishes while an exception is on its way end as failed.
+    """Have a run of the user's that is finished while an exception is on its way end as failed.
 
     Both a ``finally: run.finish()`` and W&B's plugin for Flyte, which finishes with ``exit_code=0`` whatever becomes of
     the task, would make a success of a training that has failed. An exception that was being handled before the
     training is none of its failures; one that was dealt with before the run is finished does not count either.
     """
-    if "finish" in vars(run):
+    if opened_by_us(run) or "finish" in vars(run):
         return
     finish, handled = run.finish, sys.exc_info()[1]
 

@@ -61,8 +61,8 @@ class Sidecar:
         )
         self.pid, self.token = 0, ""
         with contextlib.suppress(ValueError, psutil.Error):
-            self.pid = int(self._read_line())
-            self._process = psutil.Process(self.pid)
+            self._process = psutil.Process(int(self._read_line()))
+            self.pid = self._process.pid
             self.token = self._read_line()
         if not self.token:
             self._start.kill()
