@@ -200,7 +200,8 @@ def test_restarted_training_continues_its_run_any_number_of_times(run_job: RunJo
     losses = [row["val/box_loss"] for row in run.history if "val/box_loss" in row]
     assert run.summary["val/box_loss"] == {"min": min(losses)}
     assert 1 <= run.summary["best/epoch"] <= 4
-    assert run.metrics == {f"{prefix}/*": "epoch" for prefix in ("train", "lr", "metrics", "val", "ranks")}
+    by_epoch = {f"{prefix}/*": "epoch" for prefix in ("train", "lr", "metrics", "val", "ranks")}
+    assert run.metrics == {**by_epoch, "batch/*": "batch"}
 
 
 @NIGHTLY
