@@ -44,7 +44,8 @@ with WandbManager(CFG, "my-training", "exp-1") as manager:
     }
     assert run.summary["metrics/mAP50-95(B)"].keys() == {"max"}
     assert run.summary["best/epoch"] in (1, 2)
-    assert run.metrics == {f"{prefix}/*": "epoch" for prefix in ("train", "lr", "metrics", "val", "ranks")}
+    by_epoch = {f"{prefix}/*": "epoch" for prefix in ("train", "lr", "metrics", "val", "ranks")}
+    assert run.metrics == {**by_epoch, "batch/*": "batch"}
     assert (run.values["epochs"], run.values["ultralytics"]) == (99, {"epochs": 2})
     assert run.values["imgsz"] == 64
     assert "configs/training-job-config.yaml" in run.files
