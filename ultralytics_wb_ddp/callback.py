@@ -252,6 +252,7 @@ class WandbCallback(MeterEvents):
             earlier=earlier,
             default=stock_options(trainer),
             which=team.which,
+            nodes=team.nodes,
         )
         self._training = training = self._new(trainer, team)
         if session:

@@ -16,9 +16,10 @@ from ultralytics_wb_ddp.config import RunOptions, WandbConfig
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
 from ultralytics_wb_ddp.launch import on_termination
+from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.plain import redact, to_plain
-from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_rank
+from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_nodes, plan_rank
 from ultralytics_wb_ddp.runs import open_handoff
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class WandbManager(AfterTraining):
         self._handoff: Handoff | None = None
         self._last: Handoff | None = None
         self._environment: dict[str, str | None] = {}
+        self._links = Links()
 
     def __enter__(self) -> Self:
         self.initialize()
@@ -155,6 +157,15 @@ class WandbManager(AfterTraining):
         return self.run
 
     resume_run = resume_after_training
+
+    def links(self) -> Links:
+        """Return where the run is to be seen, also when it is closed or finished.
+
+        Returns:
+            Web addresses of the run, its project, group and sweep, and of each node's run where each has its own; all
+            of them are None offline, where ``sync_command`` sends the run, and on a rank that is not the main process.
+        """
+        return self._links
 
     def save_config(self, raw_cfg: Any) -> None:
         """Store a config as ``configs/training-job-config.yaml`` in the run's files.
@@ -252,6 +263,10 @@ class WandbManager(AfterTraining):
                 self._options, run_id=run_id, resume=resume, settings=_console_settings(), writer=self._writer()
             )
         self.wandb_url = run_url(self.run)
+        which = which_ranks(self._options, None, os.environ)
+        nodes = plan_nodes(Topology.from_env(), *which, self.run.id)
+        group = self._options.group
+        self._links = Links.of_run(self.run, {name: plan.within(group) for name, plan in nodes.items()})
 
     def _reopen(self) -> None:
         """Open the run again that a worker has continued."""
@@ -274,6 +289,8 @@ class WandbManager(AfterTraining):
         options = unnamed.or_else(named)
         resume, writer = ("allow", self._writer()) if handoff.is_shared else ("must", None)
         self.run = resume_run(options, handoff, resume, settings=_console_settings(), writer=writer)
+        if self.run.offline:  # what was sent before is still to be seen
+            self._links = replace(self._links, sync_command=Links.of_run(self.run).sync_command)
         define_metrics(self.run)
 
     def _writer(self) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.client import ask_again, flush
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
+from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.record import RunRecord, best_of
 from ultralytics_wb_ddp.runs import (
@@ -44,6 +45,7 @@ class Session:
         how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"``, ``"shared"`` or ``"new"``.
         base_id: Id that the runs of all ranks are derived from.
         goes_on: Whether the training goes on in the run in which it began.
+        links: Where the run is to be seen.
     """
 
     def __init__(self, run: Any, how: str, options: RunOptions, handoff: Handoff | None = None) -> None:
@@ -51,6 +53,7 @@ class Session:
         self.how = how
         self.base_id = str(run.id)
         self.goes_on = False
+        self.links = Links()
         self._options = options
         self._handoff = handoff
         self._lost = False
@@ -80,7 +83,7 @@ class Session:
         self._save_dir = save_dir
         with self.guarded("the start of the training"):
             define_metrics(self.run)
-            self.record = RunRecord.of_run(self.run, earlier)
+            self.record = RunRecord.of_run(self.run, earlier, self.links)
             self.goes_on = earlier is not None and earlier.id == self.run.id
             if save_dir is None:
                 return
