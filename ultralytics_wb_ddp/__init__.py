@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
     from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
     from ultralytics_wb_ddp.ddp import train_distributed
-    from ultralytics_wb_ddp.groups import RunGroup, Statistics, kfold
+    from ultralytics_wb_ddp.folds import kfold
+    from ultralytics_wb_ddp.group_results import Statistics
+    from ultralytics_wb_ddp.groups import RunGroup
     from ultralytics_wb_ddp.links import Links
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.parallel import ParallelConfig
@@ -29,7 +31,7 @@ _MODULE_OF = {
     "ConfigurationError": "config",
     "Links": "links",
     "RunGroup": "groups",
-    "Statistics": "groups",
+    "Statistics": "group_results",
     "RankPlan": "ranks",
     "RestoreError": "restore",
     "S3Error": "s3",
@@ -43,7 +45,7 @@ _MODULE_OF = {
     "get_distributed_info": "ranks",
     "get_wandb_run": "training",
     "is_main_process": "ranks",
-    "kfold": "groups",
+    "kfold": "folds",
     "restore_checkpoint": "restore",
     "plan_rank": "ranks",
     "train_distributed": "ddp",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ultralytics_wb_ddp.ranks import Topology, plan_nodes
 from ultralytics_wb_ddp.runs import folder_of, run_url, sync_command
 
 if TYPE_CHECKING:
@@ -63,6 +64,19 @@ class Links:
             addresses[MAIN_NODE] = url  # where the launcher has made it, its id is another one
         group = _address(project, "groups", run.group) if run.group else None
         return cls(url, project, group, run.sweep_url or None, addresses)
+
+    @classmethod
+    def of_launcher(cls, run: Any, run_mode: str, rank_scope: str, group: str | None) -> Links:
+        """Return the links of the launcher's run and of the nodes' runs that will be derived from it.
+
+        Args:
+            run: The run.
+            run_mode: Which ranks log.
+            rank_scope: The same.
+            group: Group that the user has given.
+        """
+        nodes = plan_nodes(Topology.from_env(), run_mode, rank_scope, run.id)
+        return cls.of_run(run, {node: plan.within(group) for node, plan in nodes.items()})
 
     @classmethod
     def of_training(cls, directory: str | os.PathLike[str]) -> Links:

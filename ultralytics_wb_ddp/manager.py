@@ -19,7 +19,7 @@ from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.plain import redact, to_plain
-from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_nodes, plan_rank
+from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.runs import open_handoff
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from ultralytics_wb_ddp.groups import RunGroup
 
 __all__ = ["WandbManager"]
 
@@ -80,7 +82,6 @@ class WandbManager(AfterTraining):
         self._handoff: Handoff | None = None
         self._last: Handoff | None = None
         self._environment: dict[str, str | None] = {}
-        self._links = Links()
 
     def __enter__(self) -> Self:
         self.initialize()
@@ -90,6 +91,25 @@ class WandbManager(AfterTraining):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.finish(exit_code_of(error))
+
+    @classmethod
+    def group(cls, cfg: Any, name: str, runs: int, **options: Any) -> RunGroup:
+        """Return the runs of a cross-validation or of repeated trainings, with a summary run.
+
+        ``with WandbManager.group(cfg, "5-fold", runs=5) as group:``, and in it ``for number, manager in group:``.
+
+        Args:
+            cfg: As for the manager, without ``cfg.wandb.id``.
+            name: Name of the group.
+            runs: Number of trainings.
+            **options: ``job_type``, ``metrics`` and ``resume`` of :class:`RunGroup`.
+
+        Raises:
+            ConfigurationError: A setting is wrong or contradicts the group.
+        """
+        from ultralytics_wb_ddp.groups import RunGroup
+
+        return RunGroup(cfg, name, runs, **options)
 
     def initialize(self) -> tuple[Any, str | None]:
         """Make the run, or continue the one of ``cfg.wandb.id`` or ``WANDB_RUN_ID``, and export the handoff.
@@ -157,15 +177,6 @@ class WandbManager(AfterTraining):
         return self.run
 
     resume_run = resume_after_training
-
-    def links(self) -> Links:
-        """Return where the run is to be seen, also when it is closed or finished.
-
-        Returns:
-            Web addresses of the run, its project, group and sweep, and of each node's run where each has its own; all
-            of them are None offline, where ``sync_command`` sends the run, and on a rank that is not the main process.
-        """
-        return self._links
 
     def save_config(self, raw_cfg: Any) -> None:
         """Store a config as ``configs/training-job-config.yaml`` in the run's files.
@@ -264,9 +275,7 @@ class WandbManager(AfterTraining):
             )
         self.wandb_url = run_url(self.run)
         which = which_ranks(self._options, None, os.environ)
-        nodes = plan_nodes(Topology.from_env(), *which, self.run.id)
-        group = self._options.group
-        self._links = Links.of_run(self.run, {name: plan.within(group) for name, plan in nodes.items()})
+        self._links = Links.of_launcher(self.run, *which, self._options.group)
 
     def _reopen(self) -> None:
         """Open the run again that a worker has continued."""

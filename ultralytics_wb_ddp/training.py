@@ -31,7 +31,7 @@ from ultralytics_wb_ddp.stopping import StopButton
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Session", "get_wandb_run", "owned", "sessions"]
+__all__ = ["Session", "get_wandb_run", "owned", "plain_summary", "sessions"]
 
 sessions: list[Session] = []  # of the trainings that are going on here
 owned: list[Session] = []  # those that opened their run, and therefore finish it
@@ -96,7 +96,7 @@ class Session:
 
     def _look_back(self, earlier: RunRecord | None) -> None:
         """Take the best values over that stand in the run's summary, and doubt a run that holds another training."""
-        summary = _plain_summary(self.run.summary)
+        summary = plain_summary(self.run.summary)
         self.record.floor = {**best_of(summary), **self.record.floor}
         self.record.best = {**self.record.floor, **self.record.best}
         if "epoch" in summary and (earlier is None or earlier.id != self.run.id):
@@ -229,7 +229,7 @@ def get_wandb_run() -> Any:
     return next((session.run for session in reversed(sessions) if not is_closed(session.run)), None) or wandb_run()
 
 
-def _plain_summary(summary: Any) -> dict[str, Any]:
+def plain_summary(summary: Any) -> dict[str, Any]:
     """Return a W&B summary, which is no mapping, as dictionaries."""
     values = {key: summary[key] for key in summary.keys()}  # noqa: SIM118
-    return {key: _plain_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}
+    return {key: plain_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}
