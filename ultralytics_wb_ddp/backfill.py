@@ -163,7 +163,8 @@ def _write(training: PastTraining, options: RunOptions, earlier: RunRecord | Non
         known = (earlier and earlier.imported_epochs) or 0
         record = RunRecord.of_run(run, earlier)
         define_metrics(run)
-        run.config.update(training.arguments, allow_val_change=True)
+        completed = next((checkpoints[name].arguments for name in ("last", "best") if name in checkpoints), {})
+        run.config.update({**training.arguments, **completed}, allow_val_change=True)
         _log_rows(run, training, record, known, done)
         best = training.epoch_of(checkpoints["best"].metrics) if "best" in checkpoints else None
         if best:
@@ -260,7 +261,7 @@ def _log_checkpoints(
         file = training.directory / "weights" / f"{name}.pt"
         epoch = training.last_epoch if name == "last" else best
         facts: dict[str, Any] = {"epoch": epoch, "fitness": checkpoint.fitness, "metrics": checkpoint.metrics}
-        facts |= {"train_args": training.arguments, "size": file.stat().st_size, "sha256": sha256_of(file)}
+        facts |= {"train_args": checkpoint.arguments, "size": file.stat().st_size, "sha256": sha256_of(file)}
         artifact = wandb.Artifact(collection_of(run.id), type="model", metadata=facts)
         artifact.add_file(str(file), name=file.name)
         run.log_artifact(artifact, aliases=["last", f"epoch-{epoch}"] if name == "last" else ["best"])

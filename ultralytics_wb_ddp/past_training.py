@@ -34,11 +34,13 @@ class Checkpoint:
         is_stripped: Whether the training was over: Ultralytics takes the optimizer out at its end.
         fitness: Fitness of its epoch.
         metrics: Metrics of its epoch.
+        arguments: Arguments of the training, without secrets, with what ``optimizer=auto`` in ``args.yaml`` came to be.
     """
 
     is_stripped: bool
     fitness: float | None
     metrics: dict[str, float]
+    arguments: dict[str, Any]
 
     @classmethod
     def read(cls, file: Path) -> Checkpoint:
@@ -56,7 +58,8 @@ class Checkpoint:
         content = torch.load(file, map_location="cpu", weights_only=False)
         metrics = {key: float(value) for key, value in (content.get("train_metrics") or {}).items()}
         metrics = {key: value for key, value in metrics.items() if math.isfinite(value)}
-        return cls(not content.get("optimizer"), metrics.pop("fitness", None), metrics)
+        arguments = redact(to_plain(content.get("train_args") or {}))
+        return cls(not content.get("optimizer"), metrics.pop("fitness", None), metrics, arguments)
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class PastTraining:
         return has_all or is_over
 
     def times(self) -> list[float]:
-        """Return when each epoch was over, in seconds since 1970, given that ``results.csv`` was left as it was then."""
+        """Return when each epoch was over, in seconds since 1970: the last one when ``results.csv`` was written."""
         end = (self.directory / RESULTS).stat().st_mtime
         seconds, count = self.results.seconds, len(self.results.rows)
         if seconds and all(map(math.isfinite, seconds)):

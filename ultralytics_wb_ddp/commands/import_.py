@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import click
@@ -32,6 +33,7 @@ def import_(paths: tuple[str, ...], *, dry_run: bool, **given: str | None) -> No
     training's directory then names it; directories that name a run are skipped. The exit code is 1 if something could
     not be imported.
     """
+    os.environ.setdefault("WANDB_SILENT", "true")  # what it says of each run says this, too
     from ultralytics_wb_ddp.backfill import import_trainings
     from ultralytics_wb_ddp.config import RunOptions
 
