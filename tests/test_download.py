@@ -187,10 +187,16 @@ def test_history_as_csv_has_a_row_for_each_row(tmp_path: Path) -> None:
 
     with (tmp_path / "history.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [
-            ["_step", "loss", "flag", "image", "huge", "odd"],
-            ["0", "1", "true", '{"_type": "image-file"}', str(2**64), "x"],
-            ["1", "Infinity", "", "", "", "2"],
+            ["_step", "flag", "huge", "image", "loss", "odd"],
+            ["0", "true", str(2**64), '{"_type": "image-file"}', "1", "x"],
+            ["1", "", "", "", "Infinity", "2"],
         ]
+
+
+def test_columns_of_a_history_are_the_axes_and_then_the_others_by_name(tmp_path: Path) -> None:
+    write_table([{"val/loss": 1, "epoch": 1, "_step": 0}, {"lr": 2, "_step": 1, "epoch": 2}], tmp_path / "history.csv")
+
+    assert (tmp_path / "history.csv").read_text().splitlines()[0] == "_step,epoch,lr,val/loss"
 
 
 def test_run_without_rows_is_an_empty_table(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from wandb_server import WandbServer
 
 from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError, S3Error, WandbManager
+from ultralytics_wb_ddp import s3_references as references
 from ultralytics_wb_ddp.parallel import find_free_port
 from ultralytics_wb_ddp.testing import RecordedArtifact, find_run_files, read_run
 
@@ -218,6 +219,36 @@ def test_object_that_is_deleted_while_its_prefix_is_read(
     with pytest.raises(S3Error, match=f"s3://{bucket}/runs/b was deleted while .* try again"):
         log(f"s3://{bucket}/runs", strict=True)
     assert log.logged() == []
+
+
+@pytest.mark.parametrize("versioned", [False, True], ids=["without versions", "versioned"])
+@pytest.mark.parametrize(("what", "place"), [("deleted", "runs/b"), ("deleted", "runs"), ("overwritten", "runs/b")])
+def test_object_that_changes_after_it_was_read_and_before_it_is_recorded(
+    use: S3Service, log: Job, monkeypatch: pytest.MonkeyPatch, what: str, place: str, *, versioned: bool
+) -> None:
+    bucket = use.make_bucket(versioned=versioned)
+    for name in ("a", "b"):
+        use.put(bucket, f"runs/{name}")
+    found = references.find_objects
+
+    def find_and_meddle(*given: Any) -> Any:
+        """Somebody else writes to S3 when everything has been read."""
+        objects = found(*given)
+        if what == "deleted":
+            use.client.delete_object(Bucket=bucket, Key="runs/b")
+        else:
+            use.put(bucket, "runs/b", b"something else")
+        return objects
+
+    monkeypatch.setattr(references, "find_objects", find_and_meddle)
+
+    if versioned:  # the version that was read is still there
+        assert log(f"s3://{bucket}/{place}", strict=True) is not None
+        assert len(log.logged()) == 1
+    else:
+        with pytest.raises(S3Error, match=f"s3://{bucket}/runs/b was {what} before .* try again"):
+            log(f"s3://{bucket}/{place}", strict=True)
+        assert log.logged() == []
 
 
 # What cannot be asked is referred to unseen

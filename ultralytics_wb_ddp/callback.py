@@ -147,6 +147,20 @@ class WandbCallback(MeterEvents):
         else:
             self._join(trainer)
 
+    def on_train_epoch_start(self, trainer: Any) -> None:
+        """Know how many batches were trained before this epoch, also where the training is resumed."""
+        super().on_train_epoch_start(trainer)
+        training = self._of(trainer)
+        if training:
+            training.batches = trainer.epoch * len(trainer.train_loader)
+
+    def on_train_batch_end(self, trainer: Any) -> None:
+        """Log the batch, if every so many of them are to be logged."""
+        super().on_train_batch_end(trainer)
+        training = self._of(trainer)
+        if training:
+            training.count_batch()
+
     def on_train_epoch_end(self, trainer: Any) -> None:
         """Hold losses and learning rates until the epoch is validated: one epoch is one row."""
         training = self._of(trainer)

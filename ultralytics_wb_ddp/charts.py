@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ultralytics_wb_ddp.client import plain_table
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["class_table", "curve_charts", "fit_row", "images_of", "names_of", "train_row"]
+__all__ = ["batch_row", "class_table", "curve_charts", "fit_row", "images_of", "names_of", "train_row"]
 
 CURVE_POINTS = 100  # points of a curve, as in the stock callback
 CURVE_CLASSES = 99  # W&B shows 10,000 rows of a table: the mean and 99 classes at 100 points
@@ -32,6 +34,22 @@ def train_row(trainer: Any, loss_names: Sequence[str] = ()) -> dict[str, float]:
     if loss_names and not isinstance(trainer.tloss, dict) and len(losses) < len(loss_names):
         losses = {f"train/{name}": round(float(loss), 5) for name, loss in zip(loss_names, trainer.tloss)}
     return {**losses, **trainer.lr}
+
+
+def batch_row(trainer: Any) -> dict[str, float]:
+    """Return ``batch/*`` losses and ``batch/lr/*`` learning rates of the batch that was trained last.
+
+    The losses are those of this rank's images. They leave the device in one transfer.
+    """
+    import torch
+
+    losses = trainer.loss_items  # by name from Ultralytics 8.4.140 on; before that a tensor
+    if isinstance(losses, dict):
+        losses = dict(zip(losses, torch.stack([part.detach() for part in losses.values()]).tolist()))
+    else:
+        losses = losses.detach().cpu()
+    rates = {f"batch/lr/pg{number}": float(group["lr"]) for number, group in enumerate(trainer.optimizer.param_groups)}
+    return {**trainer.label_loss_items(losses, prefix="batch"), **rates}
 
 
 def fit_row(trainer: Any) -> dict[str, Any]:
@@ -98,7 +116,7 @@ def class_table(validator: Any) -> Any:
     """
     metrics = validator.metrics
     if hasattr(metrics, "top1"):
-        return _table(CLASSIFIED_COLUMNS, [str, int, float, float, float], _classified(validator))
+        return plain_table(CLASSIFIED_COLUMNS, [str, int, float, float, float], _classified(validator))
     index_of = {int(class_id): index for index, class_id in enumerate(getattr(metrics, "ap_class_index", []))}
     parts = [
         (label, getattr(metrics, part))
@@ -119,7 +137,7 @@ def class_table(validator: Any) -> Any:
             row += [None] * 6 if index is None else _numbers(part, index)
         rows.append([*row, index in shown])
     types = [str, int, int, *[float] * (len(columns) - 3), bool]
-    return _table([*columns, "In curves"], types, rows)
+    return plain_table([*columns, "In curves"], types, rows)
 
 
 def names_of(validator: Any) -> dict[int, str]:
@@ -205,19 +223,7 @@ def _area_chart(
     ]
     return wandb.plot_table(
         "wandb/area-under-curve/v0",
-        _table(CURVE_COLUMNS, [str, float, float], rows),
+        plain_table(CURVE_COLUMNS, [str, float, float], rows),
         fields={"x": "x", "y": "y", "class": "class"},
         string_fields={"title": title, "x-axis-title": x_title, "y-axis-title": y_title},
     )
-
-
-def _table(columns: list[str], types: list[type], rows: list[list[Any]]) -> Any:
-    """Return a table of rows whose types are known.
-
-    Given to ``wandb.Table``, the type of each value would be found out, which takes a second for 40,000 rows.
-    """
-    import wandb
-
-    table = wandb.Table(columns=columns, data=[], dtype=types)
-    table.data.extend(rows)
-    return table

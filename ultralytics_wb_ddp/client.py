@@ -26,6 +26,7 @@ __all__ = [
     "flush",
     "interface_of",
     "known_settings",
+    "plain_table",
     "send_console",
     "service",
     "use_artifact",
@@ -231,6 +232,32 @@ def find_artifact(run: Any, name: str, digest: str) -> Any:
     except Exception:  # noqa: BLE001  # whatever W&B says: it is not there
         return None
     return artifact if any(entry.digest == digest for entry in entries) else None
+
+
+def plain_table(columns: list[str], types: list[type], rows: list[list[Any]]) -> Any:
+    """Return a ``wandb.Table`` of rows that JSON can hold as they are.
+
+    Given to ``wandb.Table``, the type of each value is found out, and when the table is logged each value is looked at
+    again for what JSON has no word for. Of 40,000 rows the first takes a second and the second a third of one.
+
+    Args:
+        columns: Names of the columns.
+        types: Type of each column: ``str``, ``int``, ``float`` or ``bool``.
+        rows: Values of these types, or None.
+    """
+    import wandb
+
+    table = wandb.Table(columns=columns, data=[], dtype=types)
+    table.data.extend(rows)
+
+    def to_json(target: Any) -> dict[str, Any]:
+        if not isinstance(target, wandb.Artifact):
+            return wandb.Table.to_json(table, target)  # type: ignore[no-any-return]
+        empty = wandb.Table(columns=columns, data=[], dtype=types)
+        return {**empty.to_json(target), "data": rows, "nrows": len(rows)}
+
+    table.to_json = to_json
+    return table
 
 
 def add_reference_entry(

@@ -73,6 +73,8 @@ class RunOptions:
         rank_scope: ``"global"``: all ranks. ``"worker"``: the ranks of each node. None is ``"global"``.
         strategy: Mode and scope by the name that W&B's examples give them: ``"main"``, ``"node"`` or ``"all"``.
         rank_metrics: Log speed, waiting, memory and loss of each rank.
+        batch_interval: Batches after which losses and learning rates of the last one are a row, as ``batch/*`` over the
+            axis ``batch``; 0 logs whole epochs only.
         inputs: Make the dataset, the starting weights and the training's config input artifacts of the run.
         data_uri: Where the dataset comes from, such as ``"s3://bucket/shapes"``: its artifact refers to that instead of
             the copy that is trained on.
@@ -111,6 +113,7 @@ class RunOptions:
     rank_scope: str | None = None
     strategy: str | None = None
     rank_metrics: bool = True
+    batch_interval: int = 0
     inputs: bool = True
     data_uri: str | None = None
     mistakes: int = 16

@@ -41,6 +41,7 @@ class LoggedTraining:
         arguments: Its arguments as last written to the run's config.
         pending: The row of the epoch that is not validated yet.
         epoch: The last epoch that was trained, counted from 1.
+        batches: How many batches this rank has trained since the first epoch.
         plots: Pictures that were logged, and when they were drawn.
         is_best: Whether the best checkpoint is of the epoch that is to be logged.
         ended: Whether it has got to its end.
@@ -59,6 +60,7 @@ class LoggedTraining:
     arguments: dict[str, Any] = field(default_factory=dict)
     pending: dict[str, Any] = field(default_factory=dict)
     epoch: int = 0
+    batches: int = 0
     plots: dict[Path, float] = field(default_factory=dict)
     is_best: bool = False
     ended: bool = False
@@ -126,6 +128,15 @@ class LoggedTraining:
                     numbers = {name: float(value) for name, value in (self.trainer.metrics or {}).items()}
                     finite = {f"{FINAL}{name}": value for name, value in numbers.items() if math.isfinite(value)}
                     self.session.run.summary.update(finite)
+
+    def count_batch(self) -> None:
+        """Count a batch that was trained, and log each one that is due."""
+        self.batches += 1
+        interval = self.options.batch_interval
+        if interval and self.batches % interval == 0 and self.session and not self.team.key_prefix:
+            with self.session.guarded("the row of a batch") as reachable:
+                if reachable:
+                    self.session.run.log({**charts.batch_row(self.trainer), "batch": self.batches})
 
     def stop_if_wanted(self) -> None:
         """Stop the training in all ranks if somebody wants it, at the end of an epoch.

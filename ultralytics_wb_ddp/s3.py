@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 from ultralytics_wb_ddp.log import cause_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 __all__ = [
     "DeniedError",
@@ -22,6 +22,7 @@ __all__ = [
     "S3Path",
     "UnaskedError",
     "check_exists",
+    "check_unchanged",
     "connect",
     "explained",
     "find_objects",
@@ -163,6 +164,31 @@ def check_exists(path: S3Path) -> None:
             raise _missing(client, path)
 
 
+def check_unchanged(path: S3Path, found: Collection[S3Object]) -> None:
+    """Check that objects are as they were read, in a request for 1,000 of them.
+
+    Args:
+        path: The object or prefix at which they were found.
+        found: The objects.
+
+    Raises:
+        UnaskedError: S3 could not be asked.
+        S3Error: One was deleted or overwritten, and the version that was read is not there.
+    """
+    with explained(path):
+        client = connect()
+        is_prefix = any(item.path.key != path.key for item in found)
+        now = {entry["Key"]: entry["ETag"].strip('"') for entry in _entries(client, path)} if is_prefix else {}
+        for item in found:
+            if now.get(item.path.key) == item.etag:
+                continue
+            same = _find_object(client, item.path)
+            if same is None or same.etag != item.etag:
+                happened = "overwritten" if same else "deleted"
+                msg = f"{item.path} was {happened} before it was recorded; try again when nobody writes there"
+                raise S3Error(msg)
+
+
 def _prefix(path: S3Path) -> str:
     return path.key.rstrip("/") + "/"
 
@@ -190,12 +216,17 @@ def _find_object(client: Any, path: S3Path) -> S3Object | None:
     return S3Object(found, head["ContentLength"], head["ETag"].strip('"'))
 
 
+def _entries(client: Any, path: S3Path) -> Iterator[dict[str, Any]]:
+    """List what is below a prefix, page by page."""
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=path.bucket, Prefix=_prefix(path)):
+        yield from page.get("Contents", [])
+
+
 def _find_below(client: Any, path: S3Path, max_objects: int) -> dict[str, S3Object]:
     prefix = _prefix(path)
     keys: list[str] = []
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=path.bucket, Prefix=prefix):
-        listed = page.get("Contents", [])
-        keys += [entry["Key"] for entry in listed if entry["Size"] or not entry["Key"].endswith("/")]
+    for entry in _entries(client, path):
+        keys += [entry["Key"]] if entry["Size"] or not entry["Key"].endswith("/") else []
         if len(keys) > max_objects:
             msg = f"{path} has more than {max_objects:,} objects; give a longer prefix, or a larger max_objects"
             raise S3Error(msg)

@@ -8,7 +8,15 @@ from ultralytics_wb_ddp.client import add_reference_entry
 from ultralytics_wb_ddp.config import ConfigurationError
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.names import problem_of_alias
-from ultralytics_wb_ddp.s3 import DeniedError, S3Object, S3Path, UnaskedError, check_exists, find_objects
+from ultralytics_wb_ddp.s3 import (
+    DeniedError,
+    S3Object,
+    S3Path,
+    UnaskedError,
+    check_exists,
+    check_unchanged,
+    find_objects,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,8 +60,11 @@ def log_s3_reference(
     try:
         artifact = _make_artifact(name, kind, aliases, metadata)
         path = S3Path.parse(s3_path)
-        for inside, found in _find(path, name, max_objects, checksum=checksum, strict=strict).items():
-            _add(artifact, inside, path, found)
+        found = _find(path, name, max_objects, checksum=checksum, strict=strict)
+        for inside, item in found.items():
+            _add(artifact, inside, path, item)
+        if seen := [item for item in found.values() if item]:
+            check_unchanged(path, seen)  # at the last moment: reading many objects takes a while
         return run.log_artifact(artifact, aliases=list(aliases) or None)
     except Exception as error:
         if strict:

@@ -338,9 +338,10 @@ def attach(handoff: Handoff) -> Any:
 
 
 def define_metrics(run: Any) -> None:
-    """Make the epoch the axis of the training's metrics, and keep the best of each in the summary.
+    """Make epoch and batch the axes of the training's metrics, and keep the best of each epoch's in the summary.
 
     Every session that opens the run does it: resuming a run loses what an earlier session defined.
     """
     for prefix, best in BEST.items():
         run.define_metric(f"{prefix}/*", step_metric="epoch", summary=best)
+    run.define_metric("batch/*", step_metric="batch")

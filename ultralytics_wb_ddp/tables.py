@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "TableError", "check_format", "write_table"]
 
+AXES = ("_step", "epoch")
 FORMATS = {"csv": "csv", "parquet": "parquet"}  # format: how the file's name ends
 LARGEST = 2**63  # integers from here on do not fit into Parquet's
 NOT_JSON = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # as W&B stores what JSON has no word for
@@ -43,9 +44,10 @@ def check_format(format: str) -> None:  # noqa: A002  # as the option is called
 def write_table(rows: list[dict[str, Any]], file: Path) -> None:
     """Write rows, with a column for each key, in the format that the file's name says.
 
-    What is neither a number nor a string, such as a reference to an image, is written as JSON.
+    The columns of the axes come first, then the others by name: W&B gives each row an order of its own. What is neither
+    a number nor a string, such as a reference to an image, is written as JSON.
     """
-    names = sorted(dict.fromkeys(key for row in rows for key in row), key=lambda name: not name.startswith("_step"))
+    names = sorted({key for row in rows for key in row}, key=lambda name: (name not in AXES, name))
     columns = {name: _as_numbers([row.get(name) for row in rows]) for name in names}
     file.unlink(missing_ok=True)  # it may be a link to elsewhere
     if file.suffix == ".parquet":
