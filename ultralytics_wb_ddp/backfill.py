@@ -76,6 +76,8 @@ def find_trainings(paths: Iterable[str]) -> Iterator[Path | Imported]:
             yield Imported(Path(path), "failed", "there is no such file or directory")
         for match in map(Path, matches):
             start = match.parent if match.name in {RESULTS, ARGUMENTS} else match
+            if os.path.realpath(start) in seen:
+                continue
             problems: list[OSError] = []
             for folder, folders, files in os.walk(start, onerror=problems.append):
                 is_training = not {RESULTS, ARGUMENTS}.isdisjoint({*files, *folders})
@@ -192,10 +194,15 @@ def _open(training: PastTraining, options: RunOptions, earlier: RunRecord | None
     try:
         if earlier:
             named = replace(options, project=earlier.project or options.project, entity=earlier.entity)
-            return resume_run(named, earlier.handoff(), "allow", settings=SETTINGS)
-        return init_run(options, run_id=training.run_id, resume="allow", settings=SETTINGS)
+            run = resume_run(named, earlier.handoff(), "allow", settings=SETTINGS)
+        else:
+            run = init_run(options, run_id=training.run_id, resume="allow", settings=SETTINGS)
     except Exception as problem:
         raise _Unreachable(cause_of(problem)) from problem
+    if run.disabled:
+        msg = "it is disabled; unset WANDB_MODE, or give --mode"
+        raise _Unreachable(msg)
+    return run
 
 
 def _log_rows(run: Any, training: PastTraining, record: RunRecord, known: int, done: Imported) -> None:

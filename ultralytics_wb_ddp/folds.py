@@ -7,6 +7,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from ultralytics_wb_ddp.config import ConfigurationError
 from ultralytics_wb_ddp.fingerprint import Dataset, images_of
 from ultralytics_wb_ddp.plain import to_plain
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["kfold"]
 
-OF_THE_WHOLE = ("path", "train", "val", "test", "minival", "download", "yaml_file", "nc")  # of the dataset's YAML
+OF_THE_WHOLE = ("path", "train", "val", "minival", "download", "yaml_file", "nc")  # of the dataset's YAML
 
 
 def kfold(data: str | os.PathLike[str], folds: int, directory: str | os.PathLike[str], *, seed: int = 0) -> list[Path]:
@@ -49,9 +51,7 @@ def kfold(data: str | os.PathLike[str], folds: int, directory: str | os.PathLike
     order = _spread(images, dataset, random.Random(seed))  # noqa: S311  # no secret
     place = Path(directory).resolve()
     place.mkdir(parents=True, exist_ok=True)
-    facts = {key: value for key, value in checked.items() if key not in OF_THE_WHOLE}
-    if checked.get("test"):
-        facts["test"] = to_plain(checked["test"])
+    facts = {key: to_plain(value) for key, value in checked.items() if key not in OF_THE_WHOLE and value is not None}
     return [_write(place, fold, order, folds, facts) for fold in range(folds)]
 
 
@@ -76,8 +76,6 @@ def _classes_of(label: str) -> set[str]:
 
 def _write(place: Path, fold: int, order: list[str], folds: int, facts: dict[str, Any]) -> Path:
     """Write the lists and the data YAML of a fold."""
-    import yaml
-
     shown = set(order[fold::folds])
     lists = {"train": [image for image in order if image not in shown], "val": order[fold::folds]}
     files = {split: place / f"fold-{fold}-{split}.txt" for split in lists}
