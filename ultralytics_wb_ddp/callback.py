@@ -172,6 +172,7 @@ class WandbCallback(MeterEvents):
         if training.session:
             with training.session.guarded("losses"):
                 training.pending = {**charts.train_row(trainer, training.team.loss_names), "epoch": training.epoch}
+            training.session.look_at_stop_button()
 
     def on_val_start(self, validator: Any) -> None:
         """Watch what the best checkpoint gets wrong; the event comes with the validator."""

@@ -5,11 +5,13 @@ Whoever opened a run finishes it: a run that was adopted or attached to is left 
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.background import Background
 from ultralytics_wb_ddp.client import ask_again, flush
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = ["Session", "get_wandb_run", "owned", "plain_summary", "sessions"]
+
+STOP_TIMEOUT = 1.0  # seconds that the training waits for the answer whether it is to stop
+SETTLING = 10.0  # seconds that what follows a row may take, before the training goes on without it
 
 sessions: list[Session] = []  # of the trainings that are going on here
 owned: list[Session] = []  # those that opened their run, and therefore finish it
@@ -68,6 +73,10 @@ class Session:
         self._other_values: dict[str, Any] = {}
         self._reported: set[str] = set()
         self._stop_button = StopButton()
+        self._is_stop_wanted = False
+        self._look: threading.Event | None = None  # whether the look at the button is done; None: nobody looks
+        self._background = Background("wandb-ddp-rows")
+        self._error: Exception | None = None  # of the background's, to be raised in the training's thread
         is_users = handoff.is_users if how == "attach" and handoff else how == "adopt" and not opened_by_us(run)
         if is_users:
             use_users_run(run)
@@ -108,12 +117,13 @@ class Session:
             )
 
     def log(self, row: Mapping[str, Any], *, is_best: bool) -> None:
-        """Log a row.
+        """Log a row. W&B has it when this returns; summary, disk and record follow in the background.
 
         Args:
             row: The row, with its ``epoch``.
             is_best: Whether the best checkpoint so far is of this epoch.
         """
+        self._raise_error()
         with self.guarded("the row of an epoch") as reachable:
             if not reachable and self._cut_off_by is None:
                 return
@@ -125,15 +135,35 @@ class Session:
                 self._cut_off_by = None
                 self.continue_on_disk(f"the run's wandb-core is gone ({cause_of(error)})")
                 self.run.log(dict(row))
+            is_new_best = is_best and self.record.best_epoch != row["epoch"]
+            if is_new_best:
+                self.record.best_epoch = row["epoch"]
+            self._background.do(lambda: self._follow(row, is_new_best=is_new_best))
+
+    def _follow(self, row: Mapping[str, Any], *, is_new_best: bool) -> None:
+        """Do what a row that was logged entails."""
+        with self._for_the_training(), self.guarded("the row of an epoch") as reachable:
+            if not reachable:
+                return
             summary: dict[str, Any] = dict(self.record.note(self.run, row))
-            if is_best and self.record.best_epoch != row["epoch"]:
-                self.record.best_epoch = summary["best/epoch"] = row["epoch"]
+            if is_new_best:
+                summary["best/epoch"] = row["epoch"]
             if summary:
                 self.run.summary.update(summary)
             if self._options.flush_interval:
                 flush(self.run, flushes_itself=self.run.id not in users_runs)
             if self._save_dir:
                 self.record.save(self._save_dir)
+
+    def summarize(self, values: Mapping[str, Any]) -> None:
+        """Put values into the summary, in the background."""
+
+        def put() -> None:
+            with self._for_the_training(), self.guarded("the summary") as reachable:
+                if reachable:
+                    self.run.summary.update(dict(values))
+
+        self._background.do(put)
 
     def lose_launcher(self, message: str) -> None:
         """Say that the launcher is gone, and do without what it held."""
@@ -145,6 +175,7 @@ class Session:
 
     def continue_on_disk(self, reason: str) -> None:
         """Go on in a further part of the same run, on disk, where the wandb-core that holds it is gone."""
+        self._background.settle(SETTLING)
         lost, record = self.run, self.record
         theirs = Path(self._handoff.files_dir).parent if self._handoff and self._handoff.files_dir else None
         is_users = users_runs.pop(lost.id, None) is not None
@@ -162,11 +193,38 @@ class Session:
         msg = "%s; what it logs to run %s from now on is written to disk, send it when the run is over with: %s"
         logger.warning(msg, reason, lost.id, sync_command(*parts, folder_of(self.run)))
 
+    def look_at_stop_button(self) -> None:
+        """Find out in the background, while the epoch is validated, whether the Stop button of W&B was pressed."""
+        if self.run.offline or self._look:
+            return
+        looked = self._look = threading.Event()
+
+        def look() -> None:
+            with self._for_the_training(), self.guarded("the Stop button") as reachable:
+                self._is_stop_wanted = reachable and self._stop_button.is_pressed(self.run)
+            looked.set()
+
+        self._background.do(look)
+
     def stop_requested(self) -> bool:
-        """Return whether the Stop button of W&B was pressed."""
-        with self.guarded("the Stop button") as reachable:
-            return reachable and self._stop_button.is_pressed(self.run)
-        return False
+        """Return whether the Stop button of W&B was pressed, as far as is known within a second."""
+        self.look_at_stop_button()  # unless somebody does so already
+        if self._look and self._look.wait(STOP_TIMEOUT):
+            self._look = None
+        return self._is_stop_wanted
+
+    @contextmanager
+    def _for_the_training(self) -> Iterator[None]:
+        """Keep an error for the training's thread, where it is to end the training."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # whatever ``guarded`` lets through
+            self._error = error
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error:
+            raise error
 
     @contextmanager
     def guarded(self, what: str) -> Iterator[bool]:
@@ -205,6 +263,7 @@ class Session:
 
     def close(self, exit_code: int) -> None:
         """Finish the run if this session opened it; leave it open otherwise."""
+        self._background.settle(SETTLING)
         if self in sessions:
             sessions.remove(self)
         if users_runs.pop(self.run.id, None) is not None:
@@ -218,6 +277,7 @@ class Session:
                 finish_run(self.run, exit_code)
         if self._save_dir:
             self.record.save(self._save_dir, closed=True)
+        self._raise_error()
 
 
 def get_wandb_run() -> Any:

@@ -1,0 +1,50 @@
+"""What is done beside the training: in order, and waited for no longer than somebody says."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ultralytics_wb_ddp.background import Background
+
+
+def test_jobs_are_done_in_order_beside_the_one_who_asks() -> None:
+    background, done = Background("test"), []
+    gate = threading.Event()
+
+    background.do(gate.wait)
+    for number in range(3):
+        background.do(lambda number=number: done.append((number, threading.current_thread().name)))
+    assert done == []
+    gate.set()
+
+    assert background.settle(10)
+    assert done == [(number, "test") for number in range(3)]
+
+
+def test_job_that_hangs_is_not_waited_for_beyond_the_limit() -> None:
+    background, gate = Background("test"), threading.Event()
+    background.do(gate.wait)
+    begun = time.monotonic()
+
+    assert not background.settle(0.1)
+
+    assert time.monotonic() - begun < 5
+    gate.set()
+    assert background.settle(10)
+
+
+def test_nothing_to_do_takes_no_thread() -> None:
+    before = threading.active_count()
+
+    assert Background("test").settle(10)
+    assert threading.active_count() == before
+
+
+def test_job_may_wait_for_the_others_without_waiting_for_itself() -> None:
+    background, settled = Background("test"), []
+
+    background.do(lambda: settled.append(background.settle(10)))
+
+    assert background.settle(5)
+    assert settled == [True]
