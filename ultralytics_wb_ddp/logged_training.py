@@ -123,9 +123,10 @@ class LoggedTraining:
         Under the metrics' own names W&B keeps the best value of each, which need not be of one and the same epoch.
         """
         if self.session and self.is_main:
-            numbers = {name: float(value) for name, value in (self.trainer.metrics or {}).items()}
-            finite = {f"{FINAL}{name}": value for name, value in numbers.items() if math.isfinite(value)}
-            self.session.summarize(finite)
+            with self.session.guarded("the final metrics"):
+                numbers = {name: float(value) for name, value in (self.trainer.metrics or {}).items()}
+                finite = {f"{FINAL}{name}": value for name, value in numbers.items() if math.isfinite(value)}
+                self.session.summarize(finite)
 
     def count_batch(self) -> None:
         """Count a batch that was trained, and log each one that is due."""
