@@ -133,7 +133,7 @@ class RunGroup:
     def _file(self) -> Path:
         """Where the metrics of finished trainings are kept, for the day when W&B cannot be asked."""
         directory = self._config.dir or os.environ.get("WANDB_DIR") or "."
-        return Path(directory, "wandb", f"group-{self.name}.json")
+        return Path(directory, "wandb", f"group-{self._config.project}-{self.name}.json")
 
     def _id(self, number: int) -> str:
         return f"{self.name}-{self.job_type}-{number}"

@@ -95,7 +95,7 @@ class Links:
             msg = f"{str(directory)!r} has no {RECORD_FILE}; give the directory of a training, model.trainer.save_dir"
             raise FileNotFoundError(msg)
         known = {item.name for item in fields(cls)}
-        return cls(**{name: value for name, value in record.links.items() if name in known})
+        return cls(**{"run": record.url, **{name: value for name, value in record.links.items() if name in known}})
 
     def as_dict(self) -> dict[str, Any]:
         """Return what there is of them, as it stands in ``wandb_run.json``."""
