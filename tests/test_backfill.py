@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]  # carries no types
 from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
-from conftest import ONLINE, Job, RunJob, run_command
+from conftest import NIGHTLY, ONLINE, Job, RunJob, run_command
 from ultralytics_wb_ddp.past_training import PastTraining
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.results_csv import ResultsError, read_results
@@ -226,6 +226,30 @@ subprocess.run(command, check=True)
 
     assert [row["epoch"] for row in run.history] == [1, 2, 2, 2]
     assert (run.state, run.sessions, run.destroyed_rows) == ("finished", 2, [])
+
+
+@NIGHTLY
+def test_import_that_was_cut_off_is_completed_and_epochs_that_came_since_are_added(
+    run_job: RunJob, tmp_path: Path
+) -> None:
+    training = write(tmp_path / "old", OLD, epochs=3, name="old")
+    run_id = PastTraining.read(training).run_id
+    with WandbServer() as server:
+        cut_off = f"import wandb\nwith wandb.init(project='demo', id={run_id!r}) as run:\n    run.log({{'epoch': 1}})\n"
+        run_job(cut_off, prelude="", **server.environment)
+        first = command(server, tmp_path, "old", "--project", "demo")
+        (run,) = server.runs
+        assert [row["epoch"] for row in run.history] == [1, 2]
+        assert (first.returncode, run.state) == (0, "failed")
+
+        with (training / "results.csv").open("a") as file:
+            file.write("3,1.0,0.3,0.03\n")
+        command(server, tmp_path, "old", "--project", "other")
+        again = command(server, tmp_path, "old")
+
+    assert [row["epoch"] for row in run.history] == [1, 2, 3]
+    assert (run.state, run.destroyed_rows, len(server.runs)) == ("finished", [], 1)
+    assert f"skipped: it was imported as run {run_id}" in again.stdout
 
 
 def test_w_and_b_that_is_away_is_said_once_and_nothing_is_marked_as_imported(tmp_path: Path) -> None:

@@ -143,11 +143,11 @@ def _import(directory: Path, options: RunOptions, *, dry_run: bool, lost: str) -
     )
     options = options.or_else(stock_options(namespace))
     done = Imported(directory, "would be imported", "", list(training.notes))
-    run_id = record.id if record else training.run_id
+    run_id, project = (record.id, record.project) if record else (training.run_id, options.project)
     if not dry_run:
         done.status = "imported"
         _write(training, options, record, done)
-    done.text = f"as run {run_id} of project {options.project}, {_extent(training)}{done.text}"
+    done.text = f"as run {run_id} of project {project}, {_extent(training)}{done.text}"
     return done
 
 
