@@ -12,7 +12,7 @@ import numpy as np
 from ultralytics_wb_ddp.client import plain_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["batch_row", "class_table", "curve_charts", "fit_row", "images_of", "names_of", "train_row"]
@@ -36,20 +36,29 @@ def train_row(trainer: Any, loss_names: Sequence[str] = ()) -> dict[str, float]:
     return {**losses, **trainer.lr}
 
 
-def batch_row(trainer: Any) -> dict[str, float]:
-    """Return ``batch/*`` losses and ``batch/lr/*`` learning rates of the batch that was trained last.
+def batch_row(trainer: Any, batch: int) -> Callable[[], dict[str, float]]:
+    """Return what makes the row of the batch that was trained last: ``batch/*`` losses and ``batch/lr/*`` rates.
 
-    The losses are those of this rank's images. They leave the device in one transfer.
+    The losses are those of this rank's images. To read them is to wait for the device, which can be done later, and
+    elsewhere than in the training's thread; they leave it in one transfer.
+
+    Args:
+        trainer: The trainer.
+        batch: Number of the batch, counted from 1 over all epochs.
     """
-    import torch
+    losses, rates = trainer.loss_items, [group["lr"] for group in trainer.optimizer.param_groups]
 
-    losses = trainer.loss_items  # by name from Ultralytics 8.4.140 on; before that a tensor
-    if isinstance(losses, dict):
-        losses = dict(zip(losses, torch.stack([part.detach() for part in losses.values()]).tolist()))
-    else:
-        losses = losses.detach().cpu()
-    rates = {f"batch/lr/pg{number}": float(group["lr"]) for number, group in enumerate(trainer.optimizer.param_groups)}
-    return {**trainer.label_loss_items(losses, prefix="batch"), **rates}
+    def make() -> dict[str, float]:
+        import torch
+
+        if isinstance(losses, dict):  # by name in newer releases, before that one tensor
+            parts = torch.stack([part.detach() for part in losses.values()]).tolist()
+            named = trainer.label_loss_items(dict(zip(losses, parts)), prefix="batch")
+        else:
+            named = trainer.label_loss_items(losses.detach().cpu(), prefix="batch")
+        return {**named, **{f"batch/lr/pg{number}": float(rate) for number, rate in enumerate(rates)}, "batch": batch}
+
+    return make
 
 
 def fit_row(trainer: Any) -> dict[str, Any]:

@@ -133,9 +133,8 @@ class LoggedTraining:
         self.batches += 1
         interval = self.options.batch_interval
         if interval and self.batches % interval == 0 and self.session and not self.team.key_prefix:
-            with self.session.guarded("the row of a batch") as reachable:
-                if reachable:
-                    self.session.run.log({**charts.batch_row(self.trainer), "batch": self.batches})
+            row = charts.batch_row(self.trainer, self.batches)
+            self.session.log_beside(row, "the row of a batch")
 
     def stop_if_wanted(self) -> None:
         """Stop the training in all ranks if somebody wants it, at the end of an epoch.

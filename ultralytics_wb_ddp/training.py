@@ -31,7 +31,7 @@ from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run
 from ultralytics_wb_ddp.stopping import StopButton
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Session", "get_wandb_run", "owned", "plain_summary", "sessions"]
 
@@ -164,6 +164,21 @@ class Session:
                     self.run.summary.update(dict(values))
 
         self._background.do(put)
+
+    def log_beside(self, make_row: Callable[[], Mapping[str, Any]], what: str) -> None:
+        """Make a row that is not an epoch's, and log it, in the background.
+
+        Args:
+            make_row: What makes the row.
+            what: What it is, for a message.
+        """
+
+        def log() -> None:
+            with self._for_the_training(), self.guarded(what) as reachable:
+                if reachable:
+                    self.run.log(dict(make_row()))
+
+        self._background.do(log)
 
     def lose_launcher(self, message: str) -> None:
         """Say that the launcher is gone, and do without what it held."""

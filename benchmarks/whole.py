@@ -1,0 +1,99 @@
+"""Whole trainings in two processes, interleaved: their time, start, epochs and requests, and ranks that do not log."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any
+
+from table import Line
+from trainings import Training, TrainingFailedError, Trainings
+from wandb_server import WandbServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# From the worker's on_pretrain_routine_start to the end of on_pretrain_routine_end, where the stock callback opens it
+START = ("on_pretrain_routine_start", "on_pretrain_routine_end")
+EPOCH = (
+    "on_train_epoch_start",
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_train_epoch_end",
+    "on_val_start",
+    "on_val_batch_start",
+    "on_val_batch_end",
+    "on_val_end",
+    "on_fit_epoch_end",
+    "on_model_save",
+)
+END = ("on_train_end", "teardown")
+WAYS = ("bare", "stock", "stock+run", "attach", "new", "resume")
+NAMES = {"attach": "run open in the launcher", "new": "new run", "resume": "run closed and resumed"}
+
+
+def measure(trainings: Trainings, rounds: int, epochs: int) -> Iterator[Line]:
+    """Train in each way, one after the other, so many times."""
+    found: dict[str, list[Training]] = {who: [] for who in WAYS}
+    traffic: dict[str, list[tuple[int, int]]] = {who: [] for who in WAYS}
+    for number in range(rounds):
+        for who in WAYS if number % 2 else reversed(WAYS):
+            with WandbServer() as server:
+                found[who].append(trainings.train(who, epochs=epochs, environment=server.environment))
+                sizes = [len(request.raw) for request in list(server.requests)]
+                traffic[who].append((len(sizes), sum(sizes)))
+    remark = _try_wandb(trainings)
+
+    def line(what: str, unit: str, value: Callable[[Training], float], ours: str, **more: Any) -> Line:
+        values = {"bare": found["bare"], "stock": found["stock"], "ours": found[ours]}
+        return Line("whole", what, unit, {who: [value(one) for one in all_] for who, all_ in values.items()}, **more)
+
+    middle = range(1, epochs - 1)
+    for way, most in (("attach", 0.5), ("new", None), ("resume", None)):
+        yield line(f"start, {NAMES[way]}", "s", lambda one: sum(one.events(*START)), way, most=most)
+    yield line("an epoch, without plots", "ms", lambda one: _per_epoch(one, middle), "attach", most=0.5)
+    yield line("an epoch of one second", "ms", lambda one: _per_epoch(one, middle), "attach", against="", most=10.0)
+    yield line("the end", "s", lambda one: sum(one.events(*END)), "attach")
+    yield line(
+        "memory of a rank that does not log", "MiB", lambda one: one.ranks[1]["memory"], "attach", against="bare"
+    )
+    yield line("its time to the first epoch", "s", lambda one: one.ranks[1]["began"], "attach", against="bare")
+    yield line("its further processes", "", lambda one: one.ranks[1]["processes"], "attach", against="bare")
+    yield line("whole training, beside the stock callback", "s", lambda one: one.seconds, "new", most=1.0)
+    yield line(
+        "whole training, beside nothing", "s", lambda one: one.seconds, "new", against="bare", most=1.02, remark=remark
+    )
+    sent = {"stock": traffic["stock+run"], "ours": traffic["attach"]}
+    for place, (what, unit) in enumerate((("requests of a run's life", ""), ("bytes of a run's life", "kB"))):
+        scale = 1 if place == 0 else 1000
+        values = {who: [one[place] / scale for one in all_] for who, all_ in sent.items()}
+        yield Line("whole", what, unit, values, most=1.0, remark="stock: with the run that its script has made")
+    yield from _with_plots(trainings, rounds)
+
+
+def _with_plots(trainings: Trainings, rounds: int) -> Iterator[Line]:
+    """Compare the first epoch of trainings with plots, which has the pictures of it."""
+    values: dict[str, list[float]] = {"stock": [], "ours": []}
+    for _ in range(rounds):
+        for who, way in (("stock", "stock"), ("ours", "attach")):
+            one = trainings.train(way, epochs=2, plots=True)
+            values[who].append(_per_epoch(one, range(1)))
+    yield Line("whole", "an epoch, with plots", "ms", values, most=0.5)
+
+
+def _per_epoch(training: Training, epochs: range) -> float:
+    """Return the median of what callbacks take in an epoch on rank 0, in milliseconds."""
+    sums = [sum(training.events(*EPOCH, epochs=range(epoch, epoch + 1))) for epoch in epochs]
+    return statistics.median(sums) * 1000
+
+
+def _try_wandb(trainings: Trainings) -> str:
+    """Say what becomes of W&B's own integration."""
+    said = []
+    for processes in (1, 2):
+        name = "one process" if processes == 1 else "two processes"
+        try:
+            trainings.train("wandb", processes=processes, epochs=2)
+            said.append(f"{name}: trains")
+        except TrainingFailedError as error:
+            said.append(f"{name}: {error}")
+    return f"W&B's own integration in {'; in '.join(said)}"
