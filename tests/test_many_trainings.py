@@ -9,6 +9,7 @@ from measures import epochs_of, prove
 from wandb_server import WandbServer
 
 from conftest import NIGHTLY, ONLINE, Job, RunJob, wait_until_closed
+from ultralytics_wb_ddp import Links
 
 ONE_EPOCH = "model.train(**{**ONE_PROCESS, 'epochs': 1})\n"
 
@@ -117,9 +118,9 @@ model.train(**ONE_PROCESS)
     prove("SIGTERM, one process", server, epochs=[1], state="preempted", exit_code=143)
 
 
-def test_trial_of_a_sweep_keeps_what_the_sweep_has_set(run_job: RunJob) -> None:
+def test_trial_of_a_sweep_keeps_what_the_sweep_has_set_and_leads_to_it(run_job: RunJob) -> None:
     with WandbServer() as server:
-        run_job(
+        job = run_job(
             """\
 import wandb
 sweep = {"method": "grid", "metric": {"name": "best/epoch", "goal": "minimize"}, "parameters": {"lr0": {"values": [0.5]}}}
@@ -136,3 +137,10 @@ wandb.agent(wandb.sweep(sweep, project="demo"), trial, count=1, project="demo")
     assert run.sweep
     assert run.values["lr0"] == 0.5
     assert run.values["ultralytics"]["lr0"] == 0.01
+    place = f"{server.url}/team/demo"
+    assert Links.of_training(job.directory / "train") == Links(
+        run=f"{place}/runs/{run.id}", project=place, sweep=f"{place}/sweeps/{run.sweep}"
+    )
+    assert f"attached to run {run.id} of project demo: {place}/runs/{run.id}, sweep: {place}/sweeps/{run.sweep}" in (
+        job.output
+    )

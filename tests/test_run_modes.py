@@ -11,7 +11,7 @@ from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
 from conftest import NIGHTLY, PRELUDE, LaunchAgents, RunJob, RunOnline, wait_until_closed
-from ultralytics_wb_ddp import RankPlan, Topology, plan_rank
+from ultralytics_wb_ddp import Links, RankPlan, Topology, plan_rank
 
 MODES = list(itertools.product(("auto", "new", "shared"), ("global", "worker")))
 LOSSES = ("train/box_loss", "train/cls_loss", "train/dfl_loss")
@@ -82,6 +82,17 @@ def test_right_number_of_runs_with_their_ids_groups_and_states(launch: Launch, m
         assert run.destroyed_rows == []
         if plan.label and mode != "shared":
             assert run.fields["displayName"] == plan.label
+
+
+@pytest.mark.parametrize("mode", ["auto", "new", "shared"])
+def test_training_names_the_address_of_each_nodes_run(launch: Launch, mode: str) -> None:
+    firsts = [plan for plan in launch.plans(mode, "worker")[::2] if plan]
+    place = f"{launch.server.url}/team/{mode}-worker"
+    addresses = [f"{place}/groups/{plan.group}" if plan.group else f"{place}/runs/{plan.run_id}" for plan in firsts]
+    links = Links.of_training(launch.directory / f"{mode}-worker")
+
+    assert links.run == f"{place}/runs/{firsts[0].run_id}"
+    assert links.nodes == ({f"worker-{node}": url for node, url in enumerate(addresses)} if launch.nodes > 1 else {})
 
 
 @pytest.mark.parametrize(("mode", "scope"), MODES)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
     from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
     from ultralytics_wb_ddp.ddp import train_distributed
+    from ultralytics_wb_ddp.folds import kfold
+    from ultralytics_wb_ddp.group_results import Statistics
+    from ultralytics_wb_ddp.groups import RunGroup
+    from ultralytics_wb_ddp.links import Links
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.parallel import ParallelConfig
     from ultralytics_wb_ddp.ranks import RankPlan, Topology, get_distributed_info, is_main_process, plan_rank
@@ -25,6 +29,9 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "ConfigurationError": "config",
+    "Links": "links",
+    "RunGroup": "groups",
+    "Statistics": "group_results",
     "RankPlan": "ranks",
     "RestoreError": "restore",
     "S3Error": "s3",
@@ -38,6 +45,7 @@ _MODULE_OF = {
     "get_distributed_info": "ranks",
     "get_wandb_run": "training",
     "is_main_process": "ranks",
+    "kfold": "folds",
     "restore_checkpoint": "restore",
     "plan_rank": "ranks",
     "train_distributed": "ddp",
@@ -46,10 +54,13 @@ _MODULE_OF = {
 
 __all__ = [
     "ConfigurationError",
+    "Links",
     "ParallelConfig",
     "RankPlan",
     "RestoreError",
+    "RunGroup",
     "S3Error",
+    "Statistics",
     "Topology",
     "WandbCallback",
     "WandbConfig",
@@ -60,6 +71,7 @@ __all__ = [
     "get_distributed_info",
     "get_wandb_run",
     "is_main_process",
+    "kfold",
     "plan_rank",
     "restore_checkpoint",
     "train_distributed",

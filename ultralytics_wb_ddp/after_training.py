@@ -1,10 +1,11 @@
-"""What a manager does with the results of a training: references to S3, downloads."""
+"""What a manager does with the results of a training: links, references to S3, downloads."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.runs import sync_command
@@ -26,6 +27,16 @@ class AfterTraining:
     config: WandbConfig
     run: Any
     _last: Handoff | None  # of the run that was opened last
+    _links: Links = Links()
+
+    def links(self) -> Links:
+        """Return where the run is to be seen, also when it is closed or finished.
+
+        Returns:
+            Web addresses of the run, its project, group and sweep, and of each node's run where each has its own; all
+            of them are None offline, where ``sync_command`` sends the run, and on a rank that is not the main process.
+        """
+        return self._links
 
     def log_s3_artifact(
         self,

@@ -223,6 +223,7 @@ class WandbCallback(MeterEvents):
             training.checkpoints.at_end(trainer)
         training.pending |= evaluation_row(session, trainer, training.team.mistakes)
         training.log_row()
+        training.write_final_metrics()
 
     def teardown(self, trainer: Any) -> None:
         """Close the run, if it was opened here, with the exit code of the training."""
@@ -271,6 +272,7 @@ class WandbCallback(MeterEvents):
             earlier=earlier,
             default=stock_options(trainer),
             which=team.which,
+            nodes=team.nodes,
         )
         self._training = training = self._new(trainer, team)
         if session:

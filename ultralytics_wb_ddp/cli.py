@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -10,7 +11,7 @@ from ultralytics_wb_ddp import __version__
 
 __all__ = ["main"]
 
-COMMANDS = ("demo", "doctor", "sync", "download", "resume", "prune", "patch")  # as they are listed
+COMMANDS = ("demo", "doctor", "sync", "download", "import", "resume", "prune", "patch")  # as they are listed
 
 
 class Commands(click.Group):
@@ -22,8 +23,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"ultralytics_wb_ddp.commands.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(import_module(f"ultralytics_wb_ddp.commands.{name}"), name)
         return command
 
 

@@ -95,7 +95,7 @@ class Fingerprint:
         roots = [f"{root}{os.sep}" for root in dict.fromkeys((dataset.root, dataset.root.resolve()))]
         for split, sources in dataset.splits.items():
             for source in sources:
-                for image in _images(source, dataset.formats):
+                for image in images_of(source, dataset.formats):
                     if is_wanted and not is_wanted():
                         raise Stopped
                     path = next((image[len(root) :] for root in roots if image.startswith(root)), image)
@@ -189,7 +189,7 @@ def _paths(value: Any) -> tuple[Path, ...]:
     return tuple(map(Path, value)) if isinstance(value, (list, tuple)) else (Path(value),)
 
 
-def _images(source: Path, formats: tuple[str, ...]) -> Iterator[str]:
+def images_of(source: Path, formats: tuple[str, ...]) -> Iterator[str]:
     """Return the images that a directory holds or a text file lists, as Ultralytics finds them."""
     paths = _files_below(str(source)) if source.is_dir() else _listed(source)
     return (path for path in paths if path.rpartition(".")[2].lower() in formats)

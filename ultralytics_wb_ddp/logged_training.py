@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.team import Team
     from ultralytics_wb_ddp.training import Session
 
-__all__ = ["LoggedTraining"]
+__all__ = ["FINAL", "LoggedTraining"]
+
+FINAL = "final/"  # before the names of metrics in the summary
 
 
 @dataclass
@@ -113,6 +116,17 @@ class LoggedTraining:
                 row |= charts.images_of(plots, self.plots)
         self._watch_launcher(self.session)
         self.session.log({**row, "epoch": self.epoch}, is_best=self.is_best)
+
+    def write_final_metrics(self) -> None:
+        """Put the numbers of the last evaluation, that of the best checkpoint, into the run's summary.
+
+        Under the metrics' own names W&B keeps the best value of each, which need not be of one and the same epoch.
+        """
+        if self.session and self.is_main:
+            with self.session.guarded("the final metrics"):
+                numbers = {name: float(value) for name, value in (self.trainer.metrics or {}).items()}
+                finite = {f"{FINAL}{name}": value for name, value in numbers.items() if math.isfinite(value)}
+                self.session.summarize(finite)
 
     def count_batch(self) -> None:
         """Count a batch that was trained, and log each one that is due."""

@@ -16,6 +16,7 @@ from ultralytics_wb_ddp.config import RunOptions, WandbConfig
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
 from ultralytics_wb_ddp.launch import on_termination
+from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.plain import redact, to_plain
 from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_rank
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from ultralytics_wb_ddp.groups import RunGroup
 
 __all__ = ["WandbManager"]
 
@@ -88,6 +91,25 @@ class WandbManager(AfterTraining):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.finish(exit_code_of(error))
+
+    @classmethod
+    def group(cls, cfg: Any, name: str, runs: int, **options: Any) -> RunGroup:
+        """Return the runs of a cross-validation or of repeated trainings, with a summary run.
+
+        ``with WandbManager.group(cfg, "5-fold", runs=5) as group:``, and in it ``for number, manager in group:``.
+
+        Args:
+            cfg: As for the manager, without ``cfg.wandb.id``.
+            name: Name of the group.
+            runs: Number of trainings.
+            **options: ``job_type``, ``metrics`` and ``resume`` of :class:`RunGroup`.
+
+        Raises:
+            ConfigurationError: A setting is wrong or contradicts the group.
+        """
+        from ultralytics_wb_ddp.groups import RunGroup
+
+        return RunGroup(cfg, name, runs, **options)
 
     def initialize(self) -> tuple[Any, str | None]:
         """Make the run, or continue the one of ``cfg.wandb.id`` or ``WANDB_RUN_ID``, and export the handoff.
@@ -252,6 +274,8 @@ class WandbManager(AfterTraining):
                 self._options, run_id=run_id, resume=resume, settings=_console_settings(), writer=self._writer()
             )
         self.wandb_url = run_url(self.run)
+        which = which_ranks(self._options, None, os.environ)
+        self._links = Links.of_launcher(self.run, *which, self._options.group)
 
     def _reopen(self) -> None:
         """Open the run again that a worker has continued."""
@@ -274,6 +298,8 @@ class WandbManager(AfterTraining):
         options = unnamed.or_else(named)
         resume, writer = ("allow", self._writer()) if handoff.is_shared else ("must", None)
         self.run = resume_run(options, handoff, resume, settings=_console_settings(), writer=writer)
+        if self.run.offline:  # what was sent before is still to be seen
+            self._links = replace(self._links, sync_command=Links.of_run(self.run).sync_command)
         define_metrics(self.run)
 
     def _writer(self) -> Any:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config import ConfigurationError, RunOptions
 from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff, is_shared
+from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.ranks import RankPlan
 from ultralytics_wb_ddp.runs import check_shared, find_handoff, folder_of, local_run, sync_command, word_to
@@ -36,6 +37,7 @@ def open_session(
     earlier: RunRecord | None,
     default: RunOptions,
     which: Callable[[str], RankPlan | None] = RankPlan,
+    nodes: Callable[[str], Mapping[str, RankPlan]] = lambda _: {},
 ) -> Session | None:
     """Get the run that the main process logs to.
 
@@ -46,6 +48,7 @@ def open_session(
         earlier: Record of the training's earlier session, if it is resumed.
         default: How a run is made where the user asked for nothing.
         which: Which run this rank logs to, given the id that the runs of all ranks are derived from.
+        nodes: Which run each node has, where each has its own, given the same.
 
     Returns:
         The session, or None where W&B is disabled or, with ``on_error="warn"``, no run could be had.
@@ -91,13 +94,18 @@ def open_session(
     if session is None or session.run.disabled:
         return None
     session.base_id = base_id
+    session.links = Links.of_run(session.run, nodes(base_id))
     _say(session)
     return session
 
 
 def _say(session: Session) -> None:
+    """Say which run it is; W&B itself has just shown the address of one that was opened here, unless it is silent."""
     verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made", "shared": "sharing"}
-    logger.info("%s run %s of project %s", verb[session.how], session.run.id, session.run.project)
+    run = session.run
+    is_shown = session.how not in {"adopt", "attach"} and not run.settings.silent
+    links = "" if is_shown else str(session.links)
+    logger.info("%s run %s of project %s%s", verb[session.how], run.id, run.project, links and f": {links}")
 
 
 def _open_planned(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config import RANK_SCOPES, RUN_MODES, ConfigurationError, check_choice
@@ -17,6 +17,7 @@ __all__ = [
     "Topology",
     "get_distributed_info",
     "is_main_process",
+    "plan_nodes",
     "plan_rank",
 ]
 
@@ -106,6 +107,10 @@ class RankPlan:
     primary: bool = True
     mode: str = "auto"
 
+    def within(self, group: str | None) -> RankPlan:
+        """Return the plan with a group of the user's, which comes before that of the ranks."""
+        return replace(self, group=group) if group and self.group else self
+
 
 def plan_rank(topology: Topology | None, run_mode: str, rank_scope: str, base_id: str) -> RankPlan | None:
     """Return the run that a rank logs to, or None for a rank that does not log.
@@ -144,6 +149,22 @@ def plan_rank(topology: Topology | None, run_mode: str, rank_scope: str, base_id
     has_node = several and topology.worker_index is not None
     label = on_node if has_node else f"rank-{topology.rank}"
     return RankPlan(scope_id, label=label, primary=is_first, mode="shared")
+
+
+def plan_nodes(topology: Topology | None, run_mode: str, rank_scope: str, base_id: str) -> dict[str, RankPlan]:
+    """Return the run of the first rank of each node, where each node has its own, by the node's name.
+
+    Args:
+        topology: Place of any rank; None for a training in one process.
+        run_mode: As for :func:`plan_rank`.
+        rank_scope: The same.
+        base_id: The same.
+    """
+    if topology is None or rank_scope != "worker" or topology.num_workers == 1:
+        return {}
+    nodes = (replace(topology, local_rank=0, worker_index=node) for node in range(topology.num_workers))
+    plans = {f"worker-{node.worker_index}": plan_rank(node, run_mode, rank_scope, base_id) for node in nodes}
+    return {name: plan for name, plan in plans.items() if plan}
 
 
 def is_main_process(env: Mapping[str, str] = os.environ) -> bool:

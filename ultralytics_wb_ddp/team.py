@@ -12,7 +12,7 @@ from ultralytics_wb_ddp.exchange import Exchange
 from ultralytics_wb_ddp.handoff import Handoff, is_shared
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.rank_metrics import PREFIX, RankMeter, ranks_row
-from ultralytics_wb_ddp.ranks import RankPlan, Topology, plan_rank
+from ultralytics_wb_ddp.ranks import RankPlan, Topology, plan_nodes, plan_rank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +47,7 @@ class Team:
         self.meter = RankMeter() if is_several and options.rank_metrics else None
         self.mistakes = MistakeCollector(options.mistakes, self._topology) if options.mistakes else None
         self._is_several = is_several
+        self._group = options.group
         self._exchange: Exchange | None = None
         self._others_log = is_several and (run_mode != "auto" or rank_scope == "worker")
         self._is_host = False  # whether others of this node use this rank's wandb-core
@@ -56,6 +57,11 @@ class Team:
     def which(self, base_id: str) -> RankPlan | None:
         """Return the run that this rank logs to, given the id that the runs of all ranks are derived from."""
         return plan_rank(self._topology, self.run_mode, self._rank_scope, base_id)
+
+    def nodes(self, base_id: str) -> dict[str, RankPlan]:
+        """Return the run of the first rank of each node, where each node has its own, given the same."""
+        plans = plan_nodes(self._topology, self.run_mode, self._rank_scope, base_id)
+        return {node: plan.within(self._group) for node, plan in plans.items()}
 
     @property
     def key_prefix(self) -> str:

@@ -15,6 +15,7 @@ from ultralytics_wb_ddp.background import Background
 from ultralytics_wb_ddp.client import ask_again, flush
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
+from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.record import RunRecord, best_of
 from ultralytics_wb_ddp.runs import (
@@ -32,7 +33,7 @@ from ultralytics_wb_ddp.stopping import StopButton
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["Session", "close_abandoned", "get_wandb_run", "owned", "sessions"]
+__all__ = ["Session", "close_abandoned", "get_wandb_run", "owned", "plain_summary", "sessions"]
 
 STOP_TIMEOUT = 1.0  # seconds that the training waits for the answer whether it is to stop
 SETTLING = 10.0  # seconds that what follows a row may take, before the training goes on without it
@@ -49,6 +50,7 @@ class Session:
         how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"``, ``"shared"`` or ``"new"``.
         base_id: Id that the runs of all ranks are derived from.
         goes_on: Whether the training goes on in the run in which it began.
+        links: Where the run is to be seen.
         thread: The thread that trains.
     """
 
@@ -57,6 +59,7 @@ class Session:
         self.how = how
         self.base_id = str(run.id)
         self.goes_on = False
+        self.links = Links()
         self.thread = threading.current_thread()
         self._options = options
         self._handoff = handoff
@@ -91,7 +94,7 @@ class Session:
         self._save_dir = save_dir
         with self.guarded("the start of the training"):
             define_metrics(self.run)
-            self.record = RunRecord.of_run(self.run, earlier)
+            self.record = RunRecord.of_run(self.run, earlier, self.links)
             self.goes_on = earlier is not None and earlier.id == self.run.id
             if save_dir is None:
                 return
@@ -104,7 +107,7 @@ class Session:
 
     def _look_back(self, earlier: RunRecord | None) -> None:
         """Take the best values over that stand in the run's summary, and doubt a run that holds another training."""
-        summary = _plain_summary(self.run.summary)
+        summary = plain_summary(self.run.summary)
         self.record.floor = {**best_of(summary), **self.record.floor}
         self.record.best = {**self.record.floor, **self.record.best}
         if "epoch" in summary and (earlier is None or earlier.id != self.run.id):
@@ -153,6 +156,16 @@ class Session:
                 flush(self.run, flushes_itself=self.run.id not in users_runs)
             if self._save_dir:
                 self.record.save(self._save_dir)
+
+    def summarize(self, values: Mapping[str, Any]) -> None:
+        """Put values into the summary, in the background."""
+
+        def put() -> None:
+            with self._for_the_training(), self.guarded("the summary") as reachable:
+                if reachable:
+                    self.run.summary.update(dict(values))
+
+        self._background.do(put)
 
     def log_beside(self, make_row: Callable[[], Mapping[str, Any]], what: str) -> None:
         """Make a row that is not an epoch's, and log it, in the background.
@@ -307,7 +320,7 @@ def get_wandb_run() -> Any:
     return nearest[1].run if nearest else wandb_run()
 
 
-def _plain_summary(summary: Any) -> dict[str, Any]:
+def plain_summary(summary: Any) -> dict[str, Any]:
     """Return a W&B summary, which is no mapping, as dictionaries."""
     values = {key: summary[key] for key in summary.keys()}  # noqa: SIM118
-    return {key: _plain_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}
+    return {key: plain_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}

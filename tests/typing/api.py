@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ultralytics_wb_ddp import (
     ConfigurationError,
+    Links,
     ParallelConfig,
     RankPlan,
+    RunGroup,
     S3Error,
+    Statistics,
     Topology,
     WandbCallback,
     WandbConfig,
@@ -18,6 +22,7 @@ from ultralytics_wb_ddp import (
     get_distributed_info,
     get_wandb_run,
     is_main_process,
+    kfold,
     plan_rank,
     train_distributed,
     upload_to_s3,
@@ -45,12 +50,25 @@ def manager(cfg: Any) -> str | None:
             path, "model", "model", aliases=["best"], metadata={"epoch": 1}, checksum=False, strict=True
         )
         url: str | None = job.wandb_url
+        links: Links = job.links()
+        print(links.run, links.nodes.get("worker-1"), Links.of_training("runs/detect/train").sync_command)
     by_hand = WandbManager(cfg, "job")
     run, url = by_hand.initialize()
     by_hand.finish(exit_code=1)
     logs = by_hand.download_logs("logs", format="parquet")
     print(logs.history.name if logs else S3Error("none"))
     return url or str(run)
+
+
+def cross_validation(cfg: Any) -> float | None:
+    folds: list[Path] = kfold("coco8.yaml", 5, "folds", seed=1)
+    group: RunGroup
+    with WandbManager.group(cfg, "5-fold", runs=len(folds), metrics=["metrics/*"], resume=True) as group:
+        for number, manager in group:
+            with manager:
+                print(folds[number], manager.run.id)
+    score: Statistics = group.statistics["metrics/mAP50(B)"]
+    return score.std
 
 
 def facts() -> bool:

@@ -1,0 +1,312 @@
+"""Trainings that nobody has logged become runs, once each: ``ultralytics-wb-ddp import``."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # carries no types
+from wandb_server import WandbServer
+from wandb_server.store import StoredRun
+
+from conftest import NIGHTLY, ONLINE, Job, RunJob, run_command
+from ultralytics_wb_ddp.past_training import PastTraining
+from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
+from ultralytics_wb_ddp.results_csv import ResultsError, read_results
+
+OLD = """\
+                  epoch,         train/box_loss,       metrics/mAP50(B),                 lr/pg0
+                      1,                 1.2345,                    0.1,                   0.01
+                      2,                 1.1111,                    0.2,                   0.02
+"""
+CLASSIFY = """\
+epoch,time,train/loss,metrics/accuracy_top1,metrics/accuracy_top5,val/loss,lr/pg0
+1,10,0.5,0.25,1,nan,0.01
+2,20,inf,0.5,1,0.7,0.02
+3,30,0.3,0.
+"""
+END = 1_700_000_000.0  # when the old training was over, in seconds since 1970
+
+
+def command(server: WandbServer, directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    done = run_command(directory, "import", *words, timeout=200, **server.environment)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+def copy_of(training: Path, place: Path) -> Path:
+    """Copy a training's directory as it is where nobody has logged it."""
+    shutil.copytree(training, place, ignore=shutil.ignore_patterns("wandb", "wandb_*"))
+    return place
+
+
+def write(place: Path, results: str, **arguments: object) -> Path:
+    place.mkdir(parents=True)
+    (place / "results.csv").write_text(results)
+    if arguments:
+        (place / "args.yaml").write_text(yaml.safe_dump(arguments))
+    return place
+
+
+class Backfill:
+    """A tree of trainings that was imported, and what was told of it."""
+
+    def __init__(self, server: WandbServer, root: Path, logged: Job) -> None:
+        self.server, self.root, self.logged = server, root, logged
+        self.runs_dir = root / "runs"
+        copy_of(logged.directory / "train", self.runs_dir / "detect/train")
+        old = write(self.runs_dir / "old", OLD)
+        (old / "labels.jpg").write_text("no picture")
+        os.utime(old / "results.csv", (END, END))
+        write(self.runs_dir / "classify/a b", CLASSIFY, name="a b", epochs=100, project="p/q")
+        write(self.runs_dir / "damaged", "epoc,loss\n1,2\n")
+        write(self.runs_dir / "before", "", epochs=3)
+        (write(self.runs_dir / "folder", "") / "results.csv").unlink()
+        (self.runs_dir / "folder/results.csv").mkdir()
+        RunRecord("abc").save(write(self.runs_dir / "live", OLD), closed=True)
+        (write(self.runs_dir / "stock", OLD) / "wandb/run-20260101_120000-xyz").mkdir(parents=True)
+        (self.runs_dir / "stock/wandb/run-20260101_120000-xyz/run-xyz.wandb").write_bytes(b"")
+        self.dry = command(server, root, "runs/**", "--dry-run")
+        self.runs_after_dry_run = len(server.runs)
+        self.done = command(server, root, "runs/**", "nowhere", "--checkpoints", "best+last", "--group", "old ones")
+
+    def run(self, name: str) -> StoredRun:
+        (run,) = [run for run in self.server.runs if run.fields["displayName"] == name]
+        return run
+
+    def line(self, directory: str) -> str:
+        (line,) = [line for line in self.done.stdout.splitlines() if line.startswith(f"{directory}: ")]
+        return line
+
+
+@pytest.fixture(scope="module")
+def backfill(usage_c: Job, tmp_path_factory: pytest.TempPathFactory) -> Backfill:
+    with WandbServer() as server:
+        return Backfill(server, tmp_path_factory.mktemp("backfill"), usage_c)
+
+
+def test_dry_run_makes_nothing(backfill: Backfill) -> None:
+    assert backfill.runs_after_dry_run == 0
+    assert backfill.dry.returncode == 1
+    assert "runs/detect/train: would be imported: as run train_" in backfill.dry.stdout
+
+
+def test_imported_run_has_the_rows_of_a_logged_one(backfill: Backfill) -> None:
+    imported, logged = backfill.run("train"), backfill.logged.run
+
+    ours = [row for row in imported.history if "train/box_loss" in row]
+    theirs = [row for row in logged.history if "train/box_loss" in row]
+    kinds = ("train/", "val/", "metrics/", "lr/", "epoch")
+    assert len(ours) == len(theirs) == 2
+    for our, their in zip(ours, theirs):
+        expected = {name: value for name, value in their.items() if name.startswith(kinds)}
+        assert {name: our[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+        assert {name for name in our if not name.startswith("_")} == expected.keys()
+    assert imported.metrics["metrics/*"] == "epoch"
+    assert set(imported.summary["train/box_loss"]) == {"min"}
+    assert imported.summary["best/epoch"] == logged.summary["best/epoch"]
+
+
+def test_imported_run_has_config_pictures_and_checkpoints_of_a_logged_one(backfill: Backfill) -> None:
+    imported, logged = backfill.run("train"), backfill.logged.run
+
+    assert {name: imported.values[name] for name in logged.config if name in imported.values} == logged.config
+    pictures = {name for row in logged.history for name, value in row.items() if is_image(value)}
+    assert {name for row in imported.history for name, value in row.items() if is_image(value)} == pictures
+    versions = [(artifact.aliases, list(artifact.manifest)) for artifact in imported.artifacts]
+    assert [artifact.name for artifact in imported.artifacts] == [f"run_{imported.id}_model"] * 2
+    assert sorted(alias for aliases, _ in versions for alias in aliases) == ["best", "epoch-2", "last", "latest"]
+    facts = json.loads(imported.artifacts[-1].metadata or "")
+    assert (facts["epoch"], facts["train_args"]["epochs"]) == (imported.summary["best/epoch"], 2)
+    assert (imported.state, imported.fields["groupName"]) == ("finished", "old ones")
+
+
+def is_image(value: object) -> bool:
+    return isinstance(value, dict) and value.get("_type") == "image-file"
+
+
+def test_rows_have_the_time_of_their_epoch(backfill: Backfill) -> None:
+    old, classify = backfill.run("old"), backfill.run("a b")
+
+    assert old.history[-1]["_timestamp"] == pytest.approx(END)
+    first, second = (row["_timestamp"] for row in classify.history)
+    assert second - first == pytest.approx(10)
+
+
+def test_old_release_without_arguments_pictures_and_checkpoints(backfill: Backfill) -> None:
+    run = backfill.run("old")
+
+    assert [(row["epoch"], row["train/box_loss"], row["lr/pg0"]) for row in run.history] == [
+        (1, 1.2345, 0.01),
+        (2, 1.1111, 0.02),
+    ]
+    for note in (
+        "args.yaml cannot be read (FileNotFoundError: ",
+        "labels.jpg is no picture and is left out",
+        "there is no weights/best.pt",
+    ):
+        assert note in backfill.done.stdout
+
+
+def test_training_that_was_not_over_is_a_failed_run(backfill: Backfill) -> None:
+    run = backfill.run("a b")
+
+    assert (run.state, run.project, run.id[:4]) == ("failed", "p-q", "a_b_")
+    assert [row["epoch"] for row in run.history] == [1, 2]
+    assert math.isnan(run.history[0]["val/loss"])
+    assert run.history[1]["train/loss"] == math.inf
+    assert "2 of 100 epochs, 0 pictures; the training was not over: the run is marked as failed" in (
+        backfill.line("runs/classify/a b")
+    )
+    assert "line 4 of results.csv has 4 of 7 values and is left out" in backfill.done.stdout
+
+
+def test_what_cannot_be_imported_is_named_and_the_others_go_on(backfill: Backfill) -> None:
+    assert backfill.done.returncode == 1
+    assert "results.csv has no column 'epoch' (its first columns: epoc, loss)" in backfill.line("runs/damaged")
+    assert "results.csv has no column 'epoch' (its first columns: none)" in backfill.line("runs/before")
+    assert "failed: [Errno 21] Is a directory: " in backfill.line("runs/folder")
+    assert backfill.line("nowhere") == "nowhere: failed: there is no such file or directory"
+    assert sorted(backfill.done.stdout.splitlines()[-1].split(", ")) == ["2 skipped", "3 imported", "4 failed"]
+
+
+def test_training_that_was_logged_is_left_alone(backfill: Backfill) -> None:
+    assert backfill.line("runs/live") == "runs/live: skipped: it was logged as run abc"
+    assert "skipped: W&B's files of run xyz lie in runs/stock/wandb: it was logged" in backfill.line("runs/stock")
+    assert len(backfill.server.runs) == 3
+
+
+def test_training_is_imported_once_wherever_it_lies(backfill: Backfill, tmp_path: Path) -> None:
+    moved = shutil.copytree(backfill.runs_dir / "detect/train", tmp_path / "moved")
+    copied = copy_of(backfill.runs_dir / "detect/train", tmp_path / "copied")  # before it was imported
+    run = backfill.run("train")
+    rows, versions = len(run.history), {artifact.digest for artifact in run.artifacts}
+
+    with backfill.server as server:
+        server.backend.store.runs = {(run.entity, run.project, run.id): run}
+        done = command(server, tmp_path, str(moved), str(copied), str(moved / "results.csv"))
+
+        assert list(server.runs) == [run]
+    assert f"{moved}: skipped: it was imported as run {run.id}" in done.stdout
+    assert f"{copied}: imported: as run {run.id}" in done.stdout
+    assert (len(run.history), run.destroyed_rows) == (rows, [])
+    assert {artifact.digest for artifact in run.artifacts} == versions  # W&B makes no version of what it has
+    assert json.loads((copied / RECORD_FILE).read_text())["imported_epochs"] == 2
+
+
+def test_resumed_training_continues_its_imported_run(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        run_job(
+            ONLINE
+            + """\
+import subprocess
+def fail(trainer):
+    if trainer.epoch == 1:
+        raise RuntimeError("interrupted")
+model.add_callback("on_train_epoch_start", fail)
+try:
+    model.train(**ONE_PROCESS)
+except RuntimeError:
+    pass
+command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", "import", "train", "--project", "demo"]
+subprocess.run(command, check=True)
+model = YOLO("train/weights/last.pt")
+add_wandb_callback(model)
+model.train(resume=True)
+subprocess.run(command, check=True)
+""",
+            **server.environment,
+        )
+    (run,) = server.runs
+
+    assert [row["epoch"] for row in run.history] == [1, 2, 2, 2]
+    assert (run.state, run.sessions, run.destroyed_rows) == ("finished", 2, [])
+
+
+@NIGHTLY
+def test_import_that_was_cut_off_is_completed_and_epochs_that_came_since_are_added(
+    run_job: RunJob, tmp_path: Path
+) -> None:
+    training = write(tmp_path / "old", OLD, epochs=3, name="old")
+    run_id = PastTraining.read(training).run_id
+    with WandbServer() as server:
+        cut_off = f"import wandb\nwith wandb.init(project='demo', id={run_id!r}) as run:\n    run.log({{'epoch': 1}})\n"
+        run_job(cut_off, prelude="", **server.environment)
+        first = command(server, tmp_path, "old", "--project", "demo")
+        (run,) = server.runs
+        assert [row["epoch"] for row in run.history] == [1, 2]
+        assert (first.returncode, run.state) == (0, "failed")
+
+        with (training / "results.csv").open("a") as file:
+            file.write("3,1.0,0.3,0.03\n")
+        command(server, tmp_path, "old", "--project", "other")
+        again = command(server, tmp_path, "old")
+
+    assert [row["epoch"] for row in run.history] == [1, 2, 3]
+    assert (run.state, run.destroyed_rows, len(server.runs)) == ("finished", [], 1)
+    assert f"skipped: it was imported as run {run_id}" in again.stdout
+
+
+def test_w_and_b_that_is_away_is_said_once_and_nothing_is_marked_as_imported(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / name, OLD)
+
+    done = run_command(tmp_path, "import", "a", "b", timeout=100, WANDB_MODE="online")  # without a key
+
+    assert done.returncode == 1
+    assert done.stdout.count("failed: W&B cannot be used: ") == 2
+    assert not (tmp_path / "a" / RECORD_FILE).exists()
+
+
+def test_nothing_to_import_is_an_error(tmp_path: Path) -> None:
+    done = run_command(tmp_path, "import", ".", timeout=60)
+
+    assert done.returncode == 1
+    assert "there is no training in .: a training's directory holds results.csv and args.yaml" in done.stderr
+
+
+def results(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "results.csv"
+    file.write_text(text)
+    return file
+
+
+def test_epoch_that_was_trained_twice_counts_as_the_second_one(tmp_path: Path) -> None:
+    read = read_results(results(tmp_path, "epoch,time,a\n1,5,0.1\n2,10,0.2\n2,4,0.3\n3,8,0.4\n"))
+
+    assert [row["a"] for row in read.rows] == [0.1, 0.3, 0.4]
+    assert read.seconds == (5, 9, 13)
+
+
+def test_epochs_that_the_release_counts_from_0_are_counted_from_1(tmp_path: Path) -> None:
+    assert [row["epoch"] for row in read_results(results(tmp_path, "epoch,a\n0,1\n1,2\n")).rows] == [1, 2]
+
+
+def test_last_number_of_a_line_without_an_end_is_not_believed(tmp_path: Path) -> None:
+    assert read_results(results(tmp_path, "epoch,a,b\n1,1,1\n2,2,0.")).rows[-1] == {"epoch": 2, "a": 2}
+
+
+@pytest.mark.parametrize("line", ["1,\0\0", "x,1", "nan,1", "1"])
+def test_line_that_is_damaged_is_left_out(tmp_path: Path, line: str) -> None:
+    read = read_results(results(tmp_path, f"epoch,a\n{line}\n2,2\n"))
+
+    assert [row["epoch"] for row in read.rows] == [2]
+    assert read.notes[0].startswith("line 2 of results.csv ")
+
+
+def test_file_without_an_epoch_says_that_none_was_over(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match=r"results\.csv holds no epoch: the training ended before"):
+        read_results(results(tmp_path, "epoch,a\n"))
+
+
+def test_training_that_stopped_early_is_over(tmp_path: Path) -> None:
+    training = PastTraining.read(write(tmp_path / "train", OLD, epochs=100))
+    assert not training.is_complete(None)
+
+    (tmp_path / "train/results.png").write_bytes(b"")
+    assert training.is_complete(None)

@@ -1,0 +1,274 @@
+"""Trainings that nobody has logged, made into runs from what Ultralytics left on disk: once each."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.checkpoint_facts import sha256_of
+from ultralytics_wb_ddp.checkpoints import CheckpointPolicy, collection_of
+from ultralytics_wb_ddp.log import cause_of
+from ultralytics_wb_ddp.past_training import ARGUMENTS, RESULTS, Checkpoint, PastTraining
+from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
+from ultralytics_wb_ddp.results_csv import ResultsError
+from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run, resume_run
+from ultralytics_wb_ddp.stock import stock_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ultralytics_wb_ddp.config import RunOptions
+
+__all__ = ["Imported", "find_trainings", "import_trainings"]
+
+OF_A_TRAINING = ("wandb", "weights")  # folders in which no other training lies
+# The machine that imports is not the one that has trained.
+SETTINGS = {
+    "console": "off",
+    "disable_git": True,
+    "save_code": False,
+    "silent": True,
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_save_requirements": False,
+}
+
+
+@dataclass
+class Imported:
+    """What became of one directory.
+
+    Attributes:
+        directory: The directory.
+        status: ``"imported"``, ``"skipped"``, ``"failed"`` or, in a dry run, ``"would be imported"``.
+        text: How, or why not.
+        notes: What is missing or damaged, and what was left out.
+        url: Web address of the run.
+    """
+
+    directory: Path
+    status: str
+    text: str
+    notes: list[str] = field(default_factory=list)
+    url: str | None = None
+
+
+class _Unreachable(Exception):  # noqa: N818  # not a fault
+    """W&B cannot be used: no further training is tried."""
+
+
+def find_trainings(paths: Iterable[str]) -> Iterator[Path | Imported]:
+    """Yield the directories of trainings in and below paths, each once, and what cannot be looked at.
+
+    Args:
+        paths: Directories, or patterns such as ``runs/**`` where the shell has not expanded them. Other files than
+            those of a training are passed over.
+    """
+    seen = set()
+    for path in paths:
+        matches = [path] if os.path.lexists(path) else sorted(glob.glob(path, recursive=True))  # noqa: PTH207
+        if not matches:
+            yield Imported(Path(path), "failed", "there is no such file or directory")
+        for match in map(Path, matches):
+            start = match.parent if match.name in {RESULTS, ARGUMENTS} else match
+            if os.path.realpath(start) in seen:
+                continue
+            problems: list[OSError] = []
+            for folder, folders, files in os.walk(start, onerror=problems.append):
+                is_training = not {RESULTS, ARGUMENTS}.isdisjoint({*files, *folders})
+                skipped = {*OF_A_TRAINING, RESULTS, ARGUMENTS} if is_training else set()
+                folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in skipped)
+                real = os.path.realpath(folder)
+                if is_training and real not in seen:
+                    yield Path(folder)
+                seen.add(real)
+            for problem in problems:
+                if start.is_dir() and str(problem.filename) not in seen:
+                    seen.add(str(problem.filename))
+                    yield Imported(Path(problem.filename), "failed", f"cannot be read: {problem.strerror}")
+
+
+def import_trainings(paths: Iterable[str], options: RunOptions, *, dry_run: bool = False) -> Iterator[Imported]:
+    """Make a run of each training that is found in or below paths, and tell of each directory what became of it.
+
+    The run is as if the training had been logged: config, a row for each epoch at the time when it was over, pictures,
+    checkpoints. ``wandb_run.json`` in the directory then names it, so that it is imported once, and so that a training
+    that is resumed goes on in it. A training that was not over makes a failed run. Rows that a training has got since
+    it was imported are added.
+
+    Args:
+        paths: As for :func:`find_trainings`.
+        options: How the runs are made; what is None is as it would be for a training that is logged.
+        dry_run: Only say what would be done.
+    """
+    lost = ""
+    for found in find_trainings(paths):
+        if isinstance(found, Imported):
+            yield found
+            continue
+        try:
+            yield _import(found, replace(options, on_error="raise"), dry_run=dry_run, lost=lost)
+        except _Unreachable as problem:
+            lost = f"W&B cannot be used: {problem}"
+            yield Imported(found, "failed", lost)
+        except (ResultsError, OSError) as problem:
+            yield Imported(found, "failed", str(problem))
+        except Exception as problem:  # noqa: BLE001  # the other trainings are still to be imported
+            yield Imported(found, "failed", cause_of(problem))
+
+
+def _import(directory: Path, options: RunOptions, *, dry_run: bool, lost: str) -> Imported:
+    """Import one training."""
+    record = RunRecord.find(directory, None) if (directory / RECORD_FILE).exists() else None
+    if record and record.imported_epochs is None:
+        return Imported(directory, "skipped", f"it was logged as run {record.id}", url=record.url)
+    training = PastTraining.read(directory)
+    if record and training.last_epoch <= (record.imported_epochs or 0):
+        return Imported(directory, "skipped", f"it was imported as run {record.id}", url=record.url)
+    stock = None if record else RunRecord.find(directory, None)
+    if stock and stock.id != training.run_id:
+        text = f"W&B's files of run {stock.id} lie in {directory / 'wandb'}: it was logged; 'wandb sync' sends it"
+        return Imported(directory, "skipped", text)
+    if not os.access(directory, os.W_OK):
+        return Imported(directory, "failed", f"{RECORD_FILE} cannot be written into it; import a copy")
+    if lost:
+        return Imported(directory, "failed", lost)
+    namespace = SimpleNamespace(
+        args=SimpleNamespace(project=training.arguments.get("project"), name=training.name), save_dir=directory
+    )
+    options = options.or_else(stock_options(namespace))
+    done = Imported(directory, "would be imported", "", list(training.notes))
+    run_id, project = (record.id, record.project) if record else (training.run_id, options.project)
+    if not dry_run:
+        done.status = "imported"
+        _write(training, options, record, done)
+    done.text = f"as run {run_id} of project {project}, {_extent(training)}{done.text}"
+    return done
+
+
+def _extent(training: PastTraining) -> str:
+    of_all = f" of {training.epochs}" if training.epochs and training.epochs != training.last_epoch else ""
+    return f"{training.last_epoch}{of_all} epochs, {len(training.pictures)} pictures"
+
+
+def _write(training: PastTraining, options: RunOptions, earlier: RunRecord | None, done: Imported) -> None:
+    """Write the run of a training."""
+    checkpoints = _read_checkpoints(training, done)
+    is_complete = training.is_complete(checkpoints.get("last"))
+    run = _open(training, options, earlier)
+    try:
+        known = (earlier and earlier.imported_epochs) or 0
+        record = RunRecord.of_run(run, earlier)
+        define_metrics(run)
+        completed = next((checkpoints[name].arguments for name in ("last", "best") if name in checkpoints), {})
+        run.config.update({**training.arguments, **completed}, allow_val_change=True)
+        _log_rows(run, training, record, known, done)
+        best = training.epoch_of(checkpoints["best"].metrics) if "best" in checkpoints else None
+        if best:
+            record.best_epoch = best
+            run.summary.update({"best/epoch": best})
+        _log_checkpoints(run, training, options, checkpoints, best)
+    except BaseException:
+        finish_run(run, 1)
+        raise
+    done.url = record.url
+    finish_run(run, int(not is_complete))
+    record.imported_epochs = training.last_epoch
+    record.save(training.directory, closed=True)
+    if not is_complete:
+        done.text = "; the training was not over: the run is marked as failed"
+    if command := record.links.get("sync_command"):
+        done.notes.append(f"it is on disk, send it with: {command}")
+
+
+def _open(training: PastTraining, options: RunOptions, earlier: RunRecord | None) -> Any:
+    """Open the run of a training."""
+    if earlier is None:  # what an import that was cut off has left is no part of the run
+        for folder in (training.directory / "wandb").glob(f"offline-run-*-{training.run_id}"):
+            shutil.rmtree(folder)
+    try:
+        if earlier:
+            named = replace(options, project=earlier.project or options.project, entity=earlier.entity)
+            run = resume_run(named, earlier.handoff(), "allow", settings=SETTINGS)
+        else:
+            run = init_run(options, run_id=training.run_id, resume="allow", settings=SETTINGS)
+    except Exception as problem:
+        raise _Unreachable(cause_of(problem)) from problem
+    if run.disabled:
+        msg = "it is disabled; unset WANDB_MODE, or give --mode"
+        raise _Unreachable(msg)
+    return run
+
+
+def _log_rows(run: Any, training: PastTraining, record: RunRecord, known: int, done: Imported) -> None:
+    """Log the epochs and, in a last row, the pictures, without what is there since an import that was cut off.
+
+    Args:
+        run: The run.
+        training: The training.
+        record: The record of the run, which takes the rows into account.
+        known: The last epoch that was imported earlier.
+        done: What is told of it.
+    """
+    times = training.times()
+    rows = [{**row, "_timestamp": time} for row, time in zip(training.results.rows, times) if row["epoch"] > known]
+    if pictures := _pictures(training, done):
+        rows.append({**pictures, "epoch": training.last_epoch, "_timestamp": times[-1]})
+    there = max(0, run.starting_step - record.next_step)
+    for row in rows[there:]:
+        run.log(row)
+        if summary := record.note(run, row):
+            run.summary.update(summary)
+    for row in rows[:there]:
+        record.note(run, row)
+
+
+def _pictures(training: PastTraining, done: Imported) -> dict[str, Any]:
+    """Return the pictures by the names that they have in a training that is logged."""
+    import wandb
+
+    found = {}
+    for file in training.pictures:
+        try:
+            found[file.stem] = wandb.Image(str(file))
+        except Exception as problem:  # noqa: BLE001, PERF203  # a damaged picture fails in any way
+            done.notes.append(f"{file.name} is no picture and is left out: {cause_of(problem)}")
+    return found
+
+
+def _read_checkpoints(training: PastTraining, done: Imported) -> dict[str, Checkpoint]:
+    """Return what the best and the last checkpoint say of themselves, as far as they can be read."""
+    found = {}
+    for name in ("best", "last"):
+        file = training.directory / "weights" / f"{name}.pt"
+        if not file.exists():
+            done.notes.append(f"there is no weights/{file.name}")
+            continue
+        try:
+            found[name] = Checkpoint.read(file)
+        except Exception as problem:  # noqa: BLE001  # a pickle fails in any way
+            done.notes.append(f"weights/{file.name} cannot be read: {cause_of(problem).splitlines()[0]}")
+    return found
+
+
+def _log_checkpoints(
+    run: Any, training: PastTraining, options: RunOptions, checkpoints: dict[str, Checkpoint], best: int | None
+) -> None:
+    """Log the checkpoints that are wanted, the best one last, as a training does."""
+    import wandb
+
+    policy = CheckpointPolicy.of(options)
+    wanted = {"last": policy.last, "best": policy.best}
+    for name, checkpoint in ((name, checkpoints[name]) for name in wanted if wanted[name] and name in checkpoints):
+        file = training.directory / "weights" / f"{name}.pt"
+        epoch = training.last_epoch if name == "last" else best
+        facts: dict[str, Any] = {"epoch": epoch, "fitness": checkpoint.fitness, "metrics": checkpoint.metrics}
+        facts |= {"train_args": checkpoint.arguments, "size": file.stat().st_size, "sha256": sha256_of(file)}
+        artifact = wandb.Artifact(collection_of(run.id), type="model", metadata=facts)
+        artifact.add_file(str(file), name=file.name)
+        run.log_artifact(artifact, aliases=["last", f"epoch-{epoch}"] if name == "last" else ["best"])

@@ -1,0 +1,87 @@
+"""A dataset divided for cross-validation: lists of images that Ultralytics trains on, without a copy of any image."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.fingerprint import Dataset, images_of
+from ultralytics_wb_ddp.plain import to_plain
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["kfold"]
+
+OF_THE_WHOLE = ("path", "train", "val", "minival", "download", "yaml_file", "nc")  # of the dataset's YAML
+
+
+def kfold(data: str | os.PathLike[str], folds: int, directory: str | os.PathLike[str], *, seed: int = 0) -> list[Path]:
+    """Divide the training and validation images of a dataset into folds, each of which is validated on once.
+
+    The folds are stratified: images go by the rarest class that they show, and those of a class are spread evenly. The
+    same arguments give the same folds. The test images stay apart.
+
+    Args:
+        data: The data YAML, of any task but classification, whose images are in directories.
+        folds: Number of folds, from 2 to the number of images.
+        directory: Where the lists and a data YAML for each fold are written.
+        seed: Seed of the shuffle.
+
+    Returns:
+        The data YAML of each fold, for ``model.train(data=...)``.
+
+    Raises:
+        ConfigurationError: There are fewer images than folds, or fewer than two folds.
+    """
+    from ultralytics.data.utils import check_det_dataset
+
+    checked = check_det_dataset(str(data))
+    dataset = Dataset.of_training({**checked, "test": None}, "")
+    sources = (path for paths in dataset.splits.values() for path in paths)
+    images = sorted({image for source in sources for image in images_of(source, dataset.formats)})
+    if not 2 <= folds <= len(images):  # noqa: PLR2004  # one to train on, one to validate on
+        msg = f"folds={folds}: from 2 to {len(images)}, the number of images of {str(data)!r}, are possible"
+        raise ConfigurationError(msg)
+    order = _spread(images, dataset, random.Random(seed))  # noqa: S311  # no secret
+    place = Path(directory).resolve()
+    place.mkdir(parents=True, exist_ok=True)
+    facts = {key: to_plain(value) for key, value in checked.items() if key not in OF_THE_WHOLE and value is not None}
+    return [_write(place, fold, order, folds, facts) for fold in range(folds)]
+
+
+def _spread(images: list[str], dataset: Dataset, chance: random.Random) -> list[str]:
+    """Return images shuffled, those of a class one after the other, so that every n-th has its share of each."""
+    classes = {image: _classes_of(dataset.label_of(image)) for image in images}
+    frequency = Counter(name for names in classes.values() for name in names)
+    strata = defaultdict(list)
+    for image in images:
+        strata[min(classes[image], key=lambda name: (frequency[name], name), default="")].append(image)
+    for members in strata.values():
+        chance.shuffle(members)
+    return [image for name in sorted(strata) for image in strata[name]]
+
+
+def _classes_of(label: str) -> set[str]:
+    try:
+        return {line.split()[0] for line in Path(label).read_text(encoding="utf-8").splitlines() if line.strip()}
+    except (OSError, ValueError):
+        return set()
+
+
+def _write(place: Path, fold: int, order: list[str], folds: int, facts: dict[str, Any]) -> Path:
+    """Write the lists and the data YAML of a fold."""
+    shown = set(order[fold::folds])
+    lists = {"train": [image for image in order if image not in shown], "val": order[fold::folds]}
+    files = {split: place / f"fold-{fold}-{split}.txt" for split in lists}
+    for split, images in lists.items():
+        files[split].write_text("".join(f"{image}\n" for image in sorted(images)), encoding="utf-8")
+    file = place / f"fold-{fold}.yaml"
+    content = {**{split: str(path) for split, path in files.items()}, **facts}
+    file.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return file
