@@ -62,7 +62,7 @@ def test_epochs_are_those_of_the_training_and_never_run_backwards(stock: Job, us
 
 
 def test_epoch_is_the_axis_of_the_same_metrics(stock: Job, usage_c: Job) -> None:
-    assert usage_c.run.metrics == {**stock.run.metrics, "ranks/*": "epoch"}
+    assert usage_c.run.metrics == {**stock.run.metrics, "ranks/*": "epoch", "batch/*": "batch"}
 
 
 def test_images_are_the_same(stock: Job, usage_c: Job) -> None:
