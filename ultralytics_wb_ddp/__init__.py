@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
     from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
+    from ultralytics_wb_ddp.context import wandb_config
     from ultralytics_wb_ddp.ddp import train_distributed
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.parallel import ParallelConfig
@@ -42,6 +43,7 @@ _MODULE_OF = {
     "plan_rank": "ranks",
     "train_distributed": "ddp",
     "upload_to_s3": "s3_upload",
+    "wandb_config": "context",
 }
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "restore_checkpoint",
     "train_distributed",
     "upload_to_s3",
+    "wandb_config",
 ]
 
 

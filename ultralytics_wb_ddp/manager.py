@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.after_training import AfterTraining
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig
+from ultralytics_wb_ddp.context import blocks, merged, release, take_up
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
 from ultralytics_wb_ddp.launch import on_termination
@@ -52,7 +53,7 @@ class WandbManager(AfterTraining):
 
     Args:
         cfg: The job's config as an OmegaConf config, mapping, dataclass or namespace. ``cfg.wandb`` is read, see
-            :class:`WandbConfig`; ``cfg.wandb.project`` is required.
+            :class:`WandbConfig`; ``cfg.wandb.project`` is required, there or from :func:`wandb_config`.
         job_name: Name of the job; the run gets it unless ``cfg.wandb.name`` says otherwise.
         experiment_group_name: Group of the run, unless ``cfg.wandb.group`` says otherwise.
 
@@ -68,7 +69,10 @@ class WandbManager(AfterTraining):
     """
 
     def __init__(self, cfg: Any, job_name: str, experiment_group_name: str | None = None) -> None:
-        self.config = WandbConfig.from_cfg(cfg)
+        self._blocks = blocks()
+        named = {"name", "group"} if experiment_group_name else {"name"}
+        around = {name: value for name, value in merged(self._blocks).items() if name not in named}
+        self.config = WandbConfig.from_cfg(cfg, around)
         self.cfg = cfg
         self.job_name = job_name
         self.experiment_group_name = experiment_group_name
@@ -120,6 +124,7 @@ class WandbManager(AfterTraining):
             raise
         self._export(open_handoff(self.run))
         _held.add(self.run.id)
+        take_up(self.run.id, self._blocks)
         on_termination(preempt)
         return self.run, self.wandb_url
 
@@ -232,6 +237,7 @@ class WandbManager(AfterTraining):
             logger.warning("run %s could not be finished with exit code %d: %s", self._handoff.run_id, exit_code, error)
         finally:
             _held.discard(self._handoff.run_id)
+            release(self._handoff.run_id)
             self.run = self._handoff = None
             self._restore_environment()
 

@@ -21,6 +21,7 @@ from ultralytics_wb_ddp import (
     plan_rank,
     train_distributed,
     upload_to_s3,
+    wandb_config,
 )
 from ultralytics_wb_ddp.testing import CpuDDPTrainer, RecordedRun, find_run_files, make_shapes_dataset, read_run
 
@@ -53,9 +54,17 @@ def manager(cfg: Any) -> str | None:
     return url or str(run)
 
 
+@wandb_config(project="demo", tags=["a"])
+def in_a_block(model: Any, epochs: int) -> WandbCallback:
+    with wandb_config(run_mode="new", rank_scope="worker"):
+        callback: WandbCallback = add_wandb_callback(model)
+    model.train(epochs=epochs)
+    return callback
+
+
 def facts() -> bool:
     topology = Topology.from_env({"RANK": "0"})
-    config: WandbConfig = WandbConfig.from_cfg({"wandb": {"project": "demo"}})
+    config: WandbConfig = in_a_block(None, epochs=3) and WandbConfig.from_cfg({"wandb": {"project": "demo"}})
     return is_main_process() and (topology is None or topology.rank == 0) and config.keep_open
 
 
