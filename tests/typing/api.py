@@ -64,7 +64,8 @@ def in_a_block(model: Any, epochs: int) -> WandbCallback:
 
 def facts() -> bool:
     topology = Topology.from_env({"RANK": "0"})
-    config: WandbConfig = in_a_block(None, epochs=3) and WandbConfig.from_cfg({"wandb": {"project": "demo"}})
+    in_a_block(None, epochs=3).check(None)
+    config: WandbConfig = WandbConfig.from_cfg({"wandb": {"project": "demo"}})
     return is_main_process() and (topology is None or topology.rank == 0) and config.keep_open
 
 
