@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
     from ultralytics_wb_ddp.context import wandb_config
     from ultralytics_wb_ddp.ddp import train_distributed
+    from ultralytics_wb_ddp.jobs import JobResult, run_job
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.parallel import ParallelConfig
     from ultralytics_wb_ddp.ranks import RankPlan, Topology, get_distributed_info, is_main_process, plan_rank
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "ConfigurationError": "config",
+    "JobResult": "jobs",
     "RankPlan": "ranks",
     "RestoreError": "restore",
     "S3Error": "s3",
@@ -41,6 +43,7 @@ _MODULE_OF = {
     "is_main_process": "ranks",
     "restore_checkpoint": "restore",
     "plan_rank": "ranks",
+    "run_job": "jobs",
     "train_distributed": "ddp",
     "upload_to_s3": "s3_upload",
     "wandb_config": "context",
@@ -48,6 +51,7 @@ _MODULE_OF = {
 
 __all__ = [
     "ConfigurationError",
+    "JobResult",
     "ParallelConfig",
     "RankPlan",
     "RestoreError",
@@ -64,6 +68,7 @@ __all__ = [
     "is_main_process",
     "plan_rank",
     "restore_checkpoint",
+    "run_job",
     "train_distributed",
     "upload_to_s3",
     "wandb_config",

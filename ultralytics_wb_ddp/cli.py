@@ -10,7 +10,7 @@ from ultralytics_wb_ddp import __version__
 
 __all__ = ["main"]
 
-COMMANDS = ("demo", "doctor", "sync", "download", "resume", "prune", "patch")  # as they are listed
+COMMANDS = ("demo", "train", "doctor", "sync", "download", "resume", "prune", "patch")  # as they are listed
 
 
 class Commands(click.Group):

@@ -244,7 +244,7 @@ class WandbManager(AfterTraining):
     def _open(self, inherited: Handoff | None) -> None:
         """Make, continue, adopt or attach to the run."""
         from ultralytics_wb_ddp.runs import opened_by_us, run_url, wandb_run
-        from ultralytics_wb_ddp.session import attach, init_run
+        from ultralytics_wb_ddp.session import attach, init_run, resume_run
 
         active = wandb_run()
         if active is not None and not opened_by_us(active):
@@ -252,11 +252,13 @@ class WandbManager(AfterTraining):
         elif inherited and inherited.state == "open" and not self.config.id:  # the process that started this one has it
             self._adopted, self.run = True, attach(inherited)
         else:
-            run_id = self.config.id or (inherited.run_id if inherited else None)
-            resume = "allow" if run_id else None
-            self.run = init_run(
-                self._options, run_id=run_id, resume=resume, settings=_console_settings(), writer=self._writer()
-            )
+            how = {"settings": _console_settings(), "writer": self._writer()}
+            if inherited and not self.config.id:
+                self.run = resume_run(self._options, inherited, "allow", **how)
+            else:
+                self.run = init_run(
+                    self._options, run_id=self.config.id, resume="allow" if self.config.id else None, **how
+                )
         self.wandb_url = run_url(self.run)
 
     def _reopen(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ultralytics_wb_ddp import (
     ConfigurationError,
+    JobResult,
     ParallelConfig,
     RankPlan,
     S3Error,
@@ -19,6 +20,7 @@ from ultralytics_wb_ddp import (
     get_wandb_run,
     is_main_process,
     plan_rank,
+    run_job,
     train_distributed,
     upload_to_s3,
     wandb_config,
@@ -60,6 +62,11 @@ def in_a_block(model: Any, epochs: int) -> WandbCallback:
         callback: WandbCallback = add_wandb_callback(model)
     model.train(epochs=epochs)
     return callback
+
+
+def job(cfg: Any) -> str | None:
+    result: JobResult = run_job(cfg, name="nightly")
+    return result.url or str(result.save_dir / "weights") or result.run_id
 
 
 def facts() -> bool:
