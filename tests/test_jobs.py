@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 from s3_service import S3Service
+from wandb_server import WandbServer
 
 from conftest import NIGHTLY, LaunchAgents, job_environment, run_command
 from ultralytics_wb_ddp import ConfigurationError, wandb_config
 from ultralytics_wb_ddp.config_file import explained, read_config
+from ultralytics_wb_ddp.doctor.job import facts_of, request_of
 from ultralytics_wb_ddp.job_schema import Job
-from ultralytics_wb_ddp.jobs import facts_of, request_of
 from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, read_run
 
 EXAMPLE = Path(__file__).parent.parent / "examples/job.yaml"
@@ -99,7 +100,7 @@ def test_dry_run_says_what_will_happen_and_starts_nothing(tmp_path: Path, shapes
         "project demo of the default entity",
         "processes 2 processes; only rank 0 logs",
         "offline: nothing is sent",
-        "ok ultralytics",
+        "ok torch",
     ):
         assert words in " ".join(done.stdout.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "yolo"]
@@ -251,7 +252,18 @@ def test_output_that_cannot_be_had_fails_the_job_and_keeps_no_other_back(
     (run,) = runs_below(tmp_path)
     assert (run.state, run.exit_code) == ("failed", 1)
     assert "weights" in {artifact.name for artifact in run.artifacts}
-    assert s3.keys(bucket) == ["weights/best.pt", "weights/last.pt"]
+    assert {"weights/best.pt", "weights/last.pt"} <= set(s3.keys(bucket))
+
+
+@NIGHTLY
+def test_job_online_is_one_session_to_which_the_workers_attach(tmp_path: Path, shapes: Path) -> None:
+    with WandbServer() as server:
+        done = run_example(tmp_path, shapes, *TWO_PROCESSES, "wandb.mode=online", **server.environment)
+        (run,) = server.runs
+
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert (run.state, run.exit_code, run.sessions) == ("finished", 0, 1)
+    assert [row["epoch"] for row in run.history if "epoch" in row] == [1, 2, 2, 2]
 
 
 @NIGHTLY

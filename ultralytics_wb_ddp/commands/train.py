@@ -45,7 +45,7 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
 def _show(job: Job) -> bool:
     """Print what a job will do and what stands against it; returns whether nothing does."""
     from ultralytics_wb_ddp.doctor import examine, report
-    from ultralytics_wb_ddp.jobs import facts_of, request_of
+    from ultralytics_wb_ddp.doctor.job import facts_of, request_of
 
     report.print_facts("What will be trained", facts_of(job))
     plan, findings = examine(request_of(job))
