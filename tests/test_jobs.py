@@ -191,6 +191,8 @@ def test_override_wins_over_the_file_and_interpolations_follow(tmp_path: Path) -
     [
         ("a: 1", ["train.epochs"], "'train.epochs' is no key=value"),
         ("a: 1", ["wandb.api_key=hunter22"], "wandb.api_key='${oc.env:WANDB_API_KEY}'"),
+        ("a: 1", ["wandb={api_key: hunter22}"], "wandb.api_key='${oc.env:WANDB_API_KEY}'"),
+        ("a: 1", ["wandb.tags=[hunter22"], "the value of wandb.tags cannot be read (ParserError)"),
         ("a: [", [], "line 2 cannot be read (ParserError); mend the YAML"),
         ("- a", [], "holds no sections"),
         ("a: ${oc.env:NOT_SET_ANYWHERE}", [], "setting a cannot be read"),

@@ -24,26 +24,48 @@ def read_config(file: Path, overrides: Sequence[str] = ()) -> Any:
         overrides: ``key=value``, with dots between the keys of nested sections; they win over the file.
 
     Raises:
-        ConfigurationError: The file is no YAML mapping, or an override has no value or gives a secret away.
+        ConfigurationError: The file is no YAML mapping, or an override is no ``key=value`` or gives a secret away.
     """
     from omegaconf import DictConfig, OmegaConf
 
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key.strip():
-            msg = f"{override!r} is no key=value, such as train.epochs=5"
-            raise ConfigurationError(msg)
-        if names_secret(key) and "${" not in value:  # W&B stores the command line with the run
-            variable = re.sub(r"\W", "_", key).upper()
-            instead = f"{key}='${{oc.env:{variable}}}'"
-            msg = f"{key}=... on the command line can be seen by others; set a variable and write {instead}"
-            raise ConfigurationError(msg)
     with explained(file):
         config = OmegaConf.load(file)
         if not isinstance(config, DictConfig):
             msg = f"{file} holds no sections; write 'name: value' lines"
             raise ConfigurationError(msg)
-        return OmegaConf.merge(config, OmegaConf.from_dotlist(list(overrides)))
+    over = [_read_override(override) for override in overrides]
+    with explained(file):
+        return OmegaConf.merge(config, *over)
+
+
+def _read_override(override: str) -> Any:
+    from omegaconf import OmegaConf
+
+    key, equals, _ = override.partition("=")
+    if not equals or not key.strip():
+        msg = f"{override!r} is no key=value, such as train.epochs=5"
+        raise ConfigurationError(msg)
+    try:
+        parsed = OmegaConf.from_dotlist([override])
+        secret = next(_secrets_in(OmegaConf.to_container(parsed)), None)
+    except Exception as error:
+        msg = f"the value of {key} cannot be read ({type(error).__name__}); it is YAML, as in 'wandb.tags=[a,b]'"
+        raise ConfigurationError(msg) from error
+    if secret:  # W&B stores the command line with the run
+        instead = f"{secret}='${{oc.env:{re.sub(r'[^A-Za-z0-9]', '_', secret).upper()}}}'"
+        msg = f"{secret}=... on the command line can be seen by others; set a variable and write {instead}"
+        raise ConfigurationError(msg)
+    return parsed
+
+
+def _secrets_in(values: Any, place: str = "") -> Iterator[str]:
+    """Yield where secrets stand, other than as interpolations."""
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        at = f"{place}.{key}" if place else str(key)
+        if isinstance(value, (dict, list)):
+            yield from _secrets_in(value, at)
+        elif names_secret(key) and value is not None and "${" not in str(value):
+            yield at
 
 
 @contextmanager

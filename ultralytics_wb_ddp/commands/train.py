@@ -32,7 +32,11 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
             cfg = read_config(file, overrides)
             cfg.setdefault("name", file.stem)  # other settings may refer to it
             job = Job.from_cfg(cfg)
-        well = _show(job) if dry_run else bool(run_job(cfg))
+        if dry_run:
+            well = _show(job)
+        else:
+            run_job(cfg)
+            well = True
     except KeyboardInterrupt:
         raise SystemExit(130) from None  # as shells have it
     except Exception as error:
