@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
     from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
+    from ultralytics_wb_ddp.context import wandb_config
     from ultralytics_wb_ddp.ddp import train_distributed
     from ultralytics_wb_ddp.folds import kfold
     from ultralytics_wb_ddp.group_results import Statistics
     from ultralytics_wb_ddp.groups import RunGroup
+    from ultralytics_wb_ddp.jobs import JobResult, run_job
     from ultralytics_wb_ddp.links import Links
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.parallel import ParallelConfig
@@ -29,6 +31,7 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "ConfigurationError": "config",
+    "JobResult": "jobs",
     "Links": "links",
     "RunGroup": "groups",
     "Statistics": "group_results",
@@ -48,12 +51,15 @@ _MODULE_OF = {
     "kfold": "folds",
     "restore_checkpoint": "restore",
     "plan_rank": "ranks",
+    "run_job": "jobs",
     "train_distributed": "ddp",
     "upload_to_s3": "s3_upload",
+    "wandb_config": "context",
 }
 
 __all__ = [
     "ConfigurationError",
+    "JobResult",
     "Links",
     "ParallelConfig",
     "RankPlan",
@@ -74,8 +80,10 @@ __all__ = [
     "kfold",
     "plan_rank",
     "restore_checkpoint",
+    "run_job",
     "train_distributed",
     "upload_to_s3",
+    "wandb_config",
 ]
 
 

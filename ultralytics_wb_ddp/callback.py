@@ -13,6 +13,7 @@ from ultralytics_wb_ddp import charts, stopping
 from ultralytics_wb_ddp.carry import CarriedCallbacks
 from ultralytics_wb_ddp.checkpoints import Checkpoints
 from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.context import blocks, options_around
 from ultralytics_wb_ddp.ddp import adopt_environment
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.evaluation import evaluation_row
@@ -74,6 +75,7 @@ class WandbCallback(MeterEvents):
             raise TypeError(msg)
         self._options = RunOptions.parse(options, "add_wandb_callback")
         self._given = tuple(name for name, value in options.items() if value is not None)
+        self._blocks = blocks()
         self._run = run
         if run is not None:
             from ultralytics_wb_ddp.runs import fail_with_exceptions
@@ -85,9 +87,10 @@ class WandbCallback(MeterEvents):
 
     @property
     def options(self) -> RunOptions:
-        """What is asked for: here, or else by the configuration of the launcher's run."""
+        """What is asked for: here, or else by ``wandb_config`` and the configuration of the launcher's run."""
         handoff = self._handoff or Handoff.from_env()
-        return self._options.over(handoff.options, self._given) if handoff else self._options
+        options, given = self._asked(handoff)
+        return options.over(handoff.options, given) if handoff else options
 
     @property
     def callbacks(self) -> Mapping[str, Callable[[Any], None]]:
@@ -112,12 +115,14 @@ class WandbCallback(MeterEvents):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to the workers: plain configuration, and the id of an open run instead of the run."""
-        launcher = self._launcher or Launcher.here()
-        return {"options": self._options, "given": self._given, "handoff": self._seal(), "launcher": launcher}
+        handoff, launcher = self._seal(), self._launcher or Launcher.here()
+        options, given = self._asked(handoff)
+        return {"options": options, "given": given, "handoff": handoff, "launcher": launcher}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up what travelled; nothing of W&B is touched before this process turns out to log."""
         self._options, self._given = state["options"], state["given"]
+        self._blocks = ()
         self._handoff = state["handoff"]
         self._launcher = state["launcher"]
         if is_worker():
@@ -248,6 +253,11 @@ class WandbCallback(MeterEvents):
             training.team.leave()
 
     # Helpers
+
+    def _asked(self, handoff: Handoff | None) -> tuple[RunOptions, tuple[str, ...]]:
+        """Return what is asked for here and by the blocks around, and the names of it, which nobody else may change."""
+        around = options_around(self._blocks, handoff.run_id if handoff else None)
+        return self._options.over(around, self._given), (*self._given, *around)
 
     def _of(self, trainer: Any) -> LoggedTraining | None:
         """Return the state of this training; None in a process that does not log."""

@@ -11,7 +11,7 @@ from ultralytics_wb_ddp import __version__
 
 __all__ = ["main"]
 
-COMMANDS = ("demo", "doctor", "sync", "download", "import", "resume", "prune", "patch")  # as they are listed
+COMMANDS = ("demo", "train", "doctor", "sync", "download", "import", "resume", "prune", "patch")  # as they are listed
 
 
 class Commands(click.Group):

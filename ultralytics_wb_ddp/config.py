@@ -208,18 +208,25 @@ class WandbConfig(RunOptions):
         return f"WandbConfig({', '.join(f'{field.name}={getattr(shown, field.name)!r}' for field in fields(self))})"
 
     @classmethod
-    def from_cfg(cls, cfg: Any) -> WandbConfig:
+    def from_cfg(cls, cfg: Any, default: Mapping[str, Any] | None = None) -> WandbConfig:
         """Read ``cfg.wandb`` of an OmegaConf config, a mapping, a dataclass or a namespace.
+
+        Args:
+            cfg: The config.
+            default: Settings by name, for what is not given there.
 
         Raises:
             ConfigurationError: There is no ``cfg.wandb.project``, or a setting is unknown or wrong.
         """
         section = cfg.get("wandb") if isinstance(cfg, Mapping) else getattr(cfg, "wandb", None)
-        plain = to_plain(section, resolve=True)
+        plain = to_plain({} if section is None and default else section, resolve=True)
         if not isinstance(plain, dict):
             msg = f"cfg.wandb is missing in a cfg of type {type(cfg).__name__}; give at least cfg.wandb.project"
             raise ConfigurationError(msg)
         settings = {name: value for name, value in plain.items() if value != MISSING}
+        given = {name for name, value in settings.items() if value is not None}
+        given |= {"run_mode", "rank_scope"} if "strategy" in given else set()
+        settings |= {name: value for name, value in (default or {}).items() if name not in given}
         if settings.get("project") is None:
             msg = "cfg.wandb.project is missing; name the W&B project that the run belongs to"
             raise ConfigurationError(msg)

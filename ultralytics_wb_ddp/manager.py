@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.after_training import AfterTraining
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig
+from ultralytics_wb_ddp.context import blocks, merged, release, take_up
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
 from ultralytics_wb_ddp.launch import on_termination
@@ -55,7 +56,7 @@ class WandbManager(AfterTraining):
 
     Args:
         cfg: The job's config as an OmegaConf config, mapping, dataclass or namespace. ``cfg.wandb`` is read, see
-            :class:`WandbConfig`; ``cfg.wandb.project`` is required.
+            :class:`WandbConfig`; ``cfg.wandb.project`` is required, there or from :func:`wandb_config`.
         job_name: Name of the job; the run gets it unless ``cfg.wandb.name`` says otherwise.
         experiment_group_name: Group of the run, unless ``cfg.wandb.group`` says otherwise.
 
@@ -71,7 +72,10 @@ class WandbManager(AfterTraining):
     """
 
     def __init__(self, cfg: Any, job_name: str, experiment_group_name: str | None = None) -> None:
-        self.config = WandbConfig.from_cfg(cfg)
+        self._blocks = blocks()
+        named = {"name", "group"} if experiment_group_name else {"name"}
+        around = {name: value for name, value in merged(self._blocks).items() if name not in named}
+        self.config = WandbConfig.from_cfg(cfg, around)
         self.cfg = cfg
         self.job_name = job_name
         self.experiment_group_name = experiment_group_name
@@ -142,6 +146,7 @@ class WandbManager(AfterTraining):
             raise
         self._export(open_handoff(self.run))
         _held.add(self.run.id)
+        take_up(self.run.id, self._blocks)
         on_termination(preempt)
         return self.run, self.wandb_url
 
@@ -254,13 +259,14 @@ class WandbManager(AfterTraining):
             logger.warning("run %s could not be finished with exit code %d: %s", self._handoff.run_id, exit_code, error)
         finally:
             _held.discard(self._handoff.run_id)
+            release(self._handoff.run_id)
             self.run = self._handoff = None
             self._restore_environment()
 
     def _open(self, inherited: Handoff | None) -> None:
         """Make, continue, adopt or attach to the run."""
         from ultralytics_wb_ddp.runs import opened_by_us, run_url, wandb_run
-        from ultralytics_wb_ddp.session import attach, init_run
+        from ultralytics_wb_ddp.session import attach, init_run, resume_run
 
         active = wandb_run()
         if active is not None and not opened_by_us(active):
@@ -268,11 +274,13 @@ class WandbManager(AfterTraining):
         elif inherited and inherited.state == "open" and not self.config.id:  # the process that started this one has it
             self._adopted, self.run = True, attach(inherited)
         else:
-            run_id = self.config.id or (inherited.run_id if inherited else None)
-            resume = "allow" if run_id else None
-            self.run = init_run(
-                self._options, run_id=run_id, resume=resume, settings=_console_settings(), writer=self._writer()
-            )
+            how = {"settings": _console_settings(), "writer": self._writer()}
+            if inherited and not self.config.id:
+                self.run = resume_run(self._options, inherited, "allow", **how)
+            else:
+                self.run = init_run(
+                    self._options, run_id=self.config.id, resume="allow" if self.config.id else None, **how
+                )
         self.wandb_url = run_url(self.run)
         which = which_ranks(self._options, None, os.environ)
         self._links = Links.of_launcher(self.run, *which, self._options.group)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ultralytics_wb_ddp import (
     ConfigurationError,
+    JobResult,
     Links,
     ParallelConfig,
     RankPlan,
@@ -24,8 +25,10 @@ from ultralytics_wb_ddp import (
     is_main_process,
     kfold,
     plan_rank,
+    run_job,
     train_distributed,
     upload_to_s3,
+    wandb_config,
 )
 from ultralytics_wb_ddp.testing import CpuDDPTrainer, RecordedRun, find_run_files, make_shapes_dataset, read_run
 
@@ -71,8 +74,22 @@ def cross_validation(cfg: Any) -> float | None:
     return score.std
 
 
+@wandb_config(project="demo", tags=["a"])
+def in_a_block(model: Any, epochs: int) -> WandbCallback:
+    with wandb_config(run_mode="new", rank_scope="worker"):
+        callback: WandbCallback = add_wandb_callback(model)
+    model.train(epochs=epochs)
+    return callback
+
+
+def job(cfg: Any) -> str | None:
+    result: JobResult = run_job(cfg, name="nightly")
+    return result.url or str(result.save_dir / "weights") or result.run_id
+
+
 def facts() -> bool:
     topology = Topology.from_env({"RANK": "0"})
+    in_a_block(None, epochs=3).check(None)
     config: WandbConfig = WandbConfig.from_cfg({"wandb": {"project": "demo"}})
     return is_main_process() and (topology is None or topology.rank == 0) and config.keep_open
 

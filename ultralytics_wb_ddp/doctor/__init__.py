@@ -42,21 +42,11 @@ def _read_config(file: Path, given: dict[str, str]) -> WandbConfig:
     """
     from omegaconf import OmegaConf
 
-    from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
+    from ultralytics_wb_ddp.config import WandbConfig
+    from ultralytics_wb_ddp.config_file import explained, read_config
 
-    try:
-        return WandbConfig.from_cfg(OmegaConf.merge(OmegaConf.load(file), {"wandb": given}))
-    except ConfigurationError:
-        raise
-    except Exception as problem:
-        mark = getattr(problem, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        key = getattr(problem, "full_key", None)
-        setting = f", setting {key}" if key else ""
-        msg = (
-            f"{file}{place}{setting} cannot be read ({type(problem).__name__}); mend the YAML, or set what it refers to"
-        )
-        raise ConfigurationError(msg) from problem
+    with explained(file):
+        return WandbConfig.from_cfg(OmegaConf.merge(read_config(file), {"wandb": given}))
 
 
 def examine(request: Request) -> tuple[Plan | None, list[Finding]]:

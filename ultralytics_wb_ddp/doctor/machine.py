@@ -75,7 +75,7 @@ def check_gpus(request: Request) -> list[Finding]:
     missing = not visible and any(int(name) >= count for name in asked)  # with it, the numbers are another matter
     if not missing and len(asked) <= count:
         return [ok("GPUs", f"{seen}, {len(asked)} asked for")]
-    text = f"--device {request.device} asks for {len(asked)}; {seen}"
+    text = f"device {request.device} asks for {len(asked)}; {seen}"
     if count == 0:
         why = "this torch sees none" if built else "this torch is built without CUDA"
         return [warning("GPUs", text, f"{why}; run the doctor where the training will run")]

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ultralytics_wb_ddp.doctor.finding import Finding
     from ultralytics_wb_ddp.doctor.plan import Plan
 
-__all__ = ["as_json", "is_well", "print_report"]
+__all__ = ["as_json", "is_well", "print_facts", "print_report"]
 
 WIDTH = 80
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -33,18 +35,23 @@ def as_json(plan: Plan | None, findings: list[Finding]) -> str:
 def print_report(plan: Plan | None, findings: list[Finding]) -> None:
     """Print what will happen, a line for each check with what to do about it, and how many are wrong."""
     if plan:
-        click.secho("What will happen", bold=True)
-        facts = list(plan.lines())
-        width = max(len(title) for title, _ in facts)
-        for title, text in facts:
-            click.echo(_wrapped(text, f"  {title:<{width}}  ", " " * (width + 4)))
-        click.echo()
+        print_facts("What will happen", plan.lines())
     click.secho("Checks", bold=True)
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
         _print_finding(finding, width)
     click.echo()
     click.secho(_summary(findings), bold=True)
+
+
+def print_facts(heading: str, facts: Iterable[tuple[str, str]]) -> None:
+    """Print titles and a sentence for each."""
+    click.secho(heading, bold=True)
+    facts = list(facts)
+    width = max(len(title) for title, _ in facts)
+    for title, text in facts:
+        click.echo(_wrapped(text, f"  {title:<{width}}  ", " " * (width + 4)))
+    click.echo()
 
 
 def _print_finding(finding: Finding, width: int) -> None:

@@ -1,0 +1,215 @@
+"""Settings for everything inside a block: what wins over what, and where a block reaches."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import NIGHTLY, RunJob
+from ultralytics_wb_ddp import ConfigurationError, WandbCallback, WandbManager, wandb_config
+from ultralytics_wb_ddp.config import RunOptions
+
+OFFLINE = {"project": "demo", "mode": "offline"}
+
+
+def project() -> str | None:
+    return WandbCallback().options.project
+
+
+@pytest.fixture
+def no_run(no_s3: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # noqa: ARG001
+    monkeypatch.chdir(tmp_path)
+
+
+def test_block_gives_defaults_to_what_is_made_inside() -> None:
+    with wandb_config(project="demo", entity="team", tags=["a"], run_mode="new", rank_scope="worker"):
+        inside = WandbCallback().options
+
+    assert (inside.project, inside.entity, inside.tags) == ("demo", "team", ("a",))
+    assert inside.which_ranks() == ("new", "worker")
+    assert WandbCallback().options == RunOptions()
+
+
+def test_argument_wins_over_block_and_block_over_default() -> None:
+    with wandb_config(project="block", mistakes=3):
+        options = WandbCallback(project="argument").options
+
+    assert (options.project, options.mistakes, options.checkpoints) == ("argument", 3, "best")
+
+
+def test_inner_block_wins_and_the_outer_one_is_back_after_it() -> None:
+    with wandb_config(project="outer", entity="team"):
+        with wandb_config(project="inner"):
+            options = WandbCallback().options
+        with pytest.raises(ZeroDivisionError), wandb_config(project="failing"):
+            _ = 1 / 0
+        assert project() == "outer"
+
+    assert (options.project, options.entity) == ("inner", "team")
+
+
+def test_strategy_and_its_parts_win_over_each_other() -> None:
+    with wandb_config(strategy="all"), wandb_config(rank_scope="worker"):
+        assert WandbCallback().options.which_ranks() == ("new", "worker")
+        assert WandbCallback(strategy="main").options.which_ranks() == ("auto", "global")
+        with wandb_config(strategy="node"):
+            assert WandbCallback().options.which_ranks() == ("auto", "worker")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"prject": "demo"}, "wandb_config: 'prject' is unknown; did you mean 'project'?"),
+        ({"run_mode": "all"}, "wandb_config: run_mode='all' is unknown"),
+        ({"project": "a/b"}, "W&B refuses /"),
+        ({"strategy": "all", "run_mode": "auto"}, "leave one out"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_block_begins(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        wandb_config(**options)
+
+    assert words in str(refused.value)
+
+
+def test_decorator_is_a_block_around_each_call() -> None:
+    decorate = wandb_config(project="decorated")
+
+    @decorate
+    def plain() -> str | None:
+        return project()
+
+    @decorate
+    async def later() -> str | None:
+        await asyncio.sleep(0)
+        return project()
+
+    assert (plain(), asyncio.run(later()), plain.__name__) == ("decorated", "decorated", "plain")
+    assert project() is None
+
+
+def test_thread_is_inside_the_block_in_which_it_was_started() -> None:
+    started, block_is_there = threading.Event(), threading.Event()
+    before: list[str | None] = []
+
+    def look_later() -> None:
+        started.set()
+        block_is_there.wait(10)
+        before.append(project())
+
+    outside = threading.Thread(target=look_later)
+    outside.start()
+    started.wait(10)
+    inside = ThreadPoolExecutor(1)
+    with wandb_config(project="demo"):
+        assert inside.submit(project).result() == "demo"
+        block_is_there.set()
+        outside.join()
+    inside.shutdown()
+
+    assert before == [None]
+
+
+def test_threads_at_the_same_time_do_not_see_each_others_blocks() -> None:
+    everybody_is_inside = threading.Barrier(4, timeout=10)
+
+    def look(name: str) -> tuple[str | None, str | None, str | None]:
+        with wandb_config(project=name):
+            everybody_is_inside.wait()
+            with ThreadPoolExecutor(1) as pool:
+                grandchild = pool.submit(project).result()
+            everybody_is_inside.wait()
+            mine = project()
+        return mine, grandchild, WandbCallback().options.entity
+
+    with wandb_config(entity="team"), ThreadPoolExecutor(4) as pool:
+        seen = list(pool.map(look, "abcd"))
+
+    assert seen == [(name, name, "team") for name in "abcd"]
+
+
+def test_tasks_of_asyncio_do_not_see_each_others_blocks() -> None:
+    async def look(name: str) -> str | None:
+        with wandb_config(project=name):
+            await asyncio.sleep(0)
+            return await asyncio.to_thread(project)
+
+    async def look_twice() -> list[str | None]:
+        return list(await asyncio.gather(look("a"), look("b")))
+
+    assert asyncio.run(look_twice()) == ["a", "b"]
+
+
+def test_callback_travels_with_the_block_that_it_is_launched_in() -> None:
+    callback = WandbCallback(mistakes=3)
+    with wandb_config(project="demo", mistakes=5, checkpoints="none"):
+        arrived = pickle.loads(pickle.dumps(callback))
+
+    assert arrived.options == RunOptions(project="demo", mistakes=3, checkpoints="none")
+
+
+def test_api_key_of_a_block_is_neither_shown_nor_pickled() -> None:
+    block = wandb_config(project="demo", api_key="hunter22")
+
+    assert "hunter22" not in repr(block)
+    assert b"hunter22" not in pickle.dumps(block)
+
+
+@pytest.mark.usefixtures("no_run")
+def test_manager_takes_from_the_block_what_its_config_and_arguments_leave_open() -> None:
+    with wandb_config(**OFFLINE, name="block", group="block", entity="team"):
+        with WandbManager({}, "job") as manager:
+            assert (manager.run.project, manager.run.name, manager.run.group) == ("demo", "job", "block")
+        with WandbManager({"wandb": {"project": "mine", "entity": None}}, "job", "exp-1") as manager:
+            assert (manager.run.project, manager.config.entity, manager.run.group) == ("mine", "team", "exp-1")
+
+    with pytest.raises(ConfigurationError, match=r"cfg\.wandb is missing"):
+        WandbManager({}, "job")
+
+
+@pytest.mark.usefixtures("no_run")
+def test_config_of_a_manager_wins_over_blocks_around_it_and_blocks_inside_win_over_it() -> None:
+    cfg = {"wandb": {"checkpoints": "best", "mistakes": 4}}
+    with wandb_config(**OFFLINE, checkpoints="none", link="a/b"), WandbManager(cfg, "job"):
+        around = WandbCallback().options
+        with wandb_config(mistakes=8):
+            inside = WandbCallback()
+            arrived = pickle.loads(pickle.dumps(inside))
+        mistakes = [inside.options.mistakes, arrived.options.mistakes]
+
+    assert (around.checkpoints, around.mistakes, around.link) == ("best", 4, "a/b")
+    assert mistakes == [8, 8]
+
+
+IN_A_BLOCK = """
+from ultralytics_wb_ddp import wandb_config
+
+with wandb_config(project="block", tags=["a"], mode="offline", mistakes=0, checkpoints="none"):
+    import threading
+    {made}
+    thread = threading.Thread(target=model.train, kwargs=TWO_PROCESSES)
+    thread.start()
+    thread.join()
+    {done}
+"""
+WITHOUT = IN_A_BLOCK.format(made="add_wandb_callback(model, tags=['b'])", done="")
+WITH = IN_A_BLOCK.format(
+    made="manager = WandbManager({'wandb': {'tags': ['b']}}, 'job'); manager.initialize(); add_wandb_callback(model)",
+    done="manager.finish()",
+)
+
+
+@pytest.mark.parametrize("script", [WITHOUT, pytest.param(WITH, marks=NIGHTLY)], ids=["callback", "manager"])
+def test_block_reaches_the_workers_of_a_training_in_a_thread(run_job: RunJob, script: str) -> None:
+    run = run_job(script).run
+
+    assert (run.state, run.project, run.tags) == ("finished", "block", ("b",))
+    assert [row["epoch"] for row in run.history if "epoch" in row] == [1, 2, 2, 2]
+    assert not [row for row in run.history if "mistakes" in row]
+    assert not [artifact for artifact in run.artifacts if artifact.name.endswith("_model")]

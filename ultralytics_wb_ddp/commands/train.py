@@ -1,0 +1,57 @@
+"""``ultralytics-wb-ddp train``: a job from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ultralytics_wb_ddp.job_schema import Job
+
+__all__ = ["train"]
+
+
+@click.command()
+@click.argument("file", metavar="JOB.YAML", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--dry-run", is_flag=True, help="Check the job and say what will happen; start nothing.")
+def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
+    """Run the job of JOB.YAML: its run, its training, and what comes before and after.
+
+    KEY=VALUE win over the file, such as train.epochs=5 or 'wandb.tags=[a,b]'. The exit code is 0 when the training and
+    its outputs have come to their end; the run has the same state.
+    """
+    from ultralytics_wb_ddp.config_file import explained, read_config
+    from ultralytics_wb_ddp.job_schema import Job
+    from ultralytics_wb_ddp.jobs import mistake_in, run_job
+
+    try:
+        with explained(file):
+            cfg = read_config(file, overrides)
+            cfg.setdefault("name", file.stem)  # other settings may refer to it
+            job = Job.from_cfg(cfg)
+        if dry_run:
+            well = _show(job)
+        else:
+            run_job(cfg)
+            well = True
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # as shells have it
+    except Exception as error:
+        if message := mistake_in(error):
+            raise click.ClickException(message) from error
+        raise
+    raise SystemExit(not well)
+
+
+def _show(job: Job) -> bool:
+    """Print what a job will do and what stands against it; returns whether nothing does."""
+    from ultralytics_wb_ddp.doctor import examine, report
+    from ultralytics_wb_ddp.doctor.job import facts_of, request_of
+
+    report.print_facts("What will be trained", facts_of(job))
+    plan, findings = examine(request_of(job))
+    report.print_report(plan, findings)
+    return report.is_well(findings)

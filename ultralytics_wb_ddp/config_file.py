@@ -1,0 +1,92 @@
+"""A YAML file read as a config, with what the command line puts over it; what is wrong with it is said in words."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.plain import names_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["explained", "read_config"]
+
+
+def read_config(file: Path, overrides: Sequence[str] = ()) -> Any:
+    """Return an OmegaConf config; its interpolations are left as they are.
+
+    Args:
+        file: A YAML file.
+        overrides: ``key=value``, with dots between the keys of nested sections; they win over the file.
+
+    Raises:
+        ConfigurationError: The file is no YAML mapping, or an override is no ``key=value`` or gives a secret away.
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    with explained(file):
+        config = OmegaConf.load(file)
+        if not isinstance(config, DictConfig):
+            msg = f"{file} holds no sections; write 'name: value' lines"
+            raise ConfigurationError(msg)
+    over = [_read_override(override) for override in overrides]
+    with explained(file):
+        return OmegaConf.merge(config, *over)
+
+
+def _read_override(override: str) -> Any:
+    from omegaconf import OmegaConf
+
+    key, equals, _ = override.partition("=")
+    if not equals or not key.strip():
+        msg = f"{override!r} is no key=value, such as train.epochs=5"
+        raise ConfigurationError(msg)
+    try:
+        parsed = OmegaConf.from_dotlist([override])
+        secret = next(_secrets_in(OmegaConf.to_container(parsed)), None)
+    except Exception as error:
+        msg = f"the value of {key} cannot be read ({type(error).__name__}); it is YAML, as in 'wandb.tags=[a,b]'"
+        raise ConfigurationError(msg) from error
+    if secret:  # W&B stores the command line with the run
+        instead = f"{secret}='${{oc.env:{re.sub(r'[^A-Za-z0-9]', '_', secret).upper()}}}'"
+        msg = f"{secret}=... on the command line can be seen by others; set a variable and write {instead}"
+        raise ConfigurationError(msg)
+    return parsed
+
+
+def _secrets_in(values: Any, place: str = "") -> Iterator[str]:
+    """Yield where secrets stand, other than as interpolations."""
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        at = f"{place}.{key}" if place else str(key)
+        if isinstance(value, (dict, list)):
+            yield from _secrets_in(value, at)
+        elif names_secret(key) and value is not None and "${" not in str(value):
+            yield at
+
+
+@contextmanager
+def explained(file: Path) -> Iterator[None]:
+    """Say what is wrong with a file, or with a value of it when it is resolved, and quote none: it may hold a key.
+
+    Raises:
+        ConfigurationError: Something is wrong with it.
+    """
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        yield
+    except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as problem:
+        mark = getattr(problem, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        key = getattr(problem, "full_key", None)
+        setting = f", setting {key}" if key else ""
+        missing = re.search(r"(Environment variable|Interpolation key) '([^']*)' not found", str(problem))
+        what = {"Environment variable": "set the variable {0}", "Interpolation key": "there is no {0}"}
+        remedy = what[missing[1]].format(missing[2]) if missing else "mend the YAML, or set what it refers to"
+        msg = f"{file}{place}{setting} cannot be read ({type(problem).__name__}); {remedy}"
+        raise ConfigurationError(msg) from problem

@@ -1,0 +1,162 @@
+"""A job from its config to its exit code: the run, the training, and what comes before and after it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from subprocess import CalledProcessError
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.handoff import set_or_unset
+from ultralytics_wb_ddp.job_schema import Job
+from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.parallel import ParallelConfig
+from ultralytics_wb_ddp.s3 import S3Error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ultralytics_wb_ddp.manager import WandbManager
+    from ultralytics_wb_ddp.record import RunRecord
+
+__all__ = ["JobResult", "mistake_in", "run_job"]
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job has left.
+
+    Attributes:
+        run_id: Id of the run; None on a rank that is not the main process.
+        url: Web address of the run; None offline.
+        save_dir: Directory of the training.
+        metrics: What ``model.train`` returned.
+    """
+
+    run_id: str | None
+    url: str | None
+    save_dir: Path
+    metrics: Any
+
+
+def run_job(cfg: Any, *, name: str = "job") -> JobResult:
+    """Run a job: everything that is wrong with it is said before anything is started.
+
+    It trains as its processes are: as one rank where torchrun or srun has started it, else in the processes that
+    Ultralytics launches for several devices, or in this one. The run stays open while Ultralytics' processes attach to
+    it, unless ``wandb.keep_open`` is false. With ``train.resume`` it is the one of the training that is resumed.
+
+    Args:
+        cfg: The job as an OmegaConf config, mapping, dataclass or namespace: see :class:`Job`. Interpolations stay as
+            they are written in the config that is stored with the run.
+        name: Name of the job where ``cfg`` has none.
+
+    Raises:
+        ConfigurationError: Something in the job is unknown, missing or wrong.
+        S3Error: An output could not be uploaded or is not there; the run counts as failed.
+        subprocess.CalledProcessError: A process of the training has failed.
+    """
+    from ultralytics import YOLO
+
+    from ultralytics_wb_ddp.callback import add_wandb_callback
+    from ultralytics_wb_ddp.manager import WandbManager
+
+    job = Job.from_cfg(cfg, name)
+    model = YOLO(job.model, task=job.task)
+    earlier = _find_record(job)
+    if earlier and earlier.project:
+        job = replace(job, wandb=replace(job.wandb, project=earlier.project, entity=earlier.entity or job.wandb.entity))
+    manager = WandbManager({"wandb": job.wandb}, job.name, job.group)
+    with _continuing(earlier), manager:
+        run_id = manager.run.id if manager.run else None
+        manager.save_config(cfg)
+        if job.inputs:
+            manager.save_training_artifacts(*job.inputs)
+        add_wandb_callback(model)
+        manager.prepare_for_training()
+        metrics = _train(job, model)
+        manager.resume_after_training()
+        save_dir = Path(model.trainer.save_dir)
+        if manager.run:
+            _deliver(job, manager, save_dir)
+        return JobResult(run_id, manager.wandb_url, save_dir, metrics)
+
+
+def mistake_in(error: BaseException) -> str | None:
+    """Return what the user can mend without a stack trace; None where only that tells what went wrong."""
+    from wandb.errors import Error as WandbError
+
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, CalledProcessError):
+            return f"the training ended with exit code {at.returncode}; what its processes said stands above"
+        if isinstance(at, FileNotFoundError):
+            return cause_of(error)
+        if isinstance(at, (ConfigurationError, S3Error, WandbError, NotImplementedError)):  # the last of Ultralytics'
+            return str(at)
+        at = at.__cause__
+    return None
+
+
+# Helpers
+
+
+def _train(job: Job, model: Any) -> Any:
+    """Train in the processes that there are, or are asked for."""
+    if job.parallel.is_distributed() or job.parallel != ParallelConfig():
+        from ultralytics_wb_ddp.ddp import train_distributed
+
+        return train_distributed(model, parallel=job.parallel, trainer=job.trainer, **job.train)
+    return model.train(trainer=job.trainer, **job.train)
+
+
+def _deliver(job: Job, manager: WandbManager, save_dir: Path) -> None:
+    """Log what the job leaves in S3, all that can be.
+
+    Raises:
+        S3Error: One of them cannot be.
+    """
+    failed: Exception | None = None
+    for output in job.outputs:
+        try:
+            if output.upload is not None:
+                from ultralytics_wb_ddp.s3_upload import upload_to_s3
+
+                s3_path = upload_to_s3(save_dir / output.upload, output.s3)
+            else:
+                s3_path = output.s3
+            manager.log_s3_artifact(
+                s3_path, output.name, output.type, aliases=output.aliases, metadata=output.metadata, strict=True
+            )
+        except (S3Error, ConfigurationError) as error:  # noqa: PERF203  # one does not keep the others back
+            logger.error("output %s of job %s is missing: %s", output.name, job.name, error)
+            failed = failed or error
+    if failed:
+        raise failed
+
+
+def _find_record(job: Job) -> RunRecord | None:
+    """Return which run the training has logged to that the job resumes."""
+    from ultralytics_wb_ddp.record import RunRecord
+
+    resume = job.train.get("resume")
+    if not resume or job.wandb.id or os.environ.get("WANDB_RUN_ID"):
+        return None
+    checkpoint = Path(job.model if resume is True else str(resume))
+    return RunRecord.find(checkpoint.parent.parent, checkpoint)
+
+
+@contextmanager
+def _continuing(earlier: RunRecord | None) -> Iterator[None]:
+    """Have the manager continue a run: it takes what the environment names, and waits until its rows are counted."""
+    variables = earlier.handoff().to_env() if earlier else {}
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            set_or_unset(name, value)
