@@ -101,3 +101,21 @@ def test_row_is_on_disk_within_a_second(run_job: RunJob) -> None:
 def test_wrong_setting_is_refused_by_name(setting: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"cfg\.wandb\.{setting}='soon'"):
         WandbConfig.from_cfg({"wandb": {"project": "demo", setting: "soon"}})
+
+
+def test_run_is_opened_without_a_second_of_imports_that_only_launch_needs(run_job: RunJob) -> None:
+    job = run_job("""
+        with WandbManager(CFG, "job"):
+            print("imported at once:", "wandb.sdk.launch" in sys.modules)
+        from wandb.sdk.launch import manage_wandb_config  # somebody uses it in this process
+        from wandb.sdk.launch.inputs.internal import StagedLaunchInputs
+        manage_wandb_config(include=["lr"])
+        applied = []
+        apply = StagedLaunchInputs.apply
+        StagedLaunchInputs.apply = lambda staged, run: (applied.append(run.id), apply(staged, run))
+        with WandbManager(CFG, "job") as manager:
+            print("applied:", applied == [manager.run.id])
+    """)
+
+    assert "imported at once: False" in job.output
+    assert "applied: True" in job.output

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 _connecting = threading.RLock()  # wandb's connection is the process's, and several threads may open runs
+LAUNCH = "wandb.sdk.launch.inputs.internal"  # where W&B Launch keeps what is staged
 BLOCK = 33_000  # bytes; wandb-core writes its log to disk in blocks of 32 KiB
 
 
@@ -59,6 +60,7 @@ def service(token: str, stream: str | None = None) -> Iterator[None]:
     """
     from wandb.sdk import wandb_setup
 
+    _do_without_launch()
     with _connecting:
         theirs, variable = wandb_setup._singleton, os.environ.get("WANDB_SERVICE")  # noqa: SLF001  # no public way
         is_connected = theirs is not None and theirs._pid == os.getpid() and theirs._connection is not None  # noqa: SLF001
@@ -76,6 +78,24 @@ def service(token: str, stream: str | None = None) -> Iterator[None]:
             if is_connected:
                 wandb_setup._singleton = theirs  # noqa: SLF001
                 set_or_unset("WANDB_SERVICE", variable)
+
+
+def _do_without_launch() -> None:
+    """Have runs that are opened here import W&B Launch only where somebody has: it takes a second.
+
+    They import it to apply what was staged with it in this process.
+    """
+    import wandb
+
+    name = "_detect_and_apply_job_inputs"
+    apply = vars(wandb.Run).get(name)
+    if apply is not None and apply.__module__ != __name__:
+
+        def apply_if_staged(run: Any) -> None:
+            if LAUNCH in sys.modules:
+                apply(run)
+
+        setattr(wandb.Run, name, apply_if_staged)
 
 
 def _name_stream(connection: Any, stream: str) -> None:
