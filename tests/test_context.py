@@ -169,6 +169,9 @@ def test_manager_takes_from_the_block_what_its_config_and_arguments_leave_open()
         with WandbManager({"wandb": {"project": "mine", "entity": None}}, "job", "exp-1") as manager:
             assert (manager.run.project, manager.config.entity, manager.run.group) == ("mine", "team", "exp-1")
 
+        with WandbManager.group({}, "folds", runs=1) as group, next(iter(group))[1] as member:
+            assert (member.run.project, member.run.name, member.run.group) == ("demo", "folds-fold-0", "folds")
+
     with pytest.raises(ConfigurationError, match=r"cfg\.wandb is missing"):
         WandbManager({}, "job")
 

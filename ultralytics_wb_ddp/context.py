@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["Block", "blocks", "merged", "options_around", "release", "take_up", "wandb_config"]
+__all__ = ["Block", "blocks", "merged", "options_around", "release", "settings_around", "take_up", "wandb_config"]
 
 INHERITED = "_ultralytics_wb_ddp_blocks"  # attribute of a thread: the blocks in which it was started
 
@@ -103,6 +103,11 @@ def blocks() -> tuple[Block, ...]:
 def merged(around: Iterable[Block]) -> dict[str, Any]:
     """Return the settings of blocks, of which later ones win, by name."""
     return {name: value for block in around for name, value in block.values.items()}
+
+
+def settings_around(*named: str) -> dict[str, Any]:
+    """Return the settings of the blocks around here by name, without those that are given here by another name."""
+    return {name: value for name, value in merged(blocks()).items() if name not in named}
 
 
 def options_around(made_in: tuple[Block, ...], run_id: str | None) -> dict[str, Any]:

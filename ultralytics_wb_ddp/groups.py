@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig, check_run_id
+from ultralytics_wb_ddp.context import settings_around
 from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.group_results import Statistics, earlier_results, metrics_of
 from ultralytics_wb_ddp.handoff import write_json
@@ -68,7 +69,9 @@ class RunGroup:
         self.results: dict[int, dict[str, float]] = {}
         self._cfg, self._resume = cfg, resume
         self._metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
-        self._config = _check(WandbConfig.from_cfg(cfg), name, runs, job_type, resume=resume)
+        self._config = _check(
+            WandbConfig.from_cfg(cfg, settings_around("name", "group")), name, runs, job_type, resume=resume
+        )
         self._states: dict[int, str] = {}
         self._links = Links()
         self._is_entered = False

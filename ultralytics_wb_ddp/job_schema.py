@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config import MISSING, ConfigurationError, WandbConfig, check_names
-from ultralytics_wb_ddp.context import blocks, merged
+from ultralytics_wb_ddp.context import settings_around
 from ultralytics_wb_ddp.names import problem_of_alias
 from ultralytics_wb_ddp.parallel import ParallelConfig
 from ultralytics_wb_ddp.plain import to_plain
@@ -119,12 +119,10 @@ class Job:
         values = to_plain(cfg, resolve=True)
         _check_places(values)
         values = _section(values, "the job", SECTIONS)
-        around = merged(blocks())
-        for given in ("name", "group"):
-            _check_text(given, values.get(given))
-            if values.get(given):
-                around.pop(given, None)
-        wandb = WandbConfig.from_cfg(values, {"keep_open": True, **around})
+        named = [given for given in ("name", "group") if values.get(given)]
+        for given in named:
+            _check_text(given, values[given])
+        wandb = WandbConfig.from_cfg(values, {"keep_open": True, **settings_around(*named)})
         model, task = _read_model(values.get("model"))
         train = _section(values.get("train"), "train")
         for argument, place in ELSEWHERE.items():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.after_training import AfterTraining
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig
-from ultralytics_wb_ddp.context import blocks, merged, release, take_up
+from ultralytics_wb_ddp.context import blocks, release, settings_around, take_up
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
 from ultralytics_wb_ddp.launch import on_termination
@@ -73,9 +73,8 @@ class WandbManager(AfterTraining):
 
     def __init__(self, cfg: Any, job_name: str, experiment_group_name: str | None = None) -> None:
         self._blocks = blocks()
-        named = {"name", "group"} if experiment_group_name else {"name"}
-        around = {name: value for name, value in merged(self._blocks).items() if name not in named}
-        self.config = WandbConfig.from_cfg(cfg, around)
+        named = ("name", "group") if experiment_group_name else ("name",)
+        self.config = WandbConfig.from_cfg(cfg, settings_around(*named))
         self.cfg = cfg
         self.job_name = job_name
         self.experiment_group_name = experiment_group_name
