@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
-from ultralytics_wb_ddp.background import Background
+from ultralytics_wb_ddp.background import Background, import_early
 
 
 def test_jobs_are_done_in_order_beside_the_one_who_asks() -> None:
@@ -48,3 +49,14 @@ def test_job_may_wait_for_the_others_without_waiting_for_itself() -> None:
 
     assert background.settle(5)
     assert settled == [True]
+
+
+def test_module_is_imported_early_and_one_that_cannot_be_is_left_to_who_needs_it() -> None:
+    sys.modules.pop("colorsys", None)
+
+    import_early("there_is_no_such_module", "colorsys")
+
+    deadline = time.monotonic() + 10
+    while "colorsys" not in sys.modules and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "colorsys" in sys.modules

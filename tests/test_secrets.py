@@ -20,7 +20,7 @@ def collect(trainer):
         for number, file in enumerate(pathlib.Path(os.environ["YOLO_CONFIG_DIR"]).rglob("*")):
             if file.is_file():
                 (target / f"{number}-{file.name}").write_bytes(file.read_bytes())
-        words = [word for process in psutil.process_iter() for word in process.cmdline()]
+        words = [word for process in psutil.process_iter(["cmdline"]) for word in process.info["cmdline"] or ()]
         (target / "arguments").write_text("\\n".join(words))
 model.add_callback("on_train_start", collect)
 """

@@ -1,15 +1,31 @@
-"""A thread beside the training: what a row needs besides being logged does not take the training's time."""
+"""Threads beside the training: what need not take its time does not."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Background"]
+__all__ = ["Background", "import_early"]
+
+
+def import_early(*names: str) -> None:
+    """Import modules in a thread of their own: who needs one then waits for the rest of its import only.
+
+    One that cannot be imported is left to who needs it, and so is the error.
+    """
+
+    def work() -> None:
+        for name in names:
+            with contextlib.suppress(Exception):
+                import_module(name)
+
+    threading.Thread(target=work, name="wandb-ddp-import", daemon=True).start()
 
 
 class Background:

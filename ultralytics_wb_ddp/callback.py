@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts, stopping
+from ultralytics_wb_ddp.background import import_early
 from ultralytics_wb_ddp.carry import CarriedCallbacks
 from ultralytics_wb_ddp.checkpoints import Checkpoints
 from ultralytics_wb_ddp.config import RunOptions
@@ -128,6 +129,8 @@ class WandbCallback(MeterEvents):
         if is_worker():
             protect_output()
             self.check(None)
+            if is_main_process():
+                import_early("wandb", "ultralytics_wb_ddp.opening")
         self._run = None
         self._training = None
 
