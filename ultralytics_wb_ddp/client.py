@@ -311,8 +311,8 @@ def add_reference_entry(
 class SweepAgent:
     """An agent of a sweep as W&B knows it: registered, it asks every few seconds what to do.
 
-    ``wandb.agent`` runs a function as a thread, which an early end interrupts with an exception that a thread which
-    waits for a launch does not notice, and a program as a process, which an early end terminates.
+    ``wandb.agent`` runs a function as a thread, which an early end interrupts with an exception: where it waits for a
+    launch, it trains to the last epoch and fails then. A program it runs as a process, which an early end terminates.
 
     Args:
         entity: Entity of the sweep.
