@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from measures import prove
 
@@ -70,6 +72,28 @@ def test_killed_worker_ends_in_a_failed_run_with_every_row(
     assert job.exit_code == 1
     kind = request.node.callspec.id.split("-")[0]
     prove(f"rank {rank} killed, {NAMES[kind]}", server, epochs=[1], state="failed", exit_code=1)
+
+
+def test_run_that_is_being_opened_is_failed_after_ctrl_c(run_online: RunOnline) -> None:
+    job, server = run_online(
+        """
+import signal, threading, time
+import wandb
+
+def interrupt():
+    while wandb.run is None:  # it is set before wandb.init has come to its end
+        time.sleep(0.0001)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+with WandbManager(CFG, "job"):
+    time.sleep(10)
+""",
+        check=False,
+    )
+
+    assert job.exit_code == -signal.SIGINT
+    assert [(run.state, run.exit_code) for run in server.runs] == [("failed", 255)]
 
 
 @pytest.mark.parametrize("usage", [pytest.param(CLOSED, id="closed"), pytest.param(OWN, id="own", marks=NIGHTLY)])

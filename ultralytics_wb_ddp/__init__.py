@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.restore import RestoreError, restore_checkpoint
     from ultralytics_wb_ddp.s3 import S3Error
     from ultralytics_wb_ddp.s3_upload import upload_to_s3
+    from ultralytics_wb_ddp.sweeps import Sweep, SweepError, run_sweep
     from ultralytics_wb_ddp.training import get_wandb_run
+    from ultralytics_wb_ddp.trial import get_wandb_sweep_id
 
 __version__ = "0.1.0"
 
@@ -39,6 +41,8 @@ _MODULE_OF = {
     "RestoreError": "restore",
     "S3Error": "s3",
     "ParallelConfig": "parallel",
+    "Sweep": "sweeps",
+    "SweepError": "sweeps",
     "Topology": "ranks",
     "WandbCallback": "callback",
     "WandbConfig": "config",
@@ -47,11 +51,13 @@ _MODULE_OF = {
     "callbacks": "callback",
     "get_distributed_info": "ranks",
     "get_wandb_run": "training",
+    "get_wandb_sweep_id": "trial",
     "is_main_process": "ranks",
     "kfold": "folds",
     "restore_checkpoint": "restore",
     "plan_rank": "ranks",
     "run_job": "jobs",
+    "run_sweep": "sweeps",
     "train_distributed": "ddp",
     "upload_to_s3": "s3_upload",
     "wandb_config": "context",
@@ -67,6 +73,8 @@ __all__ = [
     "RunGroup",
     "S3Error",
     "Statistics",
+    "Sweep",
+    "SweepError",
     "Topology",
     "WandbCallback",
     "WandbConfig",
@@ -76,11 +84,13 @@ __all__ = [
     "callbacks",
     "get_distributed_info",
     "get_wandb_run",
+    "get_wandb_sweep_id",
     "is_main_process",
     "kfold",
     "plan_rank",
     "restore_checkpoint",
     "run_job",
+    "run_sweep",
     "train_distributed",
     "upload_to_s3",
     "wandb_config",

@@ -11,7 +11,8 @@ from ultralytics_wb_ddp import __version__
 
 __all__ = ["main"]
 
-COMMANDS = ("demo", "train", "doctor", "sync", "download", "import", "resume", "prune", "patch")  # as they are listed
+# As they are listed.
+COMMANDS = ("demo", "train", "sweep", "doctor", "sync", "download", "import", "resume", "prune", "patch")
 
 
 class Commands(click.Group):

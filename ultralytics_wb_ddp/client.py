@@ -6,6 +6,7 @@ Tried with wandb 0.22.3, 0.26.1 and 0.31.0.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 __all__ = [
+    "SweepAgent",
     "add_reference_entry",
     "ask_again",
     "ask_nothing",
@@ -304,3 +306,40 @@ def add_reference_entry(
 
     entry = ArtifactManifestEntry(path=path, ref=address, digest=digest, size=size, extra=extra)
     artifact.manifest.add_entry(entry)
+
+
+class SweepAgent:
+    """An agent of a sweep as W&B knows it: registered, it asks every few seconds what to do.
+
+    ``wandb.agent`` runs a function as a thread, which an early end interrupts with an exception: where it waits for a
+    launch, it trains to the last epoch and fails then. A program it runs as a process, which an early end terminates.
+
+    Args:
+        entity: Entity of the sweep.
+        project: Project of the sweep.
+        sweep_id: Its id.
+    """
+
+    def __init__(self, entity: str, project: str, sweep_id: str) -> None:
+        host, of = socket.gethostname(), {"sweep_id": sweep_id, "entity": entity}
+        try:  # wandb 0.31
+            from wandb import Api
+            from wandb.apis.public.sweeps import _agent_heartbeat, _register_agent
+
+            api = Api()
+            agent = _register_agent(api, host, project=project, **of)
+            self._heartbeat = partial(_agent_heartbeat, api, agent["id"], {})
+        except ImportError:
+            from wandb.sdk.internal.internal_api import Api as InternalApi
+
+            internal = InternalApi()
+            agent = internal.register_agent(host, project_name=project, **of)
+            self._heartbeat = partial(internal.agent_heartbeat, agent["id"], {})
+
+    def ask(self, active: Collection[str]) -> list[dict[str, Any]]:
+        """Return W&B's commands: ``{"type": "run", "run_id": ..., "args": {name: {"value": ...}}}``, stop or exit.
+
+        Args:
+            active: Ids of the runs that are going on. An agent without any is given the next trial.
+        """
+        return list(self._heartbeat(dict.fromkeys(active, True)))

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp import charts
+from ultralytics_wb_ddp import charts, trial
 from ultralytics_wb_ddp.plain import to_plain
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class LoggedTraining:
 
         There the main process tells the other ranks whether to stop; anywhere else they would wait for it for ever.
         """
-        if self.session and (self.session.stop_requested() or self.team.is_asked_to_stop()):
+        if self.session and (self.session.stop_requested() or self.team.is_asked_to_stop() or trial.stop_requested()):
             self.trainer.stop = True
         if self.orphaned and self.options.on_launcher_lost == "stop":
             self.trainer.stop = True

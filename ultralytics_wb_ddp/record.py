@@ -18,6 +18,7 @@ from ultralytics_wb_ddp.handoff import Handoff, next_step_of, write_json
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.runs import run_url
 from ultralytics_wb_ddp.session import BEST
+from ultralytics_wb_ddp.trial import get_wandb_sweep_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +123,8 @@ class RunRecord:
             if best is None or not isinstance(value, Real) or math.isnan(value):
                 continue
             self.best[key] = _BETTER[best](float(value), self.best.get(key, float(value)))
-            if key in self.floor:  # said once, it has to be said for good: W&B then leaves the key alone
+            # Said once, it has to be said for good: W&B then leaves the key alone.
+            if key in self.floor and not get_wandb_sweep_id():
                 summary[key] = {best: self.best[key]}
         self.next_step = next_step_of(run)
         return summary

@@ -21,12 +21,14 @@ from ultralytics_wb_ddp.client import (
     service,
     without_prompt,
 )
+from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word, next_step_of
 from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.runs import OpenedRun, folder_of, opened, sync_command, users_runs, wandb_run
 from ultralytics_wb_ddp.sidecar import Guest, Sidecar
 from ultralytics_wb_ddp.stopping import on_stop
+from ultralytics_wb_ddp.trial import get_wandb_sweep_id, is_trials_run, other_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -170,10 +172,15 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Write
     late = f"no answer within {options.init_timeout:g} s"
     limit = max(options.init_timeout, LOCAL_TIMEOUT) if options.mode == "offline" else options.init_timeout
     try:
-        with _limit(limit, expired, give_up), _service_of(sidecar, run_id, writer), without_prompt():
+        place = {} if is_trials_run(run_id) else {"project": options.project, "entity": options.entity, "id": run_id}
+        with (
+            _limit(limit, expired, give_up),
+            other_run(run_id),
+            _service_of(sidecar, run_id, writer),
+            without_prompt(),
+        ):
             run = wandb.init(
-                project=options.project,
-                entity=options.entity,
+                **place,
                 name=options.name,
                 group=options.group,
                 job_type=options.job_type,
@@ -181,13 +188,16 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Write
                 notes=options.notes,
                 mode="shared" if writer and options.mode != "disabled" else options.mode,
                 dir=options.dir,
-                id=run_id,
                 resume=resume,
                 settings=_settings(options, {**(writer.settings() if writer else {}), **init.pop("settings", {})}),
                 **init,
             )
     except BaseException as error:
-        sidecar.kill()
+        if isinstance(error, Exception):
+            sidecar.kill()
+        else:  # Ctrl-C: W&B may know of the run already, and is to hear of its end
+            sidecar.tell(exit_code=exit_code_of(error))
+            sidecar.dismiss(GRACE)
         if expired.is_set():
             raise TimeoutError(late) from error
         raise
@@ -347,8 +357,10 @@ def attach(handoff: Handoff) -> Any:
 def define_metrics(run: Any) -> None:
     """Make epoch and batch the axes of the training's metrics, and keep the best of each epoch's in the summary.
 
-    Every session that opens the run does it: resuming a run loses what an earlier session defined.
+    Every session that opens the run does it: resuming a run loses what an earlier session defined. In a sweep the
+    summary keeps W&B's own last value, which is a number: the best one stands a level deeper, where a sweep that looks
+    for its objective does not find it.
     """
     for prefix, best in BEST.items():
-        run.define_metric(f"{prefix}/*", step_metric="epoch", summary=best)
+        run.define_metric(f"{prefix}/*", step_metric="epoch", summary=None if get_wandb_sweep_id() else best)
     run.define_metric("batch/*", step_metric="batch")

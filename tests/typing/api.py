@@ -14,6 +14,8 @@ from ultralytics_wb_ddp import (
     RunGroup,
     S3Error,
     Statistics,
+    Sweep,
+    SweepError,
     Topology,
     WandbCallback,
     WandbConfig,
@@ -22,10 +24,12 @@ from ultralytics_wb_ddp import (
     callbacks,
     get_distributed_info,
     get_wandb_run,
+    get_wandb_sweep_id,
     is_main_process,
     kfold,
     plan_rank,
     run_job,
+    run_sweep,
     train_distributed,
     upload_to_s3,
     wandb_config,
@@ -85,6 +89,19 @@ def in_a_block(model: Any, epochs: int) -> WandbCallback:
 def job(cfg: Any) -> str | None:
     result: JobResult = run_job(cfg, name="nightly")
     return result.url or str(result.save_dir / "weights") or result.run_id
+
+
+def one_trial(parameters: dict[str, Any]) -> None:
+    print(parameters["lr0"], get_wandb_sweep_id())
+
+
+def a_sweep(definition: dict[str, Any]) -> list[str]:
+    done: Sweep = run_sweep(definition, one_trial, count=4, agents=2, devices=[0, 1])
+    try:
+        run_sweep(done.path, "job.yaml", count=1)
+    except SweepError as error:
+        print(error)
+    return [done.url, *(trial.run_id for trial in done.trials if not trial.exit_code and not trial.stopped)]
 
 
 def facts() -> bool:

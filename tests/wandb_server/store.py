@@ -214,7 +214,10 @@ class StoredSweep:
         entity: Entity of the project.
         config: The configuration: ``method`` and ``parameters``.
         trials: Parameters of the trials that were handed out, by the id of their run.
-        state: ``"RUNNING"``, or ``"FINISHED"``; a test that sets the latter sends all agents home.
+        agents: Ids of its agents.
+        early: Ids of the runs that it ends early, as hyperband does; a test says so.
+        state: ``"RUNNING"``, or ``"FINISHED"``; a test that sets the latter sends agents home whose trial has ended,
+            ``"CANCELED"`` all of them.
     """
 
     name: str
@@ -222,6 +225,8 @@ class StoredSweep:
     entity: str
     config: dict[str, Any]
     trials: dict[str, dict[str, Any]] = field(default_factory=dict)
+    agents: list[str] = field(default_factory=list)
+    early: set[str] = field(default_factory=set)
     state: str = "RUNNING"
 
 

@@ -1,5 +1,6 @@
 """How a sweep hands out trials. The client sends the configuration once, then an agent asks every five seconds what to
-do, and says which of its runs are still going. It makes each trial's run itself, under the id that it is given."""
+do, and says which of its runs are still going. It makes each trial's run itself, under the id that it is given. A trial
+that the sweep ends early is one that its agent is told to stop, each time that it asks."""
 
 from __future__ import annotations
 
@@ -30,12 +31,13 @@ class Sweeps(Topic):
     def create_agent(self, asked: Asked) -> Answer:
         """Register an agent. Its id holds its sweep, which it does not name again."""
         sweep = self._sweep(asked["sweep"])
-        return {"createAgent": {"agent": {"id": f"agent-{sweep.name}"}}}
+        sweep.agents.append(f"agent-{sweep.name}-{len(sweep.agents)}")
+        return {"createAgent": {"agent": {"id": sweep.agents[-1]}}}
 
     @answers("Heartbeat")
     def heartbeat(self, asked: Asked) -> Answer:
         """Tell an agent what to do."""
-        sweep = self._sweep(asked["id"].removeprefix("agent-"))
+        sweep = self._sweep(asked["id"].removeprefix("agent-").rpartition("-")[0])
         commands = self._commands(sweep, json.loads(asked.get("runState") or "{}"))
         return {"agentHeartbeat": {"agent": {"id": asked["id"]}, "commands": json.dumps(commands)}}
 
@@ -44,10 +46,12 @@ class Sweeps(Topic):
         """Say whether a sweep still runs."""
         return {"project": {"sweep": {"state": self._sweep(asked["sweep"]).state}}}
 
-    @answers("GetSweep", "GetSweepLegacy")
+    @answers("GetSweep", "GetSweepLegacy", "Sweep")
     def describe(self, asked: Asked) -> Answer:
-        """Describe a sweep to ``wandb.Api().sweep(...)``."""
-        sweep = self._sweep(asked["name"])
+        """Describe a sweep to ``wandb.Api().sweep(...)``; null makes the client raise "Could not find sweep"."""
+        sweep = self.store.sweeps.get(asked["name"])
+        if sweep is None:
+            return {"project": {"sweep": None}}
         return {
             "project": {
                 "sweep": {
@@ -76,10 +80,10 @@ class Sweeps(Topic):
 
     def _commands(self, sweep: StoredSweep, active: dict[str, bool]) -> list[dict[str, Any]]:
         runs = [self.store.run(sweep.entity, sweep.project, run_id) for run_id in active]
-        stopped = [run.id for run in runs if run and run.stopped]
+        stopped = [run.id for run in runs if run and (run.stopped or run.id in sweep.early)]
         if stopped:
             return [{"type": "stop", "run_id": run_id} for run_id in stopped]
-        if sweep.state != "RUNNING":
+        if sweep.state == "CANCELED" or (sweep.state != "RUNNING" and not active):
             return [{"type": "exit"}]
         if active:
             return []

@@ -1,0 +1,302 @@
+"""Agents of a sweep on one machine: each asks W&B for a trial, runs it as a process of its own, and asks again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.trial import stop_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ultralytics_wb_ddp.client import SweepAgent
+
+__all__ = ["Agents", "SweepError", "Trial"]
+
+POLL = 0.2  # seconds between two looks at the trials
+HEARTBEAT = 5.0  # seconds between two questions of an agent, as W&B's own have it
+PATIENCE = 60.0  # seconds that a trial gets to end when the agents are ended; a preempted one needs up to 50
+FAILURES = 5  # trials that may fail in a row at the start, as W&B's own agents have it
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class SweepError(RuntimeError):
+    """A sweep that cannot go on."""
+
+
+@dataclass
+class Trial:
+    """One trial of a sweep.
+
+    Attributes:
+        run_id: Id of its run.
+        parameters: The values that the sweep has chosen, by name.
+        exit_code: Exit code of its process, negative where a signal has ended it; None while it goes on.
+        stopped: Whether W&B has ended it early.
+    """
+
+    run_id: str
+    parameters: dict[str, Any]
+    exit_code: int | None = None
+    stopped: bool = False
+
+
+@dataclass
+class _Agent:
+    """One agent.
+
+    Attributes:
+        wandb: Its end at W&B.
+        work: What its trials are started with.
+        queue: Trials that it was given and has not started.
+        trial: The trial that it runs.
+        process: The process of that trial.
+        parameters: File with the trial's parameters.
+        asked: When it last asked W&B.
+        is_cut_off: Whether W&B has not answered the last time.
+        is_done: Whether W&B has nothing more for it.
+    """
+
+    wandb: SweepAgent
+    work: bytes
+    queue: list[Trial] = field(default_factory=list)
+    trial: Trial | None = None
+    process: subprocess.Popen[bytes] | None = None
+    parameters: Path = Path()
+    asked: float = -HEARTBEAT
+    is_cut_off: bool = False
+    is_done: bool = False
+
+    @property
+    def active(self) -> list[str]:
+        """Ids of the trials that it has."""
+        return [trial.run_id for trial in [self.trial, *self.queue] if trial]
+
+
+class Agents:
+    """The agents of this process.
+
+    Args:
+        agents: For each agent its end at W&B, and what its trials are started with: what cloudpickle makes of a
+            function that takes the parameters.
+        environment: Environment variables of the trials, beside those of this process.
+        folder: Directory for the files of trials.
+        count: Number of trials after which it is over; None leaves that to W&B.
+        after_trial: Is called with each trial that has ended.
+
+    Attributes:
+        trials: The trials that were started.
+    """
+
+    def __init__(
+        self,
+        agents: Sequence[tuple[SweepAgent, bytes]],
+        *,
+        environment: Mapping[str, str],
+        folder: Path,
+        count: int | None,
+        after_trial: Callable[[Trial], None] | None,
+    ) -> None:
+        self.trials: list[Trial] = []
+        self._agents = [_Agent(wandb, work) for wandb, work in agents]
+        self._environment = environment
+        self._folder = folder
+        self._count = count
+        self._after_trial = after_trial
+        self._limit = int(os.environ.get("WANDB_AGENT_MAX_INITIAL_FAILURES", str(FAILURES)))
+        self._signals: list[int] = []
+
+    def run(self) -> None:
+        """Run trials until W&B has no more or the count is reached.
+
+        SIGINT, SIGTERM and SIGHUP are passed on to the trials; a second one kills them.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C.
+            SystemExit: Another signal; the code is 128 and its number.
+            SweepError: Trials do nothing but fail.
+        """
+        with self._signals_caught():
+            try:
+                while not self._is_over():
+                    for agent in self._agents:
+                        self._look_at(agent)
+                    time.sleep(POLL)
+            finally:
+                self._end_trials()
+        if self._signals:
+            number = self._signals[0]
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    def _is_over(self) -> bool:
+        goes_on = any(agent.trial or not self._is_finished(agent) for agent in self._agents)
+        return bool(self._signals) or not goes_on
+
+    def _is_finished(self, agent: _Agent) -> bool:
+        return agent.is_done or (self._count is not None and len(self.trials) >= self._count)
+
+    def _look_at(self, agent: _Agent) -> None:
+        """Do what is due for an agent."""
+        if agent.process and agent.process.poll() is not None:
+            self._take_result(agent)
+        if agent.trial is None and agent.queue and not self._is_finished(agent):
+            self._start(agent, agent.queue.pop(0))
+        if agent.trial is None and self._is_finished(agent):
+            return  # W&B would give it a trial that nobody runs
+        if time.monotonic() >= agent.asked + HEARTBEAT and not self._signals:
+            agent.asked = time.monotonic()
+            self._obey(agent)
+
+    def _ask(self, agent: _Agent) -> list[dict[str, Any]]:
+        """Return what W&B wants an agent to do; nothing where it does not answer."""
+        try:
+            commands = agent.wandb.ask(agent.active)
+        except Exception as error:  # noqa: BLE001  # whatever W&B says
+            if type(error).__name__ == "SweepNotFoundError":
+                logger.warning("the sweep was deleted: trials that are going on end, no further one is started")
+                agent.is_done = True
+            elif not agent.is_cut_off:
+                agent.is_cut_off = True
+                logger.warning("W&B does not say what to try next: %s; asking on", cause_of(error))
+            return []
+        agent.is_cut_off = False
+        return commands
+
+    def _obey(self, agent: _Agent) -> None:
+        """Ask W&B what to do, and do it."""
+        for command in self._ask(agent):
+            kind, run_id = command.get("type"), str(command.get("run_id"))
+            if kind in {"run", "resume"}:
+                values = {name: entry.get("value") for name, entry in command["args"].items()}
+                agent.queue.append(Trial(run_id, values))
+            elif kind == "stop":
+                agent.queue = [trial for trial in agent.queue if trial.run_id != run_id]
+                if agent.trial and agent.trial.run_id == run_id:
+                    self._ask_to_stop(agent)
+            elif kind == "exit":
+                agent.is_done = True
+                agent.queue.clear()
+                if agent.trial:
+                    self._ask_to_stop(agent)
+        if agent.trial is None and agent.queue:
+            self._start(agent, agent.queue.pop(0))
+
+    def _start(self, agent: _Agent, trial: Trial) -> None:
+        """Start the process of a trial."""
+        import yaml
+
+        agent.parameters = self._folder / f"config-{trial.run_id}.yaml"
+        agent.parameters.parent.mkdir(parents=True, exist_ok=True)
+        stop_file(agent.parameters).unlink(missing_ok=True)
+        values = {name: {"value": value} for name, value in trial.parameters.items()}
+        agent.parameters.write_text(yaml.safe_dump({"wandb_version": 1, **values}, sort_keys=False), encoding="utf-8")
+        environment = {**os.environ, **self._environment}
+        environment.pop("WANDB_SERVICE", None)  # this process's
+        environment |= {
+            "WANDB_RUN_ID": trial.run_id,
+            "WANDB_SWEEP_PARAM_PATH": str(agent.parameters),
+            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        }
+        logger.info("trial %s: %s", trial.run_id, trial.parameters)
+        agent.process = subprocess.Popen(  # this package itself
+            [sys.executable, "-m", "ultralytics_wb_ddp.trial_process"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is passed on, so that each trial gets it once
+        )
+        agent.trial = trial
+        self.trials.append(trial)
+        assert agent.process.stdin is not None  # noqa: S101  # asked for above
+        with contextlib.suppress(BrokenPipeError), agent.process.stdin as pipe:  # it has died: its exit code says so
+            pipe.write(agent.work)
+
+    def _ask_to_stop(self, agent: _Agent) -> None:
+        """Have the training of a trial end after its epoch."""
+        assert agent.trial is not None  # noqa: S101  # the callers have checked it
+        if not agent.trial.stopped:
+            agent.trial.stopped = True
+            stop_file(agent.parameters).touch()
+            logger.info("W&B ends trial %s early: its training stops after this epoch", agent.trial.run_id)
+
+    def _take_result(self, agent: _Agent) -> None:
+        """Note how a trial has ended, and see whether it makes sense to go on."""
+        assert agent.trial is not None  # noqa: S101  # it has a process
+        assert agent.process is not None  # noqa: S101
+        trial, agent.trial = agent.trial, None
+        trial.exit_code, agent.process = agent.process.returncode, None
+        stop_file(agent.parameters).unlink(missing_ok=True)
+        agent.asked = -HEARTBEAT  # the next trial is wanted at once
+        if trial.exit_code:
+            logger.warning("trial %s has failed with exit code %d", trial.run_id, trial.exit_code)
+        if self._after_trial:
+            self._after_trial(trial)
+        ended = [other.exit_code for other in self.trials if other.exit_code is not None]
+        if len(ended) >= self._limit and all(ended):
+            msg = (
+                f"all of the first {len(ended)} trials have failed, what they printed says why; "
+                "WANDB_AGENT_MAX_INITIAL_FAILURES is the number that may"
+            )
+            raise SweepError(msg)
+
+    # The end
+
+    @contextlib.contextmanager
+    def _signals_caught(self) -> Iterator[None]:
+        """Note signals instead of ending; they can be caught in the main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        wanted = {number: handler for number, handler in before.items() if handler not in {signal.SIG_IGN, None}}
+        for number in wanted:  # nohup ignores SIGHUP
+            signal.signal(number, lambda caught, _: self._signals.append(caught))
+        try:
+            yield
+        finally:
+            for number, handler in wanted.items():
+                signal.signal(number, handler)
+
+    def _end_trials(self) -> None:
+        """Pass the signal on to the trials that are going on, and wait until they have put their runs in order."""
+        agents = [agent for agent in self._agents if agent.process]
+        number = self._signals[0] if self._signals else signal.SIGTERM
+        for agent in agents:
+            assert agent.process is not None  # noqa: S101  # chosen for it
+            with contextlib.suppress(ProcessLookupError):
+                if number == signal.SIGINT:  # as a terminal does it, to all processes of the trial
+                    os.killpg(agent.process.pid, number)
+                else:  # its launcher ends the others
+                    agent.process.send_signal(signal.SIGTERM)
+        if agents:
+            logger.warning("waiting for %d trials to end; a second signal kills them", len(agents))
+        deadline = time.monotonic() + PATIENCE
+        while any(agent.process and agent.process.poll() is None for agent in agents):
+            if time.monotonic() > deadline or len(self._signals) > 1:
+                for agent in agents:
+                    _kill(agent.process)
+            time.sleep(POLL)
+        for agent in agents:
+            if agent.trial and agent.process:
+                agent.trial.exit_code = agent.process.returncode
+
+
+def _kill(process: subprocess.Popen[bytes] | None) -> None:
+    """Kill a trial with all processes that it has started, but for those that finish its run."""
+    with contextlib.suppress(psutil.Error):
+        trial = psutil.Process(process.pid if process else -1)
+        for one in [trial, *trial.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                if "ultralytics_wb_ddp.sidecar" not in one.cmdline() and "wandb-core" not in one.name():
+                    one.kill()

@@ -1,0 +1,61 @@
+"""``ultralytics-wb-ddp sweep``: a job with ranges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ultralytics_wb_ddp.sweeps import Sweep
+
+__all__ = ["sweep"]
+
+
+@click.command()
+@click.argument("file", metavar="SWEEP.YAML", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--count", type=click.IntRange(1), help="Number of trials; without it until W&B has no more.")
+@click.option(
+    "--agents",
+    type=click.IntRange(1, 20),
+    default=1,
+    show_default=True,
+    help="Number of trials at a time; they share the job's devices equally.",
+)
+@click.option("--join", metavar="SWEEP", help="Run trials of a sweep that exists: entity/project/id or its address.")
+def sweep(file: Path, overrides: tuple[str, ...], *, count: int | None, agents: int, join: str | None) -> None:
+    """Run trials of the sweep of SWEEP.YAML, each a training in its own run.
+
+    The file is a sweep as W&B has it, with the job that the trials run under 'job'. KEY=VALUE win over the file, such
+    as method=random or job.train.epochs=5. The exit code is 0 when a trial has succeeded.
+    """
+    from ultralytics_wb_ddp.jobs import mistake_in
+    from ultralytics_wb_ddp.sweep_config import SweepConfig
+    from ultralytics_wb_ddp.sweeps import SweepError, run_sweep
+
+    try:
+        config = SweepConfig.read(file, overrides)
+        done = run_sweep(join or config, config.job if join else None, count=count, agents=agents)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # as shells have it
+    except SweepError as error:
+        raise click.ClickException(str(error)) from error
+    except Exception as error:
+        if message := mistake_in(error):
+            raise click.ClickException(message) from error
+        raise
+    _show(done)
+    raise SystemExit(bool(done.trials) and all(trial.exit_code for trial in done.trials))
+
+
+def _show(sweep: Sweep) -> None:
+    """Print what became of the trials."""
+    for trial in sweep.trials:
+        failed = f"failed, {trial.exit_code}" if trial.exit_code else ""
+        state = failed or ("stopped early" if trial.stopped else "finished")
+        parameters = ", ".join(f"{name}={value}" for name, value in trial.parameters.items())
+        click.echo(f"{trial.run_id}  {state:13}  {parameters}")
+    well = sum(not trial.exit_code for trial in sweep.trials)
+    click.echo(f"{well} of {len(sweep.trials)} trials have succeeded: {sweep.url}")

@@ -1,0 +1,260 @@
+"""What a sweep is asked for: W&B's own configuration of a sweep, checked before anything is started."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from ultralytics_wb_ddp.config import ConfigurationError, check_choice, check_names
+from ultralytics_wb_ddp.config_file import explained, read_config
+from ultralytics_wb_ddp.plain import to_plain
+from ultralytics_wb_ddp.train_arguments import check_train_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["SweepConfig", "check_objective", "check_parameters", "example", "read_job", "sweep_path", "train_arguments"]
+
+OF_WANDB = (
+    *("name", "description", "project", "entity", "method", "metric", "parameters"),
+    *("early_terminate", "run_cap"),
+)
+METHODS = ("grid", "random", "bayes")
+GOALS = ("minimize", "maximize")
+REQUIRED = ("method", "parameters")
+LOGGED = ("train/", "val/", "lr/", "model/", "best/", "final/", "ranks/", "batch/")  # what else is logged
+CONTINUOUS = ("uniform", "log_uniform_values", "inv_log_uniform_values")
+BETWEEN = 0.37  # of the way from the least to the greatest value: no whole number there unless by chance
+SWEEP_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """A sweep.
+
+    Attributes:
+        definition: Its configuration as W&B takes it.
+        job: The job that its trials run, as an OmegaConf config; None where it has none.
+    """
+
+    definition: Mapping[str, Any]
+    job: Any = None
+
+    @classmethod
+    def read(cls, source: Any, overrides: Sequence[str] = ()) -> SweepConfig:
+        """Read a sweep from a YAML file, a mapping or an OmegaConf config.
+
+        Args:
+            source: The sweep. Under ``job`` it has a job, or the path of a job's file, seen from the sweep's folder.
+            overrides: ``key=value`` that win over a file, such as ``method=random`` and ``job.train.epochs=5``.
+
+        Raises:
+            ConfigurationError: It cannot be read, a name is unknown, something is missing or contradicts itself.
+        """
+        from omegaconf import DictConfig, OmegaConf
+
+        file = Path(source) if isinstance(source, (str, PathLike)) else None
+        where = str(file or "sweep")
+        of_job = [word for word in overrides if word.startswith("job.")]
+        with explained(Path(where)):
+            config = read_config(file, overrides) if file else OmegaConf.create(to_plain(source))
+            if file and of_job and isinstance(read_config(file).get("job"), str):  # they are for the job's own file
+                config = read_config(file, [word for word in overrides if word not in of_job])
+            job = config.pop("job", None) if isinstance(config, DictConfig) else None
+            plain = to_plain(config, resolve=True)
+        if not isinstance(plain, dict):
+            msg = f"{where} is of type {type(source).__name__}; a sweep has method, metric and parameters"
+            raise ConfigurationError(msg)
+        _check(plain, where)
+        if isinstance(job, str):
+            words = [word.removeprefix("job.") for word in of_job]
+            return cls(plain, read_job((file.parent if file else Path()) / job, words))
+        name = plain.get("name") or (file.stem if file else None)
+        return cls(plain, None if job is None else read_job(job, name=name))
+
+
+def read_job(source: Any, overrides: Sequence[str] = (), *, name: str | None = None) -> Any:
+    """Return a job as an OmegaConf config whose interpolations are left as they are.
+
+    Args:
+        source: A YAML file, a mapping or an OmegaConf config.
+        overrides: ``key=value`` that win over a file.
+        name: Name of the job where it has none and is no file.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is none.
+    """
+    from omegaconf import OmegaConf
+
+    if isinstance(source, (str, PathLike)):
+        config, name = read_config(Path(source), overrides), Path(source).stem
+    else:
+        plain = to_plain(source)
+        if not isinstance(plain, dict):
+            msg = f"job={source!r} is of type {type(source).__name__}; give a job, its file or a function"
+            raise ConfigurationError(msg)
+        config = OmegaConf.create(plain)
+    if name:
+        config.setdefault("name", name)
+    return config
+
+
+def _check(plain: dict[str, Any], where: str) -> None:
+    for name in ("program", "command"):
+        if name in plain:
+            msg = f"{where}: {name!r} is for W&B's own agent; give the job under 'job', or a function in Python"
+            raise ConfigurationError(msg)
+    check_names(plain, [*OF_WANDB, "job"], where)
+    for name in REQUIRED:
+        if not plain.get(name):
+            msg = f"{where}: {name!r} is missing; a sweep has at least method and parameters"
+            raise ConfigurationError(msg)
+    check_choice(f"{where}: method", plain["method"], METHODS)
+    metric = plain.get("metric")
+    needs = "method: bayes" if plain["method"] == "bayes" else "early_terminate" if plain.get("early_terminate") else ""
+    if needs and not metric:
+        msg = f"{where}: {needs} needs a metric, such as metric: {{name: metrics/mAP50-95(B), goal: maximize}}"
+        raise ConfigurationError(msg)
+    if metric is not None and not (isinstance(metric, dict) and isinstance(metric.get("name"), str)):
+        msg = f"{where}: metric={metric!r}; a name and a goal are expected"
+        raise ConfigurationError(msg)
+    if metric:
+        check_choice(f"{where}: metric.goal", metric.get("goal", GOALS[0]), GOALS)
+    if not isinstance(plain["parameters"], dict):
+        msg = f"{where}: parameters={plain['parameters']!r}; names with value, values, or min and max are expected"
+        raise ConfigurationError(msg)
+
+
+def train_arguments(parameters: Mapping[str, Any], where: str, *, others: bool = False) -> dict[str, Any]:
+    """Return a trial's parameters as arguments of ``model.train``, each of its type.
+
+    A whole number that a sweep gives as 3.0 is 3 where the argument is no float, and text such as ``"0.01"`` a number
+    where it needs one.
+
+    Args:
+        parameters: Values by name.
+        where: What they were written into, for messages.
+        others: Whether there may be parameters that are no arguments; they stay as they are.
+
+    Raises:
+        ConfigurationError: One is no argument, or has a value that the argument cannot have.
+    """
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    unknown = [name for name in parameters if name not in DEFAULT_CFG_DICT] if others else []
+    values = {
+        name: value if isinstance(DEFAULT_CFG_DICT.get(name), float) or name in unknown else _whole(value)
+        for name, value in parameters.items()
+    }
+    return check_train_arguments(values, where, also=unknown)
+
+
+def _whole(value: Any) -> Any:
+    """Return a number that is whole as an integer, anything else as it is."""
+    number = value
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+\.0*", value.strip()):
+        number = float(value)
+    return int(number) if isinstance(number, float) and number.is_integer() else value
+
+
+def check_parameters(parameters: Mapping[str, Any], where: str, *, others: bool = False) -> None:
+    """Check the values that a sweep may choose, as far as they are known beforehand.
+
+    Args:
+        parameters: The sweep's ``parameters``.
+        where: What they were written into, for messages.
+        others: Whether there may be parameters that are no arguments of ``model.train``.
+
+    Raises:
+        ConfigurationError: A parameter is no argument, is nested, or may get a value that the argument cannot have.
+    """
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    for name, spec in parameters.items():
+        if not isinstance(spec, dict) or not isinstance(spec.get("values", []), list):
+            msg = f"{where}: parameters.{name}={spec!r}; value, values, or min and max are expected"
+            raise ConfigurationError(msg)
+        if "parameters" in spec and not others:
+            msg = f"{where}: parameters.{name} is nested; a job's parameters are arguments of model.train, such as lr0"
+            raise ConfigurationError(msg)
+        bounds = {type(spec[name]) for name in ("min", "max") if name in spec}
+        if "distribution" not in spec and len(bounds) > 1:
+            msg = f"{where}: parameters.{name}={spec}: write both bounds as whole numbers, or both with a point"
+            raise ConfigurationError(msg)
+        values = _values_of(spec) or [DEFAULT_CFG_DICT.get(name)]
+        try:
+            for value in values:
+                train_arguments({name: value}, f"{where}: parameters", others=others)
+        except ConfigurationError as error:
+            if name not in DEFAULT_CFG_DICT or "min" not in spec:
+                raise
+            msg = (
+                f"{error}; it may come from {spec}: whole numbers as min and max, 1 instead of 1.0, give whole numbers"
+            )
+            raise ConfigurationError(msg) from error
+
+
+def example(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values that a trial may get, of the parameters of which they are known."""
+    values = {name: _values_of(spec) for name, spec in parameters.items()}
+    return {name: known[0] for name, known in values.items() if known}
+
+
+def _values_of(spec: dict[str, Any]) -> list[Any]:  # noqa: PLR0911  # a case for each kind of range
+    """Return values that stand for all that a parameter may get; none where they are not known."""
+    if "values" in spec:
+        return list(spec["values"])
+    if "value" in spec:
+        return [spec["value"]]
+    low, high = spec.get("min"), spec.get("max")
+    if not isinstance(low, (int, float)) or not isinstance(high, (int, float)):
+        return []
+    both_whole = isinstance(low, int) and isinstance(high, int)
+    distribution = spec.get("distribution", "int_uniform" if both_whole else "uniform")
+    if distribution in CONTINUOUS:
+        return [low, high, low + BETWEEN * (high - low)]
+    if distribution in {"log_uniform", "inv_log_uniform"}:
+        return [math.exp(low), math.exp(high)]
+    if distribution == "q_uniform":
+        step = spec.get("q", 1)
+        return [round(low / step) * step, round(low / step) * step + step]
+    return [low, high] if distribution == "int_uniform" else []
+
+
+def check_objective(name: str, where: str) -> None:
+    """Refuse an objective that no training logs.
+
+    Raises:
+        ConfigurationError: It is none; the nearest metric is suggested.
+    """
+    from ultralytics.utils import metrics
+
+    kinds = [kind for word, kind in vars(metrics).items() if word.endswith("Metrics") and hasattr(kind, "keys")]
+    known = sorted({key for kind in kinds for key in kind().keys})
+    if name in known or name.startswith(LOGGED):
+        return
+    close = sorted(difflib.get_close_matches(name, known))
+    remedy = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known are {', '.join(known)}"
+    msg = f"{where}: metric.name={name!r} is nothing that a training logs; {remedy}"
+    raise ConfigurationError(msg)
+
+
+def sweep_path(text: str) -> str:
+    """Return ``entity/project/id`` of a sweep that is given by its id, its path or its web address.
+
+    Raises:
+        ConfigurationError: It is none of these.
+    """
+    parts = [unquote(part) for part in urlsplit(text).path.split("/") if part]
+    if "://" in text:
+        parts = [part for part in parts[-4:] if part != "sweeps"]
+    if not 1 <= len(parts) <= len(("entity", "project", "id")) or not SWEEP_ID.fullmatch(parts[-1]):
+        msg = f"{text!r} is no sweep; give entity/project/id or the web address of its page, or a YAML file"
+        raise ConfigurationError(msg)
+    return "/".join(parts)

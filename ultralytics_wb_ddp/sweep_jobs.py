@@ -1,0 +1,107 @@
+"""A sweep of a job: what a trial changes in it, and what cannot be swept is said before anything is started."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.config_file import explained
+from ultralytics_wb_ddp.plain import to_plain
+from ultralytics_wb_ddp.sweep_config import check_objective, check_parameters, example, train_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["check_job", "devices_of", "job_of_trial", "run_trial"]
+
+IGNORED_BY_AUTO = ("lr0", "momentum")  # optimizer="auto" chooses them itself
+
+
+def job_of_trial(job: Any, parameters: Mapping[str, Any], *, device: Any, run_id: str, project: str) -> Any:
+    """Return the job of one trial, as an OmegaConf config whose interpolations are left as they are.
+
+    Args:
+        job: The job as it was written.
+        parameters: The trial's parameters: training arguments, and ``model``.
+        device: Its devices; None leaves them as in the job.
+        run_id: Id of its run, by which its run and its directory are named.
+        project: Project of the sweep.
+    """
+    from omegaconf import OmegaConf
+
+    written = OmegaConf.create(to_plain(job))
+    arguments = train_arguments(parameters, "sweep")
+    model = arguments.pop("model", None)
+    if model is not None:
+        section = written.get("model")
+        written.model = {**to_plain(section), "weights": model} if hasattr(section, "keys") else model
+    names = (str(part) for part in (OmegaConf.select(written, "train.name"), run_id) if part)
+    changes = {
+        "name": "-".join(str(part) for part in (written.get("name"), run_id) if part),
+        "wandb": {"project": project},
+        "train": {**arguments, "name": "-".join(names), **({} if device is None else {"device": device})},
+    }
+    return OmegaConf.merge(written, changes)
+
+
+def run_trial(job: Any, project: str, device: Any, parameters: dict[str, Any]) -> None:
+    """Run the job of one trial, in its process."""
+    from ultralytics_wb_ddp.jobs import run_job
+
+    run_id = os.environ["WANDB_RUN_ID"]
+    run_job(job_of_trial(job, parameters, device=device, run_id=run_id, project=project))
+
+
+def devices_of(job: Any, agents: int) -> Any:
+    """Return the devices that the agents are to share; None leaves each trial to the job.
+
+    Raises:
+        ConfigurationError: There are fewer GPUs than agents, and the job does not say what to use.
+    """
+    with explained(Path("the job")):
+        device = (to_plain(job.get("train"), resolve=True) or {}).get("device")
+    if agents == 1 or device == "cpu":
+        return None
+    if device is not None:
+        return device if isinstance(device, (list, str)) else [device]
+    import torch
+
+    found = torch.cuda.device_count()
+    if found and found < agents:
+        msg = f"agents={agents}, but there are {found} GPUs; run fewer agents, or say train.device"
+        raise ConfigurationError(msg)
+    return list(range(agents)) if found else None
+
+
+def check_job(job: Any, parameters: Mapping[str, Any], *, project: str, metric: str | None) -> None:
+    """Check a job with the parameters of a sweep, as a trial will have them.
+
+    Raises:
+        ConfigurationError: Something is wrong with the job or a parameter, or a trial would be in vain.
+    """
+    from ultralytics_wb_ddp.job_schema import Job
+
+    check_parameters(parameters, "sweep")
+    if metric is not None:
+        check_objective(metric, "sweep")
+    with explained(Path("the job")):
+        checked = Job.from_cfg(job_of_trial(job, example(parameters), device=None, run_id="trial", project=project))
+    mode, _ = checked.wandb.which_ranks()
+    in_vain = [name for name in IGNORED_BY_AUTO if name in parameters]
+    if checked.wandb.id:
+        msg = (
+            f"wandb.id={checked.wandb.id!r}: each trial has a run of its own, whose id the sweep chooses; leave it out"
+        )
+    elif checked.wandb.mode in {"offline", "disabled"}:
+        msg = f"wandb.mode={checked.wandb.mode!r}: a sweep needs W&B's server, which chooses the parameters"
+    elif mode == "new":
+        msg = "run_mode='new': the sweep looks for its objective in the run of the trial; use 'auto' or 'shared'"
+    elif checked.train.get("save_dir"):
+        msg = f"train.save_dir={checked.train['save_dir']!r}: all trials would write there; give train.project instead"
+    elif in_vain and "optimizer" not in parameters and checked.train.get("optimizer", "auto") == "auto":
+        msg = f"parameters.{in_vain[0]}: optimizer='auto' ignores it; give train.optimizer, such as SGD or AdamW"
+    else:
+        return
+    raise ConfigurationError(msg)
