@@ -199,6 +199,7 @@ def test_training_is_imported_once_wherever_it_lies(backfill: Backfill, tmp_path
     assert json.loads((copied / RECORD_FILE).read_text())["imported_epochs"] == 2
 
 
+@NIGHTLY
 def test_resumed_training_continues_its_imported_run(run_job: RunJob) -> None:
     with WandbServer() as server:
         run_job(

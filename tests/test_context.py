@@ -208,7 +208,9 @@ WITH = IN_A_BLOCK.format(
 )
 
 
-@pytest.mark.parametrize("script", [WITHOUT, pytest.param(WITH, marks=NIGHTLY)], ids=["callback", "manager"])
+@pytest.mark.parametrize(
+    "script", [pytest.param(WITHOUT, marks=NIGHTLY), pytest.param(WITH, marks=NIGHTLY)], ids=["callback", "manager"]
+)
 def test_block_reaches_the_workers_of_a_training_in_a_thread(run_job: RunJob, script: str) -> None:
     run = run_job(script).run
 

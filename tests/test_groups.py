@@ -17,7 +17,7 @@ import yaml  # type: ignore[import-untyped]  # carries no types
 from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
-from conftest import ONLINE, Job, RunJob, job_environment
+from conftest import NIGHTLY, ONLINE, Job, RunJob, job_environment
 from ultralytics_wb_ddp import ConfigurationError, RunGroup, Statistics, WandbManager, kfold
 from ultralytics_wb_ddp.group_results import metrics_of
 from ultralytics_wb_ddp.testing import find_run_files, make_shapes_dataset, read_run
@@ -133,6 +133,7 @@ def test_links_lead_to_group_and_summary(interrupted: tuple[Job, WandbServer]) -
     assert f"links: {server.url}/team/demo/groups/cv {server.url}/team/demo/runs/cv-summary" in job.output
 
 
+@NIGHTLY
 def test_example_cross_validates_offline_and_goes_on(tmp_path: Path, shapes: Path) -> None:
     for folder in ("home", "yolo"):
         (tmp_path / folder).mkdir()

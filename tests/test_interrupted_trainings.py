@@ -107,7 +107,7 @@ KILL_LAUNCHER = "os.environ['LAUNCHER'] = str(os.getpid())\n" + in_epoch_2(
     [
         pytest.param("", OPEN, id="late-open", marks=NIGHTLY),
         pytest.param("", USERS, id="late-users", marks=NIGHTLY),
-        pytest.param(SENDS_OFTEN, OPEN, id="often-open"),
+        pytest.param(SENDS_OFTEN, OPEN, id="often-open", marks=NIGHTLY),
         pytest.param(SENDS_OFTEN, USERS, id="often-users", marks=NIGHTLY),
     ],
 )

@@ -118,6 +118,7 @@ model.train(**ONE_PROCESS)
     prove("SIGTERM, one process", server, epochs=[1], state="preempted", exit_code=143)
 
 
+@NIGHTLY
 def test_trial_of_a_sweep_keeps_what_the_sweep_has_set_and_leads_to_it(run_job: RunJob) -> None:
     with WandbServer() as server:
         job = run_job(

@@ -6,7 +6,7 @@ from typing import Any
 
 from measures import prove
 
-from conftest import RunOnline
+from conftest import NIGHTLY, RunOnline
 
 COMPLETE: dict[str, Any] = {"epochs": [1, 2, 2, 2], "state": "finished", "exit_code": 0}
 
@@ -70,6 +70,7 @@ with WandbManager(CFG, "job") as manager:
     assert {artifact.name for artifact in run.used_artifacts} == {"dataset_shapes0", "training_config"}
 
 
+@NIGHTLY
 def test_failed_training_of_a_closed_run_ends_in_a_failed_run(run_online: RunOnline) -> None:
     job, server = run_online(
         """\

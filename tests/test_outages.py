@@ -133,7 +133,7 @@ def test_trouble_at_the_start_writes_the_run_to_disk(train: Callable[..., Job], 
     )
 
 
-@pytest.mark.parametrize("trouble", [night(wrong_key), refused, night(errors), hang])
+@pytest.mark.parametrize("trouble", [night(wrong_key), night(refused), night(errors), hang])
 def test_trouble_in_the_middle_leaves_every_row_on_disk(train: Callable[..., Job], trouble: Trouble) -> None:
     with WandbServer() as server:
         env: dict[str, str] = {}
@@ -243,6 +243,7 @@ def test_nobody_is_asked_for_a_key_in_a_terminal(tmp_path: Path, shapes: Path) -
     assert b"is written to disk, send it with: wandb sync" in output
 
 
+@NIGHTLY
 def test_ranks_that_share_a_run_write_to_disk_each_where_wandb_is_away(run_job: RunJob) -> None:
     job = run_job(
         """\

@@ -102,7 +102,7 @@ model.add_callback("on_train_epoch_start", fail)
 """
 
 
-@pytest.mark.parametrize("mode", ["offline", pytest.param("online", marks=NIGHTLY)])
+@pytest.mark.parametrize("mode", [pytest.param("offline", marks=NIGHTLY), pytest.param("online", marks=NIGHTLY)])
 def test_failed_training_is_a_failed_run(run_job: RunJob, patched_path: str, mode: str) -> None:
     with WandbServer() as server:
         job = run_job(
@@ -168,6 +168,7 @@ with WandbManager(CFG, "job") as manager:
     assert 1 in epochs(job)
 
 
+@NIGHTLY
 def test_launcher_that_cannot_be_reached_leaves_a_run_on_disk(run_job: RunJob, patched_path: str) -> None:
     record = {"version": 1, "run_id": "lost", "state": "open", "host": "elsewhere", "mode": "online"}
     job: Job = run_job(

@@ -214,7 +214,7 @@ def test_launcher_is_a_writer_of_the_shared_run(run_online: RunOnline, keep_open
         pytest.param(0, "new", "failed", marks=NIGHTLY),
         pytest.param(1, "new", "failed", marks=NIGHTLY),
         pytest.param(0, "shared", "failed", marks=NIGHTLY),
-        (1, "shared", "failed"),
+        pytest.param(1, "shared", "failed", marks=NIGHTLY),
     ],
 )
 def test_killed_rank_ends_in_failed_runs_with_every_row(

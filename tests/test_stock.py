@@ -15,7 +15,7 @@ from releases import INSTALLED, Releases
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils.callbacks import mlflow, wb
 
-from conftest import RunJob
+from conftest import NIGHTLY, RunJob
 from ultralytics_wb_ddp.patching import TARGET, read_diffs
 from ultralytics_wb_ddp.stock import is_stock, switch_off_stock_callback
 
@@ -116,7 +116,9 @@ def test_callbacks_beside_the_stock_callback_run_wherever_it_stands() -> None:
     assert ran == ["first", "stock", "ours", "second", "third", "first", "ours", "second", "third"]
 
 
-@pytest.mark.parametrize("era", ["8.3.199", INSTALLED])  # trainers share the model's callbacks, and have their own
+@pytest.mark.parametrize(
+    "era", [pytest.param("8.3.199", marks=NIGHTLY), INSTALLED]
+)  # trainers share the model's callbacks, and have their own
 def test_stock_callback_is_off_for_this_training_only(run_job: RunJob, releases: Releases, era: str) -> None:
     job = run_job(
         """\

@@ -58,7 +58,7 @@ TERMINATE = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
     [
         pytest.param(OPEN, 0, id="open-0", marks=NIGHTLY),
         pytest.param(OPEN, 1, id="open-1", marks=NIGHTLY),
-        pytest.param(CLOSED, 0, id="closed-0"),
+        pytest.param(CLOSED, 0, id="closed-0", marks=NIGHTLY),
         pytest.param(CLOSED, 1, id="closed-1", marks=NIGHTLY),
         pytest.param(OWN, 0, id="own-0", marks=NIGHTLY),
         pytest.param(OWN, 1, id="own-1"),
@@ -159,7 +159,8 @@ def test_preempted_launcher_marks_the_run(
     prove(f"SIGTERM to the launcher, {name}", server, epochs=[1], state="preempted", exit_code=exit_code)
 
 
-@pytest.mark.parametrize("usage", [pytest.param(CLOSED, id="closed"), pytest.param(OWN, id="own", marks=NIGHTLY)])
+@NIGHTLY
+@pytest.mark.parametrize("usage", [pytest.param(CLOSED, id="closed"), pytest.param(OWN, id="own")])
 def test_ctrl_c_during_the_training_ends_in_the_state_of_an_interrupt(
     run_online: RunOnline, usage: str, request: pytest.FixtureRequest
 ) -> None:
