@@ -56,7 +56,7 @@ def main(parts: tuple[str, ...], rounds: int, epochs: int, gpus: int, ranks: tup
     (out / "benchmark.md").write_text(text, encoding="utf-8")
     (out / "benchmark.json").write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n", encoding="utf-8")
     draw(lines, out / "benchmark.png")
-    click.echo(f"\n{text}\n{out / 'benchmark.md'}, benchmark.json, benchmark.png")
+    click.echo(f"\n{text}\n{', '.join(sorted(str(file) for file in out.glob('benchmark.*')))}")
 
 
 def measure(part: str, trainings: Trainings, rounds: int, epochs: int, ranks: tuple[int, ...]) -> Iterator[Line]:
