@@ -276,6 +276,25 @@ def test_plan_says_which_ranks_log(run_mode: str, mode: str, told: str) -> None:
     assert told in " | ".join(text for _, text in make_plan(request, wandb.Settings()).lines())
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "the best checkpoint (artifact run_<id>_model, as large as the model)"),
+        ({"checkpoints": "best+last"}, "the best and the last checkpoint (artifact run_<id>_model, as large as the"),
+        (
+            {"checkpoint_store": "s3://bucket/runs"},
+            "the best checkpoint (artifact run_<id>_model, in s3://bucket/runs)",
+        ),
+        ({"checkpoints": "none"}, None),
+    ],
+)
+def test_plan_says_which_checkpoints_the_run_holds(options: dict[str, str], told: str | None) -> None:
+    request = Request(WandbConfig(project="demo", mode="offline", **options))
+
+    holds = " | ".join(make_plan(request, wandb.Settings()).uploads)
+    assert told in holds if told else "checkpoint" not in holds
+
+
 # What is left over in the environment
 
 

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "make_plan"]
 
 SAVE_DIR = "the training's directory"
+CHECKPOINTS = {
+    "best": "the best checkpoint",
+    "best+last": "the best and the last checkpoint",
+    "all": "the best checkpoint and the last one of each epoch",
+    "none": "",
+}
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ def make_plan(request: Request, settings: Any) -> Plan:
         processes=len(request.devices) or 1,
         run_mode=run_mode,
         directory=_directory(options, manager=request.manager, settings=settings),
-        uploads=tuple(_uploads(handoff.run_id if handoff else "<id>", settings, request.options.mistakes))
+        uploads=tuple(_uploads(handoff.run_id if handoff else "<id>", settings, request.options))
         if mode != "disabled"
         else (),
         named_by_handoff=bool(handoff and handoff is inherited and handoff.host),
@@ -161,13 +167,15 @@ def _directory(options: RunOptions, *, manager: bool, settings: Any) -> str:
     return os.path.join(os.path.abspath(options.dir or settings.root_dir), "wandb")  # noqa: PTH100, PTH118  # a string
 
 
-def _uploads(run_id: str, settings: Any, mistakes: int) -> Iterator[str]:
+def _uploads(run_id: str, settings: Any, options: RunOptions) -> Iterator[str]:
     """Yield what a run holds, by what it may cost and what it may reveal."""
     yield "losses, learning rates and validation metrics of each epoch"
     yield "plots and curves"
-    if mistakes:
-        yield f"the {mistakes} validation images that the model gets most wrong"
-    yield f"the best checkpoint (artifact run_{run_id}_model, as large as the model)"
+    if options.mistakes:
+        yield f"the {options.mistakes} validation images that the model gets most wrong"
+    if kept := CHECKPOINTS[options.checkpoints]:
+        where = f"in {options.checkpoint_store}" if options.checkpoint_store else "as large as the model"
+        yield f"{kept} (artifact run_{run_id}_model, {where})"
     yield "the training's arguments"
     if settings.console != "off":
         yield "what is printed"
