@@ -140,32 +140,23 @@ class Session:
             is_new_best = is_best and self.record.best_epoch != row["epoch"]
             if is_new_best:
                 self.record.best_epoch = row["epoch"]
-            self._background.do(lambda: self._follow(row, is_new_best=is_new_best))
+            self._do_beside("the row of an epoch", lambda: self._follow(row, is_new_best=is_new_best))
 
     def _follow(self, row: Mapping[str, Any], *, is_new_best: bool) -> None:
         """Do what a row that was logged entails."""
-        with self._for_the_training(), self.guarded("the row of an epoch") as reachable:
-            if not reachable:
-                return
-            summary: dict[str, Any] = dict(self.record.note(self.run, row))
-            if is_new_best:
-                summary["best/epoch"] = row["epoch"]
-            if summary:
-                self.run.summary.update(summary)
-            if self._options.flush_interval:
-                flush(self.run, flushes_itself=self.run.id not in users_runs)
-            if self._save_dir:
-                self.record.save(self._save_dir)
+        summary: dict[str, Any] = dict(self.record.note(self.run, row))
+        if is_new_best:
+            summary["best/epoch"] = row["epoch"]
+        if summary:
+            self.run.summary.update(summary)
+        if self._options.flush_interval:
+            flush(self.run, flushes_itself=self.run.id not in users_runs)
+        if self._save_dir:
+            self.record.save(self._save_dir)
 
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Put values into the summary, in the background."""
-
-        def put() -> None:
-            with self._for_the_training(), self.guarded("the summary") as reachable:
-                if reachable:
-                    self.run.summary.update(dict(values))
-
-        self._background.do(put)
+        self._do_beside("the summary", lambda: self.run.summary.update(dict(values)))
 
     def log_beside(self, make_row: Callable[[], Mapping[str, Any]], what: str) -> None:
         """Make a row that is not an epoch's, and log it, in the background.
@@ -174,13 +165,7 @@ class Session:
             make_row: What makes the row.
             what: What it is, for a message.
         """
-
-        def log() -> None:
-            with self._for_the_training(), self.guarded(what) as reachable:
-                if reachable:
-                    self.run.log(dict(make_row()))
-
-        self._background.do(log)
+        self._do_beside(what, lambda: self.run.log(dict(make_row())))
 
     def lose_launcher(self, message: str) -> None:
         """Say that the launcher is gone, and do without what it held."""
@@ -214,14 +199,13 @@ class Session:
         """Find out in the background, while the epoch is validated, whether the Stop button of W&B was pressed."""
         if self.run.offline or self._look:
             return
-        looked = self._look = threading.Event()
+        self._look, self._is_stop_wanted = threading.Event(), False
 
         def look() -> None:
-            with self._for_the_training(), self.guarded("the Stop button") as reachable:
-                self._is_stop_wanted = reachable and self._stop_button.is_pressed(self.run)
-            looked.set()
+            self._is_stop_wanted = self._stop_button.is_pressed(self.run)
 
-        self._background.do(look)
+        self._do_beside("the Stop button", look)
+        self._background.do(self._look.set)
 
     def stop_requested(self) -> bool:
         """Return whether the Stop button of W&B was pressed, as far as is known within a second."""
@@ -230,13 +214,25 @@ class Session:
             self._look = None
         return self._is_stop_wanted
 
-    @contextmanager
-    def _for_the_training(self) -> Iterator[None]:
-        """Keep an error for the training's thread, where it is to end the training."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001  # whatever ``guarded`` lets through
-            self._error = error
+    def _do_beside(self, what: str, action: Callable[[], None]) -> None:
+        """Do something with the run in the background, while it can be reached.
+
+        An error that is to end the training is kept for the training's thread.
+
+        Args:
+            what: What is being logged, for the message.
+            action: What is done.
+        """
+
+        def job() -> None:
+            try:
+                with self.guarded(what) as reachable:
+                    if reachable:
+                        action()
+            except Exception as error:  # noqa: BLE001  # whatever ``guarded`` lets through
+                self._error = error
+
+        self._background.do(job)
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None
