@@ -28,7 +28,6 @@ query Run($project: String!, $entity: String!, $name: String!) {
   project(name: $project, entityName: $entity) { run(name: $name) { id name state summaryMetrics } }
 }
 """
-VIEWER = "query Viewer { viewer { id entity } }"
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _ask(config: WandbConfig, run_ids: Sequence[str], wanted: Sequence[str]) -> 
     """Ask W&B for the runs that have finished."""
     from wandb.sdk import wandb_setup
 
-    from ultralytics_wb_ddp.doctor.server import Server, find_key
+    from ultralytics_wb_ddp.doctor.server import VIEWER, Server, find_key
 
     url = str(wandb_setup.singleton().settings.base_url).rstrip("/")
     server = Server(url, *find_key(config.api_key, url), TIMEOUT)

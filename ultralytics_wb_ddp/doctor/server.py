@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.doctor.finding import Request
     from ultralytics_wb_ddp.doctor.plan import Plan
 
-__all__ = ["Server", "Trouble", "check_server", "find_key"]
+__all__ = ["VIEWER", "Server", "Trouble", "check_server", "find_key"]
 
 KEY_LENGTH = 40
 UNAUTHORIZED, FORBIDDEN, FAILURE = 401, 403, 400
