@@ -6,7 +6,9 @@ import sys
 import threading
 import time
 
-from ultralytics_wb_ddp.background import Background, import_early
+import pytest
+
+from ultralytics_wb_ddp.background import Background, beside, import_early
 
 
 def test_jobs_are_done_in_order_beside_the_one_who_asks() -> None:
@@ -33,6 +35,18 @@ def test_job_that_hangs_is_not_waited_for_beyond_the_limit() -> None:
     assert time.monotonic() - begun < 5
     gate.set()
     assert background.settle(10)
+
+
+def test_what_is_done_beside_gives_its_result_or_its_error() -> None:
+    gate = threading.Event()
+    number, failure = beside("number", lambda: gate.wait() and 7), beside("failure", lambda: int("seven"))
+
+    assert not number.done()
+    gate.set()
+
+    assert number.result(10) == 7
+    with pytest.raises(ValueError, match="seven"):
+        failure.result(10)
 
 
 def test_nothing_to_do_takes_no_thread() -> None:

@@ -294,7 +294,7 @@ def test_resumed_training_in_another_run_starts_from_its_checkpoint(data: Path, 
 def test_files_that_do_not_answer_hold_nothing_up(
     run: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(inputs, "HEAD_START", 0.2)
+    monkeypatch.setattr(inputs, "HURRY", 0.2)
     label = data.parent / "labels/train/00002.txt"
     label.unlink()
     os.mkfifo(label)  # as a network drive that is away: reading it waits for ever

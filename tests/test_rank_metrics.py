@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import pytest
 import torch.distributed as dist
@@ -95,6 +96,21 @@ def test_what_a_rank_puts_the_others_find() -> None:
     assert there.wait(["a"], 5) == {"a": {"loss": 1.5}}
     assert there.look(["a", "b"], 5) == {"a": {"loss": 1.5}}
     assert Exchange("another training").look(["a"], 5) == {}
+
+
+@pytest.mark.usefixtures("store")
+def test_what_is_asked_for_ahead_is_there_without_waiting() -> None:
+    here, there = Exchange("training"), Exchange("training")
+    question = there.ask(["a", "b"], 60)
+
+    here.put("a", 1)
+    here.put("b", 2)
+    deadline = time.monotonic() + 10
+    while not question.is_answered and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert question.answer(0) == {"a": 1, "b": 2}
+    assert there.ask(["a", "c"], 60).answer(0.2) == {"a": 1}, "c never comes: what there is, after the time"
 
 
 @pytest.mark.usefixtures("store")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from concurrent.futures import Future
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Background", "import_early"]
+__all__ = ["Background", "beside", "import_early"]
+
+T = TypeVar("T")
 
 
 def import_early(*names: str) -> None:
@@ -26,6 +29,24 @@ def import_early(*names: str) -> None:
                 import_module(name)
 
     threading.Thread(target=work, name="wandb-ddp-import", daemon=True).start()
+
+
+def beside(name: str, work: Callable[[], T]) -> Future[T]:
+    """Do something in a thread of its own.
+
+    Returns:
+        What gives its result, or raises its error.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # raised again where it is wanted
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=f"wandb-ddp-{name}", daemon=True).start()
+    return future
 
 
 class Background:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts, stopping
-from ultralytics_wb_ddp.background import import_early
 from ultralytics_wb_ddp.carry import CarriedCallbacks
 from ultralytics_wb_ddp.checkpoints import Checkpoints
 from ultralytics_wb_ddp.config import RunOptions
@@ -25,6 +23,7 @@ from ultralytics_wb_ddp.rank_metrics import MeterEvents
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.stock import first_stock, stock_options, switch_off_stock_callback
 from ultralytics_wb_ddp.team import Team
+from ultralytics_wb_ddp.travel import prepare, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -116,7 +115,7 @@ class WandbCallback(MeterEvents):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to the workers: plain configuration, and the id of an open run instead of the run."""
-        handoff, launcher = self._seal(), self._launcher or Launcher.here()
+        handoff, launcher = seal(self._run, self._handoff, self.check), self._launcher or Launcher.here()
         options, given = self._asked(handoff)
         return {"options": options, "given": given, "handoff": handoff, "launcher": launcher}
 
@@ -130,7 +129,7 @@ class WandbCallback(MeterEvents):
             protect_output()
             self.check(None)
             if is_main_process():
-                import_early("wandb", "ultralytics_wb_ddp.opening")
+                prepare(self._handoff or Handoff.from_env(), self.options, self._team().run_mode)
         self._run = None
         self._training = None
 
@@ -184,13 +183,21 @@ class WandbCallback(MeterEvents):
         if training.session:
             with training.session.guarded("losses"):
                 training.pending = {**charts.train_row(trainer, training.team.loss_names), "epoch": training.epoch}
-            training.session.look_at_stop_button()
+            training.look_around()
 
     def on_val_start(self, validator: Any) -> None:
         """Watch what the best checkpoint gets wrong; the event comes with the validator."""
         super().on_val_start(validator)
-        if self._training and self._training.trainer.validator is validator:
-            self._training.team.watch(validator)
+        training = self._training
+        if training and training.trainer.validator is validator:
+            training.team.watch(validator)
+            training.measure_model()
+
+    def on_val_end(self, validator: Any) -> None:
+        """Have ready what the row of the epoch takes; the event comes with the validator, on rank 0."""
+        super().on_val_end(validator)
+        if self._training and validator.training:
+            self._training.team.expect_reports(self._training.epoch)
 
     def on_fit_epoch_end(self, trainer: Any) -> None:
         """Log the epoch: losses, learning rates, validation metrics, new plots.
@@ -210,7 +217,7 @@ class WandbCallback(MeterEvents):
                 training.team.ask_to_stop()
         elif training.session:
             with training.session.guarded("metrics"):
-                training.pending |= charts.fit_row(trainer)
+                training.pending |= charts.fit_row(trainer, training.model_row)
                 # As Ultralytics decides which checkpoint is the best one.
                 training.is_best = trainer.fitness is not None and trainer.fitness == trainer.best_fitness
             training.log_row()
@@ -326,28 +333,6 @@ class WandbCallback(MeterEvents):
     def meter(self) -> RankMeter | None:
         """The clock of this rank during a training."""
         return self._training.team.meter if self._training else None
-
-    def _seal(self) -> Handoff | None:
-        """Return the record by which a worker finds the run of this process."""
-        from ultralytics_wb_ddp.client import flush
-        from ultralytics_wb_ddp.runs import find_handoff, local_run, open_handoff, opened_by_us, use_users_run
-        from ultralytics_wb_ddp.session import preempt
-
-        if not is_worker():
-            on_termination(preempt)
-            stopping.has_trained.set()
-        handoff = find_handoff(self._run, self._handoff)
-        run = local_run(self._run, handoff)
-        self.check(run)
-        if run is None:
-            return handoff
-        if not opened_by_us(run):
-            use_users_run(run)
-            # Disabled, or its wandb-core is gone: the launch is not to fail for it.
-            with contextlib.suppress(Exception):
-                flush(run, flushes_itself=False)
-        travelling = open_handoff(run)
-        return replace(travelling, options=handoff.options) if handoff else travelling
 
 
 def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCallback:

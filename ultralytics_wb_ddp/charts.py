@@ -13,6 +13,7 @@ from ultralytics_wb_ddp.client import plain_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
 __all__ = ["batch_row", "class_table", "curve_charts", "fit_row", "images_of", "names_of", "train_row"]
@@ -20,6 +21,7 @@ __all__ = ["batch_row", "class_table", "curve_charts", "fit_row", "images_of", "
 CURVE_POINTS = 100  # points of a curve, as in the stock callback
 CURVE_CLASSES = 99  # W&B shows 10,000 rows of a table: the mean and 99 classes at 100 points
 CLASSIFIED_COLUMNS = ["Class", "Instances", "P", "R", "F1"]
+SPEED = "model/speed_PyTorch(ms)"  # of an inference in the validation
 CURVE_COLUMNS = ["class", "y", "x"]
 
 
@@ -61,13 +63,25 @@ def batch_row(trainer: Any, batch: int) -> Callable[[], dict[str, float]]:
     return make
 
 
-def fit_row(trainer: Any) -> dict[str, Any]:
-    """Return ``metrics/*`` and ``val/*`` after a validation and, in the first epoch, ``model/*``."""
+def model_row(trainer: Any) -> dict[str, Any]:
+    """Return ``model/*``: parameters, operations of a copy of the model, and the speed of the last validation."""
+    from ultralytics.utils.torch_utils import model_info_for_loggers
+
+    return dict(model_info_for_loggers(trainer))
+
+
+def fit_row(trainer: Any, model: Future[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Return ``metrics/*`` and ``val/*`` after a validation and, in the first epoch, ``model/*``.
+
+    Args:
+        trainer: The trainer.
+        model: What :func:`model_row` has returned, or is about to return, if that began before the validation.
+    """
     row = dict(trainer.metrics or {})  # None above rank 0
     if trainer.epoch == 0:
-        from ultralytics.utils.torch_utils import model_info_for_loggers
-
-        row.update(model_info_for_loggers(trainer))
+        row |= model.result() if model else model_row(trainer)
+        if model and SPEED in row:
+            row[SPEED] = round(trainer.validator.speed["inference"], 3)
     return row
 
 

@@ -89,9 +89,9 @@ class MistakeCollector:
         if self._is_done and self._rank and self.exchange:
             self._is_done = False
             mine = self._worst.sorted()
-            for rank, place in _choose({**self._summaries(), self._rank: _summary(mine)}, self._size):
-                if rank == self._rank:
-                    self.exchange.put(_place(rank, place), mine[place].to_json())
+            chosen = _choose({**self._summaries(), self._rank: _summary(mine)}, self._size)
+            wanted = {_place(rank, place): mine[place].to_json() for rank, place in chosen if rank == self._rank}
+            self.exchange.put_all(wanted)
 
     def gather(self) -> list[Mistake]:
         """On rank 0, return the worst images of all ranks, the worst first; none without an evaluation.

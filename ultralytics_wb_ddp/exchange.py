@@ -17,12 +17,62 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "Question"]
 
 TIMEOUT = timedelta(seconds=5)  # that the store has for an answer, before it is given up
-POLL = 0.1  # seconds between two looks at something that is being waited for
+FIRST_POLL, POLL = 0.002, 0.1  # seconds between two looks at something that is being waited for: they get longer
+
+
+class Question:
+    """What somebody has asked the store for.
+
+    Args:
+        keys: What is looked for.
+        deadline: Until when it is looked for again, by ``time.monotonic``, if it is not all there.
+    """
+
+    def __init__(self, keys: Iterable[str], deadline: float) -> None:
+        self._keys = list(keys)
+        self._found: dict[str, Any] = {}
+        self._deadline = deadline
+        self._pause = FIRST_POLL
+        self._is_over = threading.Event()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether all of it was there."""
+        return len(self._found) == len(self._keys)
+
+    def answer(self, timeout: float) -> dict[str, Any]:
+        """Return what was there, after so many seconds at most; then nobody looks for the rest any more."""
+        self._is_over.wait(timeout)
+        self._is_over.set()
+        return dict(list(self._found.items()))
+
+    def drop(self) -> None:
+        """Have it answered with what is known."""
+        self._is_over.set()
+
+    def find(self, store: Any, space: str) -> bool:
+        """Look once; returns whether it is to be asked again."""
+        if self._is_over.is_set():
+            return False
+        missing = [key for key in self._keys if key not in self._found]
+        places = [f"{space}/{key}" for key in missing]
+        if store.check(places):  # all at once, as a rule
+            self._found.update(zip(missing, map(json.loads, store.multi_get(places))))
+        elif len(places) > 1:
+            for key, place in zip(missing, places):
+                if store.check([place]):
+                    self._found[key] = json.loads(store.get(place))
+        if self.is_answered or time.monotonic() >= self._deadline:
+            self._is_over.set()
+            return False
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, POLL)
+        return True
 
 
 class Exchange:
@@ -38,6 +88,7 @@ class Exchange:
         self._space = f"ultralytics_wb_ddp/{restarts}/{name}"
         self._is_lost = "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ
         self._jobs: queue.SimpleQueue[Callable[[Any], None] | None] = queue.SimpleQueue()
+        self._questions: list[Question] = []
         if not self._is_lost:
             threading.Thread(target=self._work, name="wandb-ddp-exchange", daemon=True).start()
 
@@ -48,8 +99,38 @@ class Exchange:
             key: Its name.
             value: What JSON can hold.
         """
-        text = json.dumps(value)
-        self._jobs.put(lambda store: store.set(f"{self._space}/{key}", text))
+        self.put_all({key: value})
+
+    def put_all(self, values: Mapping[str, Any]) -> None:
+        """Put several things there, in the background, in one step: Python may be long in giving the thread another.
+
+        Args:
+            values: What JSON can hold, by name.
+        """
+        places, texts = [f"{self._space}/{key}" for key in values], [json.dumps(value) for value in values.values()]
+        if places:
+            self._jobs.put(lambda store: store.multi_set(places, texts))
+
+    def ask(self, keys: Iterable[str], timeout: float = 0.0) -> Question:
+        """Look in the background for what is there, again and again until it is all there.
+
+        Args:
+            keys: What is looked for.
+            timeout: Seconds after which nobody looks again.
+        """
+        question = Question(keys, time.monotonic() + timeout)
+        self._questions.append(question)
+        if self._is_lost or question.is_answered:
+            question.drop()
+
+        def find(store: Any) -> None:
+            if question.find(store, self._space):
+                self._jobs.put(find)  # others have their turn first
+            else:
+                self._questions.remove(question)
+
+        self._jobs.put(find)
+        return question
 
     def look(self, keys: Iterable[str], patience: float = POLL) -> dict[str, Any]:
         """Return what is there now.
@@ -58,34 +139,11 @@ class Exchange:
             keys: What is looked for.
             patience: Seconds that the store, not another rank, may take to answer.
         """
-        wanted, done = list(keys), threading.Event()
-        found: dict[str, Any] = {}
-
-        def find(store: Any) -> None:
-            places = [f"{self._space}/{key}" for key in wanted]
-            if store.check(places):  # all at once, as a rule
-                found.update(zip(wanted, map(json.loads, store.multi_get(places))))
-            else:
-                for key, place in zip(wanted, places):
-                    if store.check([place]):
-                        found[key] = json.loads(store.get(place))
-            done.set()
-
-        if self._is_lost or not wanted:
-            return {}
-        self._jobs.put(find)
-        done.wait(patience)
-        return dict(list(found.items()))  # at once, or what there is if the store takes longer
+        return self.ask(keys).answer(patience)
 
     def wait(self, keys: Iterable[str], timeout: float) -> dict[str, Any]:
         """Return what is there once all of it is, or after so many seconds."""
-        wanted = list(keys)
-        deadline = time.monotonic() + timeout
-        found = self.look(wanted, timeout)
-        while len(found) < len(wanted) and time.monotonic() < deadline and not self._is_lost:
-            time.sleep(POLL)
-            found = self.look(wanted, max(POLL, deadline - time.monotonic()))
-        return found
+        return self.ask(keys, timeout).answer(timeout)
 
     def close(self) -> None:
         """Let go of the store, once everything is put there; waits no longer than the store may take to answer."""
@@ -110,3 +168,5 @@ class Exchange:
             while job := self._jobs.get():
                 job(store)
         self._is_lost = True
+        for question in list(self._questions):
+            question.drop()

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["FINGERPRINT_FILE", "Inputs", "Sources"]
 
 FINGERPRINT_FILE = "wandb_dataset.tsv"
-HEAD_START = 2.0  # seconds that the start of a training waits for what is looked at, so that the run has it at once
-PATIENCE = 20.0  # seconds that its end waits
+PATIENCE = 20.0  # seconds that the end of a training waits for what is looked at
+HURRY = 2.0  # seconds that the end of one that has failed waits
 LOOK_UP = 10.0  # seconds that W&B may take to say whether it knows a file
 PLACES = frozenset({"project", "name", "save_dir", "exist_ok", "resume"})  # where a training lies, not what it does
 CHECKPOINTS = re.compile(r"best|last|epoch\d+")
@@ -97,8 +97,8 @@ class Sources:
 class Inputs:
     """The inputs of one training on their way into its run.
 
-    A thread makes the artifacts, as a dataset of a million images takes a while; whoever has the run asks from time to
-    time whether it is done, so that all that is logged to a run is logged by one thread.
+    A thread makes the artifacts, as a dataset of a million images takes a while, and says when it is done; they are
+    logged by whoever has the run.
 
     Attributes:
         sources: Where they are.
@@ -110,30 +110,38 @@ class Inputs:
     _artifacts: list[Any] = field(default_factory=list)
     _known: tuple[Path, list[str], Any] | None = None  # the weights, what they may be in W&B, what they are otherwise
     _examination: Examination | None = None
-    _thread: threading.Thread | None = None
-    _is_logged: bool = False
+    _is_known: threading.Event = field(default_factory=threading.Event)
+    _claim: threading.Lock = field(default_factory=threading.Lock)  # who has it logs them
 
-    def begin(self) -> None:
-        """Begin to look at them."""
-        self._thread = threading.Thread(target=self._look, name="inputs", daemon=True)
-        self._thread.start()
-        self._thread.join(HEAD_START)
+    def begin(self, then: Callable[[], None] = lambda: None) -> None:
+        """Begin to look at them.
+
+        Args:
+            then: What is done in the thread that looks, when all is known.
+        """
+
+        def look() -> None:
+            self._make("config", self._config)
+            self._make("starting weights", self._weights)
+            self._make("dataset", self._dataset)
+            self._is_known.set()
+            then()
+
+        threading.Thread(target=look, name="inputs", daemon=True).start()
 
     def log(self, run: Any, patience: float = 0.0) -> None:
-        """Log them as inputs of a run, once, as soon as they are known.
+        """Log them as inputs of a run, once, if they are known.
 
         Args:
             run: The ``wandb.Run``.
             patience: Seconds to wait for them.
         """
-        if self._is_logged or self._thread is None:
-            return
-        self._thread.join(patience)
-        if not self._thread.is_alive():
+        if self._is_known.wait(patience):
             self._use(run)
 
     def _use(self, run: Any) -> None:
-        self._is_logged = True
+        if not self._claim.acquire(blocking=False):
+            return
         for artifact in list(self._artifacts):
             use_artifact(run, artifact)
         if self._known:
@@ -146,18 +154,12 @@ class Inputs:
             run: The ``wandb.Run``.
             failed: Whether the training has failed, which is no time to wait.
         """
-        self.log(run, HEAD_START if failed else PATIENCE)
-        if not self._is_logged:
-            if self._examination:
-                self._examination.stop()
-            self._use(run)
+        is_known = self._is_known.wait(HURRY if failed else PATIENCE)
+        if not is_known and self._examination:
+            self._examination.stop()
+        self._use(run)
+        if not is_known:
             logger.warning("the dataset is no input of run %s: the training ended before its files were seen", run.id)
-
-    def _look(self) -> None:
-        """Make the artifacts: in a thread of its own, which nothing may escape."""
-        self._make("config", self._config)
-        self._make("starting weights", self._weights)
-        self._make("dataset", self._dataset)
 
     def _make(self, what: str, make: Callable[[], Iterable[Any]]) -> None:
         try:

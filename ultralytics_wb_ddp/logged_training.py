@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts, trial
+from ultralytics_wb_ddp.background import beside
 from ultralytics_wb_ddp.plain import to_plain
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from pathlib import Path
 
     from ultralytics_wb_ddp.checkpoints import Checkpoints
@@ -42,10 +44,12 @@ class LoggedTraining:
         pending: The row of the epoch that is not validated yet.
         epoch: The last epoch that was trained, counted from 1.
         batches: How many batches this rank has trained since the first epoch.
+        model_row: What is said of the model in the first row, once it is known.
         plots: Pictures that were logged, and when they were drawn.
         is_best: Whether the best checkpoint is of the epoch that is to be logged.
         ended: Whether it has got to its end.
-        orphaned: Whether its launcher is gone.
+        deserted: Whether its launcher is gone.
+        orphaned: Whether it has said so and does without.
         handled: What the caller was handling when the training started, which is not its failure.
     """
 
@@ -61,9 +65,11 @@ class LoggedTraining:
     pending: dict[str, Any] = field(default_factory=dict)
     epoch: int = 0
     batches: int = 0
+    model_row: Future[dict[str, Any]] | None = None
     plots: dict[Path, float] = field(default_factory=dict)
     is_best: bool = False
     ended: bool = False
+    deserted: bool = False
     orphaned: bool = False
     handled: BaseException | None = None
 
@@ -87,8 +93,12 @@ class LoggedTraining:
                 given, uri = self.arguments.get("data"), self.options.data_uri  # Ultralytics has replaced a URL by now
                 sources = Sources.of_training(self.trainer, data=given, data_uri=uri, goes_on=self.session.goes_on)
                 self.inputs = Inputs(sources, (os.environ.get("WANDB_API_KEY"),))
-                self.inputs.begin()
-                self.inputs.log(self.session.run)
+                self.inputs.begin(self._log_inputs)
+
+    def _log_inputs(self) -> None:
+        session, inputs = self.session, self.inputs
+        if session and inputs:
+            session.do_beside("the training's inputs", lambda: inputs.log(session.run))
 
     def close_inputs(self, *, failed: bool) -> None:
         """Log what it is made from at its end, if that was not known before."""
@@ -107,14 +117,10 @@ class LoggedTraining:
             mine = {f"{prefix}{key}": value for key, value in row.items() if not prefix or key.startswith("train/")}
             self.session.log({**mine, "epoch": self.epoch}, is_best=False)
             return
-        if self.inputs:
-            with self.session.guarded("the training's inputs") as reachable:
-                if reachable:
-                    self.inputs.log(self.session.run)
         with self.session.guarded("plots"):
             for plots in (self.trainer.plots, getattr(self.trainer.validator, "plots", {})):
                 row |= charts.images_of(plots, self.plots)
-        self._watch_launcher(self.session)
+        self._leave_launcher(self.session)
         self.session.log({**row, "epoch": self.epoch}, is_best=self.is_best)
 
     def write_final_metrics(self) -> None:
@@ -127,6 +133,16 @@ class LoggedTraining:
                 numbers = {name: float(value) for name, value in (self.trainer.metrics or {}).items()}
                 finite = {f"{FINAL}{name}": value for name, value in numbers.items() if math.isfinite(value)}
                 self.session.summarize(finite)
+
+    def measure_model(self) -> None:
+        """Begin to count the model's operations while the first epoch is validated.
+
+        What is validated is the average of the weights, another model; where there is none, it is left for later.
+        """
+        trainer = self.trainer
+        is_idle = getattr(trainer, "ema", None) is not None and not trainer.args.profile
+        if self.session and self.is_main and self.model_row is None and trainer.epoch == 0 and is_idle:
+            self.model_row = beside("model", lambda: charts.model_row(trainer))
 
     def count_batch(self) -> None:
         """Count a batch that was trained, and log each one that is due."""
@@ -146,9 +162,19 @@ class LoggedTraining:
         if self.orphaned and self.options.on_launcher_lost == "stop":
             self.trainer.stop = True
 
-    def _watch_launcher(self, session: Session) -> None:
-        """Notice, once, that nobody waits for this training any more."""
-        if self.launcher and not self.orphaned and self.launcher.is_gone():
+    def look_around(self) -> None:
+        """Find out, while an epoch is validated, whether somebody wants it to stop or nobody waits for it."""
+        if self.session:
+            self.session.look_at_stop_button()
+            if self.launcher and self.is_main:
+                self.session.background.do(self._look_for_launcher)
+
+    def _look_for_launcher(self) -> None:
+        self.deserted = bool(self.launcher and self.launcher.is_gone())
+
+    def _leave_launcher(self, session: Session) -> None:
+        """Do, once, what it takes when nobody waits for this training any more."""
+        if self.deserted and self.launcher and not self.orphaned:
             self.orphaned = True
             then = "stops at the end of this epoch" if self.options.on_launcher_lost == "stop" else "goes on"
             message = f"the process that launched this training (pid {self.launcher.pid}) is gone: the training {then}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -35,10 +36,10 @@ def to_plain(value: Any, *, resolve: bool = False) -> Any:  # noqa: PLR0911  # a
         resolve: Whether OmegaConf's interpolations are replaced by what they stand for. Left alone, a
             ``${oc.env:...}`` does not carry a secret along.
     """
-    from omegaconf import DictConfig, ListConfig, OmegaConf
-
-    if isinstance(value, (DictConfig, ListConfig)):
-        return to_plain(OmegaConf.to_container(value, resolve=resolve, enum_to_str=True), resolve=resolve)
+    omegaconf = sys.modules.get("omegaconf")  # who has given one of its configs has imported it
+    if omegaconf and omegaconf.OmegaConf.is_config(value):
+        plain = omegaconf.OmegaConf.to_container(value, resolve=resolve, enum_to_str=True)
+        return to_plain(plain, resolve=resolve)
     if is_dataclass(value) and not isinstance(value, type):
         return to_plain({field.name: getattr(value, field.name) for field in fields(value)}, resolve=resolve)
     if isinstance(value, (Namespace, SimpleNamespace)):

@@ -158,7 +158,7 @@ def _init_on_disk(options: RunOptions, reason: str, *, run_id: str, **init: Any)
 def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Writer | None = None, **init: Any) -> Any:
     """Call ``wandb.init`` in a service of its own, which is killed if it does not answer in time."""
     guest = Guest(writer.service) if writer and writer.service else None
-    sidecar = guest or Sidecar(options.finish_timeout)
+    sidecar = guest or Sidecar.get(options.finish_timeout)
     import wandb
 
     def give_up() -> None:

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 
@@ -34,20 +34,36 @@ START_TIMEOUT = 30.0  # seconds; importing wandb from a slow disk takes some
 class Sidecar:
     """The owner's end of a sidecar.
 
+    It is started, and what it needs is loaded, while its owner does other things.
+
+    Args:
+        finish_timeout: Seconds that it may go on sending after its owner has ended.
+
     Attributes:
         token: What leads a process of this host to the sidecar's wandb-core, as the value of ``WANDB_SERVICE``.
         pid: Process id of the sidecar.
     """
 
-    def __init__(self, finish_timeout: float) -> None:
-        """Start one.
+    _early: ClassVar[dict[float, Sidecar]] = {}  # started for whoever needs one
 
-        Args:
-            finish_timeout: Seconds that it may go on sending after its owner has ended.
+    @classmethod
+    def start_early(cls, finish_timeout: float) -> None:
+        """Start one for the next who asks for one; if nobody does, it ends with this process."""
+        with contextlib.suppress(OSError):  # whoever asks tries once more, and hears of it
+            cls._early[finish_timeout] = cls(finish_timeout)
+
+    @classmethod
+    def get(cls, finish_timeout: float) -> Sidecar:
+        """Return one that is ready.
 
         Raises:
             ConnectionError: It does not come up, within 30 s.
         """
+        sidecar = cls._early.pop(finish_timeout, None) or cls(finish_timeout)
+        sidecar.wait_until_ready()
+        return sidecar
+
+    def __init__(self, finish_timeout: float) -> None:
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
         self._start = subprocess.Popen(  # noqa: S603  # this module itself
@@ -60,6 +76,13 @@ class Sidecar:
             start_new_session=True,  # what ends the owner's process group must not end this
         )
         self.pid, self.token = 0, ""
+
+    def wait_until_ready(self) -> None:
+        """Wait until its wandb-core is there.
+
+        Raises:
+            ConnectionError: It does not come up, within 30 s.
+        """
         with contextlib.suppress(ValueError, psutil.Error):
             self._process = psutil.Process(int(self._read_line()))
             self.pid = self._process.pid
@@ -178,7 +201,7 @@ def _main() -> None:
     wandb.teardown(facts.get("exit_code", 1))
     if facts.get("closing") and not facts.get("dismissed"):
         _leave_word(facts, facts["next_step"])
-    deadline.cancel()
+    os._exit(0)  # the owner waits: nothing is left to be tidied up
 
 
 def _listen(owner: psutil.Process) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.evaluation import MistakeCollector
-from ultralytics_wb_ddp.exchange import Exchange
+from ultralytics_wb_ddp.exchange import Exchange, Question
 from ultralytics_wb_ddp.handoff import Handoff, is_shared
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.rank_metrics import PREFIX, RankMeter, ranks_row
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Team"]
 
 RENDEZVOUS = 120.0  # seconds that rank 0 may take to open its run after the others have got ready to train
+EXPECTATION = 5.0  # seconds that the numbers of an epoch are looked for while rank 0 has other things to do
 FAREWELL = 10.0  # seconds that the others of a node may take to close their runs before its wandb-core is closed
 
 _trainings = itertools.count()  # every rank goes through all trainings of a launch, in the same order
@@ -52,6 +53,7 @@ class Team:
         self._others_log = is_several and (run_mode != "auto" or rank_scope == "worker")
         self._is_host = False  # whether others of this node use this rank's wandb-core
         self._reported = 0
+        self._reports: Question | None = None  # the numbers of the other ranks, while they are on their way
         self.loss_names: tuple[str, ...] = ()
 
     def which(self, base_id: str) -> RankPlan | None:
@@ -158,6 +160,20 @@ class Team:
         if self.mistakes:
             self.mistakes.watch(validator)
 
+    def expect_reports(self, epoch: int) -> None:
+        """On rank 0, look for the numbers of the other ranks while it saves its checkpoint: the answer takes a while.
+
+        Args:
+            epoch: The epoch, counted from 1, that all ranks have validated.
+        """
+        if self.meter and self._exchange and self._topology and not self._topology.rank and epoch != self._reported:
+            self._reports = self._exchange.ask(self._places(epoch), EXPECTATION)
+
+    def _places(self, epoch: int) -> dict[str, int]:
+        """Return the ranks by where their numbers of an epoch are put."""
+        ranks = range(1, self._topology.world_size if self._topology else 1)
+        return {f"metrics/{epoch}/{rank}": rank for rank in ranks}
+
     def report(self, trainer: Any, epoch: int) -> dict[str, float]:
         """At the end of an epoch, tell rank 0 the numbers of this rank; after the final evaluation, its mistakes.
 
@@ -177,9 +193,11 @@ class Team:
         if self._topology.rank:
             self._exchange.put(f"metrics/{epoch}/{self._topology.rank}", numbers)
             return {}
-        keys = {f"metrics/{epoch}/{rank}": rank for rank in range(1, self._topology.world_size)}
-        found = self._exchange.look(keys)
-        return ranks_row({0: numbers, **{keys[key]: report for key, report in found.items()}})
+        places, reports, self._reports = self._places(epoch), self._reports, None
+        found = reports.answer(0) if reports else {}
+        if len(found) < len(places):
+            found = self._exchange.look(places)
+        return ranks_row({0: numbers, **{places[place]: theirs for place, theirs in found.items()}})
 
     def ask_to_stop(self) -> None:
         """Have rank 0, which alone can end the training in all ranks, know that somebody wants that."""

@@ -52,6 +52,7 @@ class Session:
         goes_on: Whether the training goes on in the run in which it began.
         links: Where the run is to be seen.
         thread: The thread that trains.
+        background: What need not take its time.
     """
 
     def __init__(self, run: Any, how: str, options: RunOptions, handoff: Handoff | None = None) -> None:
@@ -77,7 +78,7 @@ class Session:
         self._stop_button = StopButton()
         self._is_stop_wanted = False
         self._look: threading.Event | None = None  # whether the look at the button is done; None: nobody looks
-        self._background = Background("wandb-ddp-rows")
+        self.background = Background("wandb-ddp-rows")
         self._error: Exception | None = None  # of the background's, to be raised in the training's thread
         is_users = handoff.is_users if how == "attach" and handoff else how == "adopt" and not opened_by_us(run)
         if is_users:
@@ -140,7 +141,7 @@ class Session:
             is_new_best = is_best and self.record.best_epoch != row["epoch"]
             if is_new_best:
                 self.record.best_epoch = row["epoch"]
-            self._do_beside("the row of an epoch", lambda: self._follow(row, is_new_best=is_new_best))
+            self.do_beside("the row of an epoch", lambda: self._follow(row, is_new_best=is_new_best))
 
     def _follow(self, row: Mapping[str, Any], *, is_new_best: bool) -> None:
         """Do what a row that was logged entails."""
@@ -156,7 +157,7 @@ class Session:
 
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Put values into the summary, in the background."""
-        self._do_beside("the summary", lambda: self.run.summary.update(dict(values)))
+        self.do_beside("the summary", lambda: self.run.summary.update(dict(values)))
 
     def log_beside(self, make_row: Callable[[], Mapping[str, Any]], what: str) -> None:
         """Make a row that is not an epoch's, and log it, in the background.
@@ -165,7 +166,7 @@ class Session:
             make_row: What makes the row.
             what: What it is, for a message.
         """
-        self._do_beside(what, lambda: self.run.log(dict(make_row())))
+        self.do_beside(what, lambda: self.run.log(dict(make_row())))
 
     def lose_launcher(self, message: str) -> None:
         """Say that the launcher is gone, and do without what it held."""
@@ -177,7 +178,7 @@ class Session:
 
     def continue_on_disk(self, reason: str) -> None:
         """Go on in a further part of the same run, on disk, where the wandb-core that holds it is gone."""
-        self._background.settle(SETTLING)
+        self.background.settle(SETTLING)
         lost, record = self.run, self.record
         theirs = Path(self._handoff.files_dir).parent if self._handoff and self._handoff.files_dir else None
         is_users = users_runs.pop(lost.id, None) is not None
@@ -204,8 +205,8 @@ class Session:
         def look() -> None:
             self._is_stop_wanted = self._stop_button.is_pressed(self.run)
 
-        self._do_beside("the Stop button", look)
-        self._background.do(self._look.set)
+        self.do_beside("the Stop button", look)
+        self.background.do(self._look.set)
 
     def stop_requested(self) -> bool:
         """Return whether the Stop button of W&B was pressed, as far as is known within a second."""
@@ -214,7 +215,7 @@ class Session:
             self._look = None
         return self._is_stop_wanted
 
-    def _do_beside(self, what: str, action: Callable[[], None]) -> None:
+    def do_beside(self, what: str, action: Callable[[], None]) -> None:
         """Do something with the run in the background, while it can be reached.
 
         An error that is to end the training is kept for the training's thread.
@@ -232,7 +233,7 @@ class Session:
             except Exception as error:  # noqa: BLE001  # whatever ``guarded`` lets through
                 self._error = error
 
-        self._background.do(job)
+        self.background.do(job)
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None
@@ -276,7 +277,7 @@ class Session:
 
     def close(self, exit_code: int) -> None:
         """Finish the run if this session opened it; leave it open otherwise."""
-        self._background.settle(SETTLING)
+        self.background.settle(SETTLING)
         if self in sessions:
             sessions.remove(self)
         if users_runs.pop(self.run.id, None) is not None:

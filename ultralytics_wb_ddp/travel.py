@@ -1,0 +1,64 @@
+"""What of a run travels to the workers with the callback, and what is got ready where it arrives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp import stopping
+from ultralytics_wb_ddp.background import import_early
+from ultralytics_wb_ddp.launch import is_worker, on_termination
+from ultralytics_wb_ddp.sidecar import Sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.handoff import Handoff
+
+__all__ = ["prepare", "seal"]
+
+
+def seal(run: Any, handoff: Handoff | None, check: Callable[[Any], None]) -> Handoff | None:
+    """Return the record by which a worker finds the run of this process.
+
+    Args:
+        run: The run that was given to the callback, or None.
+        handoff: The record that the callback has brought here itself, or None.
+        check: Refuses what cannot be, given the run that is open here or None.
+    """
+    from ultralytics_wb_ddp.client import flush
+    from ultralytics_wb_ddp.runs import find_handoff, local_run, open_handoff, opened_by_us, use_users_run
+    from ultralytics_wb_ddp.session import preempt
+
+    if not is_worker():
+        on_termination(preempt)
+        stopping.has_trained.set()
+    handoff = find_handoff(run, handoff)
+    run = local_run(run, handoff)
+    check(run)
+    if run is None:
+        return handoff
+    if not opened_by_us(run):
+        use_users_run(run)
+        # Disabled, or its wandb-core is gone: the launch is not to fail for it.
+        with contextlib.suppress(Exception):
+            flush(run, flushes_itself=False)
+    travelling = open_handoff(run)
+    return replace(travelling, options=handoff.options) if handoff else travelling
+
+
+def prepare(handoff: Handoff | None, options: RunOptions, run_mode: str) -> None:
+    """Have ready what it takes to open a run, while Ultralytics loads what it takes to train.
+
+    Args:
+        handoff: The run of the launcher, if there is one.
+        options: What the user has asked for.
+        run_mode: Which ranks log.
+    """
+    import_early("wandb", "ultralytics_wb_ddp.opening")
+    attaches = handoff is not None and handoff.state == "open" and run_mode == "auto"
+    if not attaches and "disabled" not in (options.mode, os.environ.get("WANDB_MODE")):
+        Sidecar.start_early(options.finish_timeout)
