@@ -27,7 +27,8 @@ EPOCH = (
     "on_model_save",
 )
 END = ("on_train_end", "teardown")
-WAYS = ("bare", "stock", "stock+run", "attach", "new", "resume")
+WAYS = ("bare", "stock", "stock+run", "attach", "lean", "new", "resume")
+LEAN = {"inputs": False, "mistakes": 0}  # what the stock callback logs, and numbers of each class
 NAMES = {"attach": "run open in the launcher", "new": "new run", "resume": "run closed and resumed"}
 
 
@@ -38,7 +39,9 @@ def measure(trainings: Trainings, rounds: int, epochs: int) -> Iterator[Line]:
     for number in range(rounds):
         for who in WAYS if number % 2 else reversed(WAYS):
             with WandbServer() as server:
-                found[who].append(trainings.train(who, epochs=epochs, environment=server.environment))
+                way, options = ("attach", LEAN) if who == "lean" else (who, {})
+                one = trainings.train(way, epochs=epochs, options=options, environment=server.environment)
+                found[who].append(one)
                 sizes = [len(request.raw) for request in list(server.requests)]
                 traffic[who].append((len(sizes), sum(sizes)))
     remark = _try_wandb(trainings)
@@ -63,11 +66,14 @@ def measure(trainings: Trainings, rounds: int, epochs: int) -> Iterator[Line]:
     yield line(
         "whole training, beside nothing", "s", lambda one: one.seconds, "new", against="bare", most=1.02, remark=remark
     )
-    sent = {"stock": traffic["stock+run"], "ours": traffic["attach"]}
-    for place, (what, unit) in enumerate((("requests of a run's life", ""), ("bytes of a run's life", "kB"))):
-        scale = 1 if place == 0 else 1000
-        values = {who: [one[place] / scale for one in all_] for who, all_ in sent.items()}
-        yield Line("whole", what, unit, values, most=1.0, remark="stock: with the run that its script has made")
+    for ours, what in (("lean", "as much as the stock callback logs"), ("attach", "with inputs and mistakes")):
+        sent = {"stock": traffic["stock+run"], "ours": traffic[ours]}
+        for place, (counted, unit) in enumerate((("requests", ""), ("bytes", "kB"))):
+            scale = 1 if place == 0 else 1000
+            values = {who: [one[place] / scale for one in all_] for who, all_ in sent.items()}
+            most = 1.0 if ours == "lean" else None
+            remark = "stock: with the run that its script has made"
+            yield Line("whole", f"{counted} of a run's life, {what}", unit, values, most=most, remark=remark)
     yield from _with_plots(trainings, rounds)
 
 
