@@ -82,7 +82,8 @@ def show(command: Sequence[str], env: Mapping[str, str], keys: Sequence[str] = (
         command: The program and its arguments.
         env: Its environment.
         keys: What is typed, one after the other.
-        rest: Seconds without output after which the program has drawn what it has to draw.
+        rest: Seconds without output after which the program has drawn what it has to draw; to start, it has ten times
+            as long.
     """
     screen = pyte.Screen(COLUMNS, ROWS)
     stream = pyte.ByteStream(screen)
@@ -92,9 +93,10 @@ def show(command: Sequence[str], env: Mapping[str, str], keys: Sequence[str] = (
     process = subprocess.Popen(command, stdin=there, stdout=there, stderr=there, env=env, start_new_session=True)  # noqa: S603  # a program of ours
     os.close(there)
     try:
-        for key in ("", *keys):
+        _read(here, stream, rest, first=10 * rest)
+        for key in keys:
             os.write(here, key.encode())
-            _read(here, stream, rest)
+            _read(here, stream, rest, first=rest)
     finally:
         process.terminate()
         process.wait()
@@ -102,10 +104,12 @@ def show(command: Sequence[str], env: Mapping[str, str], keys: Sequence[str] = (
     return screen
 
 
-def _read(terminal: int, stream: pyte.ByteStream, rest: float) -> None:
-    """Feed what a program prints to a terminal until it rests, or does not within ten times that."""
+def _read(terminal: int, stream: pyte.ByteStream, rest: float, first: float) -> None:
+    """Feed what a program prints to a terminal, which begins within ``first`` seconds, until it rests for ``rest``."""
     deadline = time.monotonic() + 10 * rest
-    while time.monotonic() < deadline and select.select([terminal], [], [], rest)[0]:
+    wait = first
+    while time.monotonic() < deadline and select.select([terminal], [], [], wait)[0]:
+        wait = rest
         try:
             printed = os.read(terminal, 65536)
         except OSError:  # the program has ended
