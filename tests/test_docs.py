@@ -103,10 +103,21 @@ def test_table_of_commands_says_what_their_help_says() -> None:
     assert rows == list(helps.items())
 
 
-def test_every_setting_is_described() -> None:
+def test_every_setting_is_described_with_its_default() -> None:
     settings = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
 
     assert [field.name for field in fields(WandbConfig) if f"`{field.name}`" not in settings] == []
+    defaults = {field.name: shown(field.default) for field in fields(WandbConfig)}
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", settings[: settings.index("## Of the processes")], re.MULTILINE))
+    assert len(rows) > 10
+    assert rows == {name: defaults[name] for name in rows}
+
+
+def shown(default: object) -> str:
+    """Return a default as the tables show it."""
+    if default is None or isinstance(default, bool):
+        return f"`{default}`"
+    return f'`"{default}"`' if isinstance(default, str) else f"{default:g}"
 
 
 def texts(code: ast.AST) -> Iterator[str]:
