@@ -9,12 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import MISSING, ConfigurationError, WandbConfig, check_names
+from ultralytics_wb_ddp.checks import ConfigurationError, check_names
+from ultralytics_wb_ddp.config import MISSING, WandbConfig
 from ultralytics_wb_ddp.context import settings_around
 from ultralytics_wb_ddp.names import problem_of_alias
 from ultralytics_wb_ddp.parallel import ParallelConfig
 from ultralytics_wb_ddp.plain import to_plain
-from ultralytics_wb_ddp.s3 import S3Error, S3Path
+from ultralytics_wb_ddp.s3_path import S3Error, S3Path
 from ultralytics_wb_ddp.train_arguments import check_train_arguments
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.handoff import set_or_unset
 from ultralytics_wb_ddp.job_schema import Job
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.parallel import ParallelConfig
-from ultralytics_wb_ddp.s3 import S3Error
+from ultralytics_wb_ddp.s3_path import S3Error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

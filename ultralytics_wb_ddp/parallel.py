@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ultralytics_wb_ddp.config import MISSING, ConfigurationError, check_names
+from ultralytics_wb_ddp.checks import ConfigurationError, check_names
+from ultralytics_wb_ddp.config import MISSING
 from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.slurm import FIRST_PORT, LOOPBACK, PORTS, integer, slurm_environment
 

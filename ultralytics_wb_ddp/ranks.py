@@ -6,7 +6,8 @@ import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import RANK_SCOPES, RUN_MODES, ConfigurationError, check_choice
+from ultralytics_wb_ddp.checks import ConfigurationError, check_choice
+from ultralytics_wb_ddp.config import RANK_SCOPES, RUN_MODES
 from ultralytics_wb_ddp.slurm import integer, slurm_environment
 
 if TYPE_CHECKING:

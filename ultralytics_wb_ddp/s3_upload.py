@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.s3 import S3Error, S3Path, connect, explained
+from ultralytics_wb_ddp.s3 import connect, explained
+from ultralytics_wb_ddp.s3_path import S3Error, S3Path
 
 if TYPE_CHECKING:
     from collections.abc import Callable

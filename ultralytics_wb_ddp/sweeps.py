@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.agents import Agents, SweepError, Trial
-from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.config_file import explained
 from ultralytics_wb_ddp.context import blocks, merged
 from ultralytics_wb_ddp.launch import is_worker

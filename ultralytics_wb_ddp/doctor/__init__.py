@@ -51,7 +51,7 @@ def _read_config(file: Path, given: dict[str, str]) -> WandbConfig:
 
 def examine(request: Request) -> tuple[Plan | None, list[Finding]]:
     """Return what will happen, or None if nothing can be said, and what every check has found."""
-    from ultralytics_wb_ddp.config import ConfigurationError
+    from ultralytics_wb_ddp.checks import ConfigurationError
     from ultralytics_wb_ddp.doctor.finding import error
     from ultralytics_wb_ddp.doctor.leftovers import check_leftovers
     from ultralytics_wb_ddp.doctor.machine import check_directories, check_gpus, check_packages
