@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoint_facts import sha256_of
 from ultralytics_wb_ddp.checkpoints import CheckpointPolicy, collection_of
+from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of
 from ultralytics_wb_ddp.past_training import ARGUMENTS, RESULTS, Checkpoint, PastTraining
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
@@ -163,7 +164,7 @@ def _write(training: PastTraining, options: RunOptions, earlier: RunRecord | Non
     run = _open(training, options, earlier)
     try:
         known = (earlier and earlier.imported_epochs) or 0
-        record = RunRecord.of_run(run, earlier)
+        record = RunRecord.of_run(run, earlier, Links.of_run(run).as_dict())
         define_metrics(run)
         completed = next((checkpoints[name].arguments for name in ("last", "best") if name in checkpoints), {})
         run.config.update({**training.arguments, **completed}, allow_val_change=True)

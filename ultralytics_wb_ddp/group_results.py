@@ -112,7 +112,7 @@ def _ask(config: WandbConfig, run_ids: Sequence[str], wanted: Sequence[str]) -> 
     """Ask W&B for the runs that have finished."""
     from wandb.sdk import wandb_setup
 
-    from ultralytics_wb_ddp.doctor.server import VIEWER, Server, find_key
+    from ultralytics_wb_ddp.server import VIEWER, Server, find_key
 
     url = str(wandb_setup.singleton().settings.base_url).rstrip("/")
     server = Server(url, *find_key(config.api_key, url), TIMEOUT)

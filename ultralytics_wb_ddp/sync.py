@@ -95,7 +95,7 @@ def _last_step(part: RecordedRun) -> int:
     """Return the step of the last row that the service has of a run; -1 for none."""
     from wandb.sdk import wandb_setup
 
-    from ultralytics_wb_ddp.doctor.server import Server, find_key
+    from ultralytics_wb_ddp.server import Server, find_key
 
     url = str(wandb_setup.singleton().settings.base_url).rstrip("/")
     server = Server(url, *find_key(None, url), TIMEOUT)

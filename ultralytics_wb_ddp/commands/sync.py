@@ -22,7 +22,7 @@ def sync(folders: tuple[Path, ...]) -> None:
 
     Give the parts of a run in their order. Rows that have arrived are not sent again, as 'wandb sync' would do.
     """
-    from ultralytics_wb_ddp.doctor.server import Trouble
+    from ultralytics_wb_ddp.server import Trouble
     from ultralytics_wb_ddp.sync import sync
 
     try:

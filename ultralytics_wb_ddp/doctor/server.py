@@ -1,33 +1,21 @@
-"""The W&B server: whether it is there, takes the key, and what it knows of project and run.
-
-It is asked directly, with one request for each question and a limit in time: the client's own calls repeat what
-fails, for minutes in some releases, and report a server in trouble and one that is away in the same words.
-"""
+"""The W&B server: whether it is there, takes the key, and what it knows of project and run."""
 
 from __future__ import annotations
 
-import netrc
-import os
-import re
-import threading
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
+from ultralytics_wb_ddp.server import OFFLINE, VIEWER, Server, Trouble, find_key
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.doctor.finding import Request
     from ultralytics_wb_ddp.doctor.plan import Plan
 
-__all__ = ["VIEWER", "Server", "Trouble", "check_server", "find_key"]
+__all__ = ["check_server"]
 
 KEY_LENGTH = 40
-UNAUTHORIZED, FORBIDDEN, FAILURE = 401, 403, 400
-OFFLINE = "or train with WANDB_MODE=offline and send the run later with 'wandb sync'"
 
-VIEWER = "query Viewer { viewer { id entity } }"
 PROJECT = """
 query Runs($project: String!, $entity: String!) { project(name: $project, entityName: $entity) { runCount } }
 """
@@ -36,81 +24,6 @@ query Run($project: String!, $entity: String!, $name: String!) {
   project(name: $project, entityName: $entity) { run(name: $name) { id name state heartbeatAt } }
 }
 """
-
-
-class Trouble(Exception):  # noqa: N818  # it carries a finding
-    """A question that got no answer."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.message)
-        self.finding = finding
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server that questions are put to."""
-
-    url: str
-    key: str | None
-    source: str
-    timeout: float
-
-    def ask(self, operation: str, query: str, **variables: str) -> dict[str, Any]:
-        """Return the data of an answer.
-
-        Raises:
-            Trouble: There is none.
-        """
-        answers: list[Any] = []
-        body = {"operationName": operation, "query": query, "variables": variables}
-        thread = threading.Thread(target=self._post, args=(body, answers), daemon=True)
-        thread.start()
-        thread.join(self.timeout)  # the timeout of requests limits neither the look-up of a name nor a trickle
-        if not answers:
-            text = f"{self.url} does not answer within {self.timeout:g} s"
-            raise Trouble(error("server", text, f"check network and proxy, {OFFLINE}"))
-        if isinstance(answers[0], Exception):
-            text = f"{self.url} cannot be reached: {_root_cause(answers[0])}"
-            raise Trouble(error("server", text, f"check network, proxy and WANDB_BASE_URL, {OFFLINE}"))
-        return self._data(operation, answers[0])
-
-    def _post(self, body: dict[str, Any], answers: list[Any]) -> None:
-        import requests
-
-        auth = ("api", self.key) if self.key else None
-        try:
-            answers.append(requests.post(f"{self.url}/graphql", json=body, auth=auth, timeout=self.timeout))
-        except requests.Timeout:
-            return
-        except Exception as problem:  # noqa: BLE001  # told by the thread that waits
-            answers.append(problem)
-
-    def _data(self, operation: str, answer: Any) -> dict[str, Any]:
-        if answer.status_code in {UNAUTHORIZED, FORBIDDEN}:
-            raise Trouble(self.refusal(f"with status {answer.status_code}"))
-        if answer.status_code >= FAILURE:
-            text = f"{self.url} answers with status {answer.status_code}"
-            raise Trouble(error("server", text, f"check WANDB_BASE_URL and the server's state, {OFFLINE}"))
-        try:
-            content = answer.json()
-            problems, data = content.get("errors"), content.get("data")
-        except (ValueError, AttributeError):
-            text = f"{self.url} answers, but not as a W&B server"
-            raise Trouble(error("server", text, "check WANDB_BASE_URL and the proxy")) from None
-        if problems or not isinstance(data, dict):
-            text = f"{self.url} does not answer the question {operation}"
-            raise Trouble(warning("server", text, "look at project and run in the browser"))
-        return data
-
-    def refusal(self, how: str) -> Finding:
-        """Return the finding that the key is of no use here."""
-        login = f"wandb login --relogin --host {self.url}"
-        change = {
-            "WANDB_API_KEY": f"correct WANDB_API_KEY, or unset it and call: {login}",
-            "cfg.wandb.api_key": "correct cfg.wandb.api_key",
-        }
-        remedy = f"{change.get(self.source, login)}; it must be a key of the account that the run belongs to"
-        return error("key", f"{self.url} refuses the key {how}", remedy)
 
 
 def check_server(request: Request, plan: Plan, settings: Any) -> list[Finding]:
@@ -125,31 +38,22 @@ def check_server(request: Request, plan: Plan, settings: Any) -> list[Finding]:
     try:
         viewer = server.ask("Viewer", VIEWER).get("viewer")
     except Trouble as trouble:
-        is_known = usable is None and trouble.finding.check == "key"  # asked without a key, it may well refuse
-        return [*findings, ok("server", f"{url} answers") if is_known else trouble.finding]
+        is_known = usable is None and trouble.about == "key"  # asked without a key, it may well refuse
+        return [*findings, ok("server", f"{url} answers") if is_known else _told(trouble)]
     if not viewer:
-        return [*findings, server.refusal("as unknown") if usable else ok("server", f"{url} answers")]
+        return [*findings, _told(server.refusal("as unknown")) if usable else ok("server", f"{url} answers")]
     entity = plan.entity or viewer.get("entity") or ""
     findings.append(ok("server", f"{url} answers and takes the key; the default entity is {viewer.get('entity')}"))
     try:
         findings += _check_project(server, plan, entity)
         findings += _check_run(server, plan, entity)
     except Trouble as trouble:
-        findings.append(trouble.finding)
+        findings.append(_told(trouble))
     return findings
 
 
-def find_key(given: str | None, url: str) -> tuple[str | None, str]:
-    """Return the API key and where it comes from, in the order in which the manager and W&B look."""
-    if given:
-        return given, "cfg.wandb.api_key"
-    if os.environ.get("WANDB_API_KEY"):
-        return os.environ["WANDB_API_KEY"], "WANDB_API_KEY"
-    try:
-        found = netrc.netrc(os.environ.get("NETRC")).authenticators(urlsplit(url).netloc)
-    except (OSError, netrc.NetrcParseError):
-        found = None
-    return (found[2] or None, "netrc") if found else (None, "")
+def _told(trouble: Trouble) -> Finding:
+    return Finding(trouble.about, trouble.status, str(trouble), trouble.remedy)
 
 
 def _check_key(key: str | None, source: str, url: str) -> Finding:
@@ -199,14 +103,3 @@ def _heard(heartbeat: Any) -> str:
     seconds = max(0, int((datetime.now(timezone.utc) - heard).total_seconds()))
     ago = f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"  # noqa: PLR2004  # two minutes
     return f", last heard of {ago} ago"
-
-
-def _root_cause(problem: BaseException) -> str:
-    """Return the innermost reason of a failed connection, which the outer ones bury."""
-    while True:
-        inner = getattr(problem, "reason", None) or next(
-            (arg for arg in problem.args if isinstance(arg, Exception)), None
-        )
-        if not isinstance(inner, BaseException):
-            return re.sub(r"\[Errno -?\d+\] ", "", str(problem)).rsplit(": ", 1)[-1].rstrip(")")
-        problem = inner
