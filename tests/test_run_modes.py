@@ -258,7 +258,7 @@ with wandb.init(project="demo", mode="offline") as run:
         ("add_wandb_callback(model, run_mode='shared')", "run_mode='shared' with WANDB_MODE='offline'"),
         ("add_wandb_callback(model, run_mode='every')", "run_mode='every' is unknown; choose one of auto, new, shared"),
         ("CFG['wandb']['run_mode'] = 'shared'\nWandbManager(CFG, 'job').initialize()", "run_mode='shared' with mode="),
-        ("os.environ['LOCAL_RANK'] = '0'\nadd_wandb_callback(model)", "LOCAL_RANK='0' is set without RANK"),
+        ("os.environ['LOCAL_RANK'] = '0'\nadd_wandb_callback(model)", "LOCAL_RANK=0 is set and RANK is not"),
         (
             PLAIN_RUN,
             "which is open in mode='offline' and cannot have other writers",
