@@ -51,6 +51,18 @@ def note_what_this_rank_has(trainer):
 model.add_callback("teardown", note_what_this_rank_has)
 """
 
+# A training that fails in its second epoch.
+INTERRUPTED = """
+def interrupt(trainer):
+    if trainer.epoch == 1:
+        raise InterruptedError
+model.add_callback("on_train_epoch_start", interrupt)
+try:
+    model.train(**ONE_PROCESS)
+except InterruptedError:
+    pass
+"""
+
 EPOCHS = [1, 2, 2]  # two epochs and the evaluation of the best checkpoint, which belongs to the last
 END = 2  # the row of the training's end: curves and the table of classes
 
@@ -286,15 +298,18 @@ ONLINE = "CFG['wandb']['mode'] = 'online'\n"
 class RunOnline(Protocol):
     """Runs a script online and returns it with the backend, which has nothing left to wait for."""
 
-    def __call__(self, script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, WandbServer]: ...
+    def __call__(
+        self, script: str, *, count_lag: float = 0.0, check: bool = True, **env: str
+    ) -> tuple[Job, WandbServer]:
+        """Keyword arguments besides are environment variables."""
 
 
 @pytest.fixture(scope="session")
 def run_online(run_job: RunJob) -> RunOnline:
-    def run(script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, WandbServer]:
+    def run(script: str, *, count_lag: float = 0.0, check: bool = True, **env: str) -> tuple[Job, WandbServer]:
         with WandbServer() as server:
             server.backend.count_lag = count_lag
-            job = run_job(ONLINE + textwrap.dedent(script), check=check, **server.environment)
+            job = run_job(ONLINE + textwrap.dedent(script), check=check, **{**server.environment, **env})
             wait_until_closed(server)
         return job, server
 
