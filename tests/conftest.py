@@ -97,8 +97,49 @@ def epochs(job: Job) -> list[int | None]:
     return [row.get("epoch") for row in job.run.history]
 
 
-def pytest_configure() -> None:
+# The files that take longest, a minute or more of one core each: with them begins what is to end at the same time.
+LONGEST_FIRST = [
+    "test_readme",
+    "test_ddp",
+    "test_true_state",
+    "test_outages",
+    "test_run_modes",
+    "test_training",
+    "test_matrix",
+    "test_interrupted_trainings",
+    "test_sweeps",
+    "test_testing",
+    "test_checkpoints",
+    "test_mistakes",
+    "test_jobs",
+    "test_doctor",
+    "test_callback",
+    "test_many_trainings",
+    "test_parity",
+    "test_flyte",
+    "test_inputs",
+    "test_restore",
+    "test_groups",
+    "test_online",
+    "test_rank_metrics",
+    "test_secrets",
+    "test_backfill",
+    "test_continuing",
+    "test_patched_trainings",
+    "test_manager",
+    "test_stock",
+    "test_wandb_server",
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(measures.VARIABLE, str(Path(tempfile.mkdtemp(), "measures.jsonl")))
+    config.option.loadscopereorder = False  # of xdist, which would begin with the files that have the most tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

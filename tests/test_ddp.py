@@ -143,12 +143,14 @@ def two_nodes(run_agents: RunAgents) -> Job:
     return succeeded(run_agents(FOUR, nodes=2, processes=2))
 
 
+@NIGHTLY
 def test_two_nodes_have_one_run(two_nodes: Job) -> None:
     assert epochs(two_nodes) == [*EPOCHS, END]
     assert two_nodes.run.state == "finished"
     assert len(list(two_nodes.directory.glob("train*"))) == 1
 
 
+@NIGHTLY
 def test_ranks_of_two_nodes_train_one_model(two_nodes: Job) -> None:
     found = notes(two_nodes)
 
@@ -160,6 +162,7 @@ def test_ranks_of_two_nodes_train_one_model(two_nodes: Job) -> None:
     assert {note["size"] for note in found[0]} == {4}
 
 
+@NIGHTLY
 def test_two_nodes_train_as_one_node_with_as_many_processes(two_nodes: Job, run_agents: RunAgents) -> None:
     one_node = succeeded(run_agents(FOUR, processes=4))
 

@@ -78,6 +78,7 @@ def test_stop_button_ends_the_training_gracefully(
     prove(f"Stop, {NAMES[request.node.callspec.id]}", server, epochs=complete, state="finished", exit_code=0)
 
 
+@NIGHTLY
 def test_stop_button_ends_a_training_in_one_process_gracefully(run_stopped: RunStopped) -> None:
     _, server = run_stopped(USERS.replace("TWO_PROCESSES", "ONE_PROCESS"))
     last = max(epochs_of(server.runs[0]))

@@ -32,6 +32,7 @@ for fold in range(2):
     assert [(run.state, run.exit_code, run.sessions) for run in server.runs] == [("finished", 0, 1)] * 2
 
 
+@NIGHTLY
 def test_run_of_the_users_beside_a_training_is_left_alone(run_online: RunOnline) -> None:
     _, server = run_online(
         f"""\
@@ -86,10 +87,9 @@ def test_run_id_left_over_in_the_shell_is_doubted(run_job: RunJob) -> None:
 @pytest.mark.parametrize(
     "usage",
     [
-        "add_wandb_callback(model, project='demo')",
-        "import wandb; add_wandb_callback(model, run=wandb.init(project='demo'))",
+        pytest.param("add_wandb_callback(model, project='demo')", id="ours", marks=NIGHTLY),
+        pytest.param("import wandb; add_wandb_callback(model, run=wandb.init(project='demo'))", id="users"),
     ],
-    ids=["ours", "users"],
 )
 def test_preempted_single_process_marks_the_run(run_online: RunOnline, usage: str) -> None:
     job, server = run_online(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import RunJob
+from conftest import NIGHTLY, RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbConfig
 
 # Nothing listens on port 9 of this machine.
@@ -53,6 +53,7 @@ def test_run_that_cannot_be_opened_is_an_error_where_that_is_wanted(
     assert message in job.output
 
 
+@NIGHTLY
 def test_training_without_an_api_key_is_written_to_disk(run_job: RunJob) -> None:
     job = run_job(
         """\
