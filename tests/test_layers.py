@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ultralytics_wb_ddp"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-HEADER = "| | file | what it is for |"
+HEADER = re.compile(r"^\| (?:layer )?\| files? \| what .*\n", re.MULTILINE)
 
 # A factory at the class that people know: WandbManager.group() makes a RunGroup, which is made of managers.
 MADE_ABOVE = {("manager.py", "groups.py")}
@@ -22,9 +22,10 @@ MADE_ABOVE = {("manager.py", "groups.py")}
 @cache
 def layers() -> dict[str, int]:
     """Return the number of the layer, from above, by the file or folder (``name/``) that the table names."""
-    (page,) = [page for page in PAGES if page.exists() and HEADER in page.read_text(encoding="utf-8")]
+    texts = [page.read_text(encoding="utf-8") for page in PAGES if page.exists()]
+    (table,) = [HEADER.split(text)[1] for text in texts if HEADER.search(text)]
     found, number = {}, 0
-    for line in page.read_text(encoding="utf-8").partition(HEADER)[2].splitlines()[2:]:
+    for line in table.splitlines()[1:]:
         if not line.startswith("|"):
             break
         _, layer, files, *_ = line.split("|")
