@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
+from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.log import cause_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 10.0, 60.0, 3  # boto3's own wait for 
 CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
 
-class S3Error(Exception):
+class S3Error(ExplainedError):
     """Something in S3 cannot be referred to or written: the message names the value, the cause and the remedy."""
 
 

@@ -10,18 +10,19 @@ import netrc
 import os
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
+from ultralytics_wb_ddp.errors import ExplainedError
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.doctor.finding import Request
     from ultralytics_wb_ddp.doctor.plan import Plan
 
-__all__ = ["VIEWER", "Server", "Trouble", "check_server", "find_key"]
+__all__ = ["VIEWER", "Server", "Trouble", "check_server", "find_server", "require_server"]
 
 KEY_LENGTH = 40
 UNAUTHORIZED, FORBIDDEN, FAILURE = 401, 403, 400
@@ -38,11 +39,11 @@ query Run($project: String!, $entity: String!, $name: String!) {
 """
 
 
-class Trouble(Exception):  # noqa: N818  # it carries a finding
+class Trouble(ExplainedError):  # noqa: N818  # it carries a finding
     """A question that got no answer."""
 
     def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.message)
+        super().__init__(f"{finding.message}; {finding.remedy}")
         self.finding = finding
 
 
@@ -68,10 +69,10 @@ class Server:
         thread.join(self.timeout)  # the timeout of requests limits neither the look-up of a name nor a trickle
         if not answers:
             text = f"{self.url} does not answer within {self.timeout:g} s"
-            raise Trouble(error("server", text, f"check network and proxy, {OFFLINE}"))
+            raise Trouble(error("server", text, "check network and proxy"))
         if isinstance(answers[0], Exception):
             text = f"{self.url} cannot be reached: {_root_cause(answers[0])}"
-            raise Trouble(error("server", text, f"check network, proxy and WANDB_BASE_URL, {OFFLINE}"))
+            raise Trouble(error("server", text, "check network, proxy and WANDB_BASE_URL"))
         return self._data(operation, answers[0])
 
     def _post(self, body: dict[str, Any], answers: list[Any]) -> None:
@@ -90,7 +91,7 @@ class Server:
             raise Trouble(self.refusal(f"with status {answer.status_code}"))
         if answer.status_code >= FAILURE:
             text = f"{self.url} answers with status {answer.status_code}"
-            raise Trouble(error("server", text, f"check WANDB_BASE_URL and the server's state, {OFFLINE}"))
+            raise Trouble(error("server", text, "check WANDB_BASE_URL and the server's state"))
         try:
             content = answer.json()
             problems, data = content.get("errors"), content.get("data")
@@ -119,14 +120,14 @@ def check_server(request: Request, plan: Plan, settings: Any) -> list[Finding]:
         return [ok("server", f"not asked, because the mode is {plan.mode}; no key is needed")]
     url = str(settings.base_url).rstrip("/")
     key, source = find_key(request.options.api_key, url)
-    findings = [] if getattr(settings, "identity_token_file", None) else [_check_key(key, source, url)]
+    findings = [] if getattr(settings, "identity_token_file", None) else [_or_offline(_check_key(key, source, url))]
     usable = key if all(finding.status == "ok" for finding in findings) else None
     server = Server(url, usable, source, request.timeout)
     try:
         viewer = server.ask("Viewer", VIEWER).get("viewer")
     except Trouble as trouble:
         is_known = usable is None and trouble.finding.check == "key"  # asked without a key, it may well refuse
-        return [*findings, ok("server", f"{url} answers") if is_known else trouble.finding]
+        return [*findings, ok("server", f"{url} answers") if is_known else _told(trouble)]
     if not viewer:
         return [*findings, server.refusal("as unknown") if usable else ok("server", f"{url} answers")]
     entity = plan.entity or viewer.get("entity") or ""
@@ -135,8 +136,42 @@ def check_server(request: Request, plan: Plan, settings: Any) -> list[Finding]:
         findings += _check_project(server, plan, entity)
         findings += _check_run(server, plan, entity)
     except Trouble as trouble:
-        findings.append(trouble.finding)
+        findings.append(_told(trouble))
     return findings
+
+
+def find_server(api_key: str | None = None, *, timeout: float = 30.0) -> Server:
+    """Return the server that W&B's client is set to.
+
+    Args:
+        api_key: API key of W&B; without, the environment or netrc has one.
+        timeout: Seconds that it has for each answer.
+    """
+    from wandb.sdk import wandb_setup
+
+    url = str(wandb_setup.singleton().settings.base_url).rstrip("/")
+    return Server(url, *find_key(api_key, url), timeout)
+
+
+def require_server(api_key: str | None = None) -> None:
+    """Make sure that the server answers and knows the key, before the client's own calls take half a minute for it.
+
+    Args:
+        api_key: API key of W&B; without, the environment or netrc has one.
+
+    Raises:
+        Trouble: It does not; the message says why and what to do.
+    """
+    from wandb.sdk import wandb_setup
+
+    if getattr(wandb_setup.singleton().settings, "identity_token_file", None):  # the client trades it for a key
+        return
+    server = find_server(api_key)
+    key = _check_key(server.key, server.source, server.url)
+    if key.status != "ok":
+        raise Trouble(replace(key, message=f"API key: {key.message}"))
+    if not server.ask("Viewer", VIEWER).get("viewer"):
+        raise Trouble(server.refusal("as unknown"))
 
 
 def find_key(given: str | None, url: str) -> tuple[str | None, str]:
@@ -156,13 +191,23 @@ def _check_key(key: str | None, source: str, url: str) -> Finding:
     """Look whether there is a key that may be one; it is never shown."""
     remedy = f"wandb login --host {url}, or set WANDB_API_KEY"
     if key is None:
-        return error("key", f"there is none for {url}, neither in WANDB_API_KEY nor in netrc", f"{remedy}; {OFFLINE}")
+        return error("key", f"there is none for {url}, neither in WANDB_API_KEY nor in netrc", remedy)
     if len(key) < KEY_LENGTH:
         text = f"the one of {source} has {len(key)} characters; a key has at least {KEY_LENGTH}"
         return error("key", text, remedy)
     if key != key.strip():
         return error("key", f"the one of {source} starts or ends with white space", remedy)
     return ok("key", f"found in {source}")
+
+
+def _told(trouble: Trouble) -> Finding:
+    """Return what a question that got no answer means for a training."""
+    return _or_offline(trouble.finding) if trouble.finding.check == "server" else trouble.finding
+
+
+def _or_offline(finding: Finding) -> Finding:
+    """Add what a training can do without a server."""
+    return replace(finding, remedy=f"{finding.remedy}; {OFFLINE}") if finding.status == "error" else finding
 
 
 def _check_project(server: Server, plan: Plan, entity: str) -> list[Finding]:
@@ -208,5 +253,6 @@ def _root_cause(problem: BaseException) -> str:
             (arg for arg in problem.args if isinstance(arg, Exception)), None
         )
         if not isinstance(inner, BaseException):
-            return re.sub(r"\[Errno -?\d+\] ", "", str(problem)).rsplit(": ", 1)[-1].rstrip(")")
+            text = re.sub(r"\[Errno -?\d+\] ", "", str(problem)).rsplit(": ", 1)[-1]
+            return text if text.count("(") == text.count(")") else text.rstrip(")")
         problem = inner
