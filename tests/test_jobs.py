@@ -189,7 +189,7 @@ def test_override_wins_over_the_file_and_interpolations_follow(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "overrides", "words"),
     [
-        ("a: 1", ["train.epochs"], "'train.epochs' is no key=value"),
+        ("a: 1", ["train.epochs"], "'train.epochs' is no KEY=VALUE"),
         ("a: 1", ["wandb.api_key=hunter22"], "wandb.api_key='${oc.env:WANDB_API_KEY}'"),
         ("a: 1", ["wandb={api_key: hunter22}"], "wandb.api_key='${oc.env:WANDB_API_KEY}'"),
         ("a: 1", ["wandb.tags=[hunter22"], "the value of wandb.tags cannot be read (ParserError)"),

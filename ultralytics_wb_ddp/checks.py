@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
+from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.names import problem_of_link
 from ultralytics_wb_ddp.plain import ADDRESS, names_secret
 from ultralytics_wb_ddp.s3_path import S3Error, S3Path
@@ -33,7 +34,7 @@ RESERVED_IN_PROJECT = "/\\#?%:"
 MAX_LENGTH = 128  # of a run id and of a project's name
 
 
-class ConfigurationError(ValueError):
+class ConfigurationError(ExplainedError, ValueError):
     """A setting that cannot work: the message names the value, the cause and the remedy."""
 
 

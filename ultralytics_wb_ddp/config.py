@@ -182,7 +182,8 @@ class RunOptions:
 
         Args:
             values: The settings by name; a value of None counts as not given.
-            where: What the user wrote them into, for messages, such as ``"cfg.wandb"``.
+            where: What the user wrote them into, for messages: a section such as ``"cfg.wandb"``, a function, or
+                ``"--"`` for the options of a command.
 
         Raises:
             ConfigurationError: An unknown name, a value of a wrong type, or one that W&B refuses.
@@ -217,12 +218,13 @@ class WandbConfig(RunOptions):
         return f"WandbConfig({', '.join(f'{field.name}={getattr(shown, field.name)!r}' for field in fields(self))})"
 
     @classmethod
-    def from_cfg(cls, cfg: Any, default: Mapping[str, Any] | None = None) -> WandbConfig:
+    def from_cfg(cls, cfg: Any, default: Mapping[str, Any] | None = None, *, where: str = "cfg.wandb") -> WandbConfig:
         """Read ``cfg.wandb`` of an OmegaConf config, a mapping, a dataclass or a namespace.
 
         Args:
             cfg: The config.
             default: Settings by name, for what is not given there.
+            where: What the user wrote the settings into, for messages: ``"wandb"`` is the section of a file.
 
         Raises:
             ConfigurationError: There is no ``cfg.wandb.project``, or a setting is unknown or wrong.
@@ -230,21 +232,22 @@ class WandbConfig(RunOptions):
         section = cfg.get("wandb") if isinstance(cfg, Mapping) else getattr(cfg, "wandb", None)
         plain = to_plain({} if section is None and default else section, resolve=True)
         if not isinstance(plain, dict):
-            msg = f"cfg.wandb is missing in a cfg of type {type(cfg).__name__}; give at least cfg.wandb.project"
+            found = "missing" if section is None else f"of type {type(section).__name__}"
+            msg = f"{where} is {found} in a cfg of type {type(cfg).__name__}; give at least {where}.project"
             raise ConfigurationError(msg)
         settings = {name: value for name, value in plain.items() if value != MISSING}
         given = {name for name, value in settings.items() if value is not None}
         given |= {"run_mode", "rank_scope"} if "strategy" in given else set()
         settings |= {name: value for name, value in (default or {}).items() if name not in given}
         if settings.get("project") is None:
-            msg = "cfg.wandb.project is missing; name the W&B project that the run belongs to"
+            msg = f"{where}.project is missing; name the W&B project that the run belongs to"
             raise ConfigurationError(msg)
-        return cls.parse(settings, "cfg.wandb")
+        return cls.parse(settings, where)
 
 
 def _check(name: str, value: Any, where: str) -> Any:  # a case for each kind of setting
     """Return one setting in the form that the dataclass holds, or say what is wrong with it."""
-    place = f"{where}.{name}" if where.startswith("cfg") else f"{where}: {name}"
+    place = f"{where}{name}" if where == "--" else f"{where}{'.' if where.endswith('wandb') else ': '}{name}"
     kind = next(str(field.type) for field in fields(WandbConfig) if field.name == name).partition(" ")[0]
     if kind == "float":
         return check_seconds(place, value, least=0.0 if name == "flush_interval" else 1.0)

@@ -86,11 +86,9 @@ class ParallelConfig:
             return cls()
         known = [field.name for field in fields(cls)]
         if not isinstance(values, dict):
-            msg = (
-                f"cfg.parallel={values!r} is of type {type(values).__name__}; a section with {', '.join(known)} is read"
-            )
+            msg = f"parallel={values!r} is of type {type(values).__name__}; a section with {', '.join(known)} is read"
             raise ConfigurationError(msg)
-        check_names(values, known, "cfg.parallel")
+        check_names(values, known, "parallel")
         return cls(**{name: value for name, value in values.items() if value != MISSING})
 
     def is_distributed(self, env: Mapping[str, str] = os.environ) -> bool:

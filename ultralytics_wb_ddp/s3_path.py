@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ultralytics_wb_ddp.errors import ExplainedError
+
 __all__ = ["S3Error", "S3Path"]
 
 PATH = re.compile(r"s3://([^/?#]+)/([^?#]+)(?:\?versionId=([^?#&]+))?")
 
 
-class S3Error(Exception):
+class S3Error(ExplainedError):
     """Something in S3 cannot be referred to or written: the message names the value, the cause and the remedy."""
 
 

@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["OFFLINE", "VIEWER", "Server", "Trouble", "find_key"]
+from ultralytics_wb_ddp.errors import ExplainedError
+
+__all__ = ["VIEWER", "Server", "Trouble", "find_key", "find_server", "require_server", "trouble_with_key"]
 
 UNAUTHORIZED, FORBIDDEN, FAILURE = 401, 403, 400
-OFFLINE = "or train with WANDB_MODE=offline and send the run later with 'wandb sync'"
+KEY_LENGTH = 40
 VIEWER = "query Viewer { viewer { id entity } }"
 
 
-class Trouble(Exception):  # noqa: N818  # it may be a warning only
-    """A question that got no answer; its text says why.
+class Trouble(ExplainedError):  # noqa: N818  # it may be a warning only
+    """A question that got no answer; its message says why, and what to do.
 
     Args:
         text: What is the case.
@@ -32,8 +34,8 @@ class Trouble(Exception):  # noqa: N818  # it may be a warning only
     """
 
     def __init__(self, text: str, remedy: str, *, about: str = "server", status: str = "error") -> None:
-        super().__init__(text)
-        self.remedy, self.about, self.status = remedy, about, status
+        super().__init__(f"{text}; {remedy}")
+        self.text, self.remedy, self.about, self.status = text, remedy, about, status
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,10 @@ class Server:
         thread.join(self.timeout)  # the timeout of requests limits neither the look-up of a name nor a trickle
         if not answers:
             text = f"{self.url} does not answer within {self.timeout:g} s"
-            raise Trouble(text, f"check network and proxy, {OFFLINE}")
+            raise Trouble(text, "check network and proxy")
         if isinstance(answers[0], Exception):
             text = f"{self.url} cannot be reached: {_root_cause(answers[0])}"
-            raise Trouble(text, f"check network, proxy and WANDB_BASE_URL, {OFFLINE}")
+            raise Trouble(text, "check network, proxy and WANDB_BASE_URL")
         return self._data(operation, answers[0])
 
     def _post(self, body: dict[str, Any], answers: list[Any]) -> None:
@@ -81,7 +83,7 @@ class Server:
             raise refusal
         if answer.status_code >= FAILURE:
             text = f"{self.url} answers with status {answer.status_code}"
-            raise Trouble(text, f"check WANDB_BASE_URL and the server's state, {OFFLINE}")
+            raise Trouble(text, "check WANDB_BASE_URL and the server's state")
         try:
             content = answer.json()
             problems, data = content.get("errors"), content.get("data")
@@ -104,6 +106,41 @@ class Server:
         return Trouble(f"{self.url} refuses the key {how}", remedy, about="key")
 
 
+def find_server(api_key: str | None = None, *, timeout: float = 30.0) -> Server:
+    """Return the server that W&B's client is set to.
+
+    Args:
+        api_key: API key of W&B; without, the environment or netrc has one.
+        timeout: Seconds that it has for each answer.
+    """
+    from wandb.sdk import wandb_setup
+
+    url = str(wandb_setup.singleton().settings.base_url).rstrip("/")
+    return Server(url, *find_key(api_key, url), timeout)
+
+
+def require_server(api_key: str | None = None) -> None:
+    """Make sure that the server answers and knows the key, before the client's own calls take half a minute for it.
+
+    Args:
+        api_key: API key of W&B; without, the environment or netrc has one.
+
+    Raises:
+        Trouble: It does not; the message says why and what to do.
+    """
+    from wandb.sdk import wandb_setup
+
+    if getattr(wandb_setup.singleton().settings, "identity_token_file", None):  # the client trades it for a key
+        return
+    server = find_server(api_key)
+    if trouble := trouble_with_key(server.key, server.source, server.url):
+        msg = f"API key: {trouble.text}"
+        raise Trouble(msg, trouble.remedy, about="key")
+    if not server.ask("Viewer", VIEWER).get("viewer"):
+        refusal = server.refusal("as unknown")
+        raise refusal
+
+
 def find_key(given: str | None, url: str) -> tuple[str | None, str]:
     """Return the API key and where it comes from, in the order in which the manager and W&B look."""
     if given:
@@ -117,6 +154,26 @@ def find_key(given: str | None, url: str) -> tuple[str | None, str]:
     return (found[2] or None, "netrc") if found else (None, "")
 
 
+def trouble_with_key(key: str | None, source: str, url: str) -> Trouble | None:
+    """Return why a key cannot be one, without showing it; None where it may be one.
+
+    Args:
+        key: The key.
+        source: Where it comes from.
+        url: Address of the server.
+    """
+    remedy = f"wandb login --host {url}, or set WANDB_API_KEY"
+    if key is None:
+        text = f"there is none for {url}, neither in WANDB_API_KEY nor in netrc"
+    elif len(key) < KEY_LENGTH:
+        text = f"the one of {source} has {len(key)} characters; a key has at least {KEY_LENGTH}"
+    elif key != key.strip():
+        text = f"the one of {source} starts or ends with white space"
+    else:
+        return None
+    return Trouble(text, remedy, about="key")
+
+
 def _root_cause(problem: BaseException) -> str:
     """Return the innermost reason of a failed connection, which the outer ones bury."""
     while True:
@@ -124,5 +181,6 @@ def _root_cause(problem: BaseException) -> str:
             (arg for arg in problem.args if isinstance(arg, Exception)), None
         )
         if not isinstance(inner, BaseException):
-            return re.sub(r"\[Errno -?\d+\] ", "", str(problem)).rsplit(": ", 1)[-1].rstrip(")")
+            text = re.sub(r"\[Errno -?\d+\] ", "", str(problem)).rsplit(": ", 1)[-1]
+            return text if text.count("(") == text.count(")") else text.rstrip(")")
         problem = inner

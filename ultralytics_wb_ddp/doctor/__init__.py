@@ -28,7 +28,7 @@ def read_request(
     """
     from ultralytics_wb_ddp.config import WandbConfig
 
-    options = WandbConfig.parse(given, "the command line")
+    options = WandbConfig.parse(given, "--")
     if config is not None:
         options = _read_config(config, {name: value for name, value in given.items() if value is not None})
     return Request(options, manager=config is not None, device=device, timeout=timeout)
@@ -46,7 +46,7 @@ def _read_config(file: Path, given: dict[str, str]) -> WandbConfig:
     from ultralytics_wb_ddp.config_file import explained, read_config
 
     with explained(file):
-        return WandbConfig.from_cfg(OmegaConf.merge(read_config(file), {"wandb": given}))
+        return WandbConfig.from_cfg(OmegaConf.merge(read_config(file), {"wandb": given}), where="wandb")
 
 
 def examine(request: Request) -> tuple[Plan | None, list[Finding]]:

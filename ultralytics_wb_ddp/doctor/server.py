@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
-from ultralytics_wb_ddp.server import OFFLINE, VIEWER, Server, Trouble, find_key
+from ultralytics_wb_ddp.server import VIEWER, Server, Trouble, find_key, trouble_with_key
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.doctor.finding import Request
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_server"]
 
-KEY_LENGTH = 40
+OFFLINE = "or train with WANDB_MODE=offline and send the run later with 'wandb sync'"
 
 PROJECT = """
 query Runs($project: String!, $entity: String!) { project(name: $project, entityName: $entity) { runCount } }
@@ -32,7 +33,9 @@ def check_server(request: Request, plan: Plan, settings: Any) -> list[Finding]:
         return [ok("server", f"not asked, because the mode is {plan.mode}; no key is needed")]
     url = str(settings.base_url).rstrip("/")
     key, source = find_key(request.options.api_key, url)
-    findings = [] if getattr(settings, "identity_token_file", None) else [_check_key(key, source, url)]
+    wrong = trouble_with_key(key, source, url)
+    has_key = _or_offline(_finding(wrong)) if wrong else ok("key", f"found in {source}")
+    findings = [] if getattr(settings, "identity_token_file", None) else [has_key]
     usable = key if all(finding.status == "ok" for finding in findings) else None
     server = Server(url, usable, source, request.timeout)
     try:
@@ -53,20 +56,17 @@ def check_server(request: Request, plan: Plan, settings: Any) -> list[Finding]:
 
 
 def _told(trouble: Trouble) -> Finding:
-    return Finding(trouble.about, trouble.status, str(trouble), trouble.remedy)
+    """Return what a question that got no answer means for a training."""
+    return _or_offline(_finding(trouble)) if trouble.about == "server" else _finding(trouble)
 
 
-def _check_key(key: str | None, source: str, url: str) -> Finding:
-    """Look whether there is a key that may be one; it is never shown."""
-    remedy = f"wandb login --host {url}, or set WANDB_API_KEY"
-    if key is None:
-        return error("key", f"there is none for {url}, neither in WANDB_API_KEY nor in netrc", f"{remedy}; {OFFLINE}")
-    if len(key) < KEY_LENGTH:
-        text = f"the one of {source} has {len(key)} characters; a key has at least {KEY_LENGTH}"
-        return error("key", text, remedy)
-    if key != key.strip():
-        return error("key", f"the one of {source} starts or ends with white space", remedy)
-    return ok("key", f"found in {source}")
+def _finding(trouble: Trouble) -> Finding:
+    return Finding(trouble.about, trouble.status, trouble.text, trouble.remedy)
+
+
+def _or_offline(finding: Finding) -> Finding:
+    """Add what a training can do without a server."""
+    return replace(finding, remedy=f"{finding.remedy}; {OFFLINE}") if finding.status == "error" else finding
 
 
 def _check_project(server: Server, plan: Plan, entity: str) -> list[Finding]:

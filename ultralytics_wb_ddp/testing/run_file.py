@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.log import short_path
 from ultralytics_wb_ddp.transaction_log import unpack
 
 if TYPE_CHECKING:
@@ -110,7 +111,11 @@ def read_run(path: str | os.PathLike[str]) -> RecordedRun:
     if file.is_dir():
         files = find_run_files(file)
         if len(files) != 1:
-            msg = f"{str(path)!r} holds {len(files)} .wandb files; give one of them: {', '.join(map(str, files))}"
+            folders = {short_path(found.parent) for found in files}
+            choice = sorted(folders) if len(folders) == len(files) else [short_path(found) for found in files]
+            some = f"{len(files)} .wandb files; give one of them: {', '.join(choice)}"
+            none = "no .wandb file; give a directory that W&B has written for a run, run-... or offline-run-..."
+            msg = f"{str(path)!r} holds {some if files else none}"
             raise ValueError(msg)
         (file,) = files
     run = RecordedRun(path=file)
