@@ -119,6 +119,7 @@ LONGEST_FIRST = [
     "test_flyte",
     "test_inputs",
     "test_restore",
+    "test_examples",
     "test_groups",
     "test_online",
     "test_rank_metrics",
