@@ -24,11 +24,11 @@ def log_batches(trainer):
     """Log something of your own; every rank calls this, and only the one that logs has a run."""
     run = get_wandb_run()
     if run:
-        run.log({"my/batches": len(trainer.train_loader), "epoch": trainer.epoch + 1})
+        run.log({"my/batches": len(trainer.train_loader), "epoch": trainer.epoch + 1})  # the axis of all charts
 
 
 model = YOLO(weights)
 for event, function in callbacks.items():
     model.add_callback(event, function)
-model.add_callback("on_fit_epoch_end", log_batches)
+model.add_callback("on_train_epoch_end", log_batches)
 model.train(project="demo", name="by-hand", **settings)  # the run is named so, too: nobody has made one

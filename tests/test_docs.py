@@ -20,7 +20,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "patches/README.md
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 README = PAGES[0].read_text(encoding="utf-8")
-OTHERS_OPTIONS = {"--node_rank", "--master_port", "--cpu"}  # torchrun's, and the examples'
+OTHERS_OPTIONS = {"--node_rank", "--master_port", "--cpu"}  # torchrun's, and of the examples
 
 
 def anchors(page: Path) -> set[str]:

@@ -116,6 +116,7 @@ def test_manager_holds_the_run_before_and_after_the_training(tmp_path: Path) -> 
     assert "the run: wandb sync " in job.output
 
 
+@NIGHTLY
 def test_spawned_processes_have_one_run(tmp_path: Path) -> None:
     job = run_as_it_says("examples/spawn.py", tmp_path)
 

@@ -19,7 +19,7 @@ from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, read_run
 pytest.importorskip("ray.train", reason="the extra 'ray' is not installed")
 
 EXAMPLE = Path(__file__).parent.parent / "examples/ray_train.py"
-EPOCHS = 20
+EPOCHS = 12
 
 
 @dataclass

@@ -34,7 +34,14 @@ from ultralytics_wb_ddp import (
     upload_to_s3,
     wandb_config,
 )
-from ultralytics_wb_ddp.testing import CpuDDPTrainer, RecordedRun, find_run_files, make_shapes_dataset, read_run
+from ultralytics_wb_ddp.testing import (
+    CpuDDPTrainer,
+    RecordedRun,
+    cpu_settings,
+    find_run_files,
+    make_shapes_dataset,
+    read_run,
+)
 
 
 def own_run(model: Any, run: Any) -> None:
@@ -127,6 +134,7 @@ def several_nodes(model: Any, cfg: Any) -> bool:
 
 def tests_of_a_user(model: Any) -> list[float]:
     model.train(trainer=CpuDDPTrainer, device="0,1", data=str(make_shapes_dataset("shapes", images=8, classes=2)))
+    model.train(**cpu_settings("0,1,2"))
     runs: list[RecordedRun] = [read_run(file) for file in find_run_files("wandb")]
     return [row["train/box_loss"] for run in runs for row in run.rows("train/box_loss")]
 

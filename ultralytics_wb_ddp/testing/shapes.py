@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import os
+
     from PIL.Image import Image
 
 __all__ = ["TASKS", "make_shapes_dataset"]
@@ -108,7 +110,7 @@ def _write_example(
 
 def _write(file: Path, content: str | Image) -> None:
     """Write a file in one step: the ranks of a training may all generate the same dataset, and read it meanwhile."""
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+    unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     if isinstance(content, str):
         unfinished.write_text(content, encoding="utf-8")
     else:
