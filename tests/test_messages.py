@@ -19,7 +19,7 @@ from ultralytics_wb_ddp import ConfigurationError
 from ultralytics_wb_ddp.cli import Commands, main
 from ultralytics_wb_ddp.doctor.server import Trouble
 from ultralytics_wb_ddp.errors import explanation_of
-from ultralytics_wb_ddp.progress import shown
+from ultralytics_wb_ddp.progress import shown, working
 from ultralytics_wb_ddp.retention import checkpoints_of
 from ultralytics_wb_ddp.testing import read_run
 
@@ -206,6 +206,18 @@ def test_progress_is_shown_on_a_terminal_only(
 
     assert list(shown([1, 2, 3], "counting")) == [1, 2, 3]
     assert ("counting" in stream.getvalue() and "100%" in stream.getvalue()) is is_shown
+
+
+def test_what_goes_on_is_shown_on_a_terminal_and_wiped_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("COLUMNS", "30")
+    with working("importing runs/a-name-that-does-not-fit"):
+        line = stream.getvalue()
+
+    assert line == "importing runs/a-name-tha ..."
+    assert len(line) < 30
+    assert stream.getvalue() == line + "\r\x1b[K"
 
 
 @pytest.mark.parametrize(("value", "is_coloured"), [("", True), ("1", False)])
