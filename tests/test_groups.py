@@ -139,7 +139,7 @@ def test_example_cross_validates_offline_and_goes_on(tmp_path: Path, shapes: Pat
         (tmp_path / folder).mkdir()
     for trainings in (2, 0):  # the second time there is nothing left to do
         done = subprocess.run(
-            [sys.executable, EXAMPLE, "--cpu", "--folds", "2", "--epochs", "1"],
+            [sys.executable, EXAMPLE, "--cpu"],
             cwd=tmp_path,
             env=job_environment(tmp_path, shapes),
             capture_output=True,

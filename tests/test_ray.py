@@ -19,7 +19,7 @@ from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, read_run
 pytest.importorskip("ray.train", reason="the extra 'ray' is not installed")
 
 EXAMPLE = Path(__file__).parent.parent / "examples/ray_train.py"
-EPOCHS = 30
+EPOCHS = 12
 
 
 @dataclass
@@ -41,7 +41,7 @@ def ray_job(tmp_path_factory: pytest.TempPathFactory) -> RayJob:
     output, results = directory / "output.log", directory / "runs/train/results.csv"
     with output.open("wb") as target:
         process = subprocess.Popen(
-            [*command, "--weights", environment["MODEL"]],
+            command,
             cwd=directory,
             env={**environment, "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"},
             stdin=subprocess.DEVNULL,
@@ -75,7 +75,3 @@ def test_training_that_ray_starts_again_goes_on_in_its_run(ray_job: RayJob) -> N
 
 def test_session_in_which_a_worker_of_ray_dies_has_failed(ray_job: RayJob) -> None:
     assert [(run.state, run.exit_code) for run in ray_job.sessions] == [("failed", 1), ("finished", 0)]
-
-
-def test_example_is_short() -> None:
-    assert len(EXAMPLE.read_text().splitlines()) < 60

@@ -1,4 +1,4 @@
-"""The README is true: its code runs as it is written, its commands exist, its figures are those of the code."""
+"""What README and docs show can be done: their code runs as it is written, the two commands are those of the project."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from pathlib import Path
 
 import matrix_table
 import pytest
+from s3_service import S3Service
 
-from conftest import RunJob
+from conftest import NIGHTLY, RunJob
 from ultralytics_wb_ddp.patching import known_releases
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+CODE = {
+    f"{page.stem}-{number}": code
+    for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL), 1)
+}
+ONE_TRAINING = {name: code for name, code in CODE.items() if "upload_to_s3" not in code and "kfold" not in code}
 COMMANDS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 
 # What the README takes for granted (GPUs, weights, a dataset, a login, hours), in the size of a test: each training of
@@ -36,7 +42,7 @@ os.rename(make_shapes_dataset("shapes", images=16, classes=2), "coco8.yaml")
 """
 
 
-@pytest.mark.parametrize("code", CODE, ids=[f"block-{number}" for number in range(1, len(CODE) + 1)])
+@pytest.mark.parametrize("code", ONE_TRAINING.values(), ids=ONE_TRAINING)
 def test_code_runs_as_it_is_written(run_job: RunJob, code: str) -> None:
     job = run_job(code, prelude=ON_A_GPU_MACHINE)
 
@@ -44,9 +50,45 @@ def test_code_runs_as_it_is_written(run_job: RunJob, code: str) -> None:
     assert [row["epoch"] for row in job.run.history if "epoch" in row] == [1, 2, 2, 2]
 
 
+# The same for code that begins where a manager's run is open and a training has left its weights.
+AFTER_A_TRAINING = """\
+from pathlib import Path
+import boto3
+from ultralytics_wb_ddp import WandbManager
+
+weights = Path("runs/detect/train/weights")
+weights.mkdir(parents=True)
+(weights / "best.pt").write_bytes(b"weights")
+boto3.client("s3").create_bucket(Bucket="bucket")
+manager = WandbManager({"wandb": {"project": "demo"}}, job_name="job")
+manager.initialize()
+"""
+
+
+def test_code_for_s3_runs_as_it_is_written(run_job: RunJob, s3: S3Service) -> None:
+    (code,) = (code for code in CODE.values() if "upload_to_s3" in code)
+
+    job = run_job(code + "manager.finish()\n", prelude=AFTER_A_TRAINING, **s3.environment)
+
+    (artifact,) = job.run.artifacts
+    assert artifact.name == "checkpoints"
+    assert [key["Key"] for key in s3.client.list_objects_v2(Bucket="bucket")["Contents"]] == ["runs/1/best.pt"]
+
+
+@NIGHTLY
+def test_code_for_folds_runs_as_it_is_written(run_job: RunJob) -> None:
+    (code,) = (code for code in CODE.values() if "kfold" in code)
+
+    job = run_job(code, prelude=ON_A_GPU_MACHINE)
+
+    assert {run.name for run in job.runs} == {"5-fold-summary", *(f"5-fold-fold-{fold}" for fold in range(5))}
+    assert {run.state for run in job.runs} == {"finished"}
+    assert "±" in job.output
+
+
 def test_every_usage_is_among_the_code() -> None:
     for words in ("add_wandb_callback(model, run=run)", "WandbManager(cfg", "callbacks.items()", "CpuDDPTrainer"):
-        assert any(words in block for block in CODE)
+        assert any(words in block for block in CODE.values())
 
 
 def test_commands_are_scripts_of_the_project() -> None:
@@ -85,9 +127,3 @@ def test_table_of_releases_is_what_the_matrix_writes(tmp_path: Path) -> None:
         re.findall(r"^\| ([\d.]+) \|", README[first:last], re.MULTILINE)
     )
     assert "failed" not in README[first:last]
-
-
-def test_layout_names_every_module() -> None:
-    modules = [path.name for path in (ROOT / "ultralytics_wb_ddp").glob("*.py") if path.name != "__init__.py"]
-
-    assert [name for name in modules if f"`{name}`" not in README] == []

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from conftest import Job, RunJob
-from ultralytics_wb_ddp.testing import find_run_files, make_shapes_dataset, read_run
+from ultralytics_wb_ddp.testing import CpuDDPTrainer, cpu_settings, find_run_files, make_shapes_dataset, read_run
 from ultralytics_wb_ddp.testing.shapes import TASKS
 
 
@@ -35,6 +35,28 @@ def test_shapes_dataset_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
 
     assert content("a", 1) == content("b", 1)
     assert content("a", 1) != content("c", 2)
+
+
+def test_shapes_dataset_can_be_generated_while_it_is_read(tmp_path: Path) -> None:
+    data = make_shapes_dataset(tmp_path, images=4)
+    read = [path.open("rb") for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    before = [Path(file.name).read_bytes() for file in read]
+    make_shapes_dataset(tmp_path, images=4)
+
+    assert [file.read() for file in read] == before, "no file was emptied under the reader"
+    assert [Path(file.name).read_bytes() for file in read] == before
+    assert data in {Path(file.name) for file in read}
+
+
+def test_settings_for_a_laptop_leave_out_the_device_of_processes_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    two, one, given = cpu_settings(), cpu_settings("cpu"), cpu_settings(None)
+
+    assert two == {**given, "device": "0,1"}
+    assert one == {**given, "device": "cpu"}
+    assert (given["data"], given["trainer"]) == (str(tmp_path / "shapes/data.yaml"), CpuDDPTrainer)
 
 
 @pytest.mark.parametrize(

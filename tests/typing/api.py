@@ -45,6 +45,7 @@ from ultralytics_wb_ddp.testing import (
     CpuDDPTrainer,
     RecordedArtifact,
     RecordedRun,
+    cpu_settings,
     find_run_files,
     make_shapes_dataset,
     read_run,
@@ -195,6 +196,7 @@ def tests_of_a_user(model: Any) -> list[float]:
     model.train(trainer=CpuDDPTrainer, device="0,1", data=str(make_shapes_dataset("shapes", images=8, classes=2)))
     for trainer in (CpuDDPClassificationTrainer, CpuDDPOBBTrainer, CpuDDPPoseTrainer, CpuDDPSegmentationTrainer):
         model.train(trainer=trainer)
+    model.train(**cpu_settings("0,1,2"))
     runs: list[RecordedRun] = [read_run(file) for file in find_run_files("wandb")]
     artifacts: list[RecordedArtifact] = [artifact for run in runs for artifact in run.artifacts]
     print([(artifact.name, artifact.is_input, artifact.entries) for artifact in artifacts])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         CpuDDPPoseTrainer,
         CpuDDPSegmentationTrainer,
         CpuDDPTrainer,
+        cpu_settings,
     )
     from ultralytics_wb_ddp.testing.run_file import RecordedArtifact, RecordedRun, find_run_files, read_run
     from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
@@ -27,6 +28,7 @@ _MODULE_OF = {
     "CpuDDPTrainer": "cpu_ddp",
     "RecordedArtifact": "run_file",
     "RecordedRun": "run_file",
+    "cpu_settings": "cpu_ddp",
     "find_run_files": "run_file",
     "make_shapes_dataset": "shapes",
     "read_run": "run_file",
@@ -40,6 +42,7 @@ __all__ = [
     "CpuDDPTrainer",
     "RecordedArtifact",
     "RecordedRun",
+    "cpu_settings",
     "find_run_files",
     "make_shapes_dataset",
     "read_run",

@@ -26,6 +26,8 @@ from ultralytics.models.yolo.pose import PoseTrainer
 from ultralytics.models.yolo.segment import SegmentationTrainer
 from ultralytics.utils import DEFAULT_CFG
 
+from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -35,6 +37,7 @@ __all__ = [
     "CpuDDPPoseTrainer",
     "CpuDDPSegmentationTrainer",
     "CpuDDPTrainer",
+    "cpu_settings",
 ]
 
 CPU = torch.device("cpu")
@@ -110,6 +113,23 @@ class CpuDDPOBBTrainer(CpuDDPMixin, OBBTrainer):
 
 class CpuDDPClassificationTrainer(CpuDDPMixin, ClassificationTrainer):
     """Classification in several CPU processes."""
+
+
+def cpu_settings(device: str | None = "0,1") -> dict[str, Any]:
+    """Return arguments of ``model.train`` with which a detector trains within seconds on any laptop.
+
+    Two epochs of 16 generated images of 64 pixels, which are written to ``shapes`` in the working directory.
+
+    Args:
+        device: A name for each process, ``"cpu"`` for this process alone, or None where somebody else has started the
+            processes: then it is left out.
+
+    Returns:
+        ``data``, ``epochs``, ``imgsz``, ``batch``, ``workers``, ``trainer`` and ``device``, as keyword arguments.
+    """
+    data = make_shapes_dataset("shapes", images=16, classes=2)
+    small = {"data": str(data), "epochs": 2, "imgsz": 64, "batch": 8, "workers": 0, "trainer": CpuDDPTrainer}
+    return small if device is None else {**small, "device": device}
 
 
 def _unless_launching(trainer: CpuDDPMixin, name: str) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     import os
+
+    from PIL.Image import Image
 
 __all__ = ["TASKS", "make_shapes_dataset"]
 
@@ -66,7 +69,7 @@ def make_shapes_dataset(
     names = "".join(f"  {index}: shape{index}\n" for index in range(classes))
     keypoints = "kpt_shape: [4, 3]\nflip_idx: [0, 1, 2, 3]\n" if task == "pose" else ""
     data = root / "data.yaml"
-    data.write_text(f"path: {root}\ntrain: images/train\nval: images/val\n{keypoints}names:\n{names}", encoding="utf-8")
+    _write(data, f"path: {root}\ntrain: images/train\nval: images/val\n{keypoints}names:\n{names}")
     return data
 
 
@@ -88,7 +91,7 @@ def _write_example(
     if task == "classify":
         folder = root / split / f"shape{index}"
         folder.mkdir(parents=True, exist_ok=True)
-        image.save(folder / f"{number:05d}.png")
+        _write(folder / f"{number:05d}.png", image)
         return
     low, high = points.min(axis=0), points.max(axis=0)
     box = np.concatenate([(low + high) / 2, high - low])
@@ -100,6 +103,16 @@ def _write_example(
     }[task]
     for kind in ("images", "labels"):
         (root / kind / split).mkdir(parents=True, exist_ok=True)
-    image.save(root / "images" / split / f"{number:05d}.png")
+    _write(root / "images" / split / f"{number:05d}.png", image)
     line = " ".join([str(index), *(f"{value:.6f}" for value in values)])
-    (root / "labels" / split / f"{number:05d}.txt").write_text(line + "\n", encoding="utf-8")
+    _write(root / "labels" / split / f"{number:05d}.txt", line + "\n")
+
+
+def _write(file: Path, content: str | Image) -> None:
+    """Write a file in one step: the ranks of a training may all generate the same dataset, and read it meanwhile."""
+    unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
+    if isinstance(content, str):
+        unfinished.write_text(content, encoding="utf-8")
+    else:
+        content.save(unfinished, format="PNG")
+    unfinished.replace(file)

@@ -1,0 +1,34 @@
+"""Register the callbacks one by one, as Ultralytics' own ones are, beside one of yours (usage C).
+
+    python examples/callbacks_by_hand.py
+
+Without GPUs and an account, in two processes on generated images:
+
+    WANDB_MODE=offline python examples/callbacks_by_hand.py --cpu
+"""
+
+import sys
+
+from ultralytics import YOLO
+
+from ultralytics_wb_ddp import callbacks, get_wandb_run
+
+weights, settings = "yolo11n.pt", {"data": "coco8.yaml", "epochs": 100, "device": [0, 1, 2, 3]}
+if "--cpu" in sys.argv:
+    from ultralytics_wb_ddp.testing import cpu_settings
+
+    weights, settings = "yolo11n.yaml", cpu_settings()
+
+
+def log_batches(trainer):
+    """Log something of your own; every rank calls this, and only the one that logs has a run."""
+    run = get_wandb_run()
+    if run:
+        run.log({"my/batches": len(trainer.train_loader), "epoch": trainer.epoch + 1})  # the axis of all charts
+
+
+model = YOLO(weights)
+for event, function in callbacks.items():
+    model.add_callback(event, function)
+model.add_callback("on_train_epoch_end", log_batches)
+model.train(project="demo", name="by-hand", **settings)  # the run is named so, too: nobody has made one
