@@ -15,6 +15,7 @@ from ultralytics_wb_ddp.checkpoints import CheckpointPolicy, collection_of
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of
 from ultralytics_wb_ddp.past_training import ARGUMENTS, RESULTS, Checkpoint, PastTraining
+from ultralytics_wb_ddp.progress import working
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.results_csv import ResultsError
 from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run, resume_run
@@ -113,7 +114,9 @@ def import_trainings(paths: Iterable[str], options: RunOptions, *, dry_run: bool
             yield found
             continue
         try:
-            yield _import(found, replace(options, on_error="raise"), dry_run=dry_run, lost=lost)
+            with working(f"importing {found}"):
+                done = _import(found, replace(options, on_error="raise"), dry_run=dry_run, lost=lost)
+            yield done
         except _Unreachable as problem:
             lost = f"W&B cannot be used: {problem}"
             yield Imported(found, "failed", lost)

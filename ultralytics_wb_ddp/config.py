@@ -219,7 +219,7 @@ class WandbConfig(RunOptions):
 
     @classmethod
     def from_cfg(cls, cfg: Any, default: Mapping[str, Any] | None = None, *, where: str = "cfg.wandb") -> WandbConfig:
-        """Read ``cfg.wandb`` of an OmegaConf config, a mapping, a dataclass or a namespace.
+        """Return ``cfg.wandb`` of an OmegaConf config, a mapping, a dataclass or a namespace.
 
         Args:
             cfg: The config.

@@ -37,6 +37,8 @@ def explanation_of(error: BaseException) -> str | None:
             return str(at)
         if _is_of_wandb(at):
             return f"W&B cannot be used ({cause_of(at)}); 'ultralytics-wb-ddp doctor' looks for the reason"
+        if isinstance(at, ValueError) and str(at).startswith("Invalid CUDA"):  # Ultralytics', with lines of figures
+            return f"{str(at).splitlines()[0].strip()}; name GPUs that are there, counted from 0, or device=cpu"
         if isinstance(at, OSError):
             return f"{at.filename}: {at.strerror}" if at.filename and at is error else cause_of(error)
         at = at.__cause__

@@ -53,6 +53,9 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
             they are written in the config that is stored with the run.
         name: Name of the job where ``cfg`` has none.
 
+    Returns:
+        The run and what the training has left.
+
     Raises:
         ConfigurationError: Something in the job is unknown, missing or wrong.
         S3Error: An output could not be uploaded or is not there; the run counts as failed.

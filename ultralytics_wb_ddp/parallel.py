@@ -75,6 +75,12 @@ class ParallelConfig:
     def from_cfg(cls, cfg: Any) -> ParallelConfig:
         """Read ``cfg.parallel`` of an OmegaConf config, a mapping, a dataclass or a namespace; it may be missing.
 
+        Args:
+            cfg: The config.
+
+        Returns:
+            The settings, those that are not given at None.
+
         Raises:
             ConfigurationError: A setting is unknown or wrong.
         """
@@ -92,7 +98,11 @@ class ParallelConfig:
         return cls(**{name: value for name, value in values.items() if value != MISSING})
 
     def is_distributed(self, env: Mapping[str, str] = os.environ) -> bool:
-        """Return whether this process is one of several that somebody has started, and launches none itself."""
+        """Return whether this process is one of several that somebody has started, and launches none itself.
+
+        Args:
+            env: The environment.
+        """
         return self.rank is not None or integer(env, "RANK", -1) >= 0 or bool(slurm_environment(env))
 
     def resolve(self, env: Mapping[str, str] = os.environ, *, check_port: bool = True) -> dict[str, str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sized
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["bar", "shown"]
+__all__ = ["bar", "shown", "working"]
 
 Item = TypeVar("Item")
 
@@ -47,3 +48,24 @@ def shown(items: Iterable[Item], label: str, *, length: int | None = None, visib
             yield item
             if progress:
                 progress.update(1)
+
+
+@contextmanager
+def working(text: str, *, visible: bool = True) -> Iterator[None]:
+    """Show on stderr what goes on while it does, where that is a terminal; it is wiped away then.
+
+    Args:
+        text: What goes on, in a few words.
+        visible: Whether it is asked for.
+    """
+    if not (visible and sys.stderr.isatty()):
+        yield
+        return
+    width = shutil.get_terminal_size().columns - len(" ...") - 1
+    sys.stderr.write(f"{text[:width]} ...")
+    sys.stderr.flush()
+    try:
+        yield
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()

@@ -161,13 +161,23 @@ def plan_nodes(topology: Topology | None, run_mode: str, rank_scope: str, base_i
 
 
 def is_main_process(env: Mapping[str, str] = os.environ) -> bool:
-    """Return whether this is global rank 0, or the only process."""
+    """Return whether this is global rank 0, or the only process.
+
+    Args:
+        env: The environment.
+
+    Raises:
+        ConfigurationError: As for :meth:`Topology.from_env`.
+    """
     topology = Topology.from_env(env)
     return topology is None or topology.rank == 0
 
 
 def get_distributed_info(env: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Return the place of this process as a dictionary, such as for the config of a run.
+
+    Args:
+        env: The environment.
 
     Returns:
         ``rank``, ``local_rank``, ``world_size``, ``local_world_size``, ``worker_index`` and ``num_workers`` as in

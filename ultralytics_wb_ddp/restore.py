@@ -14,6 +14,7 @@ from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.inputs import FINGERPRINT_FILE
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.plain import to_plain
+from ultralytics_wb_ddp.progress import working
 from ultralytics_wb_ddp.record import RunRecord
 from ultralytics_wb_ddp.retention import checkpoints_of
 
@@ -138,7 +139,8 @@ def _find_dataset(given: str | os.PathLike[str] | None, known: str | None) -> st
 def _download(artifact: Any, folder: Path) -> Path:
     """Download a checkpoint and return its path; it is what was logged."""
     try:
-        (checkpoint,) = Path(artifact.download(root=str(folder))).glob("*.pt")
+        with working(f"downloading {artifact.name}, {artifact.size / 1e6:.0f} MB"):
+            (checkpoint,) = Path(artifact.download(root=str(folder))).glob("*.pt")
     except Exception as error:
         msg = f"checkpoint {artifact.name!r} cannot be downloaded: {cause_of(error)}; try again later"
         raise RestoreError(msg) from error

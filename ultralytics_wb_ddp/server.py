@@ -115,7 +115,8 @@ def find_server(api_key: str | None = None, *, timeout: float = 30.0) -> Server:
     """
     from wandb.sdk import wandb_setup
 
-    url = str(wandb_setup.singleton().settings.base_url).rstrip("/")
+    # The client reads the environment once in a process, its public API each time.
+    url = str(os.environ.get("WANDB_BASE_URL") or wandb_setup.singleton().settings.base_url).rstrip("/")
     return Server(url, *find_key(api_key, url), timeout)
 
 

@@ -45,5 +45,5 @@ def _show(job: Job) -> bool:
 
     report.print_facts("What will be trained", facts_of(job))
     plan, findings = examine(request_of(job))
-    report.print_report(plan, findings)
+    report.print_report(plan, findings, of_job=True)
     return report.is_well(findings)

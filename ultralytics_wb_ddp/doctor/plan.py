@@ -66,8 +66,12 @@ class Plan:
         logging = [rank for rank in ranks if self.run_mode != "auto" or rank == 0]
         return {**asdict(self), "uploads": list(self.uploads), "logging_ranks": logging}
 
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield the facts for people: a title and a sentence each."""
+    def lines(self, *, of_job: bool = False) -> Iterator[tuple[str, str]]:
+        """Yield the facts for people: a title and a sentence each.
+
+        Args:
+            of_job: Whether no script of the user's makes a run.
+        """
         verbs = {
             "new": "a new one is made",
             "resume": f"{self.run_id} is continued",
@@ -75,7 +79,9 @@ class Plan:
             "skip": "none: W&B is disabled",
             "refuse": f"none: {self.reason}",
         }
-        script = "; a run that the script has made itself is adopted instead" if self.how == "new" else ""
+        script = (
+            "; a run that the script has made itself is adopted instead" if self.how == "new" and not of_job else ""
+        )
         yield "run", verbs[self.how] + script
         yield "project", f"{self.entity}/{self.project}" if self.entity else f"{self.project} of the default entity"
         several = f"{self.processes} processes; {_WHO_LOGS[self.run_mode]}"
