@@ -51,6 +51,18 @@ def note_what_this_rank_has(trainer):
 model.add_callback("teardown", note_what_this_rank_has)
 """
 
+# A training that fails in its second epoch.
+INTERRUPTED = """
+def interrupt(trainer):
+    if trainer.epoch == 1:
+        raise InterruptedError
+model.add_callback("on_train_epoch_start", interrupt)
+try:
+    model.train(**ONE_PROCESS)
+except InterruptedError:
+    pass
+"""
+
 EPOCHS = [1, 2, 2]  # two epochs and the evaluation of the best checkpoint, which belongs to the last
 END = 2  # the row of the training's end: curves and the table of classes
 
@@ -85,8 +97,50 @@ def epochs(job: Job) -> list[int | None]:
     return [row.get("epoch") for row in job.run.history]
 
 
-def pytest_configure() -> None:
+# The files that take longest, a minute or more of one core each: with them begins what is to end at the same time.
+LONGEST_FIRST = [
+    "test_readme",
+    "test_ddp",
+    "test_true_state",
+    "test_outages",
+    "test_run_modes",
+    "test_training",
+    "test_matrix",
+    "test_interrupted_trainings",
+    "test_sweeps",
+    "test_testing",
+    "test_checkpoints",
+    "test_mistakes",
+    "test_jobs",
+    "test_doctor",
+    "test_callback",
+    "test_many_trainings",
+    "test_parity",
+    "test_flyte",
+    "test_inputs",
+    "test_restore",
+    "test_examples",
+    "test_groups",
+    "test_online",
+    "test_rank_metrics",
+    "test_secrets",
+    "test_backfill",
+    "test_continuing",
+    "test_patched_trainings",
+    "test_manager",
+    "test_stock",
+    "test_wandb_server",
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(measures.VARIABLE, str(Path(tempfile.mkdtemp(), "measures.jsonl")))
+    config.option.loadscopereorder = False  # of xdist, which would begin with the files that have the most tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -286,15 +340,18 @@ ONLINE = "CFG['wandb']['mode'] = 'online'\n"
 class RunOnline(Protocol):
     """Runs a script online and returns it with the backend, which has nothing left to wait for."""
 
-    def __call__(self, script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, WandbServer]: ...
+    def __call__(
+        self, script: str, *, count_lag: float = 0.0, check: bool = True, **env: str
+    ) -> tuple[Job, WandbServer]:
+        """Keyword arguments besides are environment variables."""
 
 
 @pytest.fixture(scope="session")
 def run_online(run_job: RunJob) -> RunOnline:
-    def run(script: str, *, count_lag: float = 0.0, check: bool = True) -> tuple[Job, WandbServer]:
+    def run(script: str, *, count_lag: float = 0.0, check: bool = True, **env: str) -> tuple[Job, WandbServer]:
         with WandbServer() as server:
             server.backend.count_lag = count_lag
-            job = run_job(ONLINE + textwrap.dedent(script), check=check, **server.environment)
+            job = run_job(ONLINE + textwrap.dedent(script), check=check, **{**server.environment, **env})
             wait_until_closed(server)
         return job, server
 

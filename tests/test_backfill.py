@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]  # carries no types
 from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
-from conftest import NIGHTLY, ONLINE, Job, RunJob, run_command
+from conftest import INTERRUPTED, NIGHTLY, Job, RunJob, RunOnline, run_command
 from ultralytics_wb_ddp.past_training import PastTraining
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.results_csv import ResultsError, read_results
@@ -200,20 +200,11 @@ def test_training_is_imported_once_wherever_it_lies(backfill: Backfill, tmp_path
 
 
 @NIGHTLY
-def test_resumed_training_continues_its_imported_run(run_job: RunJob) -> None:
-    with WandbServer() as server:
-        run_job(
-            ONLINE
-            + """\
+def test_resumed_training_continues_its_imported_run(run_online: RunOnline) -> None:
+    _, server = run_online(
+        INTERRUPTED
+        + """\
 import subprocess
-def fail(trainer):
-    if trainer.epoch == 1:
-        raise RuntimeError("interrupted")
-model.add_callback("on_train_epoch_start", fail)
-try:
-    model.train(**ONE_PROCESS)
-except RuntimeError:
-    pass
 command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", "import", "train", "--project", "demo"]
 subprocess.run(command, check=True)
 model = YOLO("train/weights/last.pt")
@@ -221,8 +212,7 @@ add_wandb_callback(model)
 model.train(resume=True)
 subprocess.run(command, check=True)
 """,
-            **server.environment,
-        )
+    )
     (run,) = server.runs
 
     assert [row["epoch"] for row in run.history] == [1, 2, 2, 2]

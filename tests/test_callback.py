@@ -235,6 +235,7 @@ def test_callback_that_cannot_travel_is_named_before_the_launch(
     assert job.runs == []
 
 
+@NIGHTLY
 def test_callback_that_cannot_travel_does_no_harm_in_one_process(run_job: RunJob) -> None:
     script = f"{UNPICKLABLE}model.add_callback('on_train_start', Counter().count)\n"
     job = run_job(script + "model.train(**{**ONE_PROCESS, 'epochs': 1})\n")

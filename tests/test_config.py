@@ -13,7 +13,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from ultralytics_wb_ddp import ConfigurationError, WandbConfig
-from ultralytics_wb_ddp.config import RunOptions, check_run_id
+from ultralytics_wb_ddp.checks import check_run_id
+from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.plain import redact, to_plain
 
 

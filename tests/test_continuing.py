@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import END, EPOCHS, NIGHTLY, RunJob, epochs
+from conftest import END, EPOCHS, INTERRUPTED, NIGHTLY, RunJob, epochs
 
 
 def test_resumed_training_continues_its_run(run_job: RunJob) -> None:
-    job = run_job("""\
-        add_wandb_callback(model)
-        def interrupt(trainer):
-            if trainer.epoch == 1:
-                raise InterruptedError
-        model.add_callback("on_train_epoch_start", interrupt)
-        try:
-            model.train(**ONE_PROCESS)
-        except InterruptedError:
-            pass
-
-        model = YOLO("train/weights/last.pt")
-        add_wandb_callback(model)
-        model.train(resume=True)
-    """)
+    again = "model = YOLO('train/weights/last.pt')\nadd_wandb_callback(model)\nmodel.train(resume=True)\n"
+    job = run_job("add_wandb_callback(model)\n" + INTERRUPTED + again)
     interrupted, resumed = job.runs
 
     assert resumed.id == interrupted.id

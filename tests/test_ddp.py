@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -88,27 +89,31 @@ if __name__ == "__main__":
 
     torch.multiprocessing.spawn(body, (find_free_port(),), nprocs=2)
 """
-LAUNCHES = ("ultralytics", "torchrun", "spawn")
+LAUNCHES = ["ultralytics", "torchrun", pytest.param("spawn", marks=NIGHTLY)]  # of which there is an example, too
 
 
 @pytest.fixture(scope="module")
-def launches(run_agents: RunAgents, run_job: RunJob) -> dict[str, Job]:
-    prelude = PRELUDE + NOTES
-    jobs = [run_job(TRAIN, prelude=prelude), succeeded(run_agents(TRAIN)), run_job(SPAWN, prelude=prelude)]
-    return dict(zip(LAUNCHES, jobs))
+def launched(run_agents: RunAgents, run_job: RunJob) -> Callable[[str], Job]:
+    """Launches the training in one of the ways, once each."""
+    ways: dict[str, Callable[[], Job]] = {
+        "ultralytics": lambda: run_job(TRAIN, prelude=PRELUDE + NOTES),
+        "torchrun": lambda: succeeded(run_agents(TRAIN)),
+        "spawn": lambda: run_job(SPAWN, prelude=PRELUDE + NOTES),
+    }
+    return cache(lambda launch: ways[launch]())
 
 
 @pytest.mark.parametrize("launch", LAUNCHES)
-def test_training_has_one_run_however_it_is_launched(launches: dict[str, Job], launch: str) -> None:
-    job = launches[launch]
+def test_training_has_one_run_however_it_is_launched(launched: Callable[[str], Job], launch: str) -> None:
+    job = launched(launch)
 
     assert epochs(job) == [*EPOCHS, END]
     assert (job.run.state, job.run.exit_code) == ("finished", 0)
 
 
 @pytest.mark.parametrize("launch", LAUNCHES)
-def test_ranks_train_one_model_however_they_are_launched(launches: dict[str, Job], launch: str) -> None:
-    found = notes(launches[launch])
+def test_ranks_train_one_model_however_they_are_launched(launched: Callable[[str], Job], launch: str) -> None:
+    found = notes(launched(launch))
 
     for rank in (0, 1):
         assert {(note["rank"], note["size"], note["images"]) for note in found[rank]} == {(rank, 2, 6)}
@@ -116,8 +121,8 @@ def test_ranks_train_one_model_however_they_are_launched(launches: dict[str, Job
 
 
 @pytest.mark.parametrize("launch", LAUNCHES[1:])
-def test_rows_are_the_same_however_the_training_is_launched(launches: dict[str, Job], launch: str) -> None:
-    reference, rows = ([comparable(row) for row in launches[name].run.history] for name in (LAUNCHES[0], launch))
+def test_rows_are_the_same_however_the_training_is_launched(launched: Callable[[str], Job], launch: str) -> None:
+    reference, rows = ([comparable(row) for row in launched(name).run.history] for name in ("ultralytics", launch))
 
     assert [sorted(row) for row in rows] == [sorted(row) for row in reference]
     assert len(reference) == len([*EPOCHS, END])
@@ -143,12 +148,14 @@ def two_nodes(run_agents: RunAgents) -> Job:
     return succeeded(run_agents(FOUR, nodes=2, processes=2))
 
 
+@NIGHTLY
 def test_two_nodes_have_one_run(two_nodes: Job) -> None:
     assert epochs(two_nodes) == [*EPOCHS, END]
     assert two_nodes.run.state == "finished"
     assert len(list(two_nodes.directory.glob("train*"))) == 1
 
 
+@NIGHTLY
 def test_ranks_of_two_nodes_train_one_model(two_nodes: Job) -> None:
     found = notes(two_nodes)
 
@@ -160,6 +167,7 @@ def test_ranks_of_two_nodes_train_one_model(two_nodes: Job) -> None:
     assert {note["size"] for note in found[0]} == {4}
 
 
+@NIGHTLY
 def test_two_nodes_train_as_one_node_with_as_many_processes(two_nodes: Job, run_agents: RunAgents) -> None:
     one_node = succeeded(run_agents(FOUR, processes=4))
 

@@ -21,7 +21,6 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 README = PAGES[0].read_text(encoding="utf-8")
 OTHERS_OPTIONS = {"--node_rank", "--master_port", "--cpu"}  # torchrun's, and of the examples
-LAYERS = {"commands": 0, "user's halves": 1, "core": 2, "ground": 3, "beside": 3}
 
 
 def anchors(page: Path) -> set[str]:
@@ -140,41 +139,3 @@ def test_messages_are_those_of_the_code() -> None:
 
     assert len(quoted) > 20
     assert [message for message in quoted if not any(message in text for text in known)] == []
-
-
-def layers() -> dict[str, int]:
-    """Return the number of the layer of each file or folder that the table of the layout names."""
-    found, layer = {}, 0
-    for first, files in re.findall(
-        r"^\| ([\w' ]*?)\s*\| (`.*?) \|", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.MULTILINE
-    ):
-        layer = LAYERS.get(first, layer)
-        found.update(dict.fromkeys(re.findall(r"`([\w/.]+)`", files), layer))
-    return found
-
-
-def imported(file: Path) -> Iterator[str]:
-    """Yield the files of the package that a file imports, anywhere in it."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ultralytics_wb_ddp"):
-            for place in (node.module, *(f"{node.module}.{name.name}" for name in node.names)):
-                path = "/".join(str(place).split(".")[1:])
-                if path and (PACKAGE / f"{path}.py").exists():
-                    yield f"{path}.py"
-
-
-def test_imports_go_down_the_layers() -> None:
-    table = layers()
-
-    def layer_of(name: str) -> int:
-        return table[name] if name in table else table[f"{Path(name).parent}/"]
-
-    files = {str(file.relative_to(PACKAGE)): file for file in PACKAGE.rglob("*.py") if file.name != "__init__.py"}
-    assert [name for name in files if "/" not in name and name not in table] == []
-    upwards = {
-        f"{name} imports {other}"
-        for name, file in files.items()
-        for other in imported(file)
-        if layer_of(other) < layer_of(name)
-    }
-    assert upwards == set()

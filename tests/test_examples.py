@@ -105,6 +105,7 @@ def run_as_it_says(example: str, directory: Path, **env: str) -> Job:
     return Job(directory, done.returncode, done.stdout)
 
 
+@NIGHTLY
 def test_manager_holds_the_run_before_and_after_the_training(tmp_path: Path) -> None:
     job = run_as_it_says("examples/manager.py", tmp_path)
 

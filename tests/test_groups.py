@@ -17,7 +17,7 @@ import yaml  # type: ignore[import-untyped]  # carries no types
 from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
-from conftest import NIGHTLY, ONLINE, Job, RunJob, job_environment
+from conftest import NIGHTLY, Job, RunOnline, job_environment
 from ultralytics_wb_ddp import ConfigurationError, RunGroup, Statistics, WandbManager, kfold
 from ultralytics_wb_ddp.group_results import metrics_of
 from ultralytics_wb_ddp.testing import find_run_files, make_shapes_dataset, read_run
@@ -56,9 +56,8 @@ assert not [name for name in os.environ if name.startswith("WANDB_RUN")]
 
 
 @pytest.fixture(scope="module")
-def interrupted(run_job: RunJob) -> tuple[Job, WandbServer]:
-    with WandbServer() as server:
-        return run_job(ONLINE + INTERRUPTED, **server.environment), server
+def interrupted(run_online: RunOnline) -> tuple[Job, WandbServer]:
+    return run_online(INTERRUPTED)
 
 
 def run_of(server: WandbServer, run_id: str) -> StoredRun:

@@ -15,7 +15,7 @@ import pytest
 import wandb
 from wandb_server import StoredArtifact, StoredRun, WandbServer
 
-from conftest import ONLINE, Job, RunJob
+from conftest import Job, RunOnline
 from ultralytics_wb_ddp import inputs
 from ultralytics_wb_ddp.inputs import FINGERPRINT_FILE, Inputs, Sources
 from ultralytics_wb_ddp.record import RunRecord
@@ -57,9 +57,8 @@ train("start.pt", inputs=False).train(**{**ONE_PROCESS, "name": "four"})
 
 
 @pytest.fixture(scope="module")
-def trainings(run_job: RunJob) -> tuple[Job, WandbServer]:
-    with WandbServer() as server:
-        return run_job(ONLINE + TRAININGS, **server.environment), server
+def trainings(run_online: RunOnline) -> tuple[Job, WandbServer]:
+    return run_online(TRAININGS)
 
 
 def inputs_of(run: StoredRun) -> dict[str, StoredArtifact]:

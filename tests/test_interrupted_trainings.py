@@ -17,7 +17,7 @@ from measures import epochs_of, prove
 from test_true_state import CLOSED, KILL, NAMES, OPEN, OWN, USERS, in_epoch_2
 from wandb_server import WandbServer
 
-from conftest import NIGHTLY, ONLINE, Job, RunJob, RunOnline, wait_until_closed
+from conftest import INTERRUPTED, NIGHTLY, ONLINE, Job, RunJob, RunOnline, wait_until_closed
 from ultralytics_wb_ddp.testing import read_run
 
 # The Stop button
@@ -78,6 +78,7 @@ def test_stop_button_ends_the_training_gracefully(
     prove(f"Stop, {NAMES[request.node.callspec.id]}", server, epochs=complete, state="finished", exit_code=0)
 
 
+@NIGHTLY
 def test_stop_button_ends_a_training_in_one_process_gracefully(run_stopped: RunStopped) -> None:
     _, server = run_stopped(USERS.replace("TWO_PROCESSES", "ONE_PROCESS"))
     last = max(epochs_of(server.runs[0]))
@@ -206,24 +207,16 @@ def test_restarted_training_continues_its_run_any_number_of_times(run_job: RunJo
 
 @NIGHTLY
 def test_run_that_is_given_wins_over_the_one_of_the_training(run_online: RunOnline) -> None:
-    job, server = run_online("""
-    import wandb
-    os.environ["WANDB_MODE"] = "offline"
-    add_wandb_callback(model, project="demo")
-    def interrupt(trainer):
-        if trainer.epoch == 1:
-            raise InterruptedError
-    model.add_callback("on_train_epoch_start", interrupt)
-    try:
-        model.train(**ONE_PROCESS)
-    except InterruptedError:
-        pass
-    os.environ["WANDB_MODE"] = "online"
-    model = YOLO("train/weights/last.pt")
-    with wandb.init(project="demo", id="given") as run:
-        add_wandb_callback(model, run=run)
-        model.train(resume=True)
-    """)
+    offline = "os.environ['WANDB_MODE'] = 'offline'\nadd_wandb_callback(model, project='demo')\n"
+    given = """
+import wandb
+os.environ["WANDB_MODE"] = "online"
+model = YOLO("train/weights/last.pt")
+with wandb.init(project="demo", id="given") as run:
+    add_wandb_callback(model, run=run)
+    model.train(resume=True)
+"""
+    job, server = run_online(offline + INTERRUPTED + given)
 
     assert [run.id for run in server.runs] == ["given"]
     assert epochs_of(server.runs[0]) == [2, 2, 2]

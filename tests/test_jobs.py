@@ -82,10 +82,14 @@ def test_example_is_one_run_with_config_inputs_and_outputs(tmp_path: Path, shape
 
 
 def test_failed_training_is_a_failed_run_and_exit_code_without_a_stack_trace(tmp_path: Path, shapes: Path) -> None:
-    done = run_example(tmp_path, shapes, *ONE_PROCESS, "train.optimizer=Addam")
+    incomplete = tmp_path / "incomplete.yaml"
+    incomplete.write_text(shapes.read_text().replace("train: images/train", "train: images/nowhere"), encoding="utf-8")
+
+    done = run_example(tmp_path, incomplete, *ONE_PROCESS)
 
     assert done.returncode == 1
-    assert "Error: Optimizer 'Addam' not found" in done.stderr
+    assert "Error: FileNotFoundError: " in done.stderr
+    assert "images/nowhere" in done.stderr.partition("Error: FileNotFoundError: ")[2]
     assert "Traceback" not in done.stderr
     (run,) = runs_below(tmp_path)
     assert (run.state, run.exit_code) == ("failed", 1)
@@ -105,6 +109,7 @@ def test_dry_run_says_what_will_happen_and_starts_nothing(tmp_path: Path, shapes
         "ok torch",
     ):
         assert words in " ".join(done.stdout.split())
+    assert "a run that the script has made" not in " ".join(done.stdout.split()), "there is no script"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "yolo"]
 
 
@@ -125,14 +130,17 @@ def test_mistake_in_a_job_is_an_exit_code_and_one_sentence(tmp_path: Path, monke
         ({"epochs": 5}, "the job: 'epochs' is unknown; did you mean 'train.epochs'?"),
         ({"project": "a"}, "did you mean 'wandb.project'?"),
         ({"name": 5}, "name=5 is of type int; a string is expected"),
-        ({"wandb": {"prject": "a"}}, "'prject' is unknown; did you mean 'project'?"),
-        ({"wandb": {"mode": "onlin"}}, "mode='onlin' is unknown; choose one of online"),
-        ({"wandb": {"project": None}}, "project is missing"),
+        ({"wandb": {"prject": "a"}}, "wandb: 'prject' is unknown; did you mean 'project'?"),
+        ({"wandb": {"mode": "onlin"}}, "wandb.mode='onlin' is unknown; choose one of online"),
+        ({"wandb": {"project": None}}, "wandb.project is missing"),
         ({"train": {"epocs": 5}}, "did you mean 'epochs'?"),
         ({"train": {"epochs": "many"}}, "train.epochs: "),
+        ({"train": {"optimizer": "Addam"}}, "train.optimizer='Addam' is unknown to Ultralytics"),
+        ({"train": {"optimizer": "Qwertz"}}, "choose one of Adam, "),
         ({"train": {"model": "x.pt"}}, "a job has it in model"),
         ({"train": {"data": None}}, "train.data is missing"),
         ({"train": {"data": "coco88.yaml"}}, "train.data='coco88.yaml': there is no such file"),
+        ({"train": {"data": "folder/shapes"}}, "train.data='folder/shapes': there is no such file"),
         ({"train": {"data": "???"}}, "train.data is ???, to be given by whoever runs the job"),
         ({"train": {"trainer": "nowhere:Trainer"}}, "train.trainer='nowhere:Trainer': No module named 'nowhere'"),
         ({"train": {"trainer": "pathlib:Path"}}, "train.trainer='pathlib:Path' is no trainer of Ultralytics"),
@@ -160,6 +168,35 @@ def test_what_is_wrong_with_a_job_is_said_before_it_starts(
         Job.from_cfg(OmegaConf.merge(job, overrides) if "???" not in str(overrides) else {**job, **overrides})
 
     assert words in str(refused.value)
+    assert "cfg" not in str(refused.value), "a file has no cfg"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train: [", "cannot be read in line 2; mend the YAML"),
+        ("shapes", "holds no 'name: value' lines; it needs train, val and names"),
+        ("train: a\nnames: [x]", "is refused by Ultralytics: "),
+        ("train: a\nval: b", "either 'names' or 'nc' are required"),
+        ("train: a\nval: b\nnames: [x]", "images not found, missing path"),
+        ("train: a\nval: b\nnames: [x]\ndownload: https://example.com/shapes.zip", None),
+    ],
+)
+def test_data_yaml_is_looked_at_before_a_job_starts(
+    job: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str, words: str | None
+) -> None:
+    data = tmp_path / "shapes.yaml"
+    data.write_text(f"{text}\n", encoding="utf-8")
+    cfg = {**job, "train": {"data": str(data)}}
+
+    if words is None:
+        assert Job.from_cfg(cfg).train["data"] == str(data)
+    else:
+        with pytest.raises(ConfigurationError) as refused:
+            Job.from_cfg(cfg)
+        assert str(refused.value).startswith(f"train.data='{data}' ")
+        assert words in str(refused.value)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_job_gets_what_it_leaves_open_from_a_block(job: dict[str, Any]) -> None:
@@ -189,7 +226,7 @@ def test_override_wins_over_the_file_and_interpolations_follow(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "overrides", "words"),
     [
-        ("a: 1", ["train.epochs"], "'train.epochs' is no key=value"),
+        ("a: 1", ["train.epochs"], "'train.epochs' is no KEY=VALUE"),
         ("a: 1", ["wandb.api_key=hunter22"], "wandb.api_key='${oc.env:WANDB_API_KEY}'"),
         ("a: 1", ["wandb={api_key: hunter22}"], "wandb.api_key='${oc.env:WANDB_API_KEY}'"),
         ("a: 1", ["wandb.tags=[hunter22"], "the value of wandb.tags cannot be read (ParserError)"),

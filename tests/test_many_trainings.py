@@ -8,23 +8,21 @@ import pytest
 from measures import epochs_of, prove
 from wandb_server import WandbServer
 
-from conftest import NIGHTLY, ONLINE, Job, RunJob, wait_until_closed
+from conftest import NIGHTLY, ONLINE, Job, RunJob, RunOnline
 from ultralytics_wb_ddp import Links
 
 ONE_EPOCH = "model.train(**{**ONE_PROCESS, 'epochs': 1})\n"
 
 
-def test_folds_in_one_process_have_a_run_each(run_job: RunJob) -> None:
-    with WandbServer() as server:
-        run_job(
-            """\
+def test_folds_in_one_process_have_a_run_each(run_online: RunOnline) -> None:
+    _, server = run_online(
+        """\
 for fold in range(2):
     model = YOLO(os.environ["MODEL"])
     add_wandb_callback(model, project="demo", name=f"fold-{fold}", group="folds")
     model.train(**{**ONE_PROCESS, "epochs": 1, "name": f"fold-{fold}"})
 """,
-            **server.environment,
-        )
+    )
 
     assert [(run.fields["displayName"], run.fields["groupName"]) for run in server.runs] == [
         ("fold-0", "folds"),
@@ -34,11 +32,10 @@ for fold in range(2):
     assert [(run.state, run.exit_code, run.sessions) for run in server.runs] == [("finished", 0, 1)] * 2
 
 
-def test_run_of_the_users_beside_a_training_is_left_alone(run_job: RunJob) -> None:
-    with WandbServer() as server:
-        run_job(
-            ONLINE
-            + f"""\
+@NIGHTLY
+def test_run_of_the_users_beside_a_training_is_left_alone(run_online: RunOnline) -> None:
+    _, server = run_online(
+        f"""\
 import wandb
 with WandbManager(CFG, "job") as manager:
     add_wandb_callback(model)
@@ -47,8 +44,7 @@ later = wandb.init(project="demo", id="later")
 later.log({{"x": 1}})
 raise SystemExit(0)  # W&B finishes it at the end of the process
 """,
-            **server.environment,
-        )
+    )
     ours, later = server.runs
 
     assert epochs_of(ours) == [1, 1, 1]
@@ -91,15 +87,13 @@ def test_run_id_left_over_in_the_shell_is_doubted(run_job: RunJob) -> None:
 @pytest.mark.parametrize(
     "usage",
     [
-        "add_wandb_callback(model, project='demo')",
-        "import wandb; add_wandb_callback(model, run=wandb.init(project='demo'))",
+        pytest.param("add_wandb_callback(model, project='demo')", id="ours", marks=NIGHTLY),
+        pytest.param("import wandb; add_wandb_callback(model, run=wandb.init(project='demo'))", id="users"),
     ],
-    ids=["ours", "users"],
 )
-def test_preempted_single_process_marks_the_run(run_job: RunJob, usage: str) -> None:
-    with WandbServer() as server:
-        job = run_job(
-            f"""\
+def test_preempted_single_process_marks_the_run(run_online: RunOnline, usage: str) -> None:
+    job, server = run_online(
+        f"""\
 import signal, time
 {usage}
 def terminate(trainer):
@@ -109,20 +103,17 @@ def terminate(trainer):
 model.add_callback("on_train_epoch_start", terminate)
 model.train(**ONE_PROCESS)
 """,
-            check=False,
-            **server.environment,
-        )
-        wait_until_closed(server)
+        check=False,
+    )
 
     assert job.exit_code == 143
     prove("SIGTERM, one process", server, epochs=[1], state="preempted", exit_code=143)
 
 
 @NIGHTLY
-def test_trial_of_a_sweep_keeps_what_the_sweep_has_set_and_leads_to_it(run_job: RunJob) -> None:
-    with WandbServer() as server:
-        job = run_job(
-            """\
+def test_trial_of_a_sweep_keeps_what_the_sweep_has_set_and_leads_to_it(run_online: RunOnline) -> None:
+    job, server = run_online(
+        """\
 import wandb
 sweep = {"method": "grid", "metric": {"name": "best/epoch", "goal": "minimize"}, "parameters": {"lr0": {"values": [0.5]}}}
 def trial():
@@ -131,8 +122,7 @@ def trial():
         model.train(**{**TWO_PROCESSES, "epochs": 1, "optimizer": "SGD"})
 wandb.agent(wandb.sweep(sweep, project="demo"), trial, count=1, project="demo")
 """,
-            **server.environment,
-        )
+    )
 
     run = prove("trial of a sweep, run of the script's", server, epochs=[1, 1, 1], state="finished", exit_code=0)
     assert run.sweep

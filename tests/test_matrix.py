@@ -136,6 +136,7 @@ AT_NIGHT = {
     ("8.3.0", "0.22.3", "A"),
     ("8.3.199", INSTALLED, "A"),
     ("8.4.139", INSTALLED, "patch-open"),
+    ("8.4.183", INSTALLED, "B"),
     ("8.4.183", INSTALLED, "patch-closed"),
 }  # of the choice
 PRODUCT = [

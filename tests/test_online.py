@@ -53,6 +53,7 @@ with WandbManager(CFG, "my-training", "exp-1") as manager:
     assert {artifact.name for artifact in run.used_artifacts} == {"dataset_shapes0", "training_config"}
 
 
+@NIGHTLY
 def test_run_that_stays_open_is_attached_to(run_online: RunOnline) -> None:
     _, server = run_online("""\
 with WandbManager(CFG, "job") as manager:

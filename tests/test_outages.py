@@ -213,7 +213,7 @@ def kill_wandb_core(trainer):  # before Ultralytics imports the rest of what it 
             process.kill()
 add_wandb_callback(model, project="demo")
 model.add_callback("on_pretrain_routine_start", kill_wandb_core)
-model.train(**TWO_PROCESSES)
+model.train(**ONE_PROCESS)
 """)
 
     assert [row["epoch"] for row in written(job).history] == [1, 2, 2, 2]

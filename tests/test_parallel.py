@@ -91,9 +91,9 @@ def test_missing_section_leaves_everything_open(cfg: Any) -> None:
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"word_size": 4}, "cfg.parallel: 'word_size' is unknown; did you mean 'world_size'"),
-        ({"gpus": 4}, "cfg.parallel: 'gpus' is unknown; known are world_size, rank, .*find_unused_parameters"),
-        (4, "cfg.parallel=4 is of type int; a section with world_size, rank"),
+        ({"word_size": 4}, "parallel: 'word_size' is unknown; did you mean 'world_size'"),
+        ({"gpus": 4}, "parallel: 'gpus' is unknown; known are world_size, rank, .*find_unused_parameters"),
+        (4, "parallel=4 is of type int; a section with world_size, rank"),
         ({"world_size": 0}, "parallel.world_size=0: .* 1 or more"),
         ({"world_size": "-2"}, "parallel.world_size=-2: .* 1 or more"),
         ({"world_size": 2.0}, "parallel.world_size=2.0"),

@@ -63,6 +63,7 @@ def test_run_that_a_shell_names_is_resumed(run_job: RunJob, patched_path: str) -
     assert rows(run.history[half:]) == rows(run.history[:half])
 
 
+@NIGHTLY
 def test_one_process_logs_to_the_run_of_the_script(run_job: RunJob, patched_path: str) -> None:
     job = run_job(
         STOCK

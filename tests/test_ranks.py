@@ -72,9 +72,9 @@ def test_distributed_info_of_one_process_is_rank_0_of_1() -> None:
     [
         ({"RANK": "one"}, "RANK='one' is no integer"),
         ({"RANK": "4", "WORLD_SIZE": "4"}, "RANK=4 lies outside WORLD_SIZE=4"),
-        ({"RANK": "0", "WORLD_SIZE": "0"}, "WORLD_SIZE=0 is no number of processes"),
+        ({"RANK": "0", "WORLD_SIZE": "0"}, "WORLD_SIZE=0: there is at least one process"),
         ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "4", "LOCAL_WORLD_SIZE": "4"}, "LOCAL_RANK=4 lies outside"),
-        ({"LOCAL_RANK": "1"}, "LOCAL_RANK='1' is set without RANK; torchrun sets both"),
+        ({"LOCAL_RANK": "1"}, "LOCAL_RANK=1 is set and RANK is not; torchrun sets both"),
     ],
 )
 def test_environment_that_cannot_be_is_refused(env: dict[str, str], message: str) -> None:

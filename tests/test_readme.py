@@ -23,18 +23,19 @@ ONE_TRAINING = {name: code for name, code in CODE.items() if "upload_to_s3" not 
 COMMANDS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 
 # What the README takes for granted (GPUs, weights, a dataset, a login, hours), in the size of a test: each training of
-# a script runs in two processes on the CPU, for two epochs of small images, and the files lie where the script runs.
+# a script runs on the CPU, for two epochs of small images with a tiny model, and the files lie where the script runs.
 ON_A_GPU_MACHINE = """\
-import os
+import os, shutil
 from ultralytics import YOLO, settings
 from ultralytics.utils import DEFAULT_CFG
 from ultralytics_wb_ddp.testing import CpuDDPTrainer, make_shapes_dataset
 
 class SmallTrainer(CpuDDPTrainer):
     def __init__(self, cfg=DEFAULT_CFG, overrides=None, _callbacks=None):
-        small = {"epochs": 2, "imgsz": 64, "batch": 8, "workers": 0, "plots": False, "device": "0,1"}
+        small = {"epochs": 2, "imgsz": 64, "batch": 8, "workers": 0, "plots": False, "device": os.environ["DEVICE"]}
         super().__init__(cfg, {**overrides, **small}, _callbacks)
 
+shutil.copy(os.environ["MODEL"], "yolo11.yaml")  # which "yolo11n.yaml" means
 settings.update(runs_dir=os.path.abspath("runs"))
 YOLO.task_map = {"detect": {**YOLO("yolo11n.yaml").task_map["detect"], "trainer": SmallTrainer}}
 YOLO("yolo11n.yaml").save("yolo11n.pt")
@@ -42,9 +43,19 @@ os.rename(make_shapes_dataset("shapes", images=16, classes=2), "coco8.yaml")
 """
 
 
-@pytest.mark.parametrize("code", ONE_TRAINING.values(), ids=ONE_TRAINING)
-def test_code_runs_as_it_is_written(run_job: RunJob, code: str) -> None:
-    job = run_job(code, prelude=ON_A_GPU_MACHINE)
+# Trainings in two processes, in the usages A, B and C, are test_training.py's; here the first one stands for them.
+CASES = [
+    pytest.param(
+        code, device, id=f"{name}-{device}", marks=() if (device == "cpu") != (name == "README-1") else NIGHTLY
+    )
+    for name, code in ONE_TRAINING.items()
+    for device in ("cpu", "0,1")
+]
+
+
+@pytest.mark.parametrize(("code", "device"), CASES)
+def test_code_runs_as_it_is_written(run_job: RunJob, code: str, device: str) -> None:
+    job = run_job(code, prelude=ON_A_GPU_MACHINE, DEVICE=device)
 
     assert job.run.state == "finished"
     assert [row["epoch"] for row in job.run.history if "epoch" in row] == [1, 2, 2, 2]
@@ -79,7 +90,7 @@ def test_code_for_s3_runs_as_it_is_written(run_job: RunJob, s3: S3Service) -> No
 def test_code_for_folds_runs_as_it_is_written(run_job: RunJob) -> None:
     (code,) = (code for code in CODE.values() if "kfold" in code)
 
-    job = run_job(code, prelude=ON_A_GPU_MACHINE)
+    job = run_job(code, prelude=ON_A_GPU_MACHINE, DEVICE="0,1")
 
     assert {run.name for run in job.runs} == {"5-fold-summary", *(f"5-fold-fold-{fold}" for fold in range(5))}
     assert {run.state for run in job.runs} == {"finished"}

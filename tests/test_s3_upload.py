@@ -95,23 +95,21 @@ def test_object_that_differs_from_the_file_is_named(
         upload_to_s3(checkpoint, f"s3://{bucket}/best.pt")
 
 
-def test_file_that_is_written_meanwhile_is_named(
-    use: S3Service, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("happens", "message"),
+    [
+        (lambda file: file.write_bytes(b"half of"), r"best\.pt' was written to while it was uploaded; upload it again"),
+        (Path.unlink, r"best\.pt' cannot be read: .*check that it is there"),
+    ],
+    ids=["written", "gone"],
+)
+def test_file_that_changes_meanwhile_is_named(
+    use: S3Service, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, happens: Callable[[Path], object], message: str
 ) -> None:
     bucket = use.make_bucket()
-    on_event(monkeypatch, "after-call.s3.PutObject", lambda: checkpoint.write_bytes(b"half of"))
+    on_event(monkeypatch, "after-call.s3.PutObject", lambda: happens(checkpoint))
 
-    with pytest.raises(S3Error, match=r"best\.pt' was written to while it was uploaded; upload it again"):
-        upload_to_s3(checkpoint, f"s3://{bucket}/best.pt")
-
-
-def test_file_that_vanishes_meanwhile_is_named(
-    use: S3Service, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bucket = use.make_bucket()
-    on_event(monkeypatch, "after-call.s3.PutObject", checkpoint.unlink)
-
-    with pytest.raises(S3Error, match=r"best\.pt' cannot be read: .*check that it is there"):
+    with pytest.raises(S3Error, match=message):
         upload_to_s3(checkpoint, f"s3://{bucket}/best.pt")
 
 

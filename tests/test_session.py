@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import RunJob
+from conftest import NIGHTLY, RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbConfig
 
 # Nothing listens on port 9 of this machine.
@@ -34,36 +34,26 @@ def test_run_is_written_to_disk_where_wandb_cannot_be_reached(run_job: RunJob) -
     assert f"wandb sync {kept.path.parent}" in job.output
 
 
-def test_missing_api_key_is_an_error_where_that_is_wanted(run_job: RunJob) -> None:
-    job = run_job(
-        """\
-        from ultralytics_wb_ddp import WandbManager
-        WandbManager({"wandb": {"project": "demo", "on_error": "raise"}}, "job").initialize()
-        """,
-        prelude="",
-        check=False,
-        **{**NO_SERVER, "WANDB_API_KEY": ""},
-    )
+@pytest.mark.parametrize(
+    ("options", "env", "message"),
+    [
+        ({}, {"WANDB_API_KEY": ""}, "wandb login"),
+        ({"init_timeout": 2}, {}, "TimeoutError: no answer within 2 s"),
+    ],
+    ids=["no-key", "no-answer"],
+)
+def test_run_that_cannot_be_opened_is_an_error_where_that_is_wanted(
+    run_job: RunJob, options: dict[str, int], env: dict[str, str], message: str
+) -> None:
+    cfg = {"wandb": {"project": "demo", "on_error": "raise", **options}}
+    script = f"from ultralytics_wb_ddp import WandbManager\nWandbManager({cfg}, 'job').initialize()"
+    job = run_job(script, prelude="", check=False, **{**NO_SERVER, **env})
 
     assert job.exit_code == 1
-    assert "wandb login" in job.output
+    assert message in job.output
 
 
-def test_unreachable_wandb_is_an_error_where_that_is_wanted(run_job: RunJob) -> None:
-    job = run_job(
-        """\
-        from ultralytics_wb_ddp import WandbManager
-        WandbManager({"wandb": {"project": "demo", "on_error": "raise", "init_timeout": 2}}, "job").initialize()
-        """,
-        prelude="",
-        check=False,
-        **NO_SERVER,
-    )
-
-    assert job.exit_code == 1
-    assert "TimeoutError: no answer within 2 s" in job.output
-
-
+@NIGHTLY
 def test_training_without_an_api_key_is_written_to_disk(run_job: RunJob) -> None:
     job = run_job(
         """\

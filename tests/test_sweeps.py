@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from wandb_server import API_KEY, StoredRun, WandbServer
 
-from conftest import NIGHTLY, PRELUDE, RunJob, job_environment, run_command, wait_until_closed
+from conftest import NIGHTLY, PRELUDE, RunOnline, job_environment, run_command, wait_until_closed
 from ultralytics_wb_ddp import ConfigurationError, get_wandb_sweep_id, run_sweep
 from ultralytics_wb_ddp.cli import main
 from ultralytics_wb_ddp.plain import to_plain
@@ -205,11 +205,10 @@ def test_sweep_id_is_known_in_trials_and_their_workers_only(monkeypatch: pytest.
 # Trials
 
 
-def test_trials_are_runs_each_in_its_true_state(run_job: RunJob) -> None:
-    with WandbServer() as server:
-        job = run_job(
-            SWEEP
-            + """\
+def test_trials_are_runs_each_in_its_true_state(run_online: RunOnline) -> None:
+    job, server = run_online(
+        SWEEP
+        + """\
 from ultralytics_wb_ddp import sweep_server
 sweep_server.COUNTING = 0.5
 
@@ -222,8 +221,7 @@ result = sweep({"epochs": {"value": 3.0}, "depth": {"values": [1, 2]}}, trial)
 print("RESULT", result.path, result.url, [(trial.run_id, trial.exit_code) for trial in result.trials])
 print("ENVIRONMENT", [name for name in os.environ if name in ("WANDB_PROJECT", "WANDB_SWEEP_ID", "WANDB_RUN_ID")])
 """,
-            **server.environment,
-        )
+    )
 
     well, failed = server.runs
     assert (well.state, well.exit_code, failed.state, failed.exit_code) == ("finished", 0, "failed", 3)
@@ -237,21 +235,19 @@ print("ENVIRONMENT", [name for name in os.environ if name in ("WANDB_PROJECT", "
 
 
 @NIGHTLY
-def test_sweep_ends_when_trials_do_nothing_but_fail(run_job: RunJob) -> None:
-    with WandbServer() as server:
-        job = run_job(
-            SWEEP
-            + """\
+def test_sweep_ends_when_trials_do_nothing_but_fail(run_online: RunOnline) -> None:
+    job, server = run_online(
+        SWEEP
+        + """\
 def trial(parameters):
     with wandb.init():
         raise RuntimeError("out of luck")
 
 sweep({"depth": {"values": [1, 2, 3]}}, trial)
 """,
-            check=False,
-            **server.environment,
-            WANDB_AGENT_MAX_INITIAL_FAILURES="2",
-        )
+        check=False,
+        WANDB_AGENT_MAX_INITIAL_FAILURES="2",
+    )
 
     assert job.exit_code == 1
     assert "SweepError: all of the first 2 trials have failed" in job.output
@@ -259,11 +255,10 @@ sweep({"depth": {"values": [1, 2, 3]}}, trial)
 
 
 @NIGHTLY
-def test_workers_log_into_the_run_of_the_trial_whether_it_is_open_or_closed(run_job: RunJob) -> None:
-    with WandbServer() as server:
-        run_job(
-            SWEEP
-            + """\
+def test_workers_log_into_the_run_of_the_trial_whether_it_is_open_or_closed(run_online: RunOnline) -> None:
+    _, server = run_online(
+        SWEEP
+        + """\
 def trial(parameters):
     model = YOLO(os.environ["MODEL"])
     name = os.environ["WANDB_RUN_ID"]
@@ -285,9 +280,7 @@ def trial(parameters):
 
 sweep({"how": {"values": ["open", "none", "closed", "new"]}}, trial)
 """,
-            **server.environment,
-        )
-        wait_until_closed(server)
+    )
 
     runs = server.backend.runs
     of_rank_0 = [runs[name] for name in ("sweep0-trial0", "sweep0-trial1", "sweep0-trial2", "sweep0-trial3-rank-0")]
@@ -301,11 +294,10 @@ sweep({"how": {"values": ["open", "none", "closed", "new"]}}, trial)
     assert all(isinstance(run.summary["metrics/mAP50-95(B)"], (int, float)) for run in of_rank_0)
 
 
-def test_agents_work_side_by_side_on_a_sweep_that_is_joined(run_job: RunJob) -> None:
-    with WandbServer() as server:
-        job = run_job(
-            SWEEP
-            + """\
+def test_agents_work_side_by_side_on_a_sweep_that_is_joined(run_online: RunOnline) -> None:
+    job, server = run_online(
+        SWEEP
+        + """\
 import time
 from pathlib import Path
 
@@ -322,8 +314,7 @@ url = f"{os.environ['WANDB_BASE_URL']}/team/demo/sweeps/{made}"
 os.environ.pop("WANDB_ENTITY", None), os.environ.pop("WANDB_PROJECT", None)
 print("TRIALS", len(run_sweep(url, trial, agents=2, devices=[0, 1, 2, 3]).trials))
 """,
-            **server.environment,
-        )
+    )
 
     assert "TRIALS 2" in job.output
     assert len(server.sweeps[0].agents) == 2
@@ -471,7 +462,7 @@ def test_command_says_what_cannot_work_before_a_sweep_is_made(
     with WandbServer() as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        done = CliRunner().invoke(main, ["sweep", str(EXAMPLE), *SMALL, f"job.train.data={EXAMPLE}", *words])
+        done = CliRunner().invoke(main, ["sweep", str(EXAMPLE), *SMALL, "job.train.data=coco8.yaml", *words])
 
     assert done.exit_code == 1
     assert re.search(message, done.output) or message in done.output

@@ -91,7 +91,7 @@ def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["sync", str(tmp_path)])
 
     assert done.exit_code == 1
-    assert "holds 0 .wandb files" in done.output
+    assert "holds no .wandb file; give a directory that W&B has written" in done.output
 
 
 def test_part_that_was_written_offline_takes_wandbs_own_command() -> None:

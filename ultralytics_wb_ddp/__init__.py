@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
-    from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig
+    from ultralytics_wb_ddp.checks import ConfigurationError
+    from ultralytics_wb_ddp.config import WandbConfig
     from ultralytics_wb_ddp.context import wandb_config
     from ultralytics_wb_ddp.ddp import train_distributed
     from ultralytics_wb_ddp.folds import kfold
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.parallel import ParallelConfig
     from ultralytics_wb_ddp.ranks import RankPlan, Topology, get_distributed_info, is_main_process, plan_rank
     from ultralytics_wb_ddp.restore import RestoreError, restore_checkpoint
-    from ultralytics_wb_ddp.s3 import S3Error
+    from ultralytics_wb_ddp.s3_path import S3Error
     from ultralytics_wb_ddp.s3_upload import upload_to_s3
     from ultralytics_wb_ddp.sweeps import Sweep, SweepError, run_sweep
     from ultralytics_wb_ddp.training import get_wandb_run
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULE_OF = {
-    "ConfigurationError": "config",
+    "ConfigurationError": "checks",
     "JobResult": "jobs",
     "Links": "links",
     "RunGroup": "groups",
     "Statistics": "group_results",
     "RankPlan": "ranks",
     "RestoreError": "restore",
-    "S3Error": "s3",
+    "S3Error": "s3_path",
     "ParallelConfig": "parallel",
     "Sweep": "sweeps",
     "SweepError": "sweeps",

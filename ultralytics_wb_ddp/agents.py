@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.trial import stop_file
 
@@ -32,7 +33,7 @@ FAILURES = 5  # trials that may fail in a row at the start, as W&B's own agents 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class SweepError(RuntimeError):
+class SweepError(ExplainedError, RuntimeError):
     """A sweep that cannot go on."""
 
 

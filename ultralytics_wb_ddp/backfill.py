@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoint_facts import sha256_of
 from ultralytics_wb_ddp.checkpoints import CheckpointPolicy, collection_of
+from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of
 from ultralytics_wb_ddp.past_training import ARGUMENTS, RESULTS, Checkpoint, PastTraining
+from ultralytics_wb_ddp.progress import working
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.results_csv import ResultsError
 from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run, resume_run
@@ -112,7 +114,9 @@ def import_trainings(paths: Iterable[str], options: RunOptions, *, dry_run: bool
             yield found
             continue
         try:
-            yield _import(found, replace(options, on_error="raise"), dry_run=dry_run, lost=lost)
+            with working(f"importing {found}"):
+                done = _import(found, replace(options, on_error="raise"), dry_run=dry_run, lost=lost)
+            yield done
         except _Unreachable as problem:
             lost = f"W&B cannot be used: {problem}"
             yield Imported(found, "failed", lost)
@@ -163,7 +167,7 @@ def _write(training: PastTraining, options: RunOptions, earlier: RunRecord | Non
     run = _open(training, options, earlier)
     try:
         known = (earlier and earlier.imported_epochs) or 0
-        record = RunRecord.of_run(run, earlier)
+        record = RunRecord.of_run(run, earlier, Links.of_run(run).as_dict())
         define_metrics(run)
         completed = next((checkpoints[name].arguments for name in ("last", "best") if name in checkpoints), {})
         run.config.update({**training.arguments, **completed}, allow_val_change=True)

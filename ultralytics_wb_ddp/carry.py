@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.log import cause_of
 
 if TYPE_CHECKING:

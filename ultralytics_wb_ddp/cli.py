@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from keyword import iskeyword
+from typing import Any
 
 import click
 
 from ultralytics_wb_ddp import __version__
+from ultralytics_wb_ddp.errors import explanation_of
 
 __all__ = ["main"]
 
@@ -27,6 +30,20 @@ class Commands(click.Group):
         name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
         command: click.Command = getattr(import_module(f"ultralytics_wb_ddp.commands.{name}"), name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what a user can mend is one sentence, and Ctrl-C has the exit code that shells give it."""
+        ctx.color = False if os.environ.get("NO_COLOR") else None  # https://no-color.org
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if message := explanation_of(error):
+                raise click.ClickException(message) from error
+            raise
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

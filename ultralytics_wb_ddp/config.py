@@ -1,28 +1,32 @@
-"""What can be configured, and how it is checked."""
+"""What can be configured: the settings of a run, their defaults, and how those of several places go together."""
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
-from importlib.util import find_spec
 from os import PathLike, fspath
-from typing import Any, TypeVar
+from typing import Any
 
 from typing_extensions import Self
 
-from ultralytics_wb_ddp.names import problem_of_link
-from ultralytics_wb_ddp.plain import ADDRESS, REDACTED, names_secret, to_plain
+from ultralytics_wb_ddp.checks import (
+    ConfigurationError,
+    check_choice,
+    check_count,
+    check_link,
+    check_names,
+    check_project,
+    check_run_id,
+    check_seconds,
+    check_store,
+    check_switch,
+    check_tags,
+    check_uri,
+    refuse_type,
+)
+from ultralytics_wb_ddp.plain import REDACTED, to_plain
 
-__all__ = [
-    "ConfigurationError",
-    "RunOptions",
-    "WandbConfig",
-    "check_choice",
-    "check_names",
-    "check_run_id",
-]
+__all__ = ["RunOptions", "WandbConfig"]
 
 MODES = ("online", "offline", "disabled")
 ERROR_POLICIES = ("warn", "raise")
@@ -32,9 +36,6 @@ RANK_SCOPES = ("global", "worker")
 CHECKPOINTS = ("best", "best+last", "all", "none")
 STRATEGIES = {"main": ("auto", "global"), "node": ("auto", "worker"), "all": ("new", "global")}  # W&B's own names
 OF_THE_RUN = ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode", "dir")  # not of a training
-RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
-RESERVED_IN_PROJECT = "/\\#?%:"
-MAX_LENGTH = 128  # of a run id and of a project's name
 MAX_MISTAKES = 256  # images: what a rank keeps of one may take up 1.5 MB
 MISSING = "???"  # OmegaConf's mark of a value that is still to be given
 
@@ -47,11 +48,19 @@ _CHOICES = {
     "checkpoints": CHECKPOINTS,
     "strategy": tuple(STRATEGIES),
 }
-Options = TypeVar("Options", bound="RunOptions")
 
-
-class ConfigurationError(ValueError):
-    """A setting that cannot work: the message names the value, the cause and the remedy."""
+# By the word that a setting's annotation begins with.
+_OF_KIND: dict[str, Callable[[str, Any], Any]] = {
+    "bool": check_switch,
+    "int": check_count,
+    "tuple[str,": check_tags,
+}
+_OF_NAME: dict[str, Callable[[str, str], str]] = {
+    "project": check_project,
+    "link": check_link,
+    "checkpoint_store": check_store,
+    "data_uri": check_uri,
+}
 
 
 @dataclass(frozen=True)
@@ -173,7 +182,8 @@ class RunOptions:
 
         Args:
             values: The settings by name; a value of None counts as not given.
-            where: What the user wrote them into, for messages, such as ``"cfg.wandb"``.
+            where: What the user wrote them into, for messages: a section such as ``"cfg.wandb"``, a function, or
+                ``"--"`` for the options of a command.
 
         Raises:
             ConfigurationError: An unknown name, a value of a wrong type, or one that W&B refuses.
@@ -208,12 +218,13 @@ class WandbConfig(RunOptions):
         return f"WandbConfig({', '.join(f'{field.name}={getattr(shown, field.name)!r}' for field in fields(self))})"
 
     @classmethod
-    def from_cfg(cls, cfg: Any, default: Mapping[str, Any] | None = None) -> WandbConfig:
-        """Read ``cfg.wandb`` of an OmegaConf config, a mapping, a dataclass or a namespace.
+    def from_cfg(cls, cfg: Any, default: Mapping[str, Any] | None = None, *, where: str = "cfg.wandb") -> WandbConfig:
+        """Return ``cfg.wandb`` of an OmegaConf config, a mapping, a dataclass or a namespace.
 
         Args:
             cfg: The config.
             default: Settings by name, for what is not given there.
+            where: What the user wrote the settings into, for messages: ``"wandb"`` is the section of a file.
 
         Raises:
             ConfigurationError: There is no ``cfg.wandb.project``, or a setting is unknown or wrong.
@@ -221,173 +232,33 @@ class WandbConfig(RunOptions):
         section = cfg.get("wandb") if isinstance(cfg, Mapping) else getattr(cfg, "wandb", None)
         plain = to_plain({} if section is None and default else section, resolve=True)
         if not isinstance(plain, dict):
-            msg = f"cfg.wandb is missing in a cfg of type {type(cfg).__name__}; give at least cfg.wandb.project"
+            found = "missing" if section is None else f"of type {type(section).__name__}"
+            msg = f"{where} is {found} in a cfg of type {type(cfg).__name__}; give at least {where}.project"
             raise ConfigurationError(msg)
         settings = {name: value for name, value in plain.items() if value != MISSING}
         given = {name for name, value in settings.items() if value is not None}
         given |= {"run_mode", "rank_scope"} if "strategy" in given else set()
         settings |= {name: value for name, value in (default or {}).items() if name not in given}
         if settings.get("project") is None:
-            msg = "cfg.wandb.project is missing; name the W&B project that the run belongs to"
+            msg = f"{where}.project is missing; name the W&B project that the run belongs to"
             raise ConfigurationError(msg)
-        return cls.parse(settings, "cfg.wandb")
+        return cls.parse(settings, where)
 
 
-def check_run_id(run_id: str, where: str) -> str:
-    """Return the id of a run if W&B takes it.
-
-    Raises:
-        ConfigurationError: The id is empty, longer than 128 characters, starts or ends with a space, or holds a
-            reserved character.
-    """
-    bad = sorted(set(run_id) & set(RESERVED_IN_RUN_ID))
-    cause = (
-        "a run id cannot be empty or start or end with a space"
-        if not run_id or run_id != run_id.strip()
-        else f"W&B refuses {' '.join(bad)} in a run id"
-        if bad
-        else f"a run id has at most {MAX_LENGTH} characters"
-        if len(run_id) > MAX_LENGTH
-        else ""
-    )
-    if cause:
-        msg = f"{where}={run_id!r}: {cause}; use letters, digits, '-', '_' and '.'"
-        raise ConfigurationError(msg)
-    return run_id
-
-
-def _check(name: str, value: Any, where: str) -> Any:  # noqa: PLR0911  # a case for each kind of setting
+def _check(name: str, value: Any, where: str) -> Any:  # a case for each kind of setting
     """Return one setting in the form that the dataclass holds, or say what is wrong with it."""
-    place = f"{where}.{name}" if where.startswith("cfg") else f"{where}: {name}"
+    place = f"{where}{name}" if where == "--" else f"{where}{'.' if where.endswith('wandb') else ': '}{name}"
     kind = next(str(field.type) for field in fields(WandbConfig) if field.name == name).partition(" ")[0]
     if kind == "float":
-        return _check_seconds(place, value, least=0.0 if name == "flush_interval" else 1.0)
+        return check_seconds(place, value, least=0.0 if name == "flush_interval" else 1.0)
     if kind in _OF_KIND:
         return _OF_KIND[kind](place, value)
     if name == "dir" and isinstance(value, PathLike):
         return fspath(value)
     if not isinstance(value, str):
-        return _wrong_type(place, value)
+        refuse_type(place, value)
     if name in _CHOICES:
         return check_choice(place, value, _CHOICES[name])
     if name == "id":
         return check_run_id(value, place)
     return _OF_NAME[name](place, value) if name in _OF_NAME else value
-
-
-def check_names(names: Iterable[Any], known: list[str], where: str) -> None:
-    """Refuse settings that there are none of.
-
-    Raises:
-        ConfigurationError: One is unknown; the nearest known one is suggested.
-    """
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-            msg = f"{where}: {name!r} is unknown; {remedy}"
-            raise ConfigurationError(msg)
-
-
-def check_choice(place: str, value: str, allowed: tuple[str, ...]) -> str:
-    """Return a setting that has one of a few values.
-
-    Raises:
-        ConfigurationError: It has another one.
-    """
-    if value in allowed:
-        return value
-    remedy = "say run_mode='shared'" if value == "shared" else f"choose one of {', '.join(allowed)}"
-    msg = f"{place}={value!r} is unknown; {remedy}"
-    raise ConfigurationError(msg)
-
-
-def _check_seconds(place: str, value: Any, *, least: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
-        msg = f"{place}={value!r}: a number of seconds, {least:g} or more, is expected"
-        raise ConfigurationError(msg)
-    return float(value)
-
-
-def _check_tags(place: str, value: Any) -> tuple[str, ...]:
-    tags = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
-    if not all(isinstance(tag, str) for tag in tags):
-        msg = f"{place}={value!r}: tags are a list of strings"
-        raise ConfigurationError(msg)
-    return tuple(tags)
-
-
-def _check_switch(place: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        msg = f"{place}={value!r}: true or false is expected"
-        raise ConfigurationError(msg)
-    return value
-
-
-def _check_count(place: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        msg = f"{place}={value!r}: a whole number, 0 or more, is expected"
-        raise ConfigurationError(msg)
-    return value
-
-
-def _check_project(place: str, value: str) -> str:
-    bad = sorted(set(value) & set(RESERVED_IN_PROJECT))
-    if not value.strip():
-        msg = f"{place}={value!r} is empty; name the W&B project that the run belongs to"
-    elif bad:
-        msg = f"{place}={value!r}: W&B refuses {' '.join(bad)} in a project's name; replace them, by '-' for example"
-    elif len(value) > MAX_LENGTH:
-        msg = f"{place}={value!r}: a project's name has at most {MAX_LENGTH} characters; shorten it"
-    else:
-        return value
-    raise ConfigurationError(msg)
-
-
-def _check_uri(place: str, value: str) -> str:
-    if not ADDRESS.fullmatch(value):
-        msg = f"{place}={value!r} is no address; give one such as 's3://bucket/shapes', or leave it out"
-        raise ConfigurationError(msg)
-    return value
-
-
-def _check_store(place: str, value: str) -> str:
-    from ultralytics_wb_ddp.s3 import S3Error, S3Path
-
-    store = value.rstrip("/")
-    try:
-        S3Path.parse(f"{store}/checkpoint")
-    except S3Error as error:
-        msg = f"{place}={value!r}: {error}"
-        raise ConfigurationError(msg) from error
-    if find_spec("boto3") is None:
-        msg = f"{place}={value!r} needs boto3; install it with: pip install 'ultralytics-wb-ddp[s3]'"
-        raise ConfigurationError(msg)
-    return store
-
-
-def _check_link(place: str, value: str) -> str:
-    if problem := problem_of_link(value):
-        msg = f"{place}={value!r}: {problem}"
-        raise ConfigurationError(msg)
-    return value
-
-
-def _wrong_type(place: str, value: Any) -> Any:
-    shown = "" if names_secret(place) else f"={value!r}"
-    msg = f"{place}{shown} is of type {type(value).__name__}; a string is expected"
-    raise ConfigurationError(msg)
-
-
-# By the word that a setting's annotation begins with.
-_OF_KIND: dict[str, Callable[[str, Any], Any]] = {
-    "bool": _check_switch,
-    "int": _check_count,
-    "tuple[str,": _check_tags,
-}
-_OF_NAME: dict[str, Callable[[str, str], str]] = {
-    "project": _check_project,
-    "link": _check_link,
-    "checkpoint_store": _check_store,
-    "data_uri": _check_uri,
-}

@@ -6,7 +6,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.plain import names_secret
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _read_override(override: str) -> Any:
 
     key, equals, _ = override.partition("=")
     if not equals or not key.strip():
-        msg = f"{override!r} is no key=value, such as train.epochs=5"
+        msg = f"{override!r} is no KEY=VALUE, such as train.epochs=5"
         raise ConfigurationError(msg)
     try:
         parsed = OmegaConf.from_dotlist([override])
@@ -87,6 +87,16 @@ def explained(file: Path) -> Iterator[None]:
         setting = f", setting {key}" if key else ""
         missing = re.search(r"(Environment variable|Interpolation key) '([^']*)' not found", str(problem))
         what = {"Environment variable": "set the variable {0}", "Interpolation key": "there is no {0}"}
-        remedy = what[missing[1]].format(missing[2]) if missing else "mend the YAML, or set what it refers to"
+        remedy = what[missing[1]].format(missing[2]) if missing else _remedy(problem)
         msg = f"{file}{place}{setting} cannot be read ({type(problem).__name__}); {remedy}"
         raise ConfigurationError(msg) from problem
+
+
+def _remedy(problem: Exception) -> str:
+    from yaml import YAMLError
+
+    if isinstance(problem, YAMLError):
+        return "mend the YAML"
+    if isinstance(problem, UnicodeDecodeError):
+        return "save it as UTF-8"
+    return "check the path" if isinstance(problem, OSError) else "mend the setting, or what it refers to"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.checks import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import without_prompt
+from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.log import cause_of
+from ultralytics_wb_ddp.progress import shown
 from ultralytics_wb_ddp.tables import FORMATS, TableError, check_format, write_table
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ TIMEOUT = 30  # seconds for an answer of the server
 CONSOLE = ("output*.log", "logs/output*.log")  # one file; in shared mode one of each writer; or one of each stretch
 
 
-class DownloadError(Exception):
+class DownloadError(ExplainedError):
     """A run cannot be brought back: the message names the value, the cause and the remedy."""
 
 
@@ -52,6 +54,7 @@ def download_run(
     *,
     format: str = "csv",  # noqa: A002  # as the command's --format
     api_key: str | None = None,
+    progress: bool = False,
 ) -> DownloadedRun:
     """Download a run. Of one that is not finished, what W&B has by now.
 
@@ -60,6 +63,7 @@ def download_run(
         directory: Where to; it is made. What is there of the same name is written over, nothing outside of it is.
         format: ``"csv"`` or ``"parquet"``, of the history.
         api_key: API key of W&B; without, the environment or netrc has one.
+        progress: Show the progress on stderr where that is a terminal.
 
     Raises:
         DownloadError: The format is unknown, the directory cannot be written to, or W&B has no such run for this key.
@@ -71,12 +75,13 @@ def download_run(
     place = _make_directory(directory)
     found = find_run(run, api_key)
     try:
-        rows = list(found.scan_history())
+        about = (found.lastHistoryStep or 0) + 1
+        rows = list(shown(found.scan_history(), "downloading the history", length=about, visible=progress))
         names = {file.name: file for file in found.files()}
     except Exception as error:
         msg = f"run {run!r} cannot be read: {cause_of(error)}; try again later"
         raise DownloadError(msg) from error
-    files, missing = _download_files(names, place / "files")
+    files, missing = _download_files(names, place / "files", progress=progress)
     history = place / f"history.{FORMATS[format]}"
     try:
         write_table(rows, history)
@@ -111,9 +116,15 @@ def find_run(path: str, api_key: str | None) -> Any:
     """Return W&B's public object for a run, whose settings are loaded."""
     import wandb
 
+    from ultralytics_wb_ddp.server import require_server
+
     try:
+        require_server(api_key)
         with without_prompt():
             return wandb.Api(timeout=TIMEOUT, api_key=api_key).run(_path_of(path))
+    except ExplainedError as error:
+        msg = f"run {path!r} cannot be read: {error}"
+        raise DownloadError(msg) from error
     except Exception as error:
         msg = (
             f"run {path!r} cannot be read: {cause_of(error)}; check its path, entity/project/run-id, the server "
@@ -130,10 +141,10 @@ def _path_of(run: str) -> str:
     return path.replace("/runs/", "/")
 
 
-def _download_files(files: dict[str, Any], root: Path) -> tuple[list[Path], dict[str, str]]:
+def _download_files(files: dict[str, Any], root: Path, *, progress: bool) -> tuple[list[Path], dict[str, str]]:
     """Download files below a directory, and return which came and why others did not."""
     arrived, missing = [], {}
-    for name, file in files.items():
+    for name, file in shown(files.items(), f"downloading {len(files)} files", visible=progress):
         place = place_below(root, name)
         if place is None:
             missing[name] = "the name leads out of the directory"

@@ -110,12 +110,9 @@ def earlier_results(
 
 def _ask(config: WandbConfig, run_ids: Sequence[str], wanted: Sequence[str]) -> dict[int, dict[str, float]]:
     """Ask W&B for the runs that have finished."""
-    from wandb.sdk import wandb_setup
+    from ultralytics_wb_ddp.server import VIEWER, find_server
 
-    from ultralytics_wb_ddp.doctor.server import VIEWER, Server, find_key
-
-    url = str(wandb_setup.singleton().settings.base_url).rstrip("/")
-    server = Server(url, *find_key(config.api_key, url), TIMEOUT)
+    server = find_server(config.api_key, timeout=TIMEOUT)
     entity = config.entity or os.environ.get("WANDB_ENTITY")
     entity = entity or (server.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or ""
     found = {}

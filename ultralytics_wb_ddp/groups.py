@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import ConfigurationError, WandbConfig, check_run_id
+from ultralytics_wb_ddp.checks import ConfigurationError, check_run_id
+from ultralytics_wb_ddp.config import WandbConfig
 from ultralytics_wb_ddp.context import settings_around
 from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.group_results import Statistics, earlier_results, metrics_of

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ultralytics_wb_ddp.config import MODES, ConfigurationError, RunOptions, check_run_id
+from ultralytics_wb_ddp.checks import ConfigurationError, check_run_id
+from ultralytics_wb_ddp.config import MODES, RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,12 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import MISSING, ConfigurationError, WandbConfig, check_names
+from ultralytics_wb_ddp.checks import ConfigurationError, check_names
+from ultralytics_wb_ddp.config import MISSING, WandbConfig
 from ultralytics_wb_ddp.context import settings_around
+from ultralytics_wb_ddp.data_yaml import check_data
 from ultralytics_wb_ddp.names import problem_of_alias
 from ultralytics_wb_ddp.parallel import ParallelConfig
 from ultralytics_wb_ddp.plain import to_plain
-from ultralytics_wb_ddp.s3 import S3Error, S3Path
+from ultralytics_wb_ddp.s3_path import S3Error, S3Path
 from ultralytics_wb_ddp.train_arguments import check_train_arguments
 
 if TYPE_CHECKING:
@@ -122,7 +124,7 @@ class Job:
         named = [given for given in ("name", "group") if values.get(given)]
         for given in named:
             _check_text(given, values[given])
-        wandb = WandbConfig.from_cfg(values, {"keep_open": True, **settings_around(*named)})
+        wandb = WandbConfig.from_cfg(values, {"keep_open": True, **settings_around(*named)}, where="wandb")
         model, task = _read_model(values.get("model"))
         train = _section(values.get("train"), "train")
         for argument, place in ELSEWHERE.items():
@@ -130,8 +132,13 @@ class Job:
                 msg = f"train.{argument}={train[argument]!r}: a job has it in {place}; write it there"
                 raise ConfigurationError(msg)
         trainer = _find_trainer(train.pop(TRAINER, None))
-        train = check_train_arguments(train, "train", also=[TRAINER])
-        _check_data(train)
+        train = check_train_arguments(train, "train", also=[TRAINER], trainer=trainer)
+        check_data(
+            train.get("data"),
+            "train.data",
+            needed=not (train.get("resume") or train.get("cfg")),
+            own_format=trainer is not None and _reads_data_itself(trainer),
+        )
         artifacts = _section(values.get("artifacts"), "artifacts", ["inputs", "outputs"])
         outputs = _list(artifacts.get("outputs"), "artifacts.outputs")
         return cls(
@@ -239,21 +246,6 @@ def _check_weights(weights: str) -> None:
         raise ConfigurationError(msg)
 
 
-def _check_data(train: Mapping[str, Any]) -> None:
-    """Refuse a dataset that is not there, and none at all, for which Ultralytics would take one of its own."""
-    from ultralytics.utils.checks import check_file
-
-    data = train.get("data")
-    if data is None and not train.get("resume") and not train.get("cfg"):
-        msg = "train.data is missing; name the dataset, such as train.data=coco8.yaml"
-        raise ConfigurationError(msg)
-    for each in data if isinstance(data, list) else [data]:
-        is_file = isinstance(each, str) and "://" not in each and Path(each).suffix in {".yaml", ".yml"}
-        if is_file and not check_file(each, download=False, hard=False):
-            msg = f"train.data={each!r}: there is no such file, here or in Ultralytics; check the path"
-            raise ConfigurationError(msg)
-
-
 def _find_trainer(name: Any) -> type | None:
     """Return the class that ``train.trainer`` names as ``package.module:Class``."""
     if name is None:
@@ -270,6 +262,12 @@ def _find_trainer(name: Any) -> type | None:
         msg = f"train.trainer={name!r} is no trainer of Ultralytics; {remedy}"
         raise ConfigurationError(msg)
     return found
+
+
+def _reads_data_itself(trainer: Any) -> bool:
+    from ultralytics.engine.trainer import BaseTrainer
+
+    return trainer.get_dataset is not BaseTrainer.get_dataset
 
 
 def _check_inputs(paths: list[Any]) -> tuple[str, ...]:

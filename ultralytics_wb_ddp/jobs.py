@@ -6,15 +6,14 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.handoff import set_or_unset
 from ultralytics_wb_ddp.job_schema import Job
-from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.parallel import ParallelConfig
-from ultralytics_wb_ddp.s3 import S3Error
+from ultralytics_wb_ddp.s3_path import S3Error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.record import RunRecord
 
-__all__ = ["JobResult", "mistake_in", "run_job"]
+__all__ = ["JobResult", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,9 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
             they are written in the config that is stored with the run.
         name: Name of the job where ``cfg`` has none.
 
+    Returns:
+        The run and what the training has left.
+
     Raises:
         ConfigurationError: Something in the job is unknown, missing or wrong.
         S3Error: An output could not be uploaded or is not there; the run counts as failed.
@@ -83,22 +85,6 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
         if manager.run:
             _deliver(job, manager, save_dir)
         return JobResult(run_id, manager.wandb_url, save_dir, metrics)
-
-
-def mistake_in(error: BaseException) -> str | None:
-    """Return what the user can mend without a stack trace; None where only that tells what went wrong."""
-    from wandb.errors import Error as WandbError
-
-    at: BaseException | None = error
-    while at is not None:
-        if isinstance(at, CalledProcessError):
-            return f"the training ended with exit code {at.returncode}; what its processes said stands above"
-        if isinstance(at, FileNotFoundError):
-            return cause_of(error)
-        if isinstance(at, (ConfigurationError, S3Error, WandbError, NotImplementedError)):  # the last of Ultralytics'
-            return str(at)
-        at = at.__cause__
-    return None
 
 
 # Helpers

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ultralytics_wb_ddp.ranks import Topology, plan_nodes
+from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.runs import folder_of, run_url, sync_command
 
 if TYPE_CHECKING:
@@ -88,8 +89,6 @@ class Links:
         Raises:
             FileNotFoundError: It names no run: nothing of this package has logged the training.
         """
-        from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
-
         record = RunRecord.find(Path(directory), None)
         if record is None:
             msg = f"{str(directory)!r} has no {RECORD_FILE}; give the directory of a training, model.trainer.save_dir"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import netrc
 import os
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.after_training import AfterTraining
+from ultralytics_wb_ddp.before_training import BeforeTraining
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig
 from ultralytics_wb_ddp.context import blocks, release, settings_around, take_up
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
@@ -19,12 +17,10 @@ from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
 from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import logger
-from ultralytics_wb_ddp.plain import redact, to_plain
 from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.runs import open_handoff
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -34,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["WandbManager"]
 
 LABEL = "launcher"  # of this process among the writers of a shared run, where it is none of the ranks
-CONFIG_FILE = "configs/training-job-config.yaml"
-METADATA_FILE = "training-job-metadata.json"
 EXPORTED = (
     "WANDB_RUN_ID",
     "WANDB_PROJECT",
@@ -49,7 +43,7 @@ EXPORTED = (
 _held: set[str] = set()  # ids of the runs that managers of this process hold
 
 
-class WandbManager(AfterTraining):
+class WandbManager(BeforeTraining, AfterTraining):
     """Holds the run of a training job: makes it, hands it to the workers, takes it back, finishes it.
 
     On a rank that is not the main process every method is a quiet no-op, so that one script serves every launch.
@@ -182,58 +176,6 @@ class WandbManager(AfterTraining):
 
     resume_run = resume_after_training
 
-    def save_config(self, raw_cfg: Any) -> None:
-        """Store a config as ``configs/training-job-config.yaml`` in the run's files.
-
-        Secrets are replaced by ``[redacted]``: values of keys such as ``api_key``, ``token``, ``secret`` and
-        ``password``, however deep, and the API key in use wherever it stands. Interpolations stay as they are written.
-
-        Args:
-            raw_cfg: An OmegaConf config, mapping, dataclass or namespace.
-        """
-        if self._needs_open_run("save_config"):
-            from omegaconf import OmegaConf
-
-            plain = redact(to_plain(raw_cfg), self._secrets())
-            self._save_file(CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(plain)))
-
-    def save_training_artifacts(
-        self,
-        *paths: str | os.PathLike[str],
-        name: str | None = None,
-        type: str = "training-inputs",  # noqa: A002  # W&B's word
-    ) -> Any:
-        """Store files and folders, with the list of installed packages, as one artifact.
-
-        Args:
-            *paths: Files and folders; they are stored as they are, secrets included.
-            name: Name of the artifact; by default ``run_<id>_training_inputs``.
-            type: Type of the artifact.
-
-        Returns:
-            The ``wandb.Artifact``; None on a rank that is not the main process.
-
-        Raises:
-            FileNotFoundError: A path does not exist.
-            ValueError: Two paths have the same name.
-        """
-        if not self._needs_open_run("save_training_artifacts"):
-            return None
-        from ultralytics_wb_ddp.artifacts import log_files
-
-        return log_files(self.run, paths, name or f"run_{self.run.id}_training_inputs", type)
-
-    def save_training_job_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Put facts about the job into the run's config under ``job``, and into ``training-job-metadata.json``.
-
-        Args:
-            metadata: Names and values, nested in any way; secrets are redacted as in :meth:`save_config`.
-        """
-        if self._needs_open_run("save_training_job_metadata"):
-            plain = redact(to_plain(metadata), self._secrets())
-            self.run.config.update({"job": plain}, allow_val_change=True)
-            self._save_file(METADATA_FILE, json.dumps(plain, indent=2) + "\n")
-
     def finish(self, exit_code: int = 0) -> None:
         """Finish the run and put the environment back as it was before :meth:`initialize`; harmless when repeated.
 
@@ -357,21 +299,6 @@ class WandbManager(AfterTraining):
             msg = f"{method}() needs the run of job {self.job_name!r}, which is closed; call resume_after_training()"
             raise RuntimeError(msg)
         return acts
-
-    def _save_file(self, name: str, text: str) -> None:
-        """Write a file into the run's own directory and have W&B keep it."""
-        file = Path(self.run.dir, name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-        self.run.save(str(file), base_path=self.run.dir, policy="now")
-
-    def _secrets(self) -> list[str | None]:
-        """Return the API keys that are in use: from the config, the environment and netrc."""
-        try:
-            stored = [password for _, _, password in netrc.netrc(os.environ.get("NETRC")).hosts.values()]
-        except (OSError, netrc.NetrcParseError):
-            stored = []
-        return [self.config.api_key, os.environ.get("WANDB_API_KEY"), *stored]
 
 
 def _console_settings() -> dict[str, str]:

@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import ConfigurationError, RunOptions
+from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff, is_shared
 from ultralytics_wb_ddp.links import Links

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ultralytics_wb_ddp.config import MISSING, ConfigurationError, check_names
+from ultralytics_wb_ddp.checks import ConfigurationError, check_names
+from ultralytics_wb_ddp.config import MISSING
 from ultralytics_wb_ddp.plain import to_plain
+from ultralytics_wb_ddp.ranks import check_no_local_rank, check_places
 from ultralytics_wb_ddp.slurm import FIRST_PORT, LOOPBACK, PORTS, integer, slurm_environment
 
 __all__ = ["ParallelConfig", "find_free_port", "is_free"]
@@ -73,6 +75,12 @@ class ParallelConfig:
     def from_cfg(cls, cfg: Any) -> ParallelConfig:
         """Read ``cfg.parallel`` of an OmegaConf config, a mapping, a dataclass or a namespace; it may be missing.
 
+        Args:
+            cfg: The config.
+
+        Returns:
+            The settings, those that are not given at None.
+
         Raises:
             ConfigurationError: A setting is unknown or wrong.
         """
@@ -84,15 +92,17 @@ class ParallelConfig:
             return cls()
         known = [field.name for field in fields(cls)]
         if not isinstance(values, dict):
-            msg = (
-                f"cfg.parallel={values!r} is of type {type(values).__name__}; a section with {', '.join(known)} is read"
-            )
+            msg = f"parallel={values!r} is of type {type(values).__name__}; a section with {', '.join(known)} is read"
             raise ConfigurationError(msg)
-        check_names(values, known, "cfg.parallel")
+        check_names(values, known, "parallel")
         return cls(**{name: value for name, value in values.items() if value != MISSING})
 
     def is_distributed(self, env: Mapping[str, str] = os.environ) -> bool:
-        """Return whether this process is one of several that somebody has started, and launches none itself."""
+        """Return whether this process is one of several that somebody has started, and launches none itself.
+
+        Args:
+            env: The environment.
+        """
         return self.rank is not None or integer(env, "RANK", -1) >= 0 or bool(slurm_environment(env))
 
     def resolve(self, env: Mapping[str, str] = os.environ, *, check_port: bool = True) -> dict[str, str]:
@@ -148,12 +158,7 @@ class ParallelConfig:
 
     def _resolve_launcher(self, env: Mapping[str, str], *, check_port: bool) -> dict[str, str]:
         """Return the port at which the processes that this one launches meet."""
-        if "LOCAL_RANK" in env:
-            msg = (
-                f"LOCAL_RANK={env['LOCAL_RANK']} is set and RANK is not; torchrun sets both, unset LOCAL_RANK if this "
-                f"is no distributed training"
-            )
-            raise ConfigurationError(msg)
+        check_no_local_rank(env)
         if self.master_addr is not None and self.master_addr not in LOCAL_HOSTS:
             msg = (
                 f"parallel.master_addr={self.master_addr!r} is for several nodes, and RANK is missing; start the "
@@ -174,7 +179,6 @@ class ParallelConfig:
             msg = f"rank is {rank} and the number of processes is unknown; set WORLD_SIZE or parallel.world_size"
             raise ConfigurationError(msg)
         world_size = integer(env, "WORLD_SIZE")
-        _check_place("RANK", rank, "WORLD_SIZE", world_size)
         if "LOCAL_WORLD_SIZE" not in env and env.get("LOCAL_RANK", str(rank)) != str(rank):
             msg = (
                 f"LOCAL_RANK={env['LOCAL_RANK']} differs from RANK={rank}, so that there are several nodes, and "
@@ -182,8 +186,7 @@ class ParallelConfig:
             )
             raise ConfigurationError(msg)
         local_world_size = integer(env, "LOCAL_WORLD_SIZE", world_size)
-        local_rank = integer(env, "LOCAL_RANK", rank % max(local_world_size, 1))
-        _check_place("LOCAL_RANK", local_rank, "LOCAL_WORLD_SIZE", local_world_size)
+        local_rank = check_places(env, rank, world_size, local_world_size)
         if local_world_size > world_size:
             msg = f"LOCAL_WORLD_SIZE={local_world_size} is more than WORLD_SIZE={world_size}; torchrun sets both"
             raise ConfigurationError(msg)
@@ -262,15 +265,6 @@ def _busy(port: int) -> str:
         f"MASTER_PORT={port} is in use on this host, perhaps by another training; choose another: "
         f"parallel.master_port, MASTER_PORT, torchrun --master_port"
     )
-
-
-def _check_place(name: str, value: int, size_name: str, size: int) -> None:
-    if size < 1:
-        msg = f"{size_name}={size}: there is at least one process; torchrun sets it"
-        raise ConfigurationError(msg)
-    if not 0 <= value < size:
-        msg = f"{name}={value} lies outside {size_name}={size}; ranks count from 0, as torchrun sets them"
-        raise ConfigurationError(msg)
 
 
 def _check_slurm(slurm: Mapping[str, str], env: Mapping[str, str]) -> None:

@@ -18,6 +18,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
+from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.versions import version_of
 
 __all__ = ["Diff", "PatchError", "Status", "apply", "examine", "read_diffs", "revert"]
@@ -27,7 +28,7 @@ MARK = b"ultralytics_wb_ddp"  # stands in what every diff inserts
 HUNK = re.compile(rb"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 
 
-class PatchError(Exception):
+class PatchError(ExplainedError):
     """Why the file is left as it is, and what can be done."""
 
 

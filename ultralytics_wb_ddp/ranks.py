@@ -6,7 +6,8 @@ import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import RANK_SCOPES, RUN_MODES, ConfigurationError, check_choice
+from ultralytics_wb_ddp.checks import ConfigurationError, check_choice
+from ultralytics_wb_ddp.config import RANK_SCOPES, RUN_MODES
 from ultralytics_wb_ddp.slurm import integer, slurm_environment
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = [
     "RankPlan",
     "Topology",
+    "check_no_local_rank",
+    "check_places",
     "get_distributed_info",
     "is_main_process",
     "plan_nodes",
@@ -61,22 +64,12 @@ class Topology:
             env = {**env, **slurm_environment(env)}
         rank = integer(env, "RANK", NONE)
         if rank < 0:  # Ultralytics, too, takes RANK=-1 for "not distributed"
-            if "RANK" not in env and integer(env, "LOCAL_RANK", NONE) >= 0:
-                msg = f"LOCAL_RANK={env['LOCAL_RANK']!r} is set without RANK; torchrun sets both, unset it otherwise"
-                raise ConfigurationError(msg)
+            if "RANK" not in env:
+                check_no_local_rank(env)
             return None
-        world_size = _at_least_1(env, "WORLD_SIZE", rank + 1)
-        if rank >= world_size:
-            msg = f"RANK={rank} lies outside WORLD_SIZE={world_size}; ranks count from 0, as torchrun sets them"
-            raise ConfigurationError(msg)
-        local_world_size = _at_least_1(env, "LOCAL_WORLD_SIZE", world_size)
-        local_rank = integer(env, "LOCAL_RANK", rank % local_world_size)
-        if local_rank >= local_world_size:
-            msg = (
-                f"LOCAL_RANK={local_rank} lies outside LOCAL_WORLD_SIZE={local_world_size}; local ranks count from "
-                "0 on each node, as torchrun sets them"
-            )
-            raise ConfigurationError(msg)
+        world_size = integer(env, "WORLD_SIZE", rank + 1)
+        local_world_size = integer(env, "LOCAL_WORLD_SIZE", world_size)
+        local_rank = check_places(env, rank, world_size, local_world_size)
         is_one_node = world_size == 1 or ("LOCAL_WORLD_SIZE" in env and local_world_size == world_size)
         worker_index = integer(env, "GROUP_RANK", 0 if is_one_node else NONE)
         return cls(
@@ -168,13 +161,23 @@ def plan_nodes(topology: Topology | None, run_mode: str, rank_scope: str, base_i
 
 
 def is_main_process(env: Mapping[str, str] = os.environ) -> bool:
-    """Return whether this is global rank 0, or the only process."""
+    """Return whether this is global rank 0, or the only process.
+
+    Args:
+        env: The environment.
+
+    Raises:
+        ConfigurationError: As for :meth:`Topology.from_env`.
+    """
     topology = Topology.from_env(env)
     return topology is None or topology.rank == 0
 
 
 def get_distributed_info(env: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Return the place of this process as a dictionary, such as for the config of a run.
+
+    Args:
+        env: The environment.
 
     Returns:
         ``rank``, ``local_rank``, ``world_size``, ``local_world_size``, ``worker_index`` and ``num_workers`` as in
@@ -188,11 +191,42 @@ def get_distributed_info(env: Mapping[str, str] = os.environ) -> dict[str, Any]:
     return {**asdict(place), "is_distributed": topology is not None, "is_main_process": place.rank == 0}
 
 
-def _at_least_1(env: Mapping[str, str], name: str, default: int) -> int:
-    number = integer(env, name, default)
-    if number < 1:
+def check_places(env: Mapping[str, str], rank: int, world_size: int, local_world_size: int) -> int:
+    """Return the local rank of a process; without LOCAL_RANK, all nodes have as many processes.
+
+    Args:
+        env: Environment variables.
+        rank: RANK.
+        world_size: WORLD_SIZE.
+        local_world_size: LOCAL_WORLD_SIZE.
+
+    Raises:
+        ConfigurationError: A size is less than 1, or a rank lies outside of it.
+    """
+    _check_place("RANK", rank, "WORLD_SIZE", world_size)
+    local_rank = integer(env, "LOCAL_RANK", rank % max(local_world_size, 1))
+    _check_place("LOCAL_RANK", local_rank, "LOCAL_WORLD_SIZE", local_world_size)
+    return local_rank
+
+
+def check_no_local_rank(env: Mapping[str, str]) -> None:
+    """Refuse a LOCAL_RANK in a process that has no RANK.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    if integer(env, "LOCAL_RANK", NONE) >= 0:
         msg = (
-            f"{name}={number} is no number of processes; torchrun sets it, unset it if this is no distributed training"
+            f"LOCAL_RANK={env['LOCAL_RANK']} is set and RANK is not; torchrun sets both, unset LOCAL_RANK if this is "
+            "no distributed training"
         )
         raise ConfigurationError(msg)
-    return number
+
+
+def _check_place(name: str, rank: int, size_name: str, size: int) -> None:
+    if size < 1:
+        msg = f"{size_name}={size}: there is at least one process; torchrun sets it"
+        raise ConfigurationError(msg)
+    if not 0 <= rank < size:
+        msg = f"{name}={rank} lies outside {size_name}={size}; ranks count from 0, as torchrun sets them"
+        raise ConfigurationError(msg)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.handoff import Handoff, next_step_of, write_json
-from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.runs import run_url
 from ultralytics_wb_ddp.session import BEST
 from ultralytics_wb_ddp.trial import get_wandb_sweep_id
@@ -45,8 +44,8 @@ class RunRecord:
         best_epoch: Epoch of the best checkpoint, counted from 1.
         base_id: Id that those of the other ranks' runs are derived from, if it is not this run's.
         imported_epochs: Last epoch of a training that was imported, not logged; None once it was logged.
-        links: Web addresses of the run, its project, group and sweep, and of the runs of other nodes, as
-            :class:`Links` names them; offline, the command that sends the run.
+        links: Web addresses of the run, its project, group and sweep, and of the runs of other nodes; offline, the
+            command that sends the run.
         floor: The best values of earlier sessions; not written.
     """
 
@@ -65,13 +64,19 @@ class RunRecord:
     floor: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of_run(cls, run: Any, earlier: RunRecord | None, links: Links | None = None) -> RunRecord:
-        """Return the record of a run that is open, with what is known of its earlier sessions."""
+    def of_run(cls, run: Any, earlier: RunRecord | None, links: Mapping[str, Any]) -> RunRecord:
+        """Return the record of a run that is open, with what is known of its earlier sessions.
+
+        Args:
+            run: The ``wandb.Run``.
+            earlier: The record of an earlier session.
+            links: Where the run is to be seen now.
+        """
         record = earlier if earlier and earlier.id == run.id else cls(run.id)
         record.project, record.entity, record.url = run.project or None, run.entity or None, run_url(run)
         record.imported_epochs = None
         known = {name: link for name, link in record.links.items() if name != "sync_command"}
-        record.links = {**known, **(links or Links.of_run(run)).as_dict()}
+        record.links = {**known, **links}
         record.floor = dict(record.best)
         return record
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoint_facts import sha256_of
 from ultralytics_wb_ddp.download import DownloadError, find_run
+from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.inputs import FINGERPRINT_FILE
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.plain import to_plain
+from ultralytics_wb_ddp.progress import working
 from ultralytics_wb_ddp.record import RunRecord
 from ultralytics_wb_ddp.retention import checkpoints_of
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["RestoreError", "restore_checkpoint"]
 
 
-class RestoreError(Exception):
+class RestoreError(ExplainedError):
     """A training cannot be brought back: the message names the value, the cause and the remedy."""
 
 
@@ -101,6 +103,9 @@ def _versions(run: Any) -> list[Any]:
     """Return the checkpoints of a run."""
     try:
         return checkpoints_of(run.entity, run.project, run.id)
+    except ExplainedError as error:
+        msg = f"the checkpoints of run {run.id!r} cannot be listed: {error}"
+        raise RestoreError(msg) from error
     except Exception:  # noqa: BLE001  # W&B raises several kinds where there is no such artifact
         return []
 
@@ -126,7 +131,7 @@ def _find_dataset(given: str | os.PathLike[str] | None, known: str | None) -> st
     is_path = given is not None or "/" in data or "\\" in data
     if is_path and "://" not in data and not Path(data).exists():
         where = "" if given is not None else " of the training"
-        msg = f"dataset {data!r}{where} is not on this machine; give its place with data="
+        msg = f"dataset {data!r}{where} is not on this machine; give its place with data=, on the command line --data"
         raise RestoreError(msg)
     return str(Path(data).resolve()) if is_path and "://" not in data else data
 
@@ -134,7 +139,8 @@ def _find_dataset(given: str | os.PathLike[str] | None, known: str | None) -> st
 def _download(artifact: Any, folder: Path) -> Path:
     """Download a checkpoint and return its path; it is what was logged."""
     try:
-        (checkpoint,) = Path(artifact.download(root=str(folder))).glob("*.pt")
+        with working(f"downloading {artifact.name}, {artifact.size / 1e6:.0f} MB"):
+            (checkpoint,) = Path(artifact.download(root=str(folder))).glob("*.pt")
     except Exception as error:
         msg = f"checkpoint {artifact.name!r} cannot be downloaded: {cause_of(error)}; try again later"
         raise RestoreError(msg) from error

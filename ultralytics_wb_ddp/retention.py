@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoints import collection_of
 from ultralytics_wb_ddp.client import without_prompt
-from ultralytics_wb_ddp.download import TIMEOUT
+from ultralytics_wb_ddp.download import TIMEOUT, DownloadError, find_run
+from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.log import cause_of
+from ultralytics_wb_ddp.progress import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +22,7 @@ __all__ = ["RetentionError", "Version", "checkpoints_of", "prune", "superseded"]
 OF_AN_EPOCH = re.compile(r"epoch-\d+|latest")  # aliases that keep no version
 
 
-class RetentionError(Exception):
+class RetentionError(ExplainedError):
     """Checkpoints cannot be listed or removed: the message names the value, the cause and the remedy."""
 
 
@@ -57,14 +59,17 @@ def superseded(versions: Iterable[Version], keep: int) -> list[Version]:
     return unnamed[: max(0, len(unnamed) - keep)]
 
 
-def prune(run: str, *, keep: int, ttl: int | None = None, dry_run: bool = False) -> list[Version]:
+def prune(
+    run: str, *, keep: int, ttl: int | None = None, dry_run: bool = False, progress: bool = False
+) -> list[Version]:
     """Delete the checkpoints of a run that have been superseded, or give them a time to live.
 
     Args:
-        run: Path of the run, ``entity/project/run-id``.
+        run: Path of the run, ``entity/project/run-id``, or its web address.
         keep: How many of the newest are kept besides the best, the last and those that people have given an alias.
         ttl: Days that the others live on; None deletes them at once.
         dry_run: Only say which.
+        progress: Show the progress on stderr where that is a terminal.
 
     Returns:
         The versions that were deleted or given a time to live.
@@ -73,14 +78,22 @@ def prune(run: str, *, keep: int, ttl: int | None = None, dry_run: bool = False)
         RetentionError: The run has no checkpoints at W&B, or this API key may not read or delete them.
     """
     try:
-        found = {_describe(artifact): artifact for artifact in checkpoints_of(*run.split("/"))}
+        at_wandb = find_run(run, None)
+    except DownloadError as error:
+        raise RetentionError(str(error)) from error
+    try:
+        artifacts = checkpoints_of(at_wandb.entity, at_wandb.project, at_wandb.id)
+        found = {_describe(artifact): artifact for artifact in artifacts}
         chosen = [version for version in superseded(found, keep) if ttl is None or version.ttl != ttl]
-        for version in () if dry_run else chosen:
+        for version in shown(() if dry_run else chosen, f"pruning {len(chosen)} checkpoints", visible=progress):
             _remove(found[version], ttl)
+    except ExplainedError as error:
+        msg = f"the checkpoints of run {run!r} cannot be pruned: {error}"
+        raise RetentionError(msg) from error
     except Exception as error:
         msg = (
-            f"the checkpoints of run {run!r} cannot be pruned: {cause_of(error)}; check its path, "
-            "entity/project/run-id, the server (WANDB_BASE_URL), and whether this API key may delete artifacts"
+            f"the checkpoints of run {run!r} cannot be pruned: {cause_of(error)}; check that it has logged some, and "
+            "that this API key may delete artifacts"
         )
         raise RetentionError(msg) from error
     return chosen
@@ -90,10 +103,14 @@ def checkpoints_of(entity: str, project: str, run_id: str) -> list[Any]:
     """Return the versions of the artifact that holds a run's checkpoints, as W&B has them.
 
     Raises:
-        Exception: There is none, or W&B cannot be asked; wandb raises several kinds.
+        Trouble: W&B cannot be asked.
+        Exception: There is none; wandb raises several kinds.
     """
     import wandb
 
+    from ultralytics_wb_ddp.server import require_server
+
+    require_server()
     with without_prompt():
         api = wandb.Api(timeout=TIMEOUT)
     return list(api.artifacts("model", f"{entity}/{project}/{collection_of(run_id)}"))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.client import ask_nothing
-from ultralytics_wb_ddp.config import ConfigurationError
 from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared, leave_word
 from ultralytics_wb_ddp.stopping import redirect_stop

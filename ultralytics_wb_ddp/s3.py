@@ -1,9 +1,8 @@
-"""Objects in S3: how they are named and asked for, and what is said where that fails."""
+"""Objects in S3: how they are asked for, and what is said where that fails."""
 
 from __future__ import annotations
 
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from ultralytics_wb_ddp.log import cause_of
+from ultralytics_wb_ddp.s3_path import S3Error, S3Path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 __all__ = [
     "DeniedError",
-    "S3Error",
     "S3Object",
-    "S3Path",
     "UnaskedError",
     "check_exists",
     "check_unchanged",
@@ -28,14 +26,9 @@ __all__ = [
     "find_objects",
 ]
 
-PATH = re.compile(r"s3://([^/?#]+)/([^?#]+)(?:\?versionId=([^?#&]+))?")
 REQUESTS = 16  # at a time: a prefix of 10,000 objects takes seconds instead of minutes
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 10.0, 60.0, 3  # boto3's own wait for five minutes where nobody answers
 CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-
-
-class S3Error(Exception):
-    """Something in S3 cannot be referred to or written: the message names the value, the cause and the remedy."""
 
 
 class UnaskedError(S3Error):
@@ -44,45 +37,6 @@ class UnaskedError(S3Error):
 
 class DeniedError(S3Error):
     """S3 does not answer these credentials."""
-
-
-@dataclass(frozen=True)
-class S3Path:
-    """The place of an object, or of all objects below a prefix.
-
-    Attributes:
-        bucket: The bucket.
-        key: Key of the object; a prefix may end in ``/``.
-        version: Version of the object; None is the newest.
-    """
-
-    bucket: str
-    key: str
-    version: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> S3Path:
-        """Read ``s3://bucket/key``, with ``?versionId=...`` for a version of a versioned bucket.
-
-        Raises:
-            S3Error: It has another form.
-        """
-        found = PATH.fullmatch(text) if isinstance(text, str) else None
-        if found is None:
-            msg = (
-                f"{text!r} is no S3 path; give one of the form s3://bucket/key, where the key is that of an object or "
-                "a prefix, without '?' and '#', which W&B cannot read back"
-            )
-            raise S3Error(msg)
-        return cls(*found.groups())
-
-    @property
-    def name(self) -> str:
-        """The last part of the key."""
-        return self.key.rstrip("/").rpartition("/")[2]
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}" + (f"?versionId={self.version}" if self.version else "")
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.client import add_reference_entry
-from ultralytics_wb_ddp.config import ConfigurationError
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.names import problem_of_alias
 from ultralytics_wb_ddp.s3 import (
     DeniedError,
     S3Object,
-    S3Path,
     UnaskedError,
     check_exists,
     check_unchanged,
     find_objects,
 )
+from ultralytics_wb_ddp.s3_path import S3Path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

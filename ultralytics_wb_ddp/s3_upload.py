@@ -5,19 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.s3 import S3Error, S3Path, connect, explained
+from ultralytics_wb_ddp.progress import bar
+from ultralytics_wb_ddp.s3 import connect, explained
+from ultralytics_wb_ddp.s3_path import S3Error, S3Path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from typing_extensions import Self
 
 __all__ = ["upload_to_s3"]
 
@@ -82,8 +83,8 @@ def upload_to_s3(local: str | os.PathLike[str], s3_path: str, *, progress: bool 
     with explained(target, "write"):
         client = connect()
         uploads = _plan(source, target)
-        with _Progress(sum(upload.size for upload in uploads), str(target), visible=progress) as bar:
-            _send_all(client, uploads, bar.add)
+        with bar(sum(upload.size for upload in uploads), str(target), visible=progress) as moved:
+            _send_all(client, uploads, partial(_move, moved, threading.Lock()))
     return str(target)
 
 
@@ -187,27 +188,8 @@ def _digest(upload: Upload, algorithm: str) -> tuple[bytes, int]:
     return hashlib.new(algorithm, b"".join(digests), usedforsecurity=False).digest(), len(digests)
 
 
-class _Progress:
-    """A progress bar that the threads of an upload move."""
-
-    def __init__(self, size: int, label: str, *, visible: bool) -> None:
-        import click
-
-        self._lock = threading.Lock()
-        show = visible and sys.stderr.isatty()
-        self._bar = click.progressbar(length=size, label=label, file=sys.stderr) if show else None
-
-    def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.__exit__(None, None, None)
-
-    def add(self, size: int) -> None:
-        """Note that so many bytes more were sent; fewer than none where a part is sent again."""
-        if self._bar:
-            with self._lock:
-                self._bar.update(size)
+def _move(progress: Any, lock: threading.Lock, size: int) -> None:
+    """Note that a thread has sent so many bytes more; fewer than none where a part is sent again."""
+    if progress:
+        with lock:
+            progress.update(size)

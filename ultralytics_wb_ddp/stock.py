@@ -7,7 +7,8 @@ import os
 import re
 from typing import Any
 
-from ultralytics_wb_ddp.config import MAX_LENGTH, RESERVED_IN_PROJECT, RunOptions
+from ultralytics_wb_ddp.checks import MAX_LENGTH, RESERVED_IN_PROJECT
+from ultralytics_wb_ddp.config import RunOptions
 
 __all__ = ["first_stock", "is_stock", "stock_options", "switch_off_stock_callback"]
 

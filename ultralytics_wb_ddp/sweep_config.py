@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ultralytics_wb_ddp.config import ConfigurationError, check_choice, check_names
+from ultralytics_wb_ddp.checks import ConfigurationError, check_choice, check_names
 from ultralytics_wb_ddp.config_file import explained, read_config
 from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.train_arguments import check_train_arguments

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.config_file import explained
 from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.sweep_config import check_objective, check_parameters, example, train_arguments

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.sweep_config import sweep_path
 
@@ -52,12 +52,15 @@ def create_sweep(definition: Mapping[str, Any], entity: str | None, project: str
     """Make a sweep.
 
     Raises:
-        wandb.errors.Error: W&B refuses or cannot be reached.
+        Trouble: W&B cannot be reached or refuses the key.
+        wandb.errors.Error: W&B refuses the sweep.
     """
     import wandb
 
     from ultralytics_wb_ddp.client import without_prompt
+    from ultralytics_wb_ddp.server import require_server
 
+    require_server()
     with without_prompt(), contextlib.redirect_stdout(io.StringIO()):
         sweep_id = wandb.sweep(dict(definition), entity=entity, project=project)
         owner = entity or wandb.Api().default_entity
@@ -72,13 +75,16 @@ def find_sweep(sweep: str) -> tuple[Sweep, dict[str, Any]]:
 
     Raises:
         ConfigurationError: There is none.
-        wandb.errors.Error: W&B refuses or cannot be reached.
+        Trouble: W&B cannot be reached or refuses the key.
+        wandb.errors.Error: W&B refuses.
     """
     import wandb
 
     from ultralytics_wb_ddp.client import without_prompt
+    from ultralytics_wb_ddp.server import require_server
 
     path = sweep_path(sweep)
+    require_server()
     try:
         with without_prompt():
             found = wandb.Api().sweep(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.agents import Agents, SweepError, Trial
-from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.config_file import explained
 from ultralytics_wb_ddp.context import blocks, merged
 from ultralytics_wb_ddp.launch import is_worker
@@ -109,8 +109,8 @@ def run_sweep(
         ConfigurationError: The sweep or its job is wrong or does not exist, a parameter may get a value that the
             training argument cannot have, the devices cannot be shared equally, W&B is offline, or this is a trial or
             a worker itself.
-        SweepError: Trials do nothing but fail.
-        wandb.errors.Error: W&B refuses or cannot be reached.
+        SweepError: Trials do nothing but fail, or W&B cannot be reached or refuses the key.
+        wandb.errors.Error: W&B refuses the sweep.
     """
     _check_place(agents, count)
     config = None if _is_path(sweep) else sweep if isinstance(sweep, SweepConfig) else SweepConfig.read(sweep)
@@ -120,7 +120,7 @@ def run_sweep(
         raise ConfigurationError(msg)
     work = _Work.of(given)
     shares = work.shares(agents, devices)
-    with _environment_kept(work.settings.get("api_key")):
+    with _environment_kept(work.settings.get("api_key")), _trouble_told():
         if config:
             entity, project = _place_of(config, work.settings)
             work.check(config.definition, project, shares)
@@ -223,6 +223,17 @@ def _run(
     )
     agents.run()
     return replace(sweep, trials=tuple(agents.trials))
+
+
+@contextlib.contextmanager
+def _trouble_told() -> Iterator[None]:
+    """Say of a server that cannot be used that the sweep cannot go on."""
+    from ultralytics_wb_ddp.server import Trouble
+
+    try:
+        yield
+    except Trouble as trouble:
+        raise SweepError(str(trouble)) from trouble
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.runs import was_online
 from ultralytics_wb_ddp.session import COUNTING_LAG
 from ultralytics_wb_ddp.testing.run_file import RecordedRun, read_run
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["sync"]
 
+NOTICED = 2.0  # seconds that may pass without a word
 TIMEOUT = 30.0  # seconds that the service has to say what has arrived
 HISTORY_KEYS = """
 query RunHistoryKeys($project: String!, $entity: String!, $name: String!) {
@@ -46,11 +48,14 @@ def sync(folders: Sequence[Path]) -> int:
     Raises:
         FileNotFoundError: A folder does not exist.
         ValueError: A folder does not hold one ``.wandb`` file.
-        Trouble: W&B cannot be asked what has arrived.
+        Trouble: W&B cannot be reached, refuses the key, or does not say what has arrived.
     """
-    for folder, part in [(folder, read_run(folder)) for folder in folders]:
-        written = part.path.stat().st_mtime
-        time.sleep(max(0.0, written + COUNTING_LAG - time.time()))
+    from ultralytics_wb_ddp.server import require_server
+
+    parts = [(folder, read_run(folder)) for folder in folders]
+    require_server()
+    for folder, part in parts:
+        _wait_until_counted(part.path.stat().st_mtime, part.id)
         with tempfile.TemporaryDirectory() as place:
             missing = _without_arrived(folder, part, Path(place)) if was_online(folder) and _appends() else folder
             command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(missing)]
@@ -60,8 +65,16 @@ def sync(folders: Sequence[Path]) -> int:
             if (missing / mark).exists():
                 part.path.with_name(mark).touch()
         if folder is not folders[-1]:
-            time.sleep(COUNTING_LAG)
+            _wait_until_counted(time.time(), part.id)
     return 0
+
+
+def _wait_until_counted(since: float, run_id: str) -> None:
+    """Wait until W&B has counted the rows of a run that were sent until a point in time."""
+    seconds = min(since + COUNTING_LAG - time.time(), COUNTING_LAG)
+    if seconds > NOTICED:
+        logger.info("waiting %.0f s, until W&B has counted what run %s has sent", seconds, run_id)
+    time.sleep(max(0.0, seconds))
 
 
 def _appends() -> bool:
@@ -93,12 +106,9 @@ def _without_arrived(folder: Path, part: RecordedRun, place: Path) -> Path:
 
 def _last_step(part: RecordedRun) -> int:
     """Return the step of the last row that the service has of a run; -1 for none."""
-    from wandb.sdk import wandb_setup
+    from ultralytics_wb_ddp.server import find_server
 
-    from ultralytics_wb_ddp.doctor.server import Server, find_key
-
-    url = str(wandb_setup.singleton().settings.base_url).rstrip("/")
-    server = Server(url, *find_key(None, url), TIMEOUT)
+    server = find_server(timeout=TIMEOUT)
     answer = server.ask("RunHistoryKeys", HISTORY_KEYS, project=part.project, entity=part.entity, name=part.id)
     run = (answer.get("project") or {}).get("run") or {}
     return int((run.get("historyKeys") or {}).get("lastStep", -1))

@@ -7,6 +7,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.errors import ExplainedError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,7 +20,7 @@ LARGEST = 2**63  # integers from here on do not fit into Parquet's
 NOT_JSON = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # as W&B stores what JSON has no word for
 
 
-class TableError(Exception):
+class TableError(ExplainedError):
     """A table cannot be written: the message names the value, the cause and the remedy."""
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import difflib
 import logging
-from contextlib import suppress
+import re
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import ConfigurationError
+from ultralytics_wb_ddp.checks import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
-__all__ = ["check_train_arguments"]
+__all__ = ["check_train_arguments", "quiet"]
 
 
-def check_train_arguments(values: Mapping[str, Any], where: str, *, also: Collection[str] = ()) -> dict[str, Any]:
+def check_train_arguments(
+    values: Mapping[str, Any], where: str, *, also: Collection[str] = (), trainer: type | None = None
+) -> dict[str, Any]:
     """Check arguments of ``model.train`` by name, type and range, as the training itself would.
 
     Strings that stand for a number or a switch, as environment variables have them, become one where one is needed.
@@ -25,6 +28,7 @@ def check_train_arguments(values: Mapping[str, Any], where: str, *, also: Collec
         values: The arguments by name, as plain data.
         where: What they were written into, for messages: ``"train"`` makes it ``train.epochs``.
         also: Names that are allowed besides; their values are returned as they are.
+        trainer: Trainer class, which knows its optimizers; None is Ultralytics' own.
 
     Returns:
         The arguments, to be given to ``model.train``.
@@ -52,7 +56,32 @@ def check_train_arguments(values: Mapping[str, Any], where: str, *, also: Collec
             msg = f"{where}.{name}: {problem}"
             raise ConfigurationError(msg)
         checked[name] = fitting
+    if isinstance(optimizer := checked.get("optimizer"), str) and "optimizer" not in also:
+        _check_optimizer(optimizer, where, trainer)
     return checked
+
+
+def _check_optimizer(name: str, where: str, trainer: Any) -> None:
+    """Refuse an optimizer that the trainer does not know; it is asked for one, and lists in its refusal what it has."""
+    import torch
+    import ultralytics
+    from ultralytics.engine.trainer import BaseTrainer
+
+    with quiet():
+        try:
+            (trainer or BaseTrainer).build_optimizer(None, torch.nn.Linear(1, 1), name=name)
+        except NotImplementedError as error:
+            listed = re.search(r"[\[{]([^\]}]*)[\]}]", str(error))
+            known = sorted(re.findall(r"\w+", listed[1]), key=str.lower) if listed else []
+        except Exception:  # noqa: BLE001  # it knows the name, and needs more than there is here
+            return
+        else:
+            return
+    by_word = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), by_word, n=1)
+    remedy = f"did you mean {by_word[close[0]]!r}?" if close else f"choose one of {', '.join(known) or 'its own'}"
+    msg = f"{where}.optimizer={name!r} is unknown to Ultralytics {ultralytics.__version__}; {remedy}"
+    raise ConfigurationError(msg)
 
 
 def _check_name(name: Any, value: Any, where: str, known: list[str]) -> None:
@@ -86,17 +115,26 @@ def _problem(name: str, value: Any, default: Any) -> str | None:
 def _complaint(name: str, value: Any) -> Exception | None:
     """Return what Ultralytics says against an argument, without the pages of help that it prints beside that."""
     from ultralytics.cfg import get_cfg
+
+    with quiet():
+        try:
+            get_cfg(overrides={name: value})
+        except (AttributeError, SyntaxError, TypeError, ValueError) as error:
+            return error
+    return None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what Ultralytics says, but for its errors, out of the output."""
     from ultralytics.utils import LOGGER
 
     level = LOGGER.level
     LOGGER.setLevel(logging.ERROR)
     try:
-        get_cfg(overrides={name: value})
-    except (AttributeError, SyntaxError, TypeError, ValueError) as error:
-        return error
+        yield
     finally:
         LOGGER.setLevel(level)
-    return None
 
 
 def _from_text(text: str) -> Any:

@@ -95,7 +95,7 @@ class Session:
         self._save_dir = save_dir
         with self.guarded("the start of the training"):
             define_metrics(self.run)
-            self.record = RunRecord.of_run(self.run, earlier, self.links)
+            self.record = RunRecord.of_run(self.run, earlier, self.links.as_dict())
             self.goes_on = earlier is not None and earlier.id == self.run.id
             if save_dir is None:
                 return

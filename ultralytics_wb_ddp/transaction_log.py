@@ -30,7 +30,7 @@ def unpack(data: bytes, file: Path) -> Iterator[bytes]:
         ValueError: It is no ``.wandb`` file.
     """
     if data[: len(MARK)] != MARK:
-        msg = f"{str(file)!r} is no .wandb file: it starts with {data[: len(MARK)]!r}"
+        msg = f"{str(file)!r} is no .wandb file: it starts with {data[: len(MARK)]!r}; give one that W&B has written"
         raise ValueError(msg)
     position, parts = HEADER_SIZE, b""
     while position + CHUNK_HEADER.size <= len(data):

@@ -54,8 +54,9 @@ def _leave_run(exit_code: int, error: BaseException | None) -> None:
 
     What went wrong is printed while there is a run whose log takes it.
     """
+    from ultralytics_wb_ddp.config import RunOptions
     from ultralytics_wb_ddp.runs import opened, wandb_run
-    from ultralytics_wb_ddp.session import finish_run
+    from ultralytics_wb_ddp.session import finish_run, init_run
 
     left = [held.run for held in opened.values()]
     if (active := wandb_run()) is not None and active not in left:
@@ -67,13 +68,11 @@ def _leave_run(exit_code: int, error: BaseException | None) -> None:
             finish_run(run, exit_code)
     made = None
     if exit_code and not _is_in_order():
-        import wandb
-
-        made = wandb.init(resume="allow")
+        made = init_run(RunOptions(), run_id=os.environ["WANDB_RUN_ID"], resume="allow")
     if not left:
         _print(error)
     if made:
-        made.finish(exit_code=exit_code)
+        finish_run(made, exit_code)
 
 
 def _print(error: BaseException | None) -> None:

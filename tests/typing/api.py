@@ -11,6 +11,7 @@ from ultralytics_wb_ddp import (
     Links,
     ParallelConfig,
     RankPlan,
+    RestoreError,
     RunGroup,
     S3Error,
     Statistics,
@@ -20,6 +21,7 @@ from ultralytics_wb_ddp import (
     WandbCallback,
     WandbConfig,
     WandbManager,
+    __version__,
     add_wandb_callback,
     callbacks,
     get_distributed_info,
@@ -28,6 +30,7 @@ from ultralytics_wb_ddp import (
     is_main_process,
     kfold,
     plan_rank,
+    restore_checkpoint,
     run_job,
     run_sweep,
     train_distributed,
@@ -35,7 +38,12 @@ from ultralytics_wb_ddp import (
     wandb_config,
 )
 from ultralytics_wb_ddp.testing import (
+    CpuDDPClassificationTrainer,
+    CpuDDPOBBTrainer,
+    CpuDDPPoseTrainer,
+    CpuDDPSegmentationTrainer,
     CpuDDPTrainer,
+    RecordedArtifact,
     RecordedRun,
     cpu_settings,
     find_run_files,
@@ -66,6 +74,8 @@ def manager(cfg: Any) -> str | None:
         url: str | None = job.wandb_url
         links: Links = job.links()
         print(links.run, links.nodes.get("worker-1"), Links.of_training("runs/detect/train").sync_command)
+        print(links.project, links.group, links.sweep, links.as_dict()["run"])
+        print(job.cfg, job.job_name, job.experiment_group_name, job.config.notes)
     by_hand = WandbManager(cfg, "job")
     run, url = by_hand.initialize()
     by_hand.finish(exit_code=1)
@@ -82,6 +92,7 @@ def cross_validation(cfg: Any) -> float | None:
             with manager:
                 print(folds[number], manager.run.id)
     score: Statistics = group.statistics["metrics/mAP50(B)"]
+    print(group.links().group, score.n, score.mean, score.min + score.max)
     return score.std
 
 
@@ -95,6 +106,7 @@ def in_a_block(model: Any, epochs: int) -> WandbCallback:
 
 def job(cfg: Any) -> str | None:
     result: JobResult = run_job(cfg, name="nightly")
+    print(result.metrics)
     return result.url or str(result.save_dir / "weights") or result.run_id
 
 
@@ -108,6 +120,7 @@ def a_sweep(definition: dict[str, Any]) -> list[str]:
         run_sweep(done.path, "job.yaml", count=1)
     except SweepError as error:
         print(error)
+    print(done.entity, done.project, done.id)
     return [done.url, *(trial.run_id for trial in done.trials if not trial.exit_code and not trial.stopped)]
 
 
@@ -115,18 +128,65 @@ def facts() -> bool:
     topology = Topology.from_env({"RANK": "0"})
     in_a_block(None, epochs=3).check(None)
     config: WandbConfig = WandbConfig.from_cfg({"wandb": {"project": "demo"}})
+    if topology:
+        print(topology.local_rank, topology.world_size, topology.local_world_size)
+        print(topology.worker_index, topology.num_workers)
     return is_main_process() and (topology is None or topology.rank == 0) and config.keep_open
+
+
+def all_options() -> WandbConfig:
+    of_the_run = WandbConfig(
+        project="demo",
+        entity="team",
+        name="baseline",
+        group="exp",
+        job_type="train",
+        tags=("a", "b"),
+        notes="",
+        mode="online",
+        dir="out",
+        id="abc",
+        api_key=None,
+        keep_open=True,
+    )
+    of_the_training = WandbConfig(
+        project="demo",
+        run_mode="auto",
+        rank_scope="global",
+        strategy=None,
+        rank_metrics=True,
+        batch_interval=10,
+        inputs=True,
+        data_uri="s3://bucket/shapes",
+        mistakes=16,
+        checkpoints="best+last",
+        checkpoint_interval=5,
+        checkpoint_keep=2,
+        checkpoint_ttl=30,
+        checkpoint_store="s3://bucket/checkpoints",
+        link="wandb-registry-model/shapes",
+        on_error="warn",
+        on_launcher_lost="stop",
+        init_timeout=30.0,
+        finish_timeout=120.0,
+        flush_interval=1.0,
+    )
+    return of_the_run if of_the_run.project == of_the_training.project else of_the_training
 
 
 def ranks() -> str | None:
     plan: RankPlan | None = plan_rank(Topology.from_env(), "new", "worker", "base")
     info: dict[str, Any] = get_distributed_info()
     run: Any = get_wandb_run()
+    print(plan and (plan.group, plan.label, plan.mode))
     return plan.run_id if plan and plan.primary and info["is_main_process"] and run else None
 
 
 def several_nodes(model: Any, cfg: Any) -> bool:
-    parallel: ParallelConfig = ParallelConfig.from_cfg(cfg)
+    given = ParallelConfig(
+        world_size=8, rank=0, master_addr="node-0", master_port=29500, backend="nccl", find_unused_parameters=False
+    )
+    parallel: ParallelConfig = given if cfg is None else ParallelConfig.from_cfg(cfg)
     metrics: Any = train_distributed(model, parallel=parallel, data="coco8.yaml", epochs=100)
     train_distributed(model, parallel=cfg, trainer=CpuDDPTrainer, device="0,1")
     return parallel.is_distributed() and parallel.resolve({"RANK": "0"})["MASTER_PORT"] == str(metrics)
@@ -134,9 +194,23 @@ def several_nodes(model: Any, cfg: Any) -> bool:
 
 def tests_of_a_user(model: Any) -> list[float]:
     model.train(trainer=CpuDDPTrainer, device="0,1", data=str(make_shapes_dataset("shapes", images=8, classes=2)))
+    for trainer in (CpuDDPClassificationTrainer, CpuDDPOBBTrainer, CpuDDPPoseTrainer, CpuDDPSegmentationTrainer):
+        model.train(trainer=trainer)
     model.train(**cpu_settings("0,1,2"))
     runs: list[RecordedRun] = [read_run(file) for file in find_run_files("wandb")]
+    artifacts: list[RecordedArtifact] = [artifact for run in runs for artifact in run.artifacts]
+    print([(artifact.name, artifact.is_input, artifact.entries) for artifact in artifacts])
+    print([(run.state, run.console, run.summary, run.files, run.charts) for run in runs])
     return [row["train/box_loss"] for run in runs for row in run.rows("train/box_loss")]
+
+
+def elsewhere() -> Path | None:
+    print(__version__)
+    try:
+        return restore_checkpoint("team/demo/run", "there", data="shapes.yaml", alias="last")
+    except RestoreError as error:
+        print(error)
+        return None
 
 
 def wrong(error: ConfigurationError) -> ValueError:

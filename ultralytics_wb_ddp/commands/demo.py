@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from ultralytics_wb_ddp import ConfigurationError
-
 __all__ = ["demo"]
 
 
@@ -31,14 +29,10 @@ def demo(directory: Path, images: int, epochs: int, *, online: bool, verbose: bo
     """
     from subprocess import CalledProcessError
 
-    from wandb.errors import Error as WandbError
-
     from ultralytics_wb_ddp.demo import run_demo
 
     try:
         run_demo(directory, images=images, epochs=epochs, online=online, verbose=verbose)
-    except (ConfigurationError, WandbError) as error:
-        raise click.ClickException(str(error)) from error
     except CalledProcessError as error:
         msg = f"the training ended with exit code {error.returncode}; --verbose shows what it printed"
         raise click.ClickException(msg) from error

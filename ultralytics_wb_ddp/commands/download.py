@@ -21,12 +21,9 @@ def download(run: str, directory: Path, format: str) -> None:  # noqa: A002  # t
     The run's files go below DIR/files, all rows into DIR/history.csv or .parquet, what it printed into
     DIR/console.log. The exit code is 1 if something could not be downloaded.
     """
-    from ultralytics_wb_ddp.download import DownloadError, download_run, missing_of
+    from ultralytics_wb_ddp.download import download_run, missing_of
 
-    try:
-        done = download_run(run, directory, format=format)
-    except DownloadError as error:
-        raise click.ClickException(str(error)) from error
+    done = download_run(run, directory, format=format, progress=True)
     click.echo(f"{done.history}: {done.rows} rows")
     click.echo(f"{done.directory / 'files'}: {len(done.files)} files")
     click.echo(f"{done.console}" if done.console else "W&B has nothing that the run printed")

@@ -7,8 +7,6 @@ from collections import Counter
 
 import click
 
-from ultralytics_wb_ddp import ConfigurationError
-
 __all__ = ["import_"]
 
 
@@ -37,10 +35,7 @@ def import_(paths: tuple[str, ...], *, dry_run: bool, **given: str | None) -> No
     from ultralytics_wb_ddp.backfill import import_trainings
     from ultralytics_wb_ddp.config import RunOptions
 
-    try:
-        options = RunOptions.parse(given, "import")
-    except ConfigurationError as error:
-        raise click.UsageError(str(error)) from error
+    options = RunOptions.parse(given, "--")
     count: Counter[str] = Counter()
     for done in import_trainings(paths, options, dry_run=dry_run):
         count[done.status] += 1

@@ -71,13 +71,10 @@ def revert() -> None:
 
 
 def _change(change: Callable[[Status], bool], *, done: str, kept: str) -> None:
-    from ultralytics_wb_ddp.patching import PatchError, examine
+    from ultralytics_wb_ddp.patching import examine
 
-    try:
-        found = examine()
-        text = done if change(found) else kept
-    except PatchError as error:
-        raise click.ClickException(str(error)) from error
+    found = examine()
+    text = done if change(found) else kept
     click.echo(f"{found.file} {text} (Ultralytics {found.release})")
 
 

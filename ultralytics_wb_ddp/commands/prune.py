@@ -13,16 +13,13 @@ __all__ = ["prune"]
 @click.option("--ttl", type=click.IntRange(1), metavar="DAYS", help="Let the others live on for DAYS instead.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 def prune(run: str, keep: int, ttl: int | None, *, dry_run: bool) -> None:
-    """Delete checkpoints of RUN (entity/project/run-id) at W&B.
+    """Delete checkpoints of RUN (entity/project/run-id, or its web address) at W&B.
 
     The best and the last one are kept, and those with an alias of yours.
     """
-    from ultralytics_wb_ddp.retention import RetentionError, prune
+    from ultralytics_wb_ddp.retention import prune
 
-    try:
-        chosen = prune(run, keep=keep, ttl=ttl, dry_run=dry_run)
-    except RetentionError as error:
-        raise click.ClickException(str(error)) from error
+    chosen = prune(run, keep=keep, ttl=ttl, dry_run=dry_run, progress=True)
     verb = f"{'would be' if dry_run else 'is'} deleted{f' in {ttl} days' if ttl else ''}"
     for version in chosen:
         about = ", ".join([*version.aliases, f"{version.size} byte{'' if version.size == 1 else 's'}"])

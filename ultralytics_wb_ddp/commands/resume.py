@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from ultralytics_wb_ddp.commands import KeyValue
+
 __all__ = ["resume"]
 
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("overrides", nargs=-1, type=KeyValue("device=0,1"), metavar="[KEY=VALUE]...")
 @click.option("--dir", "directory", type=click.Path(path_type=Path), help="Directory for the training.")
 @click.option("--data", metavar="DATA", help="The dataset, where it is not at the place that the training knew.")
 @click.option("--alias", default="last", show_default=True, help="Checkpoint to go on from: 'last' or 'epoch-N'.")
@@ -26,15 +28,13 @@ def resume(
     """
     from omegaconf import OmegaConf
 
-    from ultralytics_wb_ddp.restore import RestoreError, restore_checkpoint
+    from ultralytics_wb_ddp.plain import to_plain
+    from ultralytics_wb_ddp.restore import restore_checkpoint
+    from ultralytics_wb_ddp.train_arguments import check_train_arguments
 
-    if wrong := [word for word in overrides if "=" not in word]:
-        msg = f"{wrong[0]!r} is no KEY=VALUE, such as device=0,1"
-        raise click.UsageError(msg)
-    try:
-        checkpoint = restore_checkpoint(run, directory, data=data, alias=alias)
-    except RestoreError as error:
-        raise click.ClickException(str(error)) from error
+    given = OmegaConf.from_dotlist(list(overrides))
+    arguments = check_train_arguments(to_plain(given), "model.train", also=["trainer"])
+    checkpoint = restore_checkpoint(run, directory, data=data, alias=alias)
     click.echo(f"{checkpoint}")
     if not no_train:
         from ultralytics import YOLO
@@ -43,5 +43,4 @@ def resume(
 
         model = YOLO(checkpoint)
         add_wandb_callback(model)
-        arguments = OmegaConf.from_dotlist(list(overrides))
-        model.train(resume=True, **{str(key): value for key, value in arguments.items()})
+        model.train(resume=True, **arguments)

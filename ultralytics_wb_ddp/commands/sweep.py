@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ultralytics_wb_ddp.commands import KeyValue
+
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.sweeps import Sweep
 
@@ -15,7 +17,7 @@ __all__ = ["sweep"]
 
 @click.command()
 @click.argument("file", metavar="SWEEP.YAML", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("overrides", nargs=-1, type=KeyValue("method=random"), metavar="[KEY=VALUE]...")
 @click.option("--count", type=click.IntRange(1), help="Number of trials; without it until W&B has no more.")
 @click.option(
     "--agents",
@@ -31,21 +33,11 @@ def sweep(file: Path, overrides: tuple[str, ...], *, count: int | None, agents: 
     The file is a sweep as W&B has it, with the job that the trials run under 'job'. KEY=VALUE win over the file, such
     as method=random or job.train.epochs=5. The exit code is 0 when a trial has succeeded.
     """
-    from ultralytics_wb_ddp.jobs import mistake_in
     from ultralytics_wb_ddp.sweep_config import SweepConfig
-    from ultralytics_wb_ddp.sweeps import SweepError, run_sweep
+    from ultralytics_wb_ddp.sweeps import run_sweep
 
-    try:
-        config = SweepConfig.read(file, overrides)
-        done = run_sweep(join or config, config.job if join else None, count=count, agents=agents)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None  # as shells have it
-    except SweepError as error:
-        raise click.ClickException(str(error)) from error
-    except Exception as error:
-        if message := mistake_in(error):
-            raise click.ClickException(message) from error
-        raise
+    config = SweepConfig.read(file, overrides)
+    done = run_sweep(join or config, config.job if join else None, count=count, agents=agents)
     _show(done)
     raise SystemExit(bool(done.trials) and all(trial.exit_code for trial in done.trials))
 

@@ -22,10 +22,9 @@ def sync(folders: tuple[Path, ...]) -> None:
 
     Give the parts of a run in their order. Rows that have arrived are not sent again, as 'wandb sync' would do.
     """
-    from ultralytics_wb_ddp.doctor.server import Trouble
     from ultralytics_wb_ddp.sync import sync
 
     try:
         raise SystemExit(sync(folders))
-    except (Trouble, ValueError) as error:
+    except ValueError as error:  # a folder of another kind
         raise click.ClickException(str(error)) from error

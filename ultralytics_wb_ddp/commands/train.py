@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ultralytics_wb_ddp.commands import KeyValue
+
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.job_schema import Job
 
@@ -15,7 +17,7 @@ __all__ = ["train"]
 
 @click.command()
 @click.argument("file", metavar="JOB.YAML", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("overrides", nargs=-1, type=KeyValue("train.epochs=5"), metavar="[KEY=VALUE]...")
 @click.option("--dry-run", is_flag=True, help="Check the job and say what will happen; start nothing.")
 def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
     """Run the job of JOB.YAML: its run, its training, and what comes before and after.
@@ -25,25 +27,15 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
     """
     from ultralytics_wb_ddp.config_file import explained, read_config
     from ultralytics_wb_ddp.job_schema import Job
-    from ultralytics_wb_ddp.jobs import mistake_in, run_job
+    from ultralytics_wb_ddp.jobs import run_job
 
-    try:
-        with explained(file):
-            cfg = read_config(file, overrides)
-            cfg.setdefault("name", file.stem)  # other settings may refer to it
-            job = Job.from_cfg(cfg)
-        if dry_run:
-            well = _show(job)
-        else:
-            run_job(cfg)
-            well = True
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None  # as shells have it
-    except Exception as error:
-        if message := mistake_in(error):
-            raise click.ClickException(message) from error
-        raise
-    raise SystemExit(not well)
+    with explained(file):
+        cfg = read_config(file, overrides)
+        cfg.setdefault("name", file.stem)  # other settings may refer to it
+        job = Job.from_cfg(cfg)
+    if dry_run:
+        raise SystemExit(not _show(job))
+    run_job(cfg)
 
 
 def _show(job: Job) -> bool:
@@ -53,5 +45,5 @@ def _show(job: Job) -> bool:
 
     report.print_facts("What will be trained", facts_of(job))
     plan, findings = examine(request_of(job))
-    report.print_report(plan, findings)
+    report.print_report(plan, findings, of_job=True)
     return report.is_well(findings)

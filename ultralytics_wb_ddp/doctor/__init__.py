@@ -28,7 +28,7 @@ def read_request(
     """
     from ultralytics_wb_ddp.config import WandbConfig
 
-    options = WandbConfig.parse(given, "the command line")
+    options = WandbConfig.parse(given, "--")
     if config is not None:
         options = _read_config(config, {name: value for name, value in given.items() if value is not None})
     return Request(options, manager=config is not None, device=device, timeout=timeout)
@@ -46,12 +46,12 @@ def _read_config(file: Path, given: dict[str, str]) -> WandbConfig:
     from ultralytics_wb_ddp.config_file import explained, read_config
 
     with explained(file):
-        return WandbConfig.from_cfg(OmegaConf.merge(read_config(file), {"wandb": given}))
+        return WandbConfig.from_cfg(OmegaConf.merge(read_config(file), {"wandb": given}), where="wandb")
 
 
 def examine(request: Request) -> tuple[Plan | None, list[Finding]]:
     """Return what will happen, or None if nothing can be said, and what every check has found."""
-    from ultralytics_wb_ddp.config import ConfigurationError
+    from ultralytics_wb_ddp.checks import ConfigurationError
     from ultralytics_wb_ddp.doctor.finding import error
     from ultralytics_wb_ddp.doctor.leftovers import check_leftovers
     from ultralytics_wb_ddp.doctor.machine import check_directories, check_gpus, check_packages

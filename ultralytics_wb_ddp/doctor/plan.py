@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config import ConfigurationError, RunOptions
+from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.decision import choose, which_ranks
 from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.stock import stock_options
@@ -65,8 +66,12 @@ class Plan:
         logging = [rank for rank in ranks if self.run_mode != "auto" or rank == 0]
         return {**asdict(self), "uploads": list(self.uploads), "logging_ranks": logging}
 
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield the facts for people: a title and a sentence each."""
+    def lines(self, *, of_job: bool = False) -> Iterator[tuple[str, str]]:
+        """Yield the facts for people: a title and a sentence each.
+
+        Args:
+            of_job: Whether no script of the user's makes a run.
+        """
         verbs = {
             "new": "a new one is made",
             "resume": f"{self.run_id} is continued",
@@ -74,7 +79,9 @@ class Plan:
             "skip": "none: W&B is disabled",
             "refuse": f"none: {self.reason}",
         }
-        script = "; a run that the script has made itself is adopted instead" if self.how == "new" else ""
+        script = (
+            "; a run that the script has made itself is adopted instead" if self.how == "new" and not of_job else ""
+        )
         yield "run", verbs[self.how] + script
         yield "project", f"{self.entity}/{self.project}" if self.entity else f"{self.project} of the default entity"
         several = f"{self.processes} processes; {_WHO_LOGS[self.run_mode]}"

@@ -32,10 +32,10 @@ def as_json(plan: Plan | None, findings: list[Finding]) -> str:
     return json.dumps(content, indent=2)
 
 
-def print_report(plan: Plan | None, findings: list[Finding]) -> None:
+def print_report(plan: Plan | None, findings: list[Finding], *, of_job: bool = False) -> None:
     """Print what will happen, a line for each check with what to do about it, and how many are wrong."""
     if plan:
-        print_facts("What will happen", plan.lines())
+        print_facts("What will happen", plan.lines(of_job=of_job))
     click.secho("Checks", bold=True)
     width = max(len(finding.check) for finding in findings)
     for finding in findings:

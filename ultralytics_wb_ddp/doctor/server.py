@@ -1,33 +1,22 @@
-"""The W&B server: whether it is there, takes the key, and what it knows of project and run.
-
-It is asked directly, with one request for each question and a limit in time: the client's own calls repeat what
-fails, for minutes in some releases, and report a server in trouble and one that is away in the same words.
-"""
+"""The W&B server: whether it is there, takes the key, and what it knows of project and run."""
 
 from __future__ import annotations
 
-import netrc
-import os
-import re
-import threading
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
+from ultralytics_wb_ddp.server import VIEWER, Server, Trouble, find_key, trouble_with_key
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.doctor.finding import Request
     from ultralytics_wb_ddp.doctor.plan import Plan
 
-__all__ = ["VIEWER", "Server", "Trouble", "check_server", "find_key"]
+__all__ = ["check_server"]
 
-KEY_LENGTH = 40
-UNAUTHORIZED, FORBIDDEN, FAILURE = 401, 403, 400
 OFFLINE = "or train with WANDB_MODE=offline and send the run later with 'wandb sync'"
 
-VIEWER = "query Viewer { viewer { id entity } }"
 PROJECT = """
 query Runs($project: String!, $entity: String!) { project(name: $project, entityName: $entity) { runCount } }
 """
@@ -38,131 +27,46 @@ query Run($project: String!, $entity: String!, $name: String!) {
 """
 
 
-class Trouble(Exception):  # noqa: N818  # it carries a finding
-    """A question that got no answer."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.message)
-        self.finding = finding
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server that questions are put to."""
-
-    url: str
-    key: str | None
-    source: str
-    timeout: float
-
-    def ask(self, operation: str, query: str, **variables: str) -> dict[str, Any]:
-        """Return the data of an answer.
-
-        Raises:
-            Trouble: There is none.
-        """
-        answers: list[Any] = []
-        body = {"operationName": operation, "query": query, "variables": variables}
-        thread = threading.Thread(target=self._post, args=(body, answers), daemon=True)
-        thread.start()
-        thread.join(self.timeout)  # the timeout of requests limits neither the look-up of a name nor a trickle
-        if not answers:
-            text = f"{self.url} does not answer within {self.timeout:g} s"
-            raise Trouble(error("server", text, f"check network and proxy, {OFFLINE}"))
-        if isinstance(answers[0], Exception):
-            text = f"{self.url} cannot be reached: {_root_cause(answers[0])}"
-            raise Trouble(error("server", text, f"check network, proxy and WANDB_BASE_URL, {OFFLINE}"))
-        return self._data(operation, answers[0])
-
-    def _post(self, body: dict[str, Any], answers: list[Any]) -> None:
-        import requests
-
-        auth = ("api", self.key) if self.key else None
-        try:
-            answers.append(requests.post(f"{self.url}/graphql", json=body, auth=auth, timeout=self.timeout))
-        except requests.Timeout:
-            return
-        except Exception as problem:  # noqa: BLE001  # told by the thread that waits
-            answers.append(problem)
-
-    def _data(self, operation: str, answer: Any) -> dict[str, Any]:
-        if answer.status_code in {UNAUTHORIZED, FORBIDDEN}:
-            raise Trouble(self.refusal(f"with status {answer.status_code}"))
-        if answer.status_code >= FAILURE:
-            text = f"{self.url} answers with status {answer.status_code}"
-            raise Trouble(error("server", text, f"check WANDB_BASE_URL and the server's state, {OFFLINE}"))
-        try:
-            content = answer.json()
-            problems, data = content.get("errors"), content.get("data")
-        except (ValueError, AttributeError):
-            text = f"{self.url} answers, but not as a W&B server"
-            raise Trouble(error("server", text, "check WANDB_BASE_URL and the proxy")) from None
-        if problems or not isinstance(data, dict):
-            text = f"{self.url} does not answer the question {operation}"
-            raise Trouble(warning("server", text, "look at project and run in the browser"))
-        return data
-
-    def refusal(self, how: str) -> Finding:
-        """Return the finding that the key is of no use here."""
-        login = f"wandb login --relogin --host {self.url}"
-        change = {
-            "WANDB_API_KEY": f"correct WANDB_API_KEY, or unset it and call: {login}",
-            "cfg.wandb.api_key": "correct cfg.wandb.api_key",
-        }
-        remedy = f"{change.get(self.source, login)}; it must be a key of the account that the run belongs to"
-        return error("key", f"{self.url} refuses the key {how}", remedy)
-
-
 def check_server(request: Request, plan: Plan, settings: Any) -> list[Finding]:
     """Look whether the run can be sent: key, server, project, run."""
     if plan.mode != "online":
         return [ok("server", f"not asked, because the mode is {plan.mode}; no key is needed")]
     url = str(settings.base_url).rstrip("/")
     key, source = find_key(request.options.api_key, url)
-    findings = [] if getattr(settings, "identity_token_file", None) else [_check_key(key, source, url)]
+    wrong = trouble_with_key(key, source, url)
+    has_key = _or_offline(_finding(wrong)) if wrong else ok("key", f"found in {source}")
+    findings = [] if getattr(settings, "identity_token_file", None) else [has_key]
     usable = key if all(finding.status == "ok" for finding in findings) else None
     server = Server(url, usable, source, request.timeout)
     try:
         viewer = server.ask("Viewer", VIEWER).get("viewer")
     except Trouble as trouble:
-        is_known = usable is None and trouble.finding.check == "key"  # asked without a key, it may well refuse
-        return [*findings, ok("server", f"{url} answers") if is_known else trouble.finding]
+        is_known = usable is None and trouble.about == "key"  # asked without a key, it may well refuse
+        return [*findings, ok("server", f"{url} answers") if is_known else _told(trouble)]
     if not viewer:
-        return [*findings, server.refusal("as unknown") if usable else ok("server", f"{url} answers")]
+        return [*findings, _told(server.refusal("as unknown")) if usable else ok("server", f"{url} answers")]
     entity = plan.entity or viewer.get("entity") or ""
     findings.append(ok("server", f"{url} answers and takes the key; the default entity is {viewer.get('entity')}"))
     try:
         findings += _check_project(server, plan, entity)
         findings += _check_run(server, plan, entity)
     except Trouble as trouble:
-        findings.append(trouble.finding)
+        findings.append(_told(trouble))
     return findings
 
 
-def find_key(given: str | None, url: str) -> tuple[str | None, str]:
-    """Return the API key and where it comes from, in the order in which the manager and W&B look."""
-    if given:
-        return given, "cfg.wandb.api_key"
-    if os.environ.get("WANDB_API_KEY"):
-        return os.environ["WANDB_API_KEY"], "WANDB_API_KEY"
-    try:
-        found = netrc.netrc(os.environ.get("NETRC")).authenticators(urlsplit(url).netloc)
-    except (OSError, netrc.NetrcParseError):
-        found = None
-    return (found[2] or None, "netrc") if found else (None, "")
+def _told(trouble: Trouble) -> Finding:
+    """Return what a question that got no answer means for a training."""
+    return _or_offline(_finding(trouble)) if trouble.about == "server" else _finding(trouble)
 
 
-def _check_key(key: str | None, source: str, url: str) -> Finding:
-    """Look whether there is a key that may be one; it is never shown."""
-    remedy = f"wandb login --host {url}, or set WANDB_API_KEY"
-    if key is None:
-        return error("key", f"there is none for {url}, neither in WANDB_API_KEY nor in netrc", f"{remedy}; {OFFLINE}")
-    if len(key) < KEY_LENGTH:
-        text = f"the one of {source} has {len(key)} characters; a key has at least {KEY_LENGTH}"
-        return error("key", text, remedy)
-    if key != key.strip():
-        return error("key", f"the one of {source} starts or ends with white space", remedy)
-    return ok("key", f"found in {source}")
+def _finding(trouble: Trouble) -> Finding:
+    return Finding(trouble.about, trouble.status, trouble.text, trouble.remedy)
+
+
+def _or_offline(finding: Finding) -> Finding:
+    """Add what a training can do without a server."""
+    return replace(finding, remedy=f"{finding.remedy}; {OFFLINE}") if finding.status == "error" else finding
 
 
 def _check_project(server: Server, plan: Plan, entity: str) -> list[Finding]:
@@ -199,14 +103,3 @@ def _heard(heartbeat: Any) -> str:
     seconds = max(0, int((datetime.now(timezone.utc) - heard).total_seconds()))
     ago = f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"  # noqa: PLR2004  # two minutes
     return f", last heard of {ago} ago"
-
-
-def _root_cause(problem: BaseException) -> str:
-    """Return the innermost reason of a failed connection, which the outer ones bury."""
-    while True:
-        inner = getattr(problem, "reason", None) or next(
-            (arg for arg in problem.args if isinstance(arg, Exception)), None
-        )
-        if not isinstance(inner, BaseException):
-            return re.sub(r"\[Errno -?\d+\] ", "", str(problem)).rsplit(": ", 1)[-1].rstrip(")")
-        problem = inner

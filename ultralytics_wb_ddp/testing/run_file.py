@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.log import short_path
 from ultralytics_wb_ddp.transaction_log import unpack
 
 if TYPE_CHECKING:
@@ -81,18 +82,26 @@ class RecordedRun:
     console: str = ""
 
     def rows(self, *keys: str) -> list[dict[str, Any]]:
-        """Return the rows that hold all of the given keys."""
+        """Return the rows that hold all of the given keys.
+
+        Args:
+            *keys: Names of values, such as ``"train/box_loss"``.
+        """
         return [row for row in self.history if all(key in row for key in keys)]
 
 
 def find_run_files(directory: str | os.PathLike[str]) -> list[Path]:
-    """Return the ``.wandb`` files below a directory, the oldest first: one for each session of each run."""
+    """Return the ``.wandb`` files below a directory, the oldest first: one for each session of each run.
+
+    Args:
+        directory: Where to look, at any depth.
+    """
     found = {file.resolve() for file in Path(directory).rglob("run-*.wandb")}  # latest-run is a link to one of them
     return sorted(found, key=lambda file: (file.parent.name, file))
 
 
 def read_run(path: str | os.PathLike[str]) -> RecordedRun:
-    """Read a ``.wandb`` file.
+    """Return what a ``.wandb`` file holds.
 
     W&B's service writes it, and ``run.finish()`` does not wait for that: in the process that logged, call
     ``wandb.teardown()`` first.
@@ -110,7 +119,11 @@ def read_run(path: str | os.PathLike[str]) -> RecordedRun:
     if file.is_dir():
         files = find_run_files(file)
         if len(files) != 1:
-            msg = f"{str(path)!r} holds {len(files)} .wandb files; give one of them: {', '.join(map(str, files))}"
+            folders = {short_path(found.parent) for found in files}
+            choice = sorted(folders) if len(folders) == len(files) else [short_path(found) for found in files]
+            some = f"{len(files)} .wandb files; give one of them: {', '.join(choice)}"
+            none = "no .wandb file; give a directory that W&B has written for a run, run-... or offline-run-..."
+            msg = f"{str(path)!r} holds {some if files else none}"
             raise ValueError(msg)
         (file,) = files
     run = RecordedRun(path=file)

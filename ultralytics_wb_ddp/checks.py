@@ -1,0 +1,208 @@
+"""Values that users write: each is returned in the form in which it is used, or refused with an error."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import Any, NoReturn
+
+from ultralytics_wb_ddp.errors import ExplainedError
+from ultralytics_wb_ddp.names import problem_of_link
+from ultralytics_wb_ddp.plain import ADDRESS, names_secret
+from ultralytics_wb_ddp.s3_path import S3Error, S3Path
+
+__all__ = [
+    "ConfigurationError",
+    "check_choice",
+    "check_count",
+    "check_link",
+    "check_names",
+    "check_project",
+    "check_run_id",
+    "check_seconds",
+    "check_store",
+    "check_switch",
+    "check_tags",
+    "check_uri",
+    "refuse_type",
+]
+
+RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
+RESERVED_IN_PROJECT = "/\\#?%:"
+MAX_LENGTH = 128  # of a run id and of a project's name
+
+
+class ConfigurationError(ExplainedError, ValueError):
+    """A setting that cannot work: the message names the value, the cause and the remedy."""
+
+
+def check_run_id(run_id: str, where: str) -> str:
+    """Return the id of a run if W&B takes it.
+
+    Raises:
+        ConfigurationError: The id is empty, longer than 128 characters, starts or ends with a space, or holds a
+            reserved character.
+    """
+    bad = sorted(set(run_id) & set(RESERVED_IN_RUN_ID))
+    cause = (
+        "a run id cannot be empty or start or end with a space"
+        if not run_id or run_id != run_id.strip()
+        else f"W&B refuses {' '.join(bad)} in a run id"
+        if bad
+        else f"a run id has at most {MAX_LENGTH} characters"
+        if len(run_id) > MAX_LENGTH
+        else ""
+    )
+    if cause:
+        msg = f"{where}={run_id!r}: {cause}; use letters, digits, '-', '_' and '.'"
+        raise ConfigurationError(msg)
+    return run_id
+
+
+def check_names(names: Iterable[Any], known: list[str], where: str) -> None:
+    """Refuse settings that there are none of.
+
+    Raises:
+        ConfigurationError: One is unknown; the nearest known one is suggested.
+    """
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            msg = f"{where}: {name!r} is unknown; {remedy}"
+            raise ConfigurationError(msg)
+
+
+def check_choice(place: str, value: str, allowed: tuple[str, ...]) -> str:
+    """Return a setting that has one of a few values.
+
+    Raises:
+        ConfigurationError: It has another one.
+    """
+    if value in allowed:
+        return value
+    remedy = "say run_mode='shared'" if value == "shared" else f"choose one of {', '.join(allowed)}"
+    msg = f"{place}={value!r} is unknown; {remedy}"
+    raise ConfigurationError(msg)
+
+
+def check_seconds(place: str, value: Any, *, least: float) -> float:
+    """Return a number of seconds as a float.
+
+    Raises:
+        ConfigurationError: It is no number, infinite, or less than the least.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
+        msg = f"{place}={value!r}: a number of seconds, {least:g} or more, is expected"
+        raise ConfigurationError(msg)
+    return float(value)
+
+
+def check_tags(place: str, value: Any) -> tuple[str, ...]:
+    """Return tags as a tuple; a single one may stand by itself.
+
+    Raises:
+        ConfigurationError: One is no string.
+    """
+    tags = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+    if not all(isinstance(tag, str) for tag in tags):
+        msg = f"{place}={value!r}: tags are a list of strings"
+        raise ConfigurationError(msg)
+    return tuple(tags)
+
+
+def check_switch(place: str, value: Any) -> bool:
+    """Return what is true or false.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if not isinstance(value, bool):
+        msg = f"{place}={value!r}: true or false is expected"
+        raise ConfigurationError(msg)
+    return value
+
+
+def check_count(place: str, value: Any) -> int:
+    """Return a whole number.
+
+    Raises:
+        ConfigurationError: It is no such number, or below 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        msg = f"{place}={value!r}: a whole number, 0 or more, is expected"
+        raise ConfigurationError(msg)
+    return value
+
+
+def check_project(place: str, value: str) -> str:
+    """Return the name of a project if W&B takes it.
+
+    Raises:
+        ConfigurationError: It is empty, longer than 128 characters, or holds a reserved character.
+    """
+    bad = sorted(set(value) & set(RESERVED_IN_PROJECT))
+    if not value.strip():
+        msg = f"{place}={value!r} is empty; name the W&B project that the run belongs to"
+    elif bad:
+        msg = f"{place}={value!r}: W&B refuses {' '.join(bad)} in a project's name; replace them, by '-' for example"
+    elif len(value) > MAX_LENGTH:
+        msg = f"{place}={value!r}: a project's name has at most {MAX_LENGTH} characters; shorten it"
+    else:
+        return value
+    raise ConfigurationError(msg)
+
+
+def check_uri(place: str, value: str) -> str:
+    """Return an address such as ``s3://bucket/shapes``.
+
+    Raises:
+        ConfigurationError: It is of another form.
+    """
+    if not ADDRESS.fullmatch(value):
+        msg = f"{place}={value!r} is no address; give one such as 's3://bucket/shapes', or leave it out"
+        raise ConfigurationError(msg)
+    return value
+
+
+def check_store(place: str, value: str) -> str:
+    """Return the place in S3 that checkpoints are uploaded to, without a slash at its end.
+
+    Raises:
+        ConfigurationError: It is no place in S3, or boto3 is missing.
+    """
+    store = value.rstrip("/")
+    try:
+        S3Path.parse(f"{store}/checkpoint")
+    except S3Error as error:
+        msg = f"{place}={value!r}: {error}"
+        raise ConfigurationError(msg) from error
+    if find_spec("boto3") is None:
+        msg = f"{place}={value!r} needs boto3; install it with: pip install 'ultralytics-wb-ddp[s3]'"
+        raise ConfigurationError(msg)
+    return store
+
+
+def check_link(place: str, value: str) -> str:
+    """Return a place in W&B's registry or a portfolio.
+
+    Raises:
+        ConfigurationError: W&B would refuse it.
+    """
+    if problem := problem_of_link(value):
+        msg = f"{place}={value!r}: {problem}"
+        raise ConfigurationError(msg)
+    return value
+
+
+def refuse_type(place: str, value: Any) -> NoReturn:
+    """Refuse what is no string; a secret is not shown.
+
+    Raises:
+        ConfigurationError: Always.
+    """
+    shown = "" if names_secret(place) else f"={value!r}"
+    msg = f"{place}{shown} is of type {type(value).__name__}; a string is expected"
+    raise ConfigurationError(msg)

@@ -1,0 +1,55 @@
+"""How a place in S3 is written: ``s3://bucket/key``, and what is said of anything else; without boto3."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ultralytics_wb_ddp.errors import ExplainedError
+
+__all__ = ["S3Error", "S3Path"]
+
+PATH = re.compile(r"s3://([^/?#]+)/([^?#]+)(?:\?versionId=([^?#&]+))?")
+
+
+class S3Error(ExplainedError):
+    """Something in S3 cannot be referred to or written: the message names the value, the cause and the remedy."""
+
+
+@dataclass(frozen=True)
+class S3Path:
+    """The place of an object, or of all objects below a prefix.
+
+    Attributes:
+        bucket: The bucket.
+        key: Key of the object; a prefix may end in ``/``.
+        version: Version of the object; None is the newest.
+    """
+
+    bucket: str
+    key: str
+    version: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> S3Path:
+        """Read ``s3://bucket/key``, with ``?versionId=...`` for a version of a versioned bucket.
+
+        Raises:
+            S3Error: It has another form.
+        """
+        found = PATH.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            msg = (
+                f"{text!r} is no S3 path; give one of the form s3://bucket/key, where the key is that of an object or "
+                "a prefix, without '?' and '#', which W&B cannot read back"
+            )
+            raise S3Error(msg)
+        return cls(*found.groups())
+
+    @property
+    def name(self) -> str:
+        """The last part of the key."""
+        return self.key.rstrip("/").rpartition("/")[2]
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}" + (f"?versionId={self.version}" if self.version else "")
