@@ -15,6 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError
 from ultralytics_wb_ddp.cli import Commands, main
 from ultralytics_wb_ddp.errors import explanation_of
@@ -218,6 +219,25 @@ def test_what_goes_on_is_shown_on_a_terminal_and_wiped_away(monkeypatch: pytest.
     assert line == "importing runs/a-name-tha ..."
     assert len(line) < 30
     assert stream.getvalue() == line + "\r\x1b[K"
+
+
+def test_log_file_has_no_progress_although_wandb_makes_a_terminal_of_it(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+        import sys
+        from ultralytics_wb_ddp import WandbManager
+        from ultralytics_wb_ddp.progress import shown, working
+        with WandbManager({"wandb": {"project": "demo"}}, "job"):
+            print("a terminal:", sys.stderr.isatty())
+            with working("what goes on"):
+                list(shown([1, 2, 3], "counting"))
+        """,
+        prelude="",
+    )
+
+    assert "a terminal: True" in job.output
+    assert "what goes on" not in job.output
+    assert "counting" not in job.output
 
 
 @pytest.mark.parametrize(("value", "is_coloured"), [("", True), ("1", False)])

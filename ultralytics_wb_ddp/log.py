@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cause_of", "logger", "short_path"]
+__all__ = ["cause_of", "is_terminal", "logger", "short_path"]
+
+_was_terminal = sys.stderr is not None and sys.stderr.isatty()
 
 
 class _Fallback(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable at run time in Python 3.10
@@ -46,6 +48,14 @@ if not logger.handlers:
     logger.addFilter(_name_rank)
     _quiet = os.environ.get("YOLO_VERBOSE", "true").lower() == "false"  # who silences Ultralytics means its callbacks
     logger.setLevel(logging.WARNING if _quiet else logging.INFO)
+
+
+def is_terminal() -> bool:
+    """Return whether somebody sees what is written to stderr as it is written.
+
+    W&B's ``console="redirect"`` puts a terminal of its own in the place of a log file or a pipe.
+    """
+    return sys.stderr.isatty() and (_was_terminal or sys.stderr is not sys.__stderr__)
 
 
 def cause_of(error: BaseException) -> str:

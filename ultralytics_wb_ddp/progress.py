@@ -8,6 +8,8 @@ from collections.abc import Sized
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ultralytics_wb_ddp.log import is_terminal
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
@@ -25,7 +27,7 @@ def bar(length: int, label: str, *, visible: bool = True) -> AbstractContextMana
         label: What goes on, in a few words.
         visible: Whether it is asked for.
     """
-    if not (visible and sys.stderr.isatty()):
+    if not (visible and is_terminal()):
         return nullcontext()
     import click
 
@@ -58,7 +60,7 @@ def working(text: str, *, visible: bool = True) -> Iterator[None]:
         text: What goes on, in a few words.
         visible: Whether it is asked for.
     """
-    if not (visible and sys.stderr.isatty()):
+    if not (visible and is_terminal()):
         yield
         return
     width = shutil.get_terminal_size().columns - len(" ...") - 1
