@@ -156,5 +156,5 @@ def test_read_run_of_something_else(tmp_path: Path) -> None:
 
 
 def test_read_run_of_an_empty_directory(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"holds 0 \.wandb files"):
+    with pytest.raises(ValueError, match=r"holds no \.wandb file; give a directory that W&B has written"):
         read_run(tmp_path)
