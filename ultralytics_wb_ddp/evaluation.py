@@ -91,7 +91,7 @@ class MistakeCollector:
             mine = self._worst.sorted()
             chosen = _choose({**self._summaries(), self._rank: _summary(mine)}, self._size)
             wanted = {_place(rank, place): mine[place].to_json() for rank, place in chosen if rank == self._rank}
-            self.exchange.put_all(wanted)
+            self.exchange.put_all(wanted, patience=LOOK)
 
     def gather(self) -> list[Mistake]:
         """On rank 0, return the worst images of all ranks, the worst first; none without an evaluation.

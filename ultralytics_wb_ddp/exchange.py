@@ -101,15 +101,25 @@ class Exchange:
         """
         self.put_all({key: value})
 
-    def put_all(self, values: Mapping[str, Any]) -> None:
-        """Put several things there, in the background, in one step: Python may be long in giving the thread another.
+    def put_all(self, values: Mapping[str, Any], patience: float = 0.0) -> None:
+        """Put several things there at once, in the background.
 
         Args:
             values: What JSON can hold, by name.
+            patience: Seconds to wait until they are there: where this thread goes on with what keeps Python to itself,
+                such as a collection of garbage, they would be late.
         """
         places, texts = [f"{self._space}/{key}" for key in values], [json.dumps(value) for value in values.values()]
-        if places:
-            self._jobs.put(lambda store: store.multi_set(places, texts))
+        if self._is_lost or not places:
+            return
+        done = threading.Event()
+
+        def put(store: Any) -> None:
+            store.multi_set(places, texts)
+            done.set()
+
+        self._jobs.put(put)
+        done.wait(patience)
 
     def ask(self, keys: Iterable[str], timeout: float = 0.0) -> Question:
         """Look in the background for what is there, again and again until it is all there.
