@@ -27,8 +27,9 @@ EPOCH = (
     "on_model_save",
 )
 END = ("on_train_end", "teardown")
-WAYS = ("bare", "stock", "stock+run", "attach", "lean", "new", "resume")
-LEAN = {"inputs": False, "mistakes": 0}  # what the stock callback logs, and numbers of each class
+LEAN = " lean"  # without what the stock callback has not: inputs and mistakes
+WAYS = ("bare", "stock", "stock+run", "attach", f"attach{LEAN}", "new", f"new{LEAN}", "resume")
+WITH_RUN = "stock: with the run that its script has made"
 NAMES = {"attach": "run open in the launcher", "new": "new run", "resume": "run closed and resumed"}
 
 
@@ -39,12 +40,13 @@ def measure(trainings: Trainings, rounds: int, epochs: int) -> Iterator[Line]:
     for number in range(rounds):
         for who in WAYS if number % 2 else reversed(WAYS):
             with WandbServer() as server:
-                way, options = ("attach", LEAN) if who == "lean" else (who, {})
+                options = {"inputs": False, "mistakes": 0} if who.endswith(LEAN) else {}
+                way = who.removesuffix(LEAN)
                 one = trainings.train(way, epochs=epochs, options=options, environment=server.environment)
                 found[who].append(one)
                 sizes = [len(request.raw) for request in list(server.requests)]
                 traffic[who].append((len(sizes), sum(sizes)))
-    remark = _try_wandb(trainings)
+    remark_of_wandb = _try_wandb(trainings)
 
     def line(what: str, unit: str, value: Callable[[Training], float], ours: str, **more: Any) -> Line:
         values = {"bare": found["bare"], "stock": found["stock"], "ours": found[ours]}
@@ -62,18 +64,15 @@ def measure(trainings: Trainings, rounds: int, epochs: int) -> Iterator[Line]:
     )
     yield line("its time to the first epoch", "s", lambda one: one.ranks[1]["began"], "attach", against="bare")
     yield line("its further processes", "", lambda one: one.ranks[1]["processes"], "attach", against="bare")
-    yield line("whole training, beside the stock callback", "s", lambda one: one.seconds, "new", most=1.0)
-    yield line(
-        "whole training, beside nothing", "s", lambda one: one.seconds, "new", against="bare", most=1.02, remark=remark
-    )
-    for ours, what in (("lean", "as much as the stock callback logs"), ("attach", "with inputs and mistakes")):
-        sent = {"stock": traffic["stock+run"], "ours": traffic[ours]}
-        for place, (counted, unit) in enumerate((("requests", ""), ("bytes", "kB"))):
-            scale = 1 if place == 0 else 1000
+    for lean, what in ((LEAN, "as much as the stock callback logs"), ("", "with inputs and mistakes")):
+        for whom, most in (("stock", 1.0), ("bare", 1.02)):
+            title = f"whole training, {what}" if whom == "stock" else f"whole training beside nothing, {what}"
+            yield line(title, "s", lambda one: one.seconds, f"new{lean}", against=whom, most=most)
+        sent = {"stock": traffic["stock+run"], "ours": traffic[f"attach{lean}"]}
+        for counted, unit, place, scale in (("requests", "", 0, 1), ("bytes", "kB", 1, 1000)):
             values = {who: [one[place] / scale for one in all_] for who, all_ in sent.items()}
-            most = 1.0 if ours == "lean" else None
-            remark = "stock: with the run that its script has made"
-            yield Line("whole", f"{counted} of a run's life, {what}", unit, values, most=most, remark=remark)
+            yield Line("whole", f"{counted} of a run's life, {what}", unit, values, most=1.0, remark=WITH_RUN)
+    yield Line("whole", "W&B's own integration", "", {}, remark=remark_of_wandb)
     yield from _with_plots(trainings, rounds)
 
 
@@ -109,4 +108,4 @@ def _try_wandb(trainings: Trainings) -> str:
             said.append(f"{name}: trains")
         except TrainingFailedError as error:
             said.append(f"{name}: {error}")
-    return f"W&B's own integration in {'; in '.join(said)}"
+    return f"in {'; in '.join(said)}"
