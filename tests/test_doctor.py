@@ -23,6 +23,7 @@ from ultralytics_wb_ddp.config import WandbConfig
 from ultralytics_wb_ddp.doctor import Request
 from ultralytics_wb_ddp.doctor.finding import Finding
 from ultralytics_wb_ddp.doctor.leftovers import check_leftovers
+from ultralytics_wb_ddp.doctor.machine import check_gpus
 from ultralytics_wb_ddp.doctor.past import check_training
 from ultralytics_wb_ddp.doctor.plan import make_plan
 from ultralytics_wb_ddp.doctor.report import print_report
@@ -112,6 +113,29 @@ def test_config_file_is_read_as_a_manager_reads_it_and_the_command_line_wins(tmp
     assert (answer.plan["project"], answer.plan["entity"], answer.plan["mode"]) == ("from-options", "team", "offline")
     assert answer.plan["directory"] == str(tmp_path / "out" / "wandb")
     assert KEY not in answer.output
+
+
+def test_job_is_read_with_its_devices_and_no_script_is_expected(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("wandb: {project: demo, mode: offline, name: '${name}'}\ntrain: {device: [0, 1]}")
+    command = ["doctor", "--config", str(job)]
+
+    told = " ".join(CliRunner().invoke(main, command).output.split())
+    with_option = " ".join(CliRunner().invoke(main, [*command, "--device", "0,1,2"]).output.split())
+
+    assert "2 processes; only rank 0 logs" in told
+    assert "asks for 2" in told or "2 asked for" in told
+    assert "a new one is made project" in told
+    assert "3 processes; only rank 0 logs" in with_option
+
+
+def test_script_of_a_config_without_a_job_may_make_the_run(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("wandb: {project: demo, mode: offline}")
+
+    output = CliRunner().invoke(main, ["doctor", "--config", str(config)]).output
+
+    assert "a run that the script has made itself is adopted instead" in " ".join(output.split())
 
 
 @pytest.mark.parametrize(
@@ -367,11 +391,39 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert list((tmp_path / "home").iterdir()) == []
 
 
-def test_setting_that_the_client_refuses_is_named_without_values(tmp_path: Path) -> None:
-    answer = ask_doctor(tmp_path, WANDB_MODE="onlin")
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("WANDB_MODE", "onlin", "WANDB_MODE='onlin': Input should be 'online', 'offline'"),
+        ("WANDB_BASE_URL", WRONG_KEY, "WANDB_BASE_URL: "),
+    ],
+)
+def test_variable_that_the_client_refuses_is_named_and_its_value_where_it_can_be_no_secret(
+    tmp_path: Path, variable: str, value: str, words: str
+) -> None:
+    answer = ask_doctor(tmp_path, **{variable: value})
 
     assert (answer.exit_code, answer.plan) == (1, None)
-    assert "mode: Input should be 'online'" in answer.of("error")["settings"]
+    assert words in answer.of("error")["settings"]
+    assert WRONG_KEY not in answer.output
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        ("zero,1", "device zero,1: 'zero' is no device -> give numbers of GPUs"),
+        ("0,one,2a", "'one', '2a' are no devices"),
+        *((device, None) for device in ("cpu", "mps", "-1", "cuda:0, cuda:1", "[0, 1]", "npu:0", "intel:gpu", "")),
+    ],
+)
+def test_word_that_is_no_device_is_an_error(device: str, told: str | None) -> None:
+    findings = check_gpus(Request(WandbConfig(), device=device))
+
+    texts = [f"{finding.message} -> {finding.remedy}" for finding in findings if "no device" in finding.message]
+    assert bool(texts) == bool(told)
+    if told:
+        assert told in texts[0]
+        assert findings[0].status == "error"
 
 
 def test_versions_are_compared_by_number() -> None:

@@ -21,7 +21,7 @@ __all__ = ["doctor"]
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="YAML whose 'wandb' section a WandbManager will be given; options given here win.",
+    help="YAML whose 'wandb' section a WandbManager will be given, or a job; options given here win.",
 )
 @click.option(
     "--training",
@@ -56,11 +56,12 @@ def doctor(
     try:
         request = read_request(config, {**given, "id": run_id, "dir": directory}, device=device, timeout=timeout)
     except ConfigurationError as error:
-        plan, findings = None, [Finding("options", "error", str(error))]
+        plan, findings, of_job = None, [Finding("options", "error", str(error))], False
     else:
         plan, findings = (None, examine_training(request, training)) if training else examine(request)
+        of_job = request.of_job
     if as_json:
         click.echo(report.as_json(plan, findings))
     else:
-        report.print_report(plan, findings)
+        report.print_report(plan, findings, of_job=of_job)
     raise SystemExit(not report.is_well(findings))

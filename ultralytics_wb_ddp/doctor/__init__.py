@@ -5,6 +5,7 @@ Nothing here makes a run or writes where W&B writes.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.doctor.finding import Finding, Request
@@ -12,7 +13,6 @@ from ultralytics_wb_ddp.doctor.finding import Finding, Request
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ultralytics_wb_ddp.config import WandbConfig
     from ultralytics_wb_ddp.doctor.plan import Plan
 
 __all__ = ["Finding", "Request", "examine", "examine_training", "read_request"]
@@ -28,25 +28,35 @@ def read_request(
     """
     from ultralytics_wb_ddp.config import WandbConfig
 
-    options = WandbConfig.parse(given, "--")
+    request = Request(WandbConfig.parse(given, "--"))
     if config is not None:
-        options = _read_config(config, {name: value for name, value in given.items() if value is not None})
-    return Request(options, manager=config is not None, device=device, timeout=timeout)
+        request = _read_config(config, {name: value for name, value in given.items() if value is not None})
+    return replace(request, device=device or request.device, timeout=timeout)
 
 
-def _read_config(file: Path, given: dict[str, str]) -> WandbConfig:
-    """Return the ``wandb`` section of a YAML file with what was given put over it.
+def _read_config(file: Path, given: dict[str, str]) -> Request:
+    """Return what a YAML file asks for: its ``wandb`` section with what was given put over it, a job's devices.
 
     Raises:
         ConfigurationError: It is wrong; the message does not quote the file, which may hold a key.
     """
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     from ultralytics_wb_ddp.config import WandbConfig
     from ultralytics_wb_ddp.config_file import explained, read_config
+    from ultralytics_wb_ddp.doctor.job import devices_of
+    from ultralytics_wb_ddp.parallel import ParallelConfig
+    from ultralytics_wb_ddp.plain import to_plain
 
     with explained(file):
-        return WandbConfig.from_cfg(OmegaConf.merge(read_config(file), {"wandb": given}), where="wandb")
+        cfg: Any = OmegaConf.merge(read_config(file), {"wandb": given})
+        train = cfg.get("train")
+        if not isinstance(train, DictConfig):
+            return Request(WandbConfig.from_cfg(cfg, where="wandb"), manager=True)
+        cfg.setdefault("name", file.stem)  # as the command that runs the job does
+        devices = devices_of(to_plain(train.get("device"), resolve=True), ParallelConfig.from_cfg(cfg))
+        options = WandbConfig.from_cfg(cfg, where="wandb")
+    return Request(options, manager=True, of_job=True, device=",".join(devices) or None)
 
 
 def examine(request: Request) -> tuple[Plan | None, list[Finding]]:
@@ -107,8 +117,19 @@ def _client_settings() -> tuple[Any, list[Finding]]:
 
 
 def _without_input(problem: Exception) -> str:
-    """Return what is wrong with settings, without their values, among which the key may be."""
+    """Return what is wrong with settings, without their values, among which the key may be, but for choices."""
     errors = getattr(problem, "errors", None)
     if errors is None:
         return type(problem).__name__
-    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors(include_input=False))
+    return "; ".join(f"{_shown(item)}: {item['msg']}" for item in errors(include_input=False))
+
+
+def _shown(item: dict[str, Any]) -> str:
+    """Return the name of a setting as the user has given it, with the value where it is one of a few words."""
+    import os
+
+    setting = ".".join(map(str, item["loc"]))
+    variable = f"WANDB_{setting.upper()}"
+    if variable not in os.environ:
+        return setting
+    return f"{variable}={os.environ[variable]!r}" if item["type"] == "literal_error" else variable

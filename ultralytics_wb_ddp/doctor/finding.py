@@ -37,12 +37,14 @@ class Request:
     Attributes:
         options: How the run is to be made, from the config file and the command line.
         manager: Whether the options are those of a manager: they come from a config file.
+        of_job: Whether that file is a job, so that no script of the user's makes a run.
         device: What will be given to ``model.train(device=...)``; None is left to Ultralytics.
         timeout: Seconds that the server has for each answer.
     """
 
     options: WandbConfig
     manager: bool = False
+    of_job: bool = False
     device: str | None = None
     timeout: float = 10.0
 
@@ -50,7 +52,7 @@ class Request:
     def devices(self) -> list[str]:
         """The devices by name, one for each process; empty when the choice is left to Ultralytics."""
         text = (self.device or "").strip("[]() ")
-        return [name.strip().removeprefix("cuda:") for name in text.split(",") if name.strip()]
+        return [name.strip(" '").removeprefix("cuda:") for name in text.split(",") if name.strip()]
 
     @property
     def directory(self) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.doctor.finding import Request
 from ultralytics_wb_ddp.ranks import Topology
@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ultralytics_wb_ddp.job_schema import Job
+    from ultralytics_wb_ddp.parallel import ParallelConfig
 
-__all__ = ["facts_of", "request_of"]
+__all__ = ["devices_of", "facts_of", "request_of"]
 
 
 def facts_of(job: Job) -> Iterator[tuple[str, str]]:
@@ -22,8 +23,8 @@ def facts_of(job: Job) -> Iterator[tuple[str, str]]:
     yield "data", str(job.train.get("data") or "that of the training which is resumed, or of train.cfg")
     if job.parallel.is_distributed():
         how = "as one rank of those that torchrun or srun has started"
-    elif len(_devices(job)) > 1:
-        how = f"in {len(_devices(job))} processes on this machine, which Ultralytics launches"
+    elif len(devices := devices_of(job.train.get("device"), job.parallel)) > 1:
+        how = f"in {len(devices)} processes on this machine, which Ultralytics launches"
     else:
         how = "in this process"
     yield "trains", f"{how}, with {job.trainer.__name__}" if job.trainer else how
@@ -38,16 +39,21 @@ def facts_of(job: Job) -> Iterator[tuple[str, str]]:
 
 def request_of(job: Job) -> Request:
     """Return what the doctor is to be asked about a job."""
-    return Request(job.wandb, manager=True, device=",".join(_devices(job)) or None)
+    devices = devices_of(job.train.get("device"), job.parallel)
+    return Request(job.wandb, manager=True, of_job=True, device=",".join(devices) or None)
 
 
-def _devices(job: Job) -> list[str]:
-    """Return the devices of this machine by name, one for each process; none where Ultralytics chooses."""
-    device = job.train.get("device")
-    if job.parallel.is_distributed():
+def devices_of(device: Any, parallel: ParallelConfig) -> list[str]:
+    """Return the devices of this machine by name, one for each process; none where Ultralytics chooses.
+
+    Args:
+        device: The job's ``train.device``.
+        parallel: How many processes train.
+    """
+    if parallel.is_distributed():
         topology = Topology.from_env()
         device = list(range(topology.local_world_size if topology else 1))
-    elif device is None and job.parallel.world_size:
-        device = list(range(job.parallel.world_size))
+    elif device is None and parallel.world_size:
+        device = list(range(parallel.world_size))
     names = device if isinstance(device, list) else str("" if device is None else device).strip("[]() ").split(",")
     return [str(name).strip() for name in names if str(name).strip()]

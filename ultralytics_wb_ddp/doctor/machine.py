@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,7 @@ PYTHON = ((3, 10), (3, 13))
 OLDEST = {"ultralytics": "8.3.0", "wandb": "0.22.3", "torch": "", "cloudpickle": ""}
 CARRIES_CALLBACKS = (8, 4, 140)
 LITTLE_SPACE = 1024**3
+DEVICE = re.compile(r"-1|\d+|none|cpu|cuda|mps|(npu|xpu)(:\d+)?|(tpu|intel|vulkan).*", re.IGNORECASE)  # Ultralytics'
 
 
 @contextlib.contextmanager
@@ -61,6 +63,10 @@ def check_packages(request: Request) -> list[Finding]:
 
 def check_gpus(request: Request) -> list[Finding]:
     """Compare the GPUs that torch sees with the devices that the training will ask for."""
+    if wrong := [name for name in request.devices if not DEVICE.fullmatch(name)]:
+        names = ", ".join(map(repr, wrong))
+        text = f"device {request.device}: {names} {'is no device' if len(wrong) == 1 else 'are no devices'}"
+        return [error("GPUs", text, "give numbers of GPUs, such as 0,1, or one word, such as cpu")]
     try:
         import torch
 
