@@ -470,8 +470,8 @@ class Trained:
         rows = "".join(f"{epoch},1.5,0.5\n" for epoch in range(1, epochs + 1))
         (self.directory / "results.csv").write_text(f"epoch,time,train/box_loss\n{rows}")
 
-    def record(self, run_id: str) -> None:
-        content = {"id": run_id, "project": "demo", "entity": None, "url": None}
+    def record(self, run_id: str, **more: Any) -> None:
+        content = {"id": run_id, "project": "demo", "entity": None, "url": None, **more}
         (self.directory / "wandb_run.json").write_text(json.dumps(content))
 
     def log(self, run_id: str, *rows: str, below: Path | None = None) -> None:
@@ -562,6 +562,53 @@ def test_run_that_was_sent_but_does_not_say_how_it_ended(trained: Trained) -> No
 
     assert "run cut is not finished" in answer["warning"]["end"]
     assert "sent" not in answer["warning"]
+
+
+def test_run_is_found_where_the_record_says_from_any_directory(trained: Trained, tmp_path: Path) -> None:
+    place = trained.job / "a place"
+    trained.log("away", "1", below=place)
+    trained.results(1)
+    (folder,) = (place / "wandb").glob("offline-run-*")
+    trained.record("away", links={"sync_command": f"wandb sync {folder}"})
+
+    found = check_training(trained.directory, tmp_path / "elsewhere")
+
+    texts = {finding.check: (finding.status, finding.message) for finding in found}
+    assert "files are not here" not in texts["record"][1]
+    assert texts["metrics"] == ("ok", "run away has all 1 epoch of results.csv")
+
+
+def test_run_that_is_nowhere_is_told_with_every_place_and_the_option_that_names_another(trained: Trained) -> None:
+    trained.results(1)
+    trained.record("gone", links={"sync_command": "wandb sync /nowhere/wandb/offline-run-x"})
+
+    text = trained.examine()["warning"]["run"]
+
+    assert f"{trained.job / 'wandb'} or in /nowhere/wandb" in text
+    assert "give with --dir the directory above the 'wandb'" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"epoch": 0, "optimizer": {}}, True),
+        ({"epoch": 2, "optimizer": {}}, False),  # killed after the last epoch
+        ({"date": "today", "epoch": -1, "optimizer": None}, False),  # as Ultralytics leaves it at the end
+        (None, False),
+    ],
+)
+def test_only_a_training_that_was_cut_off_can_be_resumed(
+    trained: Trained, content: dict[str, Any] | None, *, told: bool
+) -> None:
+    import torch
+
+    (trained.directory / "args.yaml").write_text("task: detect\nepochs: 3\n")
+    trained.record("cut")
+    (trained.directory / "weights").mkdir()
+    if content:
+        torch.save(content, trained.directory / "weights" / "last.pt")
+
+    assert ("model.train(resume=True) continues it" in trained.examine()["ok"]["record"]) == told
 
 
 def test_directory_without_a_training_is_an_error(tmp_path: Path) -> None:

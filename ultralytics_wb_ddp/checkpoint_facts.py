@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import pickletools
 import subprocess
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.plain import redact, to_plain
@@ -12,7 +14,7 @@ from ultralytics_wb_ddp.plain import redact, to_plain
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["facts_of", "facts_of_best", "git_state", "sha256_of"]
+__all__ = ["epoch_in", "facts_of", "facts_of_best", "git_state", "sha256_of"]
 
 GIT_TIMEOUT = 5.0  # seconds
 BLOCK = 1 << 20  # bytes
@@ -38,6 +40,26 @@ def facts_of_best(trainer: Any, epoch: int, *, evaluated: bool = False) -> dict[
     """
     metrics = _numbers(trainer.metrics) if evaluated else {}
     return {**facts_of(trainer, epoch), "fitness": _number(trainer.best_fitness), "metrics": metrics}
+
+
+def epoch_in(file: Path) -> int | None:
+    """Return the epoch that a checkpoint was written after, counted from 0, without torch and without unpickling it.
+
+    Returns:
+        The epoch; -1 at the end of a training, when Ultralytics takes out what it needs to go on. None if the file is
+        missing or no checkpoint.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+            with archive.open(name) as content:
+                # Operations that keep a value for later stand between a key and its value.
+                operations = (arg for code, arg, _ in pickletools.genops(content) if "PUT" not in code.name)
+                values = (arg for arg in operations if arg is not None)
+                epoch = next(values) if "epoch" in values else None
+    except (OSError, ValueError, StopIteration, zipfile.BadZipFile):
+        return None
+    return epoch if isinstance(epoch, int) else None
 
 
 def sha256_of(file: Path) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "config_of",
     "fail_with_exceptions",
     "find_handoff",
+    "folder_in_command",
     "folder_of",
     "local_run",
     "open_handoff",
@@ -173,6 +174,11 @@ def config_of(run: Any) -> dict[str, Any]:
 def folder_of(run: Any) -> Path:
     """Return the folder in which a run has on disk what is to be sent."""
     return Path(run.dir).parent
+
+
+def folder_in_command(command: str) -> Path:
+    """Return the folder that :func:`sync_command` has named in the command for one."""
+    return Path(command.partition(" sync ")[2])
 
 
 def was_online(folder: Path) -> bool:

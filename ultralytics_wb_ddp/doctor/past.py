@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
+from ultralytics_wb_ddp.checkpoint_facts import epoch_in
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
 from ultralytics_wb_ddp.log import short_path
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
-from ultralytics_wb_ddp.runs import sync_command
+from ultralytics_wb_ddp.runs import folder_in_command, sync_command
 from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
 
 if TYPE_CHECKING:
@@ -36,17 +40,20 @@ def check_training(training: Path, launcher: Path) -> list[Finding]:
 
     Args:
         training: Directory of the training, which holds ``results.csv``.
-        launcher: Directory in which the script ran, or that it gave to W&B: runs that it made lie in ``wandb`` there.
+        launcher: Directory in which the script ran, or that it gave to W&B: runs that it made lie in ``wandb`` there,
+            or where the record says.
     """
     if not any((training / name).exists() for name in (RESULTS, ARGUMENTS, RECORD_FILE)):
         text = f"{training} holds neither {RESULTS} nor {ARGUMENTS}"
         return [error("training", text, "give the directory of one training, such as runs/detect/train")]
     record = RunRecord.find(training, None) if (training / RECORD_FILE).exists() else None
-    runs, damaged = _runs_of(training, launcher / "wandb", record)
+    places = _places(launcher, record)
+    runs, damaged = _runs_of(training, places, record)
     findings = [_check_record(record, training, runs), *damaged]
     if not runs:
-        text = f"there is no run file below {training} or in {launcher / 'wandb'}"
-        return [*findings, warning("run", text, "name with --dir where the script had W&B write")]
+        text = f"there is no run file below {training} or in {' or in '.join(map(str, places))}"
+        remedy = "give with --dir the directory above the 'wandb' in which the run's files are"
+        return [*findings, warning("run", text, remedy)]
     findings.append(_check_number(runs, record))
     main = _main_run(runs, record)
     findings.append(_check_metrics(main, runs[main], _trained_epochs(training)))
@@ -54,14 +61,24 @@ def check_training(training: Path, launcher: Path) -> list[Finding]:
     return [*findings, *_check_sent(runs)]
 
 
-def _runs_of(training: Path, beside: Path, record: RunRecord | None) -> tuple[Runs, list[Finding]]:
+def _places(launcher: Path, record: RunRecord | None) -> list[Path]:
+    """Return the directories of W&B's, outside of a training's, in which its runs may lie."""
+    places = [launcher / "wandb"]
+    if record and (command := record.links.get("sync_command")):
+        places.append((launcher / folder_in_command(command)).parent)
+    return list(dict.fromkeys(places))
+
+
+def _runs_of(training: Path, places: list[Path], record: RunRecord | None) -> tuple[Runs, list[Finding]]:
     """Return the runs below a training's directory, and those of the launcher's that belong to it or should have."""
     runs, damaged = _read(find_run_files(training))
     wanted = {*runs, record.id} if record else {*runs}
-    for run_id, sessions in _read(find_run_files(beside))[0].items():
+    files = {file: None for place in places for file in find_run_files(place)}
+    for run_id, sessions in _read(list(files))[0].items():
         if run_id in wanted or any(_is_stray(session, training) for session in sessions):
             known = {run.path for run in runs[run_id]}
             runs[run_id] += [run for run in sessions if run.path not in known]
+            runs[run_id].sort(key=_started)
     return runs, damaged
 
 
@@ -115,7 +132,21 @@ def _check_record(record: RunRecord | None, training: Path, runs: Runs) -> Findi
         return warning("record", f"{training} has no {RECORD_FILE}: this package did not log this training", remedy)
     place = "" if record.id in runs else ", whose files are not here"
     project = "/".join(filter(None, (record.entity, record.project)))
-    return ok("record", f"run {record.id} of {project or 'no project'}{place}; model.train(resume=True) continues it")
+    resume = "; model.train(resume=True) continues it" if _can_be_resumed(training) else ""
+    return ok("record", f"run {record.id} of {project or 'no project'}{place}{resume}")
+
+
+def _can_be_resumed(training: Path) -> bool:
+    """Return whether Ultralytics would go on from the last checkpoint: it has the same rule."""
+    epoch = epoch_in(training / "weights" / "last.pt")
+    return epoch is not None and 0 < epoch + 1 < (_epochs_asked_for(training) or math.inf)
+
+
+def _epochs_asked_for(training: Path) -> int | None:
+    try:
+        return int(OmegaConf.load(training / ARGUMENTS).epochs)
+    except Exception:  # noqa: BLE001  # damaged in any way
+        return None
 
 
 def _check_number(runs: Runs, record: RunRecord | None) -> Finding:
