@@ -27,7 +27,8 @@ EPOCH = (
     "on_model_save",
 )
 END = ("on_train_end", "teardown")
-LEAN = " lean"  # without what the stock callback has not: inputs and mistakes
+LEAN = " lean"  # without what the stock callback has not
+LEAN_OPTIONS = {"inputs": False, "mistakes": 0, "rank_metrics": False}
 WAYS = ("bare", "stock", "stock+run", "attach", f"attach{LEAN}", "new", f"new{LEAN}", "resume")
 WITH_RUN = "stock: with the run that its script has made"
 NAMES = {"attach": "run open in the launcher", "new": "new run", "resume": "run closed and resumed"}
@@ -40,7 +41,7 @@ def measure(trainings: Trainings, rounds: int, epochs: int) -> Iterator[Line]:
     for number in range(rounds):
         for who in WAYS if number % 2 else reversed(WAYS):
             with WandbServer() as server:
-                options = {"inputs": False, "mistakes": 0} if who.endswith(LEAN) else {}
+                options = LEAN_OPTIONS if who.endswith(LEAN) else {}
                 way = who.removesuffix(LEAN)
                 one = trainings.train(way, epochs=epochs, options=options, environment=server.environment)
                 found[who].append(one)
@@ -56,7 +57,10 @@ def measure(trainings: Trainings, rounds: int, epochs: int) -> Iterator[Line]:
     for way, most in (("attach", 0.5), ("new", None), ("resume", None)):
         yield line(f"until a run can log: {NAMES[way]}", "s", _until_ready, way, most=most)
     yield line("all before the first epoch", "s", lambda one: sum(one.events(*START)), "attach")
-    yield line("an epoch, without plots", "ms", lambda one: _per_epoch(one, middle), "attach", most=0.5)
+    for lean, what in ((LEAN, " of what the stock callback logs"), ("", "")):
+        yield line(
+            f"an epoch{what}, without plots", "ms", lambda one: _per_epoch(one, middle), f"attach{lean}", most=0.5
+        )
     yield line("an epoch of one second", "ms", lambda one: _per_epoch(one, middle), "attach", against="", most=10.0)
     yield line("the end", "s", lambda one: sum(one.events(*END)), "attach")
     yield line(
@@ -64,7 +68,7 @@ def measure(trainings: Trainings, rounds: int, epochs: int) -> Iterator[Line]:
     )
     yield line("its time to the first epoch", "s", lambda one: one.ranks[1]["began"], "attach", against="bare")
     yield line("its further processes", "", lambda one: one.ranks[1]["processes"], "attach", against="bare")
-    for lean, what in ((LEAN, "as much as the stock callback logs"), ("", "with inputs and mistakes")):
+    for lean, what in ((LEAN, "as much as the stock callback logs"), ("", "with all that is logged")):
         for whom, most in (("stock", 1.0), ("bare", 1.02)):
             title = f"whole training, {what}" if whom == "stock" else f"whole training beside nothing, {what}"
             yield line(title, "s", lambda one: one.seconds, f"new{lean}", against=whom, most=most)

@@ -101,10 +101,10 @@ class Links:
         return {name: value for name, value in asdict(self).items() if value}
 
     def __str__(self) -> str:
-        """Return them in one line."""
+        """Return them in one line; offline, the command that sends what is on disk."""
         several = [f"{node}: {url}" for node, url in self.nodes.items()]
         sweep = [f"sweep: {self.sweep}"] if self.sweep else []
-        return ", ".join([*(several or ([self.run] if self.run else [])), *sweep])
+        return ", ".join([*(several or ([self.run] if self.run else [])), *sweep]) or self.sync_command or ""
 
 
 def _address(project: str, kind: str, name: str) -> str:

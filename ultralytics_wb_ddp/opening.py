@@ -104,7 +104,7 @@ def _say(session: Session) -> None:
     """Say which run it is; W&B itself has just shown the address of one that was opened here, unless it is silent."""
     verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made", "shared": "sharing"}
     run = session.run
-    is_shown = session.how not in {"adopt", "attach"} and not run.settings.silent
+    is_shown = run.offline or (session.how not in {"adopt", "attach"} and not run.settings.silent)
     links = "" if is_shown else str(session.links)
     logger.info("%s run %s of project %s%s", verb[session.how], run.id, run.project, links and f": {links}")
 
