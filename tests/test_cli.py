@@ -102,15 +102,35 @@ def test_misspelt_command_gets_a_suggestion(arguments: list[str], said: str) -> 
     assert done.stderr.splitlines()[-1] == f"Error: {said}"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["patch", "status"], ["nothing"]])
-def test_reader_that_has_gone_ends_a_command_silently(tmp_path: Path, arguments: list[str]) -> None:
+UNFLUSHED = """
+import click
+from ultralytics_wb_ddp.cli import Commands
+Commands.get_command = lambda *_: click.Command("say", callback=lambda: print("words"))
+Commands("tool").main(["say"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "to_both"),
+    [
+        (["-m", "ultralytics_wb_ddp.cli", "--help"], False),
+        (["-m", "ultralytics_wb_ddp.cli", "patch", "status"], False),
+        (["-m", "ultralytics_wb_ddp.cli", "nothing"], True),
+        (["-c", UNFLUSHED], False),
+    ],
+    ids=["help", "echo", "error", "print"],
+)
+def test_reader_that_has_gone_ends_a_command_silently(tmp_path: Path, arguments: list[str], *, to_both: bool) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", *arguments]
     with os.fdopen(writing, "wb") as gone:
-        of_both = arguments == ["nothing"]  # an error message goes to stderr
         done = subprocess.run(
-            command, cwd=tmp_path, stdout=gone, stderr=gone if of_both else subprocess.PIPE, text=True, check=False
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            stdout=gone,
+            stderr=gone if to_both else subprocess.PIPE,
+            text=True,
+            check=False,
         )
 
     assert done.returncode == 141

@@ -110,7 +110,8 @@ def test_status_tells_release_era_and_state(tree: Tree) -> None:
     assert (facts["release"], facts["state"], facts["trouble"]) == (version, "original", None)
     assert facts["era"] in text
     tree.command("apply")
-    assert f"Ultralytics {version}: patched; the file is that of {facts['era']}" in tree.command("status").stdout
+    patched = tree.command("status").stdout
+    assert patched.startswith(f"patched (Ultralytics {version}, whose file is that of {facts['era']}): ")
 
 
 def refused(tree: Tree, *words: str) -> None:
