@@ -22,7 +22,7 @@ __all__ = ["train"]
 def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
     """Run the training that JOB.YAML describes, in one run.
 
-    What JOB.YAML says comes before the training and after it is done, too. KEY=VALUE win over the file, such as
+    JOB.YAML also says what is done before and after it. KEY=VALUE win over the file, such as
     train.epochs=5 or 'wandb.tags=[a,b]'. The exit code is 0 when the training and its outputs have come to their end;
     the run has the same state.
     """
