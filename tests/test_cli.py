@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
+import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from wandb_server import WandbServer
 
 from conftest import NIGHTLY, run_command
 from ultralytics_wb_ddp import __version__
-from ultralytics_wb_ddp.cli import main
+from ultralytics_wb_ddp.cli import COMMANDS, Commands, main
 from ultralytics_wb_ddp.testing import find_run_files, read_run
 
 
@@ -73,6 +77,79 @@ def test_help_of_every_command(arguments: list[str]) -> None:
 
     assert result.exit_code == 0
     assert all(command.help for command in main.commands.values())
+
+
+@pytest.mark.parametrize("arguments", [[], ["patch"]])
+def test_what_commands_do_fits_into_a_terminal_of_80_columns(arguments: list[str]) -> None:
+    listed = CliRunner().invoke(main, [*arguments, "--help"], terminal_width=80).output.partition("Commands:\n")[2]
+
+    assert len(listed.splitlines()) == (3 if arguments else len(COMMANDS))
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed.splitlines()), listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (["patch", "aply"], "No such command 'aply'. Did you mean 'apply'?"),
+        (["xyz"], "No such command 'xyz'."),
+    ],
+)
+def test_misspelt_command_gets_a_suggestion(arguments: list[str], said: str) -> None:
+    done = CliRunner().invoke(main, arguments)
+
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1] == f"Error: {said}"
+
+
+UNFLUSHED = """
+import click
+from ultralytics_wb_ddp.cli import Commands
+Commands.get_command = lambda *_: click.Command("say", callback=lambda: print("words"))
+Commands("tool").main(["say"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "to_both"),
+    [
+        (["-m", "ultralytics_wb_ddp.cli", "--help"], False),
+        (["-m", "ultralytics_wb_ddp.cli", "patch", "status"], False),
+        (["-m", "ultralytics_wb_ddp.cli", "nothing"], True),
+        (["-c", UNFLUSHED], False),
+    ],
+    ids=["help", "echo", "error", "print"],
+)
+def test_reader_that_has_gone_ends_a_command_silently(tmp_path: Path, arguments: list[str], *, to_both: bool) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            stdout=gone,
+            stderr=gone if to_both else subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 141
+    assert not done.stderr
+
+
+def test_pipe_that_breaks_elsewhere_is_said() -> None:
+    @click.command()
+    def failing() -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    class WithFailing(Commands):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:  # noqa: ARG002
+            return failing
+
+    done = CliRunner().invoke(WithFailing("tool"), ["failing"])
+
+    assert done.exit_code == 1
+    assert "Broken pipe" in done.stderr
 
 
 def test_version() -> None:

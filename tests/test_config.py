@@ -60,6 +60,7 @@ def test_cfg_may_be_any_kind_of_config(cfg: Any) -> None:
         ({"project": "demo", "inputs": "yes"}, ["cfg.wandb.inputs='yes'", "true or false"]),
         ({"project": "demo", "data_uri": "bucket/data"}, ["cfg.wandb.data_uri='bucket/data'", "s3://bucket/shapes"]),
         ({"project": 7}, ["cfg.wandb.project=7", "int", "string"]),
+        ({"projekt": "demo"}, ["cfg.wandb: 'projekt' is unknown; did you mean 'project'?"]),
         ({"project": "demo", "tag": ["a"]}, ["'tag'", "unknown", "'tags'"]),
         ({"project": "demo", "colour": "red"}, ["'colour'", "unknown", "entity"]),
         ({"project": "demo", "mode": "of"}, ["'of'", "online, offline, disabled"]),

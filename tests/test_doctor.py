@@ -144,7 +144,10 @@ def test_script_of_a_config_without_a_job_may_make_the_run(tmp_path: Path) -> No
         (["--project", "a/b"], "W&B refuses / in a project's name"),
         (["--id", "a:b"], "W&B refuses : in a run id"),
         (["--config", "wrong.yaml"], "did you mean 'project'?"),
-        (["--config", "broken.yaml"], "cannot be read (ScannerError)"),
+        (
+            ["--config", "broken.yaml"],
+            "line 3 cannot be read (found unexpected end of stream for what begins in line 2)",
+        ),
     ],
 )
 def test_wrong_options_are_an_error_that_shows_no_key(tmp_path: Path, arguments: list[str], words: str) -> None:
@@ -334,6 +337,15 @@ def test_leftover_run_id_is_named_with_its_effect(tmp_path: Path) -> None:
     assert (answer.plan["how"], answer.plan["run_id"]) == ("resume", "old-run")
     assert "WANDB_RUN_ID=old-run: the training continues this run" in answer.of("warning")["environment"]
     assert "unset WANDB_RUN_ID" in answer.of("warning")["environment"]
+
+
+def test_leftover_run_id_beside_another_id_says_who_continues_which() -> None:
+    (finding,) = check_leftovers(Request(WandbConfig(id="xyz")), {"WANDB_RUN_ID": "abc", "WANDB_PROJECT": "demo"})
+
+    assert finding.status == "warning"
+    assert finding.message == (
+        "WANDB_RUN_ID=abc and the id xyz are two runs: a manager continues xyz, and a callback without a manager abc"
+    )
 
 
 def test_damaged_handoff_is_an_error_in_every_output(tmp_path: Path) -> None:

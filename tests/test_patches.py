@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,14 +60,14 @@ def test_apply_and_revert_give_back_every_byte_and_leave_nothing(tree: Tree) -> 
     patched = tree.file.read_bytes()
 
     assert applied.returncode == 0, applied.stderr
-    assert "patched now" in applied.stdout
+    assert re.fullmatch(rf"patched now \(Ultralytics \S+\): {re.escape(str(tree.file))}\n", applied.stdout)
     assert b"def _continue_run(trainer):" in patched
     assert tree.file.stat().st_mode & 0o777 == mode
     assert tree.state == "patched"
 
     again = tree.command("apply")
     assert (again.returncode, tree.file.read_bytes()) == (0, patched)
-    assert "was patched already" in again.stdout
+    assert again.stdout.startswith("was patched already (Ultralytics ")
 
     reverted = tree.command("revert")
     assert reverted.returncode == 0, reverted.stderr
@@ -76,7 +77,7 @@ def test_apply_and_revert_give_back_every_byte_and_leave_nothing(tree: Tree) -> 
 
     again = tree.command("revert")
     assert (again.returncode, tree.file.read_bytes()) == (0, original)
-    assert "was not patched" in again.stdout
+    assert again.stdout.startswith("was not patched (Ultralytics ")
 
 
 @pytest.mark.parametrize("tool", [("git", "apply"), ("patch", "-p1", "-F0", "-i")], ids=["git", "patch"])
@@ -104,12 +105,13 @@ def test_status_tells_release_era_and_state(tree: Tree) -> None:
     text = tree.command("status").stdout
     facts = json.loads(tree.command("status", "--json").stdout)
 
-    assert f"Ultralytics {version}: not patched; the file is that of " in text
-    assert str(tree.file) in text
+    assert text.startswith(f"not patched (Ultralytics {version}, whose file is that of ")
+    assert text.endswith(f": {tree.file}\n")
     assert (facts["release"], facts["state"], facts["trouble"]) == (version, "original", None)
     assert facts["era"] in text
     tree.command("apply")
-    assert f"Ultralytics {version}: patched; the file is that of {facts['era']}" in tree.command("status").stdout
+    patched = tree.command("status").stdout
+    assert patched.startswith(f"patched (Ultralytics {version}, whose file is that of {facts['era']}): ")
 
 
 def refused(tree: Tree, *words: str) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import select
+import sys
 from importlib import import_module
 from keyword import iskeyword
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from ultralytics_wb_ddp import __version__
+from ultralytics_wb_ddp.commands import Group
 from ultralytics_wb_ddp.errors import explanation_of
 
 __all__ = ["main"]
 
 # As they are listed.
 COMMANDS = ("demo", "train", "sweep", "doctor", "sync", "download", "import", "resume", "prune", "patch")
+NOBODY_READS = 141  # 128 and the number of SIGPIPE
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group whose commands are loaded when they are needed: each is a file of ``commands/``, named as it is."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
@@ -31,6 +35,24 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(f"ultralytics_wb_ddp.commands.{name}"), name)
         return command
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line; one whose output nobody reads any more, as with ``| head``, ends silently."""
+        output = sys.stdout
+        streams = [stream for stream in (output, sys.stderr) if stream]
+        try:
+            try:
+                return super().main(*args, **kwargs)
+            except SystemExit:
+                if sys.stdout is not output and any(map(_is_gone, streams)):  # click has replaced it, and says 1
+                    raise BrokenPipeError from None
+                for stream in streams:  # what print() has written may still wait
+                    stream.flush()
+                raise
+        except BrokenPipeError:
+            for stream in filter(_is_gone, streams):  # or Python complains of what it cannot write at its exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            raise SystemExit(NOBODY_READS) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what a user can mend is one sentence, and Ctrl-C has the exit code that shells give it."""
         ctx.color = False if os.environ.get("NO_COLOR") else None  # https://no-color.org
@@ -41,9 +63,21 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and any(map(_is_gone, (sys.stdout, sys.stderr))):
+                raise
             if message := explanation_of(error):
                 raise click.ClickException(message) from error
             raise
+
+
+def _is_gone(stream: TextIO) -> bool:
+    """Return whether a stream is a pipe that nobody reads any more."""
+    try:
+        pipe = select.poll()
+        pipe.register(stream.fileno(), 0)  # errors are always told
+        return bool(pipe.poll(0))
+    except (AttributeError, OSError):  # a system without poll(), a stream without a file
+        return False
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

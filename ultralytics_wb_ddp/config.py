@@ -235,6 +235,7 @@ class WandbConfig(RunOptions):
             found = "missing" if section is None else f"of type {type(section).__name__}"
             msg = f"{where} is {found} in a cfg of type {type(cfg).__name__}; give at least {where}.project"
             raise ConfigurationError(msg)
+        check_names(plain, [field.name for field in fields(cls)], where)  # a project that is misspelt is not missing
         settings = {name: value for name, value in plain.items() if value != MISSING}
         given = {name for name, value in settings.items() if value is not None}
         given |= {"run_mode", "rank_scope"} if "strategy" in given else set()

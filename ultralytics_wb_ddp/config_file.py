@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["explained", "read_config"]
+    from yaml import YAMLError
+
+__all__ = ["explained", "explanation_of_yaml", "read_config"]
 
 
 def read_config(file: Path, overrides: Sequence[str] = ()) -> Any:
@@ -40,8 +42,9 @@ def read_config(file: Path, overrides: Sequence[str] = ()) -> Any:
 
 def _read_override(override: str) -> Any:
     from omegaconf import OmegaConf
+    from yaml import YAMLError
 
-    key, equals, _ = override.partition("=")
+    key, equals, value = override.partition("=")
     if not equals or not key.strip():
         msg = f"{override!r} is no KEY=VALUE, such as train.epochs=5"
         raise ConfigurationError(msg)
@@ -49,7 +52,8 @@ def _read_override(override: str) -> Any:
         parsed = OmegaConf.from_dotlist([override])
         secret = next(_secrets_in(OmegaConf.to_container(parsed)), None)
     except Exception as error:
-        msg = f"the value of {key} cannot be read ({type(error).__name__}); it is YAML, as in 'wandb.tags=[a,b]'"
+        reason = explanation_of_yaml(error, value)[1] if isinstance(error, YAMLError) else type(error).__name__
+        msg = f"the value of {key} cannot be read ({reason}); it is YAML, as in 'wandb.tags=[a,b]'"
         raise ConfigurationError(msg) from error
     if secret:  # W&B stores the command line with the run
         instead = f"{secret}='${{oc.env:{re.sub(r'[^A-Za-z0-9]', '_', secret).upper()}}}'"
@@ -81,15 +85,42 @@ def explained(file: Path) -> Iterator[None]:
     try:
         yield
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as problem:
-        mark = getattr(problem, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
+        line, reason = None, type(problem).__name__
+        if isinstance(problem, YAMLError):
+            line, reason = explanation_of_yaml(problem, file.read_text(encoding="utf-8", errors="replace"))
+        place = f", line {line}" if line else ""
         key = getattr(problem, "full_key", None)
         setting = f", setting {key}" if key else ""
         missing = re.search(r"(Environment variable|Interpolation key) '([^']*)' not found", str(problem))
         what = {"Environment variable": "set the variable {0}", "Interpolation key": "there is no {0}"}
         remedy = what[missing[1]].format(missing[2]) if missing else _remedy(problem)
-        msg = f"{file}{place}{setting} cannot be read ({type(problem).__name__}); {remedy}"
+        msg = f"{file}{place}{setting} cannot be read ({reason}); {remedy}"
         raise ConfigurationError(msg) from problem
+
+
+def explanation_of_yaml(problem: YAMLError, text: str) -> tuple[int | None, str]:
+    """Return the line in which a YAML is wrong, from 1, and the reason; of what stands there, one character at most.
+
+    Args:
+        problem: What PyYAML has raised.
+        text: The YAML.
+    """
+    import yaml
+
+    try:  # PyYAML's own parser says more than the one in C that OmegaConf takes, such as which character is wrong
+        for _ in yaml.parse(text, Loader=yaml.SafeLoader):
+            pass
+    except yaml.YAMLError as error:
+        problem = error
+    mark, start = getattr(problem, "problem_mark", None), getattr(problem, "context_mark", None)
+    reason = getattr(problem, "problem", None) or getattr(problem, "reason", None) or type(problem).__name__
+    reason = reason.partition(", but")[0].partition(" for the tag")[0].replace("could not find expected", "expected")
+    if not mark:
+        return None, reason
+    if start and "simple key" in problem.context:  # the key is noticed to be none in the next line
+        return start.line + 1, reason
+    begin = f" for what begins in line {start.line + 1}" if start and start.line != mark.line else ""
+    return mark.line + 1, f"{reason}{begin}"
 
 
 def _remedy(problem: Exception) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config_file import explanation_of_yaml
 from ultralytics_wb_ddp.train_arguments import quiet
 
 __all__ = ["check_data"]
@@ -55,11 +56,12 @@ def _check_yaml(data: str, file: str, where: str) -> None:
     from ultralytics.data.utils import check_det_dataset
     from yaml import YAMLError, safe_load
 
+    text = Path(file).read_text(encoding="utf-8", errors="replace")
     try:
-        content = safe_load(Path(file).read_text(encoding="utf-8", errors="replace"))
+        content = safe_load(text)
     except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        msg = f"{where}={data!r} cannot be read{f' in line {mark.line + 1}' if mark else ''}; mend the YAML"
+        line, reason = explanation_of_yaml(error, text)
+        msg = f"{where}={data!r} cannot be read{f' in line {line}' if line else ''} ({reason}); mend the YAML"
         raise ConfigurationError(msg) from error
     if not isinstance(content, dict):
         msg = f"{where}={data!r} holds no 'name: value' lines; it needs train, val and names"

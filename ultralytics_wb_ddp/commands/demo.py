@@ -23,9 +23,9 @@ __all__ = ["demo"]
 @click.option("--online", is_flag=True, help="Send the run to W&B; needs 'wandb login'. Without it the run stays here.")
 @click.option("--verbose", is_flag=True, help="Show what Ultralytics and W&B print instead of a progress bar.")
 def demo(directory: Path, images: int, epochs: int, *, online: bool, verbose: bool) -> None:
-    """Train YOLO11n in two processes on generated images and show the one run that comes out.
+    """Train in two processes to see that one run comes out.
 
-    Needs no GPU, no account and no network.
+    YOLO11n is trained on generated images; that needs no GPU, no account and no network.
     """
     from subprocess import CalledProcessError
 

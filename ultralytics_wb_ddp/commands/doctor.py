@@ -47,9 +47,10 @@ def doctor(
     as_json: bool,
     **given: str | None,
 ) -> None:
-    """Say what will happen to the run of a training, and what stands against it.
+    """Say what will happen to a training's run, or has happened.
 
-    No run is made and none is changed. The exit code is 1 if something is wrong; a warning is not.
+    What stands against it is named with its remedy. No run is made and none is changed. The exit code is 1 if something
+    is wrong; a warning is not.
     """
     from ultralytics_wb_ddp.doctor import Finding, examine, examine_training, read_request, report
 

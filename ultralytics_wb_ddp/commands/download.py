@@ -16,10 +16,10 @@ __all__ = ["download"]
     "--format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True, help="Format of the history."
 )
 def download(run: str, directory: Path, format: str) -> None:  # noqa: A002  # the option's name
-    """Download a RUN (entity/project/run-id, or its web address) into DIR.
+    """Download the history and the files of a run.
 
-    The run's files go below DIR/files, all rows into DIR/history.csv or .parquet, what it printed into
-    DIR/console.log. The exit code is 1 if something could not be downloaded.
+    RUN is entity/project/run-id, or its web address. The run's files go below DIR/files, all rows into DIR/history.csv
+    or .parquet, what it printed into DIR/console.log. The exit code is 1 if something could not be downloaded.
     """
     from ultralytics_wb_ddp.download import download_run, missing_of
 

@@ -25,11 +25,11 @@ __all__ = ["import_"]
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 def import_(paths: tuple[str, ...], *, dry_run: bool, **given: str | None) -> None:
-    """Make a W&B run of each Ultralytics training in or below PATH (such as runs/**), once each.
+    """Make runs of trainings that were not logged, once each.
 
-    A run holds the arguments, the epochs of results.csv, the pictures and the best checkpoint. wandb_run.json in the
-    training's directory then names it; directories that name a run are skipped. The exit code is 1 if something could
-    not be imported.
+    PATH, such as runs/**, is the directory of an Ultralytics training, or one above it. A run holds the arguments, the
+    epochs of results.csv, the pictures and the best checkpoint. wandb_run.json in the training's directory then names
+    it; directories that name a run are skipped. The exit code is 1 if something could not be imported.
     """
     os.environ.setdefault("WANDB_SILENT", "true")  # what it says of each run says this, too
     from ultralytics_wb_ddp.backfill import import_trainings

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ultralytics_wb_ddp.commands import Group
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,20 +17,24 @@ if TYPE_CHECKING:
 __all__ = ["patch"]
 
 
-@click.group()
+@click.group(cls=Group)
 def patch() -> None:
-    """Have the stock W&B callback of Ultralytics continue the run that WANDB_RUN_ID and WANDB_PROJECT name.
+    """Have Ultralytics' own W&B callback continue a run.
 
-    For trainings that no callback gets to: the 'yolo' command, model.tune(), scripts that cannot be changed. One file
-    of the Ultralytics that this Python finds is changed. The exit code is 0 if what is asked for is done, or was
-    already, and 1 if it cannot be done, which a message explains; then nothing is changed.
+    WANDB_RUN_ID and WANDB_PROJECT name the run. For trainings that no callback gets to: the 'yolo' command,
+    model.tune(), scripts that cannot be changed. One file of the Ultralytics that this Python finds is changed. The
+    exit code is 0 if what is asked for is done, or was already, and 1 if it cannot be done, which a message explains;
+    then nothing is changed.
     """
 
 
 @patch.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(*, as_json: bool) -> None:
-    """Say whether the stock callback is patched; the exit code is 1 if it can neither be patched nor put back."""
+    """Say whether the stock callback is patched.
+
+    The exit code is 1 if it can neither be patched nor put back.
+    """
     from ultralytics_wb_ddp.patching import PatchError, examine
 
     found, trouble = None, None
@@ -75,9 +81,9 @@ def _change(change: Callable[[Status], bool], *, done: str, kept: str) -> None:
 
     found = examine()
     text = done if change(found) else kept
-    click.echo(f"{found.file} {text} (Ultralytics {found.release})")
+    click.echo(f"{text} (Ultralytics {found.release}): {found.file}")
 
 
 def _describe(found: Status) -> str:
     state = "patched" if found.state == "patched" else "not patched"
-    return f"Ultralytics {found.release}: {state}; the file is that of {found.era} ({found.file})"
+    return f"{state} (Ultralytics {found.release}, whose file is that of {found.era}): {found.file}"

@@ -13,9 +13,10 @@ __all__ = ["prune"]
 @click.option("--ttl", type=click.IntRange(1), metavar="DAYS", help="Let the others live on for DAYS instead.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 def prune(run: str, keep: int, ttl: int | None, *, dry_run: bool) -> None:
-    """Delete checkpoints of RUN (entity/project/run-id, or its web address) at W&B.
+    """Delete a run's older checkpoints at W&B.
 
-    The best and the last one are kept, and those with an alias of yours.
+    RUN is entity/project/run-id, or its web address. The best and the last one are kept, and those with an alias of
+    yours.
     """
     from ultralytics_wb_ddp.retention import prune
 

@@ -21,10 +21,10 @@ __all__ = ["resume"]
 def resume(
     run: str, overrides: tuple[str, ...], directory: Path | None, data: str | None, alias: str, *, no_train: bool
 ) -> None:
-    """Continue the training of RUN (entity/project/run-id) on this machine, in the same run.
+    """Continue a training on this machine, in the same run.
 
-    Its last checkpoint is downloaded, into runs/RUN-ID unless --dir says otherwise. KEY=VALUE are arguments of
-    model.train that may change when a training is resumed, such as device=0,1 or batch=32.
+    RUN is entity/project/run-id. Its last checkpoint is downloaded, into runs/RUN-ID unless --dir says otherwise.
+    KEY=VALUE are arguments of model.train that may change when a training is resumed, such as device=0,1 or batch=32.
     """
     from omegaconf import OmegaConf
 

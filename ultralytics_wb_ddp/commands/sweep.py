@@ -28,7 +28,7 @@ __all__ = ["sweep"]
 )
 @click.option("--join", metavar="SWEEP", help="Run trials of a sweep that exists: entity/project/id or its address.")
 def sweep(file: Path, overrides: tuple[str, ...], *, count: int | None, agents: int, join: str | None) -> None:
-    """Run trials of the sweep of SWEEP.YAML, each a training in its own run.
+    """Run the trials of SWEEP.YAML, each in a run of its own.
 
     The file is a sweep as W&B has it, with the job that the trials run under 'job'. KEY=VALUE win over the file, such
     as method=random or job.train.epochs=5. The exit code is 0 when a trial has succeeded.

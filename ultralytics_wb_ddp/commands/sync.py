@@ -18,9 +18,10 @@ __all__ = ["sync"]
     metavar="FOLDER...",
 )
 def sync(folders: tuple[Path, ...]) -> None:
-    """Send what W&B's FOLDERs have on disk and the service has not got.
+    """Send W&B what only the disk has of a run.
 
-    Give the parts of a run in their order. Rows that have arrived are not sent again, as 'wandb sync' would do.
+    FOLDERs are those that W&B's client has written. Give the parts of a run in their order. Rows that have arrived are
+    not sent again, as 'wandb sync' would do.
     """
     from ultralytics_wb_ddp.sync import sync
 

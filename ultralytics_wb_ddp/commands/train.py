@@ -20,10 +20,11 @@ __all__ = ["train"]
 @click.argument("overrides", nargs=-1, type=KeyValue("train.epochs=5"), metavar="[KEY=VALUE]...")
 @click.option("--dry-run", is_flag=True, help="Check the job and say what will happen; start nothing.")
 def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
-    """Run the job of JOB.YAML: its run, its training, and what comes before and after.
+    """Run the training that JOB.YAML describes, in one run.
 
-    KEY=VALUE win over the file, such as train.epochs=5 or 'wandb.tags=[a,b]'. The exit code is 0 when the training and
-    its outputs have come to their end; the run has the same state.
+    JOB.YAML also says what is done before and after it. KEY=VALUE win over the file, such as
+    train.epochs=5 or 'wandb.tags=[a,b]'. The exit code is 0 when the training and its outputs have come to their end;
+    the run has the same state.
     """
     from ultralytics_wb_ddp.config_file import explained, read_config
     from ultralytics_wb_ddp.job_schema import Job

@@ -54,7 +54,8 @@ def _handoff(request: Request, env: Mapping[str, str]) -> Iterator[Finding]:
             yield warning(CHECK, f"{VARIABLE} is set, but without WANDB_RUN_ID nobody reads it", _unset(VARIABLE))
         return
     if request.options.id not in {None, handoff.run_id}:
-        text = f"WANDB_RUN_ID={handoff.run_id} stands against the id {request.options.id}, which a manager prefers"
+        which = f"a manager continues {request.options.id}, and a callback without a manager {handoff.run_id}"
+        text = f"WANDB_RUN_ID={handoff.run_id} and the id {request.options.id} are two runs: {which}"
     elif request.options.id:
         return
     else:
