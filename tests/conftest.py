@@ -192,6 +192,23 @@ def run_command(directory: Path, *arguments: str, timeout: float, **env: str) ->
     )
 
 
+def run_in(directory: Path, command: list[str], env: dict[str, str], *, check: bool = True) -> Job:
+    """Run a command in a directory and return how it went; it must succeed unless ``check`` is false."""
+    process = subprocess.run(
+        command,
+        cwd=directory,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert not check or process.returncode == 0, process.stdout[-5000:]
+    return Job(directory, process.returncode, process.stdout)
+
+
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of two classes that every training of the tests shares."""
@@ -267,19 +284,9 @@ def run_job(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> RunJob:
             (directory / folder).mkdir()
         file = directory / "job.py"
         file.write_text(prelude + textwrap.dedent(script), encoding="utf-8")
-        process = subprocess.run(
-            [sys.executable, str(file)],
-            cwd=directory,
-            env={**job_environment(directory, shapes), **env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-            check=False,
+        return run_in(
+            directory, [sys.executable, str(file)], {**job_environment(directory, shapes), **env}, check=check
         )
-        assert not check or process.returncode == 0, process.stdout[-5000:]
-        return Job(directory, process.returncode, process.stdout)
 
     return run
 

@@ -6,7 +6,6 @@ import ast
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from s3_service import S3Service
 from wandb_server import WandbServer
 
-from conftest import END, EPOCHS, NIGHTLY, Job, epochs, job_environment
+from conftest import END, EPOCHS, NIGHTLY, Job, epochs, job_environment, run_in
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -85,24 +84,13 @@ def run_as_it_says(example: str, directory: Path, **env: str) -> Job:
     (directory / "examples").symlink_to(ROOT / "examples")
     shutil.copy(Path(__file__).with_name("tiny.yaml"), directory / "yolo11.yaml")  # where "yolo11n.yaml" is looked for
     shell = commands(header(example).partition("Without ")[2])
-    done = subprocess.run(
-        ["bash", "-ec", "\n".join(shell)],
-        cwd=directory,
-        env={
-            **job_environment(directory, directory),
-            "WANDB_MODE": "online",  # unless the command says otherwise
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            **env,
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-5000:]
-    return Job(directory, done.returncode, done.stdout)
+    environment = {
+        **job_environment(directory, directory),
+        "WANDB_MODE": "online",  # unless the command says otherwise
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        **env,
+    }
+    return run_in(directory, ["bash", "-ec", "\n".join(shell)], environment)
 
 
 @NIGHTLY
