@@ -129,7 +129,7 @@ class WandbCallback(MeterEvents):
             protect_output()
             self.check(None)
             if is_main_process():
-                prepare(self._handoff or Handoff.from_env(), self.options, self._team().run_mode)
+                prepare(self._handoff or Handoff.from_env(), self.options)
         self._run = None
         self._training = None
 

@@ -246,7 +246,7 @@ class WandbConfig(RunOptions):
         return cls.parse(settings, where)
 
 
-def _check(name: str, value: Any, where: str) -> Any:  # a case for each kind of setting
+def _check(name: str, value: Any, where: str) -> Any:
     """Return one setting in the form that the dataclass holds, or say what is wrong with it."""
     place = f"{where}{name}" if where == "--" else f"{where}{'.' if where.endswith('wandb') else ': '}{name}"
     kind = next(str(field.type) for field in fields(WandbConfig) if field.name == name).partition(" ")[0]

@@ -166,7 +166,7 @@ class LoggedTraining:
         """Find out, while an epoch is validated, whether somebody wants it to stop or nobody waits for it."""
         if self.session:
             self.session.look_at_stop_button()
-            if self.launcher and self.is_main:
+            if self.launcher and self.is_main and not self.orphaned:
                 self.session.background.do(self._look_for_launcher)
 
     def _look_for_launcher(self) -> None:

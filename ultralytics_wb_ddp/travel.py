@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import stopping
 from ultralytics_wb_ddp.background import import_early
+from ultralytics_wb_ddp.decision import which_ranks
 from ultralytics_wb_ddp.launch import is_worker, on_termination
 from ultralytics_wb_ddp.sidecar import Sidecar
 
@@ -50,15 +51,15 @@ def seal(run: Any, handoff: Handoff | None, check: Callable[[Any], None]) -> Han
     return replace(travelling, options=handoff.options) if handoff else travelling
 
 
-def prepare(handoff: Handoff | None, options: RunOptions, run_mode: str) -> None:
+def prepare(handoff: Handoff | None, options: RunOptions) -> None:
     """Have ready what it takes to open a run, while Ultralytics loads what it takes to train.
 
     Args:
         handoff: The run of the launcher, if there is one.
         options: What the user has asked for.
-        run_mode: Which ranks log.
     """
     import_early("wandb", "ultralytics_wb_ddp.opening")
+    run_mode, _ = which_ranks(options, handoff, os.environ)
     attaches = handoff is not None and handoff.state == "open" and run_mode == "auto"
     if not attaches and "disabled" not in (options.mode, os.environ.get("WANDB_MODE")):
         Sidecar.start_early(options.finish_timeout)
