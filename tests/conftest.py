@@ -224,9 +224,16 @@ def releases(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3Service]:
-    """An S3 service that all tests of a process share; each makes buckets of its own."""
+    """An S3 service that all tests of a process share, each with buckets of its own."""
     with s3_service() as service:
         yield service
+
+
+@pytest.fixture
+def bucket(s3: S3Service) -> Iterator[str]:
+    """The bucket that the README's and the examples' code names."""
+    with s3.bucket("bucket") as name:
+        yield name
 
 
 @pytest.fixture

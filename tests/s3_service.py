@@ -44,6 +44,17 @@ class S3Service:
             self.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         return bucket
 
+    @contextmanager
+    def bucket(self, name: str) -> Iterator[str]:
+        """Have a new bucket of a certain name, for code that says which, while the ``with`` statement lasts."""
+        self.client.create_bucket(Bucket=name)
+        try:
+            yield name
+        finally:
+            for key in self.keys(name):
+                self.client.delete_object(Bucket=name, Key=key)
+            self.client.delete_bucket(Bucket=name)
+
     def put(self, bucket: str, key: str, body: bytes = b"x", **more: str) -> str:
         """Store an object and return its version."""
         return str(self.client.put_object(Bucket=bucket, Key=key, Body=body, **more).get("VersionId"))

@@ -113,17 +113,16 @@ def test_spawned_processes_have_one_run(tmp_path: Path) -> None:
     assert job.output.count("mAP50-95: ") == 1, "rank 0 alone has metrics"
 
 
-def test_what_a_training_leaves_is_in_s3_and_referred_to(tmp_path: Path, s3: S3Service) -> None:
-    s3.client.create_bucket(Bucket="bucket")
+def test_what_a_training_leaves_is_in_s3_and_referred_to(tmp_path: Path, s3: S3Service, bucket: str) -> None:
     job = run_as_it_says("examples/s3_storage.py", tmp_path, **s3.environment)
 
     assert (job.run.state, job.run.exit_code) == ("finished", 0)
     artifacts = [artifact for artifact in job.run.artifacts if artifact.type in {"model", "results"}]
     checkpoints = f"yolo/checkpoints/{job.run.id}/epoch-2"
     keys = [f"{checkpoints}/best.pt", f"{checkpoints}/last.pt", "yolo/results.csv"]
-    assert s3.keys("bucket") == keys
+    assert s3.keys(bucket) == keys
     references = {entry for artifact in artifacts for entry in artifact.entries.values()}
-    assert references == {f"s3://bucket/{key}" for key in keys}
+    assert references == {f"s3://{bucket}/{key}" for key in keys}
 
 
 @NIGHTLY

@@ -64,26 +64,24 @@ def test_code_runs_as_it_is_written(run_job: RunJob, code: str, device: str) -> 
 # The same for code that begins where a manager's run is open and a training has left its weights.
 AFTER_A_TRAINING = """\
 from pathlib import Path
-import boto3
 from ultralytics_wb_ddp import WandbManager
 
 weights = Path("runs/detect/train/weights")
 weights.mkdir(parents=True)
 (weights / "best.pt").write_bytes(b"weights")
-boto3.client("s3").create_bucket(Bucket="bucket")
 manager = WandbManager({"wandb": {"project": "demo"}}, job_name="job")
 manager.initialize()
 """
 
 
-def test_code_for_s3_runs_as_it_is_written(run_job: RunJob, s3: S3Service) -> None:
+def test_code_for_s3_runs_as_it_is_written(run_job: RunJob, s3: S3Service, bucket: str) -> None:
     (code,) = (code for code in CODE.values() if "upload_to_s3" in code)
 
     job = run_job(code + "manager.finish()\n", prelude=AFTER_A_TRAINING, **s3.environment)
 
     (artifact,) = job.run.artifacts
     assert artifact.name == "checkpoints"
-    assert [key["Key"] for key in s3.client.list_objects_v2(Bucket="bucket")["Contents"]] == ["runs/1/best.pt"]
+    assert s3.keys(bucket) == ["runs/1/best.pt"]
 
 
 @NIGHTLY
