@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +76,24 @@ def test_no_log_holds_the_key(job_and_server: tuple[Job, WandbServer]) -> None:
 
     assert "[redacted]" in job.output
     assert key_of(server).decode() not in job.output
+
+
+# Prints what ``help()`` says of each module, of the signatures in it and their defaults.
+HELP = """
+import importlib, pkgutil, pydoc
+import ultralytics_wb_ddp
+for info in pkgutil.walk_packages(ultralytics_wb_ddp.__path__, "ultralytics_wb_ddp."):
+    if not info.name.endswith("__main__"):
+        print(pydoc.plaintext.document(importlib.import_module(info.name)))
+"""
+
+
+def test_help_of_the_package_does_not_show_the_environment() -> None:
+    key = "0123456789abcdef" * 3
+    environment = {**os.environ, "WANDB_API_KEY": key}
+    said = subprocess.run(
+        [sys.executable, "-c", HELP], env=environment, check=True, capture_output=True, text=True
+    ).stdout
+
+    assert "is_main_process(" in said
+    assert key not in said

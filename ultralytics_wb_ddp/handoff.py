@@ -93,7 +93,7 @@ class Handoff:
         )
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str] = os.environ) -> Handoff | None:
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Handoff | None:
         """Return the handoff in the environment, or None if there is none.
 
         A run that somebody else named by ``WANDB_RUN_ID`` counts as closed, also beside an older record of ours.
@@ -102,6 +102,7 @@ class Handoff:
             ConfigurationError: The id is none that W&B takes, or ``ULTRALYTICS_WB_DDP`` is no JSON object of the
                 version that this release writes.
         """
+        env = os.environ if env is None else env
         record = _read_record(env.get(VARIABLE, ""))
         run_id = env.get("WANDB_RUN_ID", "")
         if not run_id:

@@ -97,22 +97,23 @@ class ParallelConfig:
         check_names(values, known, "parallel")
         return cls(**{name: value for name, value in values.items() if value != MISSING})
 
-    def is_distributed(self, env: Mapping[str, str] = os.environ) -> bool:
+    def is_distributed(self, env: Mapping[str, str] | None = None) -> bool:
         """Return whether this process is one of several that somebody has started, and launches none itself.
 
         Args:
-            env: The environment.
+            env: Environment variables, by default those of this process.
         """
+        env = os.environ if env is None else env
         return self.rank is not None or integer(env, "RANK", -1) >= 0 or bool(slurm_environment(env))
 
-    def resolve(self, env: Mapping[str, str] = os.environ, *, check_port: bool = True) -> dict[str, str]:
+    def resolve(self, env: Mapping[str, str] | None = None, *, check_port: bool = True) -> dict[str, str]:
         """Return the environment variables by which PyTorch and Ultralytics know this process.
 
         What is asked for here must not contradict the environment; what neither says comes from Slurm, in a task of
         srun, and else from what one node needs.
 
         Args:
-            env: Environment variables, as torchrun, srun or the user has set them.
+            env: Environment variables, as torchrun, srun or the user has set them; by default those of this process.
             check_port: Whether the port must be free where this process opens it: at rank 0, unless torchrun does it.
 
         Returns:
@@ -123,6 +124,7 @@ class ParallelConfig:
         Raises:
             ConfigurationError: Something is missing, contradicts itself or the environment, or the port is in use.
         """
+        env = os.environ if env is None else env
         given = {name: value.strip() for name, value in env.items() if value.strip()}
         self._check_contradictions(given)
         if not self.is_distributed(given):

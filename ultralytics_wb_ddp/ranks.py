@@ -48,18 +48,20 @@ class Topology:
     num_workers: int
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str] = os.environ) -> Topology | None:
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Topology | None:
         """Return the place of this process, or None outside a distributed training.
 
         Args:
-            env: Environment variables; read are RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, GROUP_RANK and
-                GROUP_WORLD_SIZE, as torchrun sets them, and without RANK those that ``srun`` sets. RANK and
-                WORLD_SIZE make a training distributed; without LOCAL_WORLD_SIZE it counts as one on a single node.
+            env: Environment variables, by default those of this process; read are RANK, LOCAL_RANK, WORLD_SIZE,
+                LOCAL_WORLD_SIZE, GROUP_RANK and GROUP_WORLD_SIZE, as torchrun sets them, and without RANK those that
+                ``srun`` sets. RANK and WORLD_SIZE make a training distributed; without LOCAL_WORLD_SIZE it counts as
+                one on a single node.
 
         Raises:
             ConfigurationError: A variable is no integer, a rank lies outside the world size, or there is a LOCAL_RANK
                 without a RANK.
         """
+        env = os.environ if env is None else env
         if not env.get("RANK", "").strip():
             env = {**env, **slurm_environment(env)}
         rank = integer(env, "RANK", NONE)
@@ -160,11 +162,11 @@ def plan_nodes(topology: Topology | None, run_mode: str, rank_scope: str, base_i
     return {name: plan for name, plan in plans.items() if plan}
 
 
-def is_main_process(env: Mapping[str, str] = os.environ) -> bool:
+def is_main_process(env: Mapping[str, str] | None = None) -> bool:
     """Return whether this is global rank 0, or the only process.
 
     Args:
-        env: The environment.
+        env: Environment variables, by default those of this process.
 
     Raises:
         ConfigurationError: As for :meth:`Topology.from_env`.
@@ -173,11 +175,11 @@ def is_main_process(env: Mapping[str, str] = os.environ) -> bool:
     return topology is None or topology.rank == 0
 
 
-def get_distributed_info(env: Mapping[str, str] = os.environ) -> dict[str, Any]:
+def get_distributed_info(env: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the place of this process as a dictionary, such as for the config of a run.
 
     Args:
-        env: The environment.
+        env: Environment variables, by default those of this process.
 
     Returns:
         ``rank``, ``local_rank``, ``world_size``, ``local_world_size``, ``worker_index`` and ``num_workers`` as in

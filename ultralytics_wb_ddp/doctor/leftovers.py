@@ -31,8 +31,9 @@ TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 SOCKET = re.compile(r"\d+-(\d+)-(?:unix-(.+)|tcp-.+)")
 
 
-def check_leftovers(request: Request, env: Mapping[str, str] = os.environ) -> list[Finding]:
+def check_leftovers(request: Request, env: Mapping[str, str] | None = None) -> list[Finding]:
     """Name the variables that are left over from another job, what each does, and how to get rid of it."""
+    env = os.environ if env is None else env
     found = [*_handoff(request, env), *_service(env), *_ranks(env)]
     found += [
         warning(CHECK, f"{name}={env[name]}: {effect}", _unset(name))
