@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from argparse import Namespace
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from ultralytics_wb_ddp import ConfigurationError, WandbConfig
+from ultralytics_wb_ddp import ConfigurationError, RunGroup, WandbConfig
+from ultralytics_wb_ddp.arguments import BlockArguments, GroupArguments, RunArguments
 from ultralytics_wb_ddp.checks import check_run_id
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.plain import redact, to_plain
@@ -150,3 +152,14 @@ def test_options_that_are_given_win_over_those_of_the_launchers_run() -> None:
     merged = options.over(others, given=("strategy", "checkpoints"))
 
     assert (merged.which_ranks(), merged.checkpoints, merged.on_error) == (("auto", "global"), "best", "raise")
+
+
+@pytest.mark.parametrize(("arguments", "options"), [(RunArguments, RunOptions), (BlockArguments, WandbConfig)])
+def test_editors_and_type_checkers_know_every_option(arguments: type, options: type) -> None:
+    assert arguments.__annotations__.keys() == {field.name for field in fields(options)}
+
+
+def test_type_checkers_know_every_option_of_a_group() -> None:
+    known = inspect.signature(RunGroup).parameters.values()
+
+    assert GroupArguments.__annotations__.keys() == {each.name for each in known if each.kind is each.KEYWORD_ONLY}

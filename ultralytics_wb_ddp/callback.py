@@ -28,6 +28,9 @@ from ultralytics_wb_ddp.travel import prepare, seal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from typing_extensions import Unpack
+
+    from ultralytics_wb_ddp.arguments import RunArguments
     from ultralytics_wb_ddp.rank_metrics import RankMeter
 
 __all__ = ["EVENTS", "WandbCallback", "add_wandb_callback", "callbacks"]
@@ -61,15 +64,17 @@ class WandbCallback(MeterEvents):
 
     Args:
         run: Run to log into, as ``wandb.init`` returns it; None takes the active one, if there is one.
-        **options: How a new run is made, in the words of ``wandb.init``: see :class:`RunOptions`. ``on_error`` says
-            whether trouble with W&B is a warning (``"warn"``, the default) or ends the training (``"raise"``).
+        **options: How a new run is made, in the words of ``wandb.init`` (``project``, ``name``, ``tags``, ...), what is
+            logged (``checkpoints``, ``mistakes``, ``run_mode``, ...) and whether trouble with W&B is a warning
+            (``on_error="warn"``, the default) or ends the training (``"raise"``): see
+            :class:`~ultralytics_wb_ddp.config.RunOptions`.
 
     Raises:
         TypeError: ``run`` is no W&B run.
         ConfigurationError: An option is unknown or wrong.
     """
 
-    def __init__(self, run: Any = None, **options: Any) -> None:
+    def __init__(self, run: Any = None, **options: Unpack[RunArguments]) -> None:
         if run is not None and not isinstance(run, _run_class()):
             msg = f"run={run!r} is of type {type(run).__name__}; give what wandb.init() returned, or leave it out"
             raise TypeError(msg)
@@ -335,7 +340,7 @@ class WandbCallback(MeterEvents):
         return self._training.team.meter if self._training else None
 
 
-def add_wandb_callback(model: Any, run: Any = None, **options: Any) -> WandbCallback:
+def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunArguments]) -> WandbCallback:
     """Log the trainings of a model into one W&B run each, in place of the stock callback.
 
     Args:

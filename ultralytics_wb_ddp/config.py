@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, get_args
 
 from typing_extensions import Self
 
+from ultralytics_wb_ddp.arguments import Checkpoints, ErrorPolicy, Mode, OrphanPolicy, RankScope, RunMode, Strategy
 from ultralytics_wb_ddp.checks import (
     ConfigurationError,
     check_choice,
@@ -28,12 +29,9 @@ from ultralytics_wb_ddp.plain import REDACTED, to_plain
 
 __all__ = ["RunOptions", "WandbConfig"]
 
-MODES = ("online", "offline", "disabled")
-ERROR_POLICIES = ("warn", "raise")
-ORPHAN_POLICIES = ("continue", "stop")
-RUN_MODES = ("auto", "new", "shared")
-RANK_SCOPES = ("global", "worker")
-CHECKPOINTS = ("best", "best+last", "all", "none")
+MODES = get_args(Mode)
+RUN_MODES = get_args(RunMode)
+RANK_SCOPES = get_args(RankScope)
 STRATEGIES = {"main": ("auto", "global"), "node": ("auto", "worker"), "all": ("new", "global")}  # W&B's own names
 OF_THE_RUN = ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode", "dir")  # not of a training
 MAX_MISTAKES = 256  # images: what a rank keeps of one may take up 1.5 MB
@@ -41,12 +39,12 @@ MISSING = "???"  # OmegaConf's mark of a value that is still to be given
 
 _CHOICES = {
     "mode": MODES,
-    "on_error": ERROR_POLICIES,
-    "on_launcher_lost": ORPHAN_POLICIES,
+    "on_error": get_args(ErrorPolicy),
+    "on_launcher_lost": get_args(OrphanPolicy),
     "run_mode": RUN_MODES,
     "rank_scope": RANK_SCOPES,
-    "checkpoints": CHECKPOINTS,
-    "strategy": tuple(STRATEGIES),
+    "checkpoints": get_args(Checkpoints),
+    "strategy": get_args(Strategy),
 }
 
 # By the word that a setting's annotation begins with.

@@ -15,7 +15,9 @@ from ultralytics_wb_ddp.plain import REDACTED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
+
+    from ultralytics_wb_ddp.arguments import BlockArguments
 
 __all__ = ["Block", "blocks", "merged", "options_around", "release", "settings_around", "take_up", "wandb_config"]
 
@@ -72,7 +74,7 @@ class Block:
         return {"values": {name: value for name, value in self.values.items() if name != "api_key"}}
 
 
-def wandb_config(**options: Any) -> Block:
+def wandb_config(**options: Unpack[BlockArguments]) -> Block:
     """Set how runs are made for everything inside a block: callbacks, managers, jobs.
 
     Use it in a ``with`` statement or as a decorator. What is given to ``add_wandb_callback``, :class:`WandbManager` or

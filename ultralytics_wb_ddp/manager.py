@@ -23,8 +23,9 @@ from ultralytics_wb_ddp.runs import open_handoff
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
+    from ultralytics_wb_ddp.arguments import GroupArguments
     from ultralytics_wb_ddp.groups import RunGroup
 
 __all__ = ["WandbManager"]
@@ -90,7 +91,7 @@ class WandbManager(BeforeTraining, AfterTraining):
         self.finish(exit_code_of(error))
 
     @classmethod
-    def group(cls, cfg: Any, name: str, runs: int, **options: Any) -> RunGroup:
+    def group(cls, cfg: Any, name: str, runs: int, **options: Unpack[GroupArguments]) -> RunGroup:
         """Return the runs of a cross-validation or of repeated trainings, with a summary run.
 
         ``with WandbManager.group(cfg, "5-fold", runs=5) as group:``, and in it ``for number, manager in group:``.

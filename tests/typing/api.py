@@ -59,6 +59,14 @@ def own_run(model: Any, run: Any) -> None:
         model.add_callback(event, function)
 
 
+def what_a_type_checker_refuses(model: Any, cfg: Any) -> None:
+    add_wandb_callback(model, projct="demo")  # type: ignore[call-arg]
+    add_wandb_callback(model, mode="on")  # type: ignore[arg-type]
+    WandbCallback(checkpoints="last")  # type: ignore[arg-type]
+    wandb_config(keep_open="yes")  # type: ignore[arg-type]
+    WandbManager.group(cfg, "5-fold", 5, metric="mAP50")  # type: ignore[call-arg]
+
+
 def manager(cfg: Any) -> str | None:
     with WandbManager(cfg, job_name="job", experiment_group_name="exp") as job:
         job.save_config(cfg)
