@@ -61,6 +61,19 @@ def test_metadata_declares_version_and_requirements() -> None:
         assert name in declared
 
 
+def test_what_is_imported_is_declared() -> None:
+    files = Path(ultralytics_wb_ddp.__file__).parent.rglob("*.py")
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    imported = {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, "ultralytics_wb_ddp"}
+    known_as = {"PIL": "pillow", "yaml": "pyyaml", "botocore": "boto3"}  # the last is the other's own half
+
+    declared = {re.split(r"[^\w-]", requirement)[0] for requirement in requires("ultralytics-wb-ddp") or []}
+
+    assert {known_as.get(name, name).replace("_", "-") for name in imported} <= declared
+
+
 # The public API
 
 # What classes have for the package's own use, or for the trainer, which calls events by their names.
