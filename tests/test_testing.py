@@ -9,7 +9,7 @@ import wandb
 import yaml
 from PIL import Image
 
-from conftest import Job, RunJob
+from conftest import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp.testing import CpuDDPTrainer, cpu_settings, find_run_files, make_shapes_dataset, read_run
 from ultralytics_wb_ddp.testing.shapes import TASKS
 
@@ -115,6 +115,35 @@ def test_every_task_trains_on_shapes_and_is_logged(tasks: Job, task: str) -> Non
     assert LOGGED[task] | {"lr/pg0", "model/parameters", "results", "per_class_metrics"} <= keys
     (table,) = (row["mistakes"] for row in run.rows("mistakes"))
     assert 1 <= table["nrows"] <= 2, "images of the validation set"
+
+
+# Another family of models, with a trainer of the user's, which has other losses and another validator.
+RTDETR = """\
+from pathlib import Path
+Path("trainers.py").write_text('''\
+from ultralytics.models.rtdetr.train import RTDETRTrainer
+from ultralytics_wb_ddp.testing import CpuDDPMixin
+
+class CpuDDPRTDETRTrainer(CpuDDPMixin, RTDETRTrainer):
+    pass
+''')
+from trainers import CpuDDPRTDETRTrainer
+from ultralytics import RTDETR
+
+model = RTDETR("rtdetr-resnet50.yaml")
+add_wandb_callback(model)
+model.train(**{**TWO_PROCESSES, "trainer": CpuDDPRTDETRTrainer, "epochs": 1, "batch": 4})
+"""
+
+
+@NIGHTLY
+def test_any_trainer_trains_in_several_cpu_processes_and_is_logged(run_job: RunJob) -> None:
+    run = run_job(RTDETR).run
+
+    assert (run.state, run.exit_code) == ("finished", 0)
+    first, *rest = run.history
+    assert {"train/giou_loss", "val/l1_loss", "metrics/mAP50(B)", "ranks/1/loss"} <= first.keys()
+    assert [row["epoch"] for row in rest] == [1, 1]
 
 
 def test_read_run_holds_what_the_client_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ from ultralytics_wb_ddp import (
 )
 from ultralytics_wb_ddp.testing import (
     CpuDDPClassificationTrainer,
+    CpuDDPMixin,
     CpuDDPOBBTrainer,
     CpuDDPPoseTrainer,
     CpuDDPSegmentationTrainer,
@@ -200,10 +201,15 @@ def several_nodes(model: Any, cfg: Any) -> bool:
     return parallel.is_distributed() and parallel.resolve({"RANK": "0"})["MASTER_PORT"] == str(metrics)
 
 
+class TrainerOfAUser(CpuDDPMixin):
+    pass
+
+
 def tests_of_a_user(model: Any) -> list[float]:
     model.train(trainer=CpuDDPTrainer, device="0,1", data=str(make_shapes_dataset("shapes", images=8, classes=2)))
     for trainer in (CpuDDPClassificationTrainer, CpuDDPOBBTrainer, CpuDDPPoseTrainer, CpuDDPSegmentationTrainer):
         model.train(trainer=trainer)
+    model.train(trainer=TrainerOfAUser)
     model.train(**cpu_settings("0,1,2"))
     runs: list[RecordedRun] = [read_run(file) for file in find_run_files("wandb")]
     artifacts: list[RecordedArtifact] = [artifact for run in runs for artifact in run.artifacts]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.testing.cpu_ddp import (
         CpuDDPClassificationTrainer,
+        CpuDDPMixin,
         CpuDDPOBBTrainer,
         CpuDDPPoseTrainer,
         CpuDDPSegmentationTrainer,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {
     "CpuDDPClassificationTrainer": "cpu_ddp",
+    "CpuDDPMixin": "cpu_ddp",
     "CpuDDPOBBTrainer": "cpu_ddp",
     "CpuDDPPoseTrainer": "cpu_ddp",
     "CpuDDPSegmentationTrainer": "cpu_ddp",
@@ -36,6 +38,7 @@ _MODULE_OF = {
 
 __all__ = [
     "CpuDDPClassificationTrainer",
+    "CpuDDPMixin",
     "CpuDDPOBBTrainer",
     "CpuDDPPoseTrainer",
     "CpuDDPSegmentationTrainer",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CpuDDPClassificationTrainer",
+    "CpuDDPMixin",
     "CpuDDPOBBTrainer",
     "CpuDDPPoseTrainer",
     "CpuDDPSegmentationTrainer",
@@ -44,7 +45,10 @@ CPU = torch.device("cpu")
 
 
 class CpuDDPMixin:
-    """What makes any Ultralytics trainer train in several CPU processes; put it before the trainer's class."""
+    """What makes any trainer of Ultralytics', or of yours, train in several CPU processes.
+
+    ``class CpuDDPRTDETRTrainer(CpuDDPMixin, RTDETRTrainer)``, in a module that the workers can import.
+    """
 
     args: Any
     model: Any
