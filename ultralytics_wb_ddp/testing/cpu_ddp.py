@@ -48,6 +48,11 @@ class CpuDDPMixin:
     """What makes any trainer of Ultralytics', or of yours, train in several CPU processes.
 
     ``class CpuDDPRTDETRTrainer(CpuDDPMixin, RTDETRTrainer)``, in a module that the workers can import.
+
+    Args:
+        cfg: Default arguments; all three are those of Ultralytics' trainers, which ``model.train`` gives.
+        overrides: Arguments of the training.
+        _callbacks: Callbacks by event.
     """
 
     args: Any
