@@ -344,7 +344,9 @@ def test_job_that_torchrun_has_started_is_one_run(launch_agents: LaunchAgents, s
 
 @NIGHTLY
 def test_failed_worker_is_a_failed_run_and_exit_code(tmp_path: Path, shapes: Path) -> None:
-    done = run_example(tmp_path, shapes, *TWO_PROCESSES, "train.optimizer=Addam")
+    weights = tmp_path / "broken.pt"
+    weights.write_bytes(b"no checkpoint")
+    done = run_example(tmp_path, shapes, *TWO_PROCESSES, f"train.pretrained={weights}")
 
     assert done.returncode == 1
     assert "the training ended with exit code 1" in done.stderr.splitlines()[-1]
