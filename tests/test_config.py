@@ -69,6 +69,8 @@ def test_cfg_may_be_any_kind_of_config(cfg: Any) -> None:
         ({"project": "demo", "on_error": "ignore"}, ["'ignore'", "warn, raise"]),
         ({"project": "demo", "id": "a:b"}, ["'a:b'", ":", "letters"]),
         ({"project": "demo", "tags": [1]}, ["tags", "strings"]),
+        ({"project": "demo", "tags": ["a", "b" * 65]}, ["cfg.wandb.tags", "b" * 65, "65 characters", "1 to 64"]),
+        ({"project": "demo", "tags": ""}, ["cfg.wandb.tags", "0 characters", "1 to 64"]),
         ({"project": "demo", "keep_open": "yes"}, ["keep_open='yes'", "true or false"]),
         ({"project": "demo", "mistakes": -1}, ["mistakes=-1", "0 or more"]),
         ({"project": "demo", "mistakes": 1000}, ["mistakes=1000", "256 images at most"]),

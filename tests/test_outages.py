@@ -220,6 +220,43 @@ model.train(**ONE_PROCESS)
     assert "wandb-core is gone" in job.output
 
 
+def test_command_for_a_wandb_core_that_dies_sends_what_it_had_not_sent(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        job = run_job(
+            """\
+import time, psutil
+from pathlib import Path
+from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.opening import open_session
+from ultralytics_wb_ddp.runs import opened
+session = open_session(None, None, RunOptions(project="demo"), earlier=None, default=RunOptions())
+session.start(Path("train"))
+session.log({"epoch": 1}, is_best=False)
+time.sleep(2)  # it is on disk within a second, and sent every 15
+(held,) = opened.values()
+for process in psutil.Process(held.sidecar.pid).children():
+    process.kill()
+time.sleep(1)
+session.log({"epoch": 2}, is_best=False)
+session.close(0)
+""",
+            **server.environment,
+        )
+        (command,) = re.findall(r"with: (ultralytics-wb-ddp sync .*)", job.output)
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        subprocess.run(
+            shlex.split(command), cwd=job.directory, env={**os.environ, **server.environment, "PATH": path}, check=True
+        )
+
+    prove(
+        "wandb-core killed; then the command that the message names",
+        server,
+        epochs=[1, 2],
+        state="finished",
+        exit_code=0,
+    )
+
+
 def test_nobody_is_asked_for_a_key_in_a_terminal(tmp_path: Path, shapes: Path) -> None:
     for folder in ("home", "yolo"):
         (tmp_path / folder).mkdir()

@@ -27,6 +27,12 @@ settings.update(wandb=True)  # the stock callback is wanted by the settings, and
 run = wandb.init(project="demo", dir="elsewhere", config={"epochs": 99, "mine": 1})
 run.log({"before": 1})
 add_wandb_callback(model, run=run)
+def finish_what_is_the_launchers(trainer):
+    if "wandb" in sys.modules:
+        with sys.modules["wandb"].init():
+            pass
+        sys.modules["wandb"].finish()
+model.add_callback("on_train_epoch_end", finish_what_is_the_launchers)
 model.train(**TWO_PROCESSES)
 run.log({"after": 1})
 run.finish()
@@ -71,6 +77,11 @@ def test_one_finished_run_with_one_fragment(usage: str, request: pytest.FixtureR
 
     assert len(job.runs) == 1
     assert (job.run.state, job.run.exit_code) == ("finished", 0)
+
+
+def test_callback_of_the_users_cannot_finish_the_launchers_run(usage_a: Job) -> None:
+    assert f"run {usage_a.run.id} stays open: it is the launcher's" in usage_a.output
+    assert epochs(usage_a)[-1] is None  # what the launcher has logged afterwards
 
 
 @pytest.mark.parametrize("usage", ["usage_a", "usage_b", "usage_c"])

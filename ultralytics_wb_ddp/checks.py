@@ -32,6 +32,7 @@ __all__ = [
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
 MAX_LENGTH = 128  # of a run id and of a project's name
+MAX_TAG_LENGTH = 64
 
 
 class ConfigurationError(ExplainedError, ValueError):
@@ -104,12 +105,16 @@ def check_tags(place: str, value: Any) -> tuple[str, ...]:
     """Return tags as a tuple; a single one may stand by itself.
 
     Raises:
-        ConfigurationError: One is no string.
+        ConfigurationError: One is no string, empty, or longer than 64 characters.
     """
     tags = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
     if not all(isinstance(tag, str) for tag in tags):
         msg = f"{place}={value!r}: tags are a list of strings"
         raise ConfigurationError(msg)
+    for tag in tags:
+        if not 0 < len(tag) <= MAX_TAG_LENGTH:
+            msg = f"{place}: {tag!r} has {len(tag)} characters; W&B takes tags of 1 to {MAX_TAG_LENGTH}"
+            raise ConfigurationError(msg)
     return tuple(tags)
 
 

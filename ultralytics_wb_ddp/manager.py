@@ -16,7 +16,7 @@ from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
 from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.runs import open_handoff
 
@@ -198,7 +198,9 @@ class WandbManager(BeforeTraining, AfterTraining):
         except Exception as error:
             if self.config.on_error == "raise":
                 raise
-            logger.warning("run %s could not be finished with exit code %d: %s", self._handoff.run_id, exit_code, error)
+            logger.warning(
+                "run %s could not be finished with exit code %d: %s", self._handoff.run_id, exit_code, cause_of(error)
+            )
         finally:
             _held.discard(self._handoff.run_id)
             release(self._handoff.run_id)

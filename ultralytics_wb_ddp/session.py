@@ -345,6 +345,7 @@ def attach(handoff: Handoff) -> Any:
         if handoff.files_dir:  # attaching takes the directory from this process's own settings, where nobody looks
             run._settings.x_files_dir = handoff.files_dir  # noqa: SLF001  # W&B has no public way
         ask_nothing(run)
+        _leave_to_launcher(run)
         return run  # noqa: TRY300
     except Exception as error:
         msg = (
@@ -352,6 +353,15 @@ def attach(handoff: Handoff) -> Any:
             "call prepare_for_training() if you close it before the training"
         )
         raise ConnectionError(msg) from error
+
+
+def _leave_to_launcher(run: Any) -> None:
+    """Have a callback of the user's that finishes the run it sees do nothing: the launcher's own end would hang."""
+
+    def finish(*_: Any, **__: Any) -> None:
+        logger.warning("run %s stays open: it is the launcher's, which finishes it after the training", run.id)
+
+    run.finish = run._finish = finish  # noqa: SLF001  # the latter is what the end of a ``with`` block calls
 
 
 def define_metrics(run: Any) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.background import Background
@@ -29,9 +28,11 @@ from ultralytics_wb_ddp.runs import (
 )
 from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run
 from ultralytics_wb_ddp.stopping import StopButton
+from ultralytics_wb_ddp.transaction_log import holds_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 __all__ = ["Session", "close_abandoned", "get_wandb_run", "owned", "plain_summary", "sessions"]
 
@@ -136,7 +137,7 @@ class Session:
                 self.run.log(dict(row))
             except (ConnectionError, EOFError) as error:
                 self._cut_off_by = None
-                self.continue_on_disk(f"the run's wandb-core is gone ({cause_of(error)})")
+                self.continue_on_disk(f"the run's wandb-core is gone ({cause_of(error)})", names_lost=True)
                 self.run.log(dict(row))
             is_new_best = is_best and self.record.best_epoch != row["epoch"]
             if is_new_best:
@@ -176,12 +177,16 @@ class Session:
         else:
             logger.warning("%s; run %s is not affected", message, self.run.id)
 
-    def continue_on_disk(self, reason: str) -> None:
-        """Go on in a further part of the same run, on disk, where the wandb-core that holds it is gone."""
+    def continue_on_disk(self, reason: str, *, names_lost: bool = False) -> None:
+        """Go on in a further part of the same run, on disk, where the wandb-core that holds it is gone.
+
+        Args:
+            reason: Why, for the message.
+            names_lost: Whether nobody else sends what the part that is lost has on disk.
+        """
         self.background.settle(SETTLING)
         lost, record = self.run, self.record
-        theirs = Path(self._handoff.files_dir).parent if self._handoff and self._handoff.files_dir else None
-        is_users = users_runs.pop(lost.id, None) is not None
+        names_lost = users_runs.pop(lost.id, None) is not None or names_lost
         self._lost = self._is_on_disk = True  # unless the following succeeds
         named = RunOptions(project=record.project, entity=record.entity, mode="offline", dir=self._options.dir)
         options = replace(named, finish_timeout=self._options.finish_timeout)
@@ -192,7 +197,7 @@ class Session:
         if self not in owned:
             owned.append(self)
         define_metrics(self.run)
-        parts = [theirs] if is_users and theirs else []  # nobody else sends what the launcher has on disk
+        parts = [folder_of(lost)] if names_lost and holds_records(folder_of(lost)) else []
         msg = "%s; what it logs to run %s from now on is written to disk, send it when the run is over with: %s"
         logger.warning(msg, reason, lost.id, sync_command(*parts, folder_of(self.run)))
 

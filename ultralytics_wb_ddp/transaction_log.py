@@ -10,13 +10,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["HEADER_SIZE", "pack", "unpack"]
+__all__ = ["HEADER_SIZE", "holds_records", "pack", "unpack"]
 
 MARK = b":W&B"
 HEADER_SIZE = 7  # bytes: the mark, two of magic, one of version
 BLOCK_SIZE = 32 * 1024  # bytes
 CHUNK_HEADER = struct.Struct("<IHB")  # checksum, size and kind of a chunk
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4  # which part of a record a chunk holds
+
+
+def holds_records(folder: Path) -> bool:
+    """Return whether a run's folder holds more than the header of a ``.wandb`` file: there is something to send."""
+    return any(file.stat().st_size > HEADER_SIZE for file in folder.glob("run-*.wandb"))
 
 
 def unpack(data: bytes, file: Path) -> Iterator[bytes]:
