@@ -12,6 +12,12 @@ from conftest import NIGHTLY, ONLINE, Job, RunJob, RunOnline
 from ultralytics_wb_ddp import Links
 
 ONE_EPOCH = "model.train(**{**ONE_PROCESS, 'epochs': 1})\n"
+FINISHES = """\
+def finish_what_is_not_the_users(trainer):
+    sys.modules["wandb"].finish()
+
+model.add_callback("on_train_start", finish_what_is_not_the_users)
+"""
 
 
 def test_folds_in_one_process_have_a_run_each(run_online: RunOnline) -> None:
@@ -30,6 +36,24 @@ for fold in range(2):
     ]
     assert [epochs_of(run) for run in server.runs] == [[1, 1, 1]] * 2
     assert [(run.state, run.exit_code, run.sessions) for run in server.runs] == [("finished", 0, 1)] * 2
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(f"add_wandb_callback(model)\n{ONE_EPOCH}", id="new"),
+        pytest.param(
+            f"with WandbManager(CFG, 'job') as manager:\n    add_wandb_callback(model)\n    {ONE_EPOCH}",
+            id="managers",
+            marks=NIGHTLY,
+        ),
+    ],
+)
+def test_callback_of_the_users_cannot_finish_the_run_of_its_training(run_job: RunJob, script: str) -> None:
+    job = run_job(FINISHES + script)
+
+    assert f"run {job.run.id} stays open: this package finishes it after the training" in job.output
+    assert (job.run.state, epochs_of(job.run)) == ("finished", [1, 1, 1])
 
 
 @NIGHTLY

@@ -13,6 +13,7 @@ from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.client import ask_nothing
 from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared, leave_word
+from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.stopping import redirect_stop
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ __all__ = [
     "find_handoff",
     "folder_in_command",
     "folder_of",
+    "hold_open",
+    "let_finish",
     "local_run",
     "open_handoff",
     "opened",
@@ -140,6 +143,28 @@ def fail_with_exceptions(run: Any) -> None:
         finish(exit_code, *rest, **options)
 
     run.finish = finish_truly
+
+
+def hold_open(run: Any, reason: str) -> None:
+    """Have a callback of the user's that finishes the run it sees do nothing but say so.
+
+    What is logged afterwards would be lost, and where the run is the launcher's, the launcher would hang at its end.
+
+    Args:
+        run: The ``wandb.Run``.
+        reason: Why it stays open, for the message.
+    """
+
+    def finish(*_: Any, **__: Any) -> None:
+        logger.warning("run %s stays open: %s", run.id, reason)
+
+    run.finish = run._finish = finish  # noqa: SLF001  # the latter is what the end of a ``with`` block calls
+
+
+def let_finish(run: Any) -> None:
+    """Undo :func:`hold_open`."""
+    for name in ("finish", "_finish"):
+        run.__dict__.pop(name, None)
 
 
 def use_users_run(run: Any) -> None:

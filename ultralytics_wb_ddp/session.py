@@ -25,7 +25,16 @@ from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word, next_step_of
 from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
 from ultralytics_wb_ddp.log import cause_of, logger
-from ultralytics_wb_ddp.runs import OpenedRun, folder_of, opened, sync_command, users_runs, wandb_run
+from ultralytics_wb_ddp.runs import (
+    OpenedRun,
+    folder_of,
+    hold_open,
+    let_finish,
+    opened,
+    sync_command,
+    users_runs,
+    wandb_run,
+)
 from ultralytics_wb_ddp.sidecar import Guest, Sidecar
 from ultralytics_wb_ddp.stopping import on_stop
 from ultralytics_wb_ddp.trial import get_wandb_sweep_id, is_trials_run, other_run
@@ -254,6 +263,7 @@ def finish_run(run: Any, exit_code: int) -> None:
 
     What could not be sent by then is on disk, and a message names the command that sends it.
     """
+    let_finish(run)
     held = opened.pop(run.id, None)
     if held is None:
         if not is_closed(run):
@@ -345,7 +355,7 @@ def attach(handoff: Handoff) -> Any:
         if handoff.files_dir:  # attaching takes the directory from this process's own settings, where nobody looks
             run._settings.x_files_dir = handoff.files_dir  # noqa: SLF001  # W&B has no public way
         ask_nothing(run)
-        _leave_to_launcher(run)
+        hold_open(run, "it is the launcher's, which finishes it after the training")
         return run  # noqa: TRY300
     except Exception as error:
         msg = (
@@ -353,15 +363,6 @@ def attach(handoff: Handoff) -> Any:
             "call prepare_for_training() if you close it before the training"
         )
         raise ConnectionError(msg) from error
-
-
-def _leave_to_launcher(run: Any) -> None:
-    """Have a callback of the user's that finishes the run it sees do nothing: the launcher's own end would hang."""
-
-    def finish(*_: Any, **__: Any) -> None:
-        logger.warning("run %s stays open: it is the launcher's, which finishes it after the training", run.id)
-
-    run.finish = run._finish = finish  # noqa: SLF001  # the latter is what the end of a ``with`` block calls
 
 
 def define_metrics(run: Any) -> None:

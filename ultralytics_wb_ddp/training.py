@@ -20,6 +20,8 @@ from ultralytics_wb_ddp.record import RunRecord, best_of
 from ultralytics_wb_ddp.runs import (
     config_of,
     folder_of,
+    hold_open,
+    let_finish,
     opened_by_us,
     sync_command,
     use_users_run,
@@ -94,6 +96,7 @@ class Session:
         """
         sessions.append(self)
         self._save_dir = save_dir
+        self._hold_open()
         with self.guarded("the start of the training"):
             define_metrics(self.run)
             self.record = RunRecord.of_run(self.run, earlier, self.links.as_dict())
@@ -106,6 +109,10 @@ class Session:
             self.record.save(save_dir)
             if self.record.best_epoch:
                 self.run.summary.update({"best/epoch": self.record.best_epoch})
+
+    def _hold_open(self) -> None:
+        if opened_by_us(self.run):
+            hold_open(self.run, "this package finishes it after the training")
 
     def _look_back(self, earlier: RunRecord | None) -> None:
         """Take the best values over that stand in the run's summary, and doubt a run that holds another training."""
@@ -196,6 +203,7 @@ class Session:
         self._handoff = None
         if self not in owned:
             owned.append(self)
+        self._hold_open()
         define_metrics(self.run)
         parts = [folder_of(lost)] if names_lost and holds_records(folder_of(lost)) else []
         msg = "%s; what it logs to run %s from now on is written to disk, send it when the run is over with: %s"
@@ -287,6 +295,8 @@ class Session:
             sessions.remove(self)
         if users_runs.pop(self.run.id, None) is not None:
             ask_again(self.run)
+        elif opened_by_us(self.run):
+            let_finish(self.run)
         if self.how == "shared" and self._handoff and self._handoff.state == "open" and self._handoff.word:
             # Each writer's config replaces the run's: the launcher, which ends last, is to know this one's.
             leave_word(self._handoff.word, config=config_of(self.run))
