@@ -38,10 +38,14 @@ def test_demo_makes_one_run_and_shows_who_wrote_it(tmp_path: Path) -> None:
         "1 to 4 epochs 1 to 2",
         "never imported wandb",
         "launcher, after 5 final model",
-        f"leet ultralytics_wb_ddp_demo/wandb/{file.parent.name}",
-        f"sync ultralytics_wb_ddp_demo/wandb/{file.parent.name}",
+        f"folder ultralytics_wb_ddp_demo/wandb/{file.parent.name}",
+        "leet ultralytics_wb_ddp_demo/wandb/latest-run",
+        "sync ultralytics_wb_ddp_demo/wandb/latest-run",
     ):
         assert words in " ".join(done.stdout.split())
+    lines = done.stdout.splitlines()
+    assert max(len(line) for line in lines[-10:] if "/bin/wandb" not in line) <= 80, "no line is broken in a terminal"
+    assert (tmp_path / "ultralytics_wb_ddp_demo/wandb/latest-run").resolve() == file.parent
 
 
 @NIGHTLY
@@ -58,7 +62,7 @@ def test_demo_online_sends_the_run_and_shows_the_same(tmp_path: Path) -> None:
         "launcher, before 0 config file, training inputs",
         "1 to 4 epochs 1 to 2",
         "launcher, after 5 final model",
-        f"online at {server.url}/team/",
+        f"online {server.url}/team/",
     ):
         assert words in " ".join(done.stdout.split())
 

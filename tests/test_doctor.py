@@ -87,6 +87,7 @@ def test_everything_in_order_online(tmp_path: Path) -> None:
     assert "key found in WANDB_API_KEY" in words
     assert "team/demo does not exist yet; the run makes it" in words
     assert done.stdout.splitlines()[-1] == "everything is in order"
+    assert len(done.stdout.splitlines()) <= 25, "it fits a screen"
     assert KEY not in done.stdout
     assert (runs, "UpsertBucket" in asked) == ([], False)
     assert not (tmp_path / "wandb").exists()
@@ -451,6 +452,26 @@ def test_report_stays_within_80_columns_and_counts(capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[-1] == "1 error, 1 warning"
+
+
+def test_report_has_one_line_for_what_is_in_order_on_the_machine_unless_it_is_verbose(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    well = [Finding("python", "ok", "3.12.1"), Finding("wandb", "ok", "0.31.0"), Finding("GPUs", "ok", "2 visible")]
+    findings = [*well, *(Finding("directory", status, status) for status in ("ok", "error", "ok"))]
+
+    print_report(None, findings)
+    assert capsys.readouterr().out.splitlines() == [
+        "Checks",
+        "  ok       GPUs       2 visible",
+        "  error    directory  error",
+        "  ok       others     python 3.12.1, wandb 0.31.0, directories",
+        "",
+        "1 error",
+    ]
+
+    print_report(None, findings, verbose=True)
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:-2]] == [each.check for each in findings]
 
 
 # A training that has run

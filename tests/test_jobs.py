@@ -106,7 +106,7 @@ def test_dry_run_says_what_will_happen_and_starts_nothing(tmp_path: Path, shapes
         "project demo of the default entity",
         "processes 2 processes; only rank 0 logs",
         "offline: nothing is sent",
-        "ok torch",
+        "ok others python",
     ):
         assert words in " ".join(done.stdout.split())
     assert "a run that the script has made" not in " ".join(done.stdout.split()), "there is no script"

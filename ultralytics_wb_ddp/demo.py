@@ -27,6 +27,7 @@ PROJECT = "ultralytics-wb-ddp-demo"
 CLASSES = 3
 BATCH = 16
 PROCESSES = 2
+LATEST = "latest-run"  # W&B keeps a link of this name beside its runs
 
 
 def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose: bool) -> None:
@@ -146,7 +147,7 @@ def _report(directory: Path, runs: list[RecordedRun], rows_before: int, rows_aft
         (
             first_rank,
             _rows(rows_before, rows_after),
-            f"epochs {min(trained)} to {max(trained)}, {images} images, {curves} curves, best checkpoint",
+            f"epochs {min(trained)} to {max(trained)}, {images} images, {curves} curves, best.pt",
         ),
         (second_rank, "none", "imported wandb" if ranks[1]["wandb"] else "never imported wandb"),
         ("launcher, after", _rows(rows_after, len(history)), "final model"),
@@ -155,19 +156,26 @@ def _report(directory: Path, runs: list[RecordedRun], rows_before: int, rows_aft
     click.echo()
     name = runs[0].name  # a session that resumes the run does not repeat it
     outcome = f"{run.state} with exit code {run.exit_code}"
-    click.secho(f"{len(ids)} run, {outcome}: {name} ({run.id}) in project {run.project}", bold=True)
+    click.secho(f"{len(ids)} run, {outcome}: {name} ({run.id})", bold=True)
     widths = [max(len(line[column]) for line in (*lines, _HEADER)) for column in range(2)]
     for who, rows, what in (_HEADER, *lines):
         click.echo(f"  {who:<{widths[0]}}  {rows:<{widths[1]}}  {what}")
     wandb = "wandb" if shutil.which("wandb") else short_path(Path(sys.executable).with_name("wandb"))
     places = [short_path(part.path.parent) for part in runs]
     click.echo()
-    click.echo(f"  it lies in   {' '.join(places)}")
-    click.echo(f"  look at it   {wandb} leet {places[-1]}")
-    click.echo(f"  online at    {url}" if url else f"  send it      {wandb} sync {' '.join(places)}")
+    click.echo(f"  folder   {' '.join(places)}")
+    if _is_latest(run.path.parent):  # the link is shorter than the folder's name, whose line would be broken
+        places[-1] = short_path(run.path.parent.with_name(LATEST))
+    click.echo(f"  see it   {wandb} leet {places[-1]}")
+    click.echo(f"  online   {url}" if url else f"  send it  {wandb} sync {' '.join(places)}")
 
 
 _HEADER = ("written by", "rows", "what")
+
+
+def _is_latest(folder: Path) -> bool:
+    """Return whether the link to W&B's latest run leads to a folder."""
+    return folder.with_name(LATEST).resolve() == folder.resolve()
 
 
 def _rows(start: int, stop: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.sweep_config import check_objective, check_parameters, example, train_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["check_job", "devices_of", "job_of_trial", "run_trial"]
+    from ultralytics_wb_ddp.job_schema import Job
+
+__all__ = ["check_job", "devices_of", "in_the_job", "job_of_trial", "run_trial"]
 
 IGNORED_BY_AUTO = ("lr0", "momentum")  # optimizer="auto" chooses them itself
 
@@ -60,7 +63,7 @@ def devices_of(job: Any, agents: int) -> Any:
     Raises:
         ConfigurationError: There are fewer GPUs than agents, and the job does not say what to use.
     """
-    with explained(Path("the job")):
+    with in_the_job():
         device = (to_plain(job.get("train"), resolve=True) or {}).get("device")
     if agents == 1 or device == "cpu":
         return None
@@ -86,10 +89,29 @@ def check_job(job: Any, parameters: Mapping[str, Any], *, project: str, metric: 
     check_parameters(parameters, "sweep")
     if metric is not None:
         check_objective(metric, "sweep")
-    with explained(Path("the job")):
+    with in_the_job():
         checked = Job.from_cfg(job_of_trial(job, example(parameters), device=None, run_id="trial", project=project))
+        _check_trial(checked)
+    ignored = [name for name in IGNORED_BY_AUTO if name in parameters]
+    if ignored and "optimizer" not in parameters and checked.train.get("optimizer", "auto") == "auto":
+        msg = f"parameters.{ignored[0]}: optimizer='auto' ignores it; give the job's train.optimizer, such as SGD"
+        raise ConfigurationError(msg)
+
+
+@contextmanager
+def in_the_job() -> Iterator[None]:
+    """Say of what is wrong with a job that it is the sweep's, because the file that was named holds the sweep."""
+    try:
+        with explained(Path("the job")):
+            yield
+    except ConfigurationError as error:
+        msg = f"the sweep's job: {str(error).removeprefix('the job').lstrip(':, ')}"
+        raise ConfigurationError(msg) from error
+
+
+def _check_trial(checked: Job) -> None:
+    """Refuse a job that the trials of a sweep cannot share."""
     mode, _ = checked.wandb.which_ranks()
-    in_vain = [name for name in IGNORED_BY_AUTO if name in parameters]
     if checked.wandb.id:
         msg = (
             f"wandb.id={checked.wandb.id!r}: each trial has a run of its own, whose id the sweep chooses; leave it out"
@@ -100,8 +122,6 @@ def check_job(job: Any, parameters: Mapping[str, Any], *, project: str, metric: 
         msg = "run_mode='new': the sweep looks for its objective in the run of the trial; use 'auto' or 'shared'"
     elif checked.train.get("save_dir"):
         msg = f"train.save_dir={checked.train['save_dir']!r}: all trials would write there; give train.project instead"
-    elif in_vain and "optimizer" not in parameters and checked.train.get("optimizer", "auto") == "auto":
-        msg = f"parameters.{in_vain[0]}: optimizer='auto' ignores it; give train.optimizer, such as SGD or AdamW"
     else:
         return
     raise ConfigurationError(msg)

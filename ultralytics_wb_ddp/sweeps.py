@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.agents import Agents, SweepError, Trial
 from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.config_file import explained
 from ultralytics_wb_ddp.context import blocks, merged
 from ultralytics_wb_ddp.launch import is_worker
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.sweep_config import SweepConfig, check_parameters, read_job, train_arguments
-from ultralytics_wb_ddp.sweep_jobs import check_job, devices_of, run_trial
+from ultralytics_wb_ddp.sweep_jobs import check_job, devices_of, in_the_job, run_trial
 from ultralytics_wb_ddp.sweep_server import ObjectiveCheck, Sweep, create_sweep, find_sweep
 from ultralytics_wb_ddp.trial import is_trial
 
@@ -52,7 +51,7 @@ class _Work:
         if callable(given):
             return cls(given, None, merged(blocks()))
         job = read_job(given)
-        with explained(Path("the job")):
+        with in_the_job():
             section = to_plain(job.get("wandb"), resolve=True) or {}
         return cls(None, job, {**merged(blocks()), **{name: value for name, value in section.items() if value}})
 

@@ -35,6 +35,7 @@ __all__ = ["doctor"]
     show_default=True,
     help="Seconds that the server has for each answer.",
 )
+@click.option("--verbose", is_flag=True, help="Show each check of the machine, also where nothing is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(
     run_id: str | None,
@@ -44,6 +45,7 @@ def doctor(
     training: Path | None,
     timeout: float,
     *,
+    verbose: bool,
     as_json: bool,
     **given: str | None,
 ) -> None:
@@ -64,5 +66,5 @@ def doctor(
     if as_json:
         click.echo(report.as_json(plan, findings))
     else:
-        report.print_report(plan, findings, of_job=of_job)
+        report.print_report(plan, findings, of_job=of_job, verbose=verbose)
     raise SystemExit(not report.is_well(findings))

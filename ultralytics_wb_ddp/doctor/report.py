@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ultralytics_wb_ddp.doctor.finding import ok
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -18,6 +20,16 @@ __all__ = ["as_json", "is_well", "print_facts", "print_report"]
 
 WIDTH = 80
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+SHORT = {  # by check, what the short report says when it is in order
+    "python": "python {}",
+    "ultralytics": "ultralytics {}",
+    "wandb": "wandb {}",
+    "torch": "torch {}",
+    "cloudpickle": "cloudpickle {}",
+    "stock": "stock callback",
+    "environment": "environment",
+    "directory": "directories",
+}
 
 
 def is_well(findings: list[Finding]) -> bool:
@@ -32,13 +44,21 @@ def as_json(plan: Plan | None, findings: list[Finding]) -> str:
     return json.dumps(content, indent=2)
 
 
-def print_report(plan: Plan | None, findings: list[Finding], *, of_job: bool = False) -> None:
-    """Print what will happen, a line for each check with what to do about it, and how many are wrong."""
+def print_report(plan: Plan | None, findings: list[Finding], *, of_job: bool = False, verbose: bool = False) -> None:
+    """Print what will happen, what the checks have found with what to do about it, and how many are wrong.
+
+    Args:
+        plan: What will happen; None where nothing will.
+        findings: What the checks have found.
+        of_job: Whether no script of the user's makes a run.
+        verbose: Give each check a line, also those of which nobody needs to know more than that they are in order.
+    """
     if plan:
         print_facts("What will happen", plan.lines(of_job=of_job))
     click.secho("Checks", bold=True)
-    width = max(len(finding.check) for finding in findings)
-    for finding in findings:
+    shown = findings if verbose else _shortened(findings)
+    width = max(len(finding.check) for finding in shown)
+    for finding in shown:
         _print_finding(finding, width)
     click.echo()
     click.secho(_summary(findings), bold=True)
@@ -52,6 +72,15 @@ def print_facts(heading: str, facts: Iterable[tuple[str, str]]) -> None:
     for title, text in facts:
         click.echo(_wrapped(text, f"  {title:<{width}}  ", " " * (width + 4)))
     click.echo()
+
+
+def _shortened(findings: list[Finding]) -> list[Finding]:
+    """Return the findings with one in place of all those that would only say that the machine is in order."""
+    well = [finding for finding in findings if finding.status == "ok" and finding.check in SHORT]
+    if not well:
+        return findings
+    named = dict.fromkeys(SHORT[finding.check].format(finding.message) for finding in well)
+    return [*(finding for finding in findings if finding not in well), ok("others", ", ".join(named))]
 
 
 def _print_finding(finding: Finding, width: int) -> None:
