@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import wandb
 from click.testing import CliRunner
@@ -595,6 +596,24 @@ def test_run_that_was_sent_but_does_not_say_how_it_ended(trained: Trained) -> No
 
     assert "run cut is not finished" in answer["warning"]["end"]
     assert "sent" not in answer["warning"]
+
+
+def test_training_that_goes_on_is_in_order(trained: Trained) -> None:
+    trained.log("live", "1")
+    trained.results(2)  # the row of an epoch follows its results
+    (file,) = trained.directory.rglob("run-live.wandb")
+    file.write_bytes(file.read_bytes()[:-40])
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        started = psutil.Process(process.pid).create_time()
+        place = {"host": socket.gethostname(), "pid": process.pid, "started": started}
+        trained.record("live", trains={**place, "is_worker": True})
+
+        answer = trained.examine()
+
+    assert "run live has all 1 epoch of results.csv" in answer["ok"]["metrics"]
+    assert f"run live goes on in process {process.pid}; last written 20" in answer["ok"]["end"]
+    assert answer["error"] == {}
+    assert "metrics missing" in trained.examine()["error"]["metrics"], "once the process has ended"
 
 
 def test_run_is_found_where_the_record_says_from_any_directory(trained: Trained, tmp_path: Path) -> None:

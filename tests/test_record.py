@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from ultralytics_wb_ddp import ConfigurationError
+from ultralytics_wb_ddp import record as record_module
 from ultralytics_wb_ddp.record import RunRecord, best_of
 
 
@@ -54,11 +60,16 @@ def test_damaged_record_and_what_the_stock_callback_left(tmp_path: Path) -> None
         file.write_bytes(b"")
         file.touch()
     (tmp_path / "wandb_run.json").write_text("{half a rec")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part/wandb_run.json").write_text('{"id": "abc", "links": null, "trains": {"pid": 1}}')
 
     record = RunRecord.find(tmp_path, None)
 
     assert record
     assert record.id == "train_20260101_120000"
+    part = RunRecord.find(tmp_path / "part", None)
+    assert part
+    assert (part.links, part.find_process()) == ({}, None)
 
 
 def test_record_is_never_seen_half_written(trained: Path) -> None:
@@ -78,6 +89,52 @@ def test_session_that_was_killed_may_have_left_rows_unsent(trained: Path) -> Non
     closed = RunRecord.find(trained, None)
     assert closed
     assert closed.handoff().is_complete
+
+
+WORKER = """\
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from ultralytics_wb_ddp.record import RunRecord
+
+run = SimpleNamespace(id="abc", project="demo", entity="team", offline=True)
+RunRecord.of_run(run, None, {}).save(Path(sys.argv[1]))
+print("saved", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("is_worker", [True, False])
+def test_training_that_goes_on_in_a_worker_is_not_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_worker: bool
+) -> None:
+    monkeypatch.setattr(record_module, "PATIENCE", 0.2)
+    environment = {**os.environ, **({"LOCAL_RANK": "0"} if is_worker else {})}
+    command = [sys.executable, "-c", WORKER, str(tmp_path)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "saved\n"
+        record = RunRecord.find(tmp_path, None)
+        assert record
+        assert record.find_process() == process.pid
+        said = pytest.raises(
+            ConfigurationError, match=f"still goes on in process {process.pid}, .* 'kill {process.pid}'"
+        )
+        with said if is_worker else nullcontext():  # a script may do other things after its training
+            record.check_ended()
+        process.kill()
+
+    assert record.find_process() is None
+    record.check_ended()
+
+
+def test_closed_training_has_no_process(trained: Path) -> None:
+    record = RunRecord.of_run(SimpleNamespace(id="abc", project="", entity="", offline=True), None, {})
+    record.save(trained, closed=True)
+
+    closed = RunRecord.find(trained, None)
+    assert closed
+    assert closed.trains is None
 
 
 def test_best_of_an_earlier_session_is_kept_in_the_summary() -> None:

@@ -450,7 +450,10 @@ def test_example_runs_its_job_in_two_processes(tmp_path: Path, shapes: Path) -> 
         (["job.wandb.id=abc"], "the sweep's job: wandb.id='abc': each trial has a run of its own"),
         (["job.wandb.mode=offline"], "a sweep needs W&B's server"),
         (["job.train.save_dir=here"], "all trials would write there"),
-        (["job.wandb.notes=${oc.env:NO_SUCH_VARIABLE}"], r"the sweep's job: .*set the variable NO_SUCH_VARIABLE"),
+        (
+            ["job.wandb.notes=${oc.env:NO_SUCH_VARIABLE}"],
+            r"the sweep's job, setting .*set the variable NO_SUCH_VARIABLE",
+        ),
         (["job.modle=yolo11n.pt"], "Error: the sweep's job: 'modle' is unknown; did you mean 'model'?"),
         (["job.train.epochs=two"], "Error: the sweep's job: train.epochs: 'epochs=two'"),
         (["--join", "team/demo/nothing"], "there is no sweep 'team/demo/nothing'"),

@@ -289,6 +289,8 @@ class WandbCallback(MeterEvents):
 
         save_dir = Path(trainer.save_dir)
         earlier = RunRecord.find(save_dir, trainer.args.resume) if trainer.args.resume else None
+        if earlier:
+            earlier.check_ended()
         team = self._team()
         session = open_session(
             self._run,

@@ -18,8 +18,11 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Self
+
 __all__ = [
     "TERMINATED",
+    "KnownProcess",
     "Launcher",
     "a_peer_has_died",
     "find_launches",
@@ -41,8 +44,8 @@ _on_termination: list[Callable[[], Any]] = []
 
 
 @dataclass(frozen=True)
-class Launcher:
-    """The process that has launched this training.
+class KnownProcess:
+    """A process that others can look for later.
 
     Attributes:
         host: Name of its host.
@@ -55,21 +58,32 @@ class Launcher:
     started: float
 
     @classmethod
-    def here(cls) -> Launcher:
+    def here(cls) -> Self:
         """Return this process."""
         return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
 
-    def is_gone(self) -> bool:
-        """Return, in one of its workers, whether it or the torchrun between the two has ended."""
-        if self.host != socket.gethostname() or self.pid == os.getpid():
-            return False
-        if os.getppid() != _parent:
-            return True
+    @property
+    def is_of_this_host(self) -> bool:
+        """Whether it can be looked for here."""
+        return self.host == socket.gethostname()
+
+    def lives(self) -> bool:
+        """Return whether it still runs; it is of this host."""
         try:
             process = psutil.Process(self.pid)
-            return bool(process.create_time() != self.started or process.status() == psutil.STATUS_ZOMBIE)
+            return bool(process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.Error:
-            return True
+            return False
+
+
+class Launcher(KnownProcess):
+    """The process that has launched this training."""
+
+    def is_gone(self) -> bool:
+        """Return, in one of its workers, whether it or the torchrun between the two has ended."""
+        if not self.is_of_this_host or self.pid == os.getpid():
+            return False
+        return os.getppid() != _parent or not self.lives()
 
 
 def is_worker() -> bool:

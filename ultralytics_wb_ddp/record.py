@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -14,7 +15,9 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.handoff import Handoff, next_step_of, write_json
+from ultralytics_wb_ddp.launch import KnownProcess, is_worker
 from ultralytics_wb_ddp.runs import run_url
 from ultralytics_wb_ddp.session import BEST
 from ultralytics_wb_ddp.trial import get_wandb_sweep_id
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["RECORD_FILE", "RunRecord", "best_of", "places_of"]
 
 RECORD_FILE = "wandb_run.json"
+PATIENCE, POLL = 10.0, 0.1  # seconds that a training may take to end; between two looks at it
 _BETTER = {"max": max, "min": min}
 
 
@@ -46,6 +50,8 @@ class RunRecord:
         imported_epochs: Last epoch of a training that was imported, not logged; None once it was logged.
         links: Web addresses of the run, its project, group and sweep, and of the runs of other nodes; offline, the
             command that sends the run.
+        trains: The process that trains, as a :class:`KnownProcess`, and whether it does nothing else (``is_worker``);
+            None once the run is closed.
         floor: The best values of earlier sessions; not written.
     """
 
@@ -61,6 +67,7 @@ class RunRecord:
     base_id: str | None = None
     imported_epochs: int | None = None
     links: dict[str, Any] = field(default_factory=dict)
+    trains: dict[str, Any] | None = None
     floor: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -78,6 +85,7 @@ class RunRecord:
         known = {name: link for name, link in record.links.items() if name != "sync_command"}
         record.links = {**known, **links}
         record.floor = dict(record.best)
+        record.trains = {**asdict(KnownProcess.here()), "is_worker": is_worker()}
         return record
 
     @classmethod
@@ -100,9 +108,36 @@ class RunRecord:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             content["id"] = str(content["id"])
-            return cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
+            return cls(**{item.name: content[item.name] for item in fields(cls) if content.get(item.name) is not None})
         except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: look further
             return None
+
+    def find_process(self) -> int | None:
+        """Return the id of the process that trains, if it still runs: another one than this, on this host."""
+        try:
+            process = KnownProcess(**{key: value for key, value in (self.trains or {}).items() if key != "is_worker"})
+        except TypeError:  # there is none, or it is damaged
+            return None
+        is_found = process.is_of_this_host and process.pid != os.getpid() and process.lives()
+        return process.pid if is_found else None
+
+    def check_ended(self) -> None:
+        """Refuse to resume a training that goes on: both would write over each other's checkpoints and rows.
+
+        One that is ending is given 10 s. A process that may do other things than train is not suspected.
+
+        Raises:
+            ConfigurationError: It goes on, as the workers of a launcher do that was killed.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while (pid := self.find_process()) and self.trains and self.trains.get("is_worker"):
+            if time.monotonic() > deadline:
+                msg = (
+                    f"resume=True: the training of run {self.id} still goes on in process {pid}, and two would write "
+                    f"over each other's checkpoints and rows; resume it when that has ended, or after 'kill {pid}'"
+                )
+                raise ConfigurationError(msg)
+            time.sleep(POLL)
 
     def handoff(self) -> Handoff:
         """Return what is needed to resume the run."""
@@ -138,6 +173,7 @@ class RunRecord:
         """Write the record to the training's directory and beside its checkpoints."""
         self.written_at = time.time()
         self.closed_at = self.written_at if closed else None
+        self.trains = None if closed else self.trains
         content = {key: value for key, value in asdict(self).items() if key != "floor"}
         for directory in (save_dir, save_dir / "weights"):
             with suppress(OSError):  # a full disk: the training's own trouble comes first

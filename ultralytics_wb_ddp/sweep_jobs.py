@@ -101,11 +101,14 @@ def check_job(job: Any, parameters: Mapping[str, Any], *, project: str, metric: 
 @contextmanager
 def in_the_job() -> Iterator[None]:
     """Say of what is wrong with a job that it is the sweep's, because the file that was named holds the sweep."""
+    place = "the sweep's job"
     try:
-        with explained(Path("the job")):
+        with explained(Path(place)):
             yield
     except ConfigurationError as error:
-        msg = f"the sweep's job: {str(error).removeprefix('the job').lstrip(':, ')}"
+        if str(error).startswith(place):
+            raise
+        msg = f"{place}: {error}"
         raise ConfigurationError(msg) from error
 
 

@@ -56,8 +56,16 @@ def check_training(training: Path, launcher: Path) -> list[Finding]:
         return [*findings, warning("run", text, remedy)]
     findings.append(_check_number(runs, record))
     main = _main_run(runs, record)
-    findings.append(_check_metrics(main, runs[main], _trained_epochs(training)))
-    findings += [finding for run_id, sessions in runs.items() for finding in _check_end(run_id, sessions)]
+    trains = record.find_process() if record else None
+    trained = _trained_epochs(training)
+    if trains:  # the row of an epoch follows its results
+        trained -= {max(trained, default=0)} - _epochs(runs[main])
+    findings.append(_check_metrics(main, runs[main], trained))
+    findings += [
+        finding
+        for run_id, sessions in runs.items()
+        for finding in _check_end(run_id, sessions, trains if run_id == main else None)
+    ]
     return [*findings, *_check_sent(runs)]
 
 
@@ -132,7 +140,9 @@ def _check_record(record: RunRecord | None, training: Path, runs: Runs) -> Findi
         return warning("record", f"{training} has no {RECORD_FILE}: this package did not log this training", remedy)
     place = "" if record.id in runs else ", whose files are not here"
     project = "/".join(filter(None, (record.entity, record.project)))
-    resume = "; model.train(resume=True) continues it" if _can_be_resumed(training) else ""
+    resume = (
+        "; model.train(resume=True) continues it" if _can_be_resumed(training) and not record.find_process() else ""
+    )
     return ok("record", f"run {record.id} of {project or 'no project'}{place}{resume}")
 
 
@@ -192,10 +202,14 @@ def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int]) 
     return ok("metrics", f"run {run_id} has all {_count(len(trained), 'epoch')} of {RESULTS}")
 
 
-def _check_end(run_id: str, sessions: list[RecordedRun]) -> Iterator[Finding]:
+def _check_end(run_id: str, sessions: list[RecordedRun], trains: int | None) -> Iterator[Finding]:
     last = max(sessions, key=lambda run: (_started(run), run.path.stat().st_mtime))
-    if last.state == "running":
-        text = f"run {run_id} is not finished: {short_path(last.path.parent)} does not say how it ended"
+    written = f"{datetime.fromtimestamp(last.path.stat().st_mtime).astimezone():%Y-%m-%d %H:%M:%S}"
+    if trains and last.state == "running":
+        yield ok("end", f"run {run_id} goes on in process {trains}; last written {written}")
+    elif last.state == "running":
+        folder = short_path(last.path.parent)
+        text = f"run {run_id} is not finished: {folder}, last written {written}, does not say how it ended"
         yield warning("end", text, "its process still runs, was killed, or did not call run.finish()")
     elif last.exit_code:
         yield warning(
