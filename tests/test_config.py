@@ -84,6 +84,12 @@ def test_bad_setting_is_named_with_its_value_cause_and_remedy(section: Any, word
     assert [word for word in words if word not in str(error.value)] == []
 
 
+@pytest.mark.parametrize("path", ["job.yaml", Path("job.yaml")])
+def test_path_in_place_of_a_config_is_told_apart(path: str | Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cfg='job.yaml' is a path; .* OmegaConf.load\('job.yaml'\)"):
+        WandbConfig.from_cfg(path)
+
+
 @pytest.mark.parametrize("run_id", ["", " a", "a ", "a/b", "a:b", "a#b", "a?b", "a,b", "a;b", "a'b", "x" * 129])
 def test_run_id_that_wandb_refuses(run_id: str) -> None:
     with pytest.raises(ConfigurationError, match="WANDB_RUN_ID="):

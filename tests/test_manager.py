@@ -96,6 +96,14 @@ def test_missing_project_is_an_error_before_anything_else_happens(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("names", [{"job_name": 3}, {"job_name": "job", "experiment_group_name": 3}])
+def test_name_that_is_no_string_is_an_error(names: dict[str, Any]) -> None:
+    *_, wrong = names
+
+    with pytest.raises(ConfigurationError, match=f"{wrong}=3 is of type int; a string is expected"):
+        WandbManager({"wandb": {"project": "demo"}}, **names)
+
+
 def test_handoff_is_exported_and_the_environment_put_back(make_manager: MakeManager) -> None:
     before = dict(os.environ)
     manager = make_manager("job", "exp-1", entity="team", api_key=API_KEY)

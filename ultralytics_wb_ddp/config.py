@@ -227,6 +227,9 @@ class WandbConfig(RunOptions):
         Raises:
             ConfigurationError: There is no ``cfg.wandb.project``, or a setting is unknown or wrong.
         """
+        if isinstance(cfg, (str, PathLike)):
+            msg = f"cfg={fspath(cfg)!r} is a path; give what is in the file: OmegaConf.load({fspath(cfg)!r})"
+            raise ConfigurationError(msg)
         section = cfg.get("wandb") if isinstance(cfg, Mapping) else getattr(cfg, "wandb", None)
         plain = to_plain({} if section is None and default else section, resolve=True)
         if not isinstance(plain, dict):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.after_training import AfterTraining
 from ultralytics_wb_ddp.before_training import BeforeTraining
+from ultralytics_wb_ddp.checks import refuse_type
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig
 from ultralytics_wb_ddp.context import blocks, release, settings_around, take_up
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
@@ -63,10 +64,13 @@ class WandbManager(BeforeTraining, AfterTraining):
         wandb_url: Web address of the run; None offline and before :meth:`initialize`.
 
     Raises:
-        ConfigurationError: ``cfg.wandb.project`` is missing, or a setting is unknown or wrong.
+        ConfigurationError: ``cfg.wandb.project`` is missing, a setting is unknown or wrong, or a name is no string.
     """
 
     def __init__(self, cfg: Any, job_name: str, experiment_group_name: str | None = None) -> None:
+        for place, value in (("job_name", job_name), ("experiment_group_name", experiment_group_name)):
+            if not isinstance(value, (str, type(None))):
+                refuse_type(place, value)
         self._blocks = blocks()
         named = ("name", "group") if experiment_group_name else ("name",)
         self.config = WandbConfig.from_cfg(cfg, settings_around(*named))

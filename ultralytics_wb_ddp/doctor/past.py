@@ -57,9 +57,9 @@ def check_training(training: Path, launcher: Path) -> list[Finding]:
     findings.append(_check_number(runs, record))
     main = _main_run(runs, record)
     trains = record.find_process() if record else None
-    trained = _trained_epochs(training)
-    if trains:  # the row of an epoch follows its results
-        trained -= {max(trained, default=0)} - _epochs(runs[main])
+    trained, logged = _trained_epochs(training), _epochs(runs[main])
+    if trains and logged:  # the rows of the newest epochs are not on disk yet
+        trained = {epoch for epoch in trained if epoch <= max(logged)}
     findings.append(_check_metrics(main, runs[main], trained))
     findings += [
         finding
