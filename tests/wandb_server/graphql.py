@@ -31,6 +31,11 @@ class Account(Topic):
         # A server without features gets the oldest dialect, e.g. plain lines for the console.
         return {"serverInfo": {"features": []}}
 
+    @answers("ServerInfo")
+    def info(self, _: Asked) -> Answer:
+        # What clients before 0.26 ask before they list the versions of an artifact: which of theirs are too new.
+        return {"serverInfo": {"cliVersionInfo": {"max_cli_version": "1.0"}, "latestLocalVersionInfo": None}}
+
     @answers("ProbeServerCapabilities")
     def capabilities(self, _: Asked) -> Answer:
         # What clients before 0.27 ask when an image is logged; it names no version, for the same reason.
