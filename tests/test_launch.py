@@ -37,6 +37,12 @@ def test_process_that_has_got_the_launchers_id_is_another_one() -> None:
     assert replace(Launcher.here(), pid=parent.pid, started=parent.create_time() - 60).is_gone()
 
 
+def test_launcher_is_not_gone_because_somebody_has_set_the_clock() -> None:
+    parent = psutil.Process(os.getppid())
+
+    assert not replace(Launcher.here(), pid=parent.pid, started=parent.create_time() - 5).is_gone()
+
+
 def test_nothing_is_known_of_a_launcher_on_another_host() -> None:
     assert not Launcher("elsewhere", 999_999_999, 0.0).is_gone()
 

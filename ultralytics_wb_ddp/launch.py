@@ -37,6 +37,7 @@ TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM has end
 SIDECAR = "ultralytics_wb_ddp.sidecar"  # among the words of its command
 GRACE = 35.0  # seconds; torchrun gives workers 30 before it kills them
 POLL = 0.1  # seconds between two looks at a launch that is being ended
+CLOCK_STEP = 30.0  # seconds by which a process's start may seem to move: it is told by a clock that can be set
 
 _parent = os.getppid()
 _output_file: list[Path] = []  # where what is printed goes once nobody reads it any more
@@ -71,7 +72,8 @@ class KnownProcess:
         """Return whether it still runs; it is of this host."""
         try:
             process = psutil.Process(self.pid)
-            return bool(process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE)
+            is_it = abs(process.create_time() - self.started) < CLOCK_STEP
+            return bool(is_it and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.Error:
             return False
 
