@@ -108,7 +108,7 @@ def in_the_job() -> Iterator[None]:
     except ConfigurationError as error:
         if str(error).startswith(place):
             raise
-        msg = f"{place}: {error}"
+        msg = f"{place}: {str(error).removeprefix('the job: ')}"
         raise ConfigurationError(msg) from error
 
 
