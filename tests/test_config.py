@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from omegaconf import OmegaConf
 
 from ultralytics_wb_ddp import ConfigurationError, RunGroup, WandbConfig
-from ultralytics_wb_ddp.arguments import BlockArguments, GroupArguments, RunArguments
+from ultralytics_wb_ddp.arguments import BlockArguments, GroupArguments, RunArguments, Strategy
 from ultralytics_wb_ddp.checks import check_run_id
-from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.config import STRATEGIES, RunOptions
 from ultralytics_wb_ddp.plain import redact, to_plain
 
 
@@ -165,6 +165,10 @@ def test_options_that_are_given_win_over_those_of_the_launchers_run() -> None:
 @pytest.mark.parametrize(("arguments", "options"), [(RunArguments, RunOptions), (BlockArguments, WandbConfig)])
 def test_editors_and_type_checkers_know_every_option(arguments: type, options: type) -> None:
     assert arguments.__annotations__.keys() == {field.name for field in fields(options)}
+
+
+def test_type_checkers_know_every_strategy() -> None:
+    assert get_args(Strategy) == tuple(STRATEGIES)
 
 
 def test_type_checkers_know_every_option_of_a_group() -> None:

@@ -33,7 +33,7 @@ from ultralytics_wb_ddp.versions import version_of
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 WRONG_KEY = "f" * 40
-ENDLESS = 120  # seconds, which nobody waits; W&B's own client tries for many minutes
+HALF_MINUTE = 30
 
 
 @dataclass
@@ -195,7 +195,7 @@ def test_nothing_listens(tmp_path: Path) -> None:
 
     assert answer.exit_code == 1
     assert f"{url} cannot be reached: Connection refused" in answer.of("error")["server"]
-    assert answer.seconds < ENDLESS
+    assert answer.seconds < HALF_MINUTE
 
 
 def test_key_of_netrc_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_server_in_trouble_is_told_in_time(monkeypatch: pytest.MonkeyPatch, faul
     assert status == "error"
     assert words in text
     assert "WANDB_MODE=offline" in text
-    assert time.monotonic() - start < ENDLESS
+    assert time.monotonic() - start < HALF_MINUTE
 
 
 # Run not found, run still open elsewhere

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from typing_extensions import Self
 
-from ultralytics_wb_ddp.arguments import Checkpoints, ErrorPolicy, Mode, OrphanPolicy, RankScope, RunMode, Strategy
+from ultralytics_wb_ddp.arguments import Checkpoints, ErrorPolicy, Mode, OrphanPolicy, RankScope, RunMode
 from ultralytics_wb_ddp.checks import (
     ConfigurationError,
     check_choice,
@@ -44,7 +44,7 @@ _CHOICES = {
     "run_mode": RUN_MODES,
     "rank_scope": RANK_SCOPES,
     "checkpoints": get_args(Checkpoints),
-    "strategy": get_args(Strategy),
+    "strategy": tuple(STRATEGIES),
 }
 
 # By the word that a setting's annotation begins with.

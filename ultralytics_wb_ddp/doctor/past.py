@@ -49,14 +49,14 @@ def check_training(training: Path, launcher: Path) -> list[Finding]:
     record = RunRecord.find(training, None) if (training / RECORD_FILE).exists() else None
     places = _places(launcher, record)
     runs, damaged = _runs_of(training, places, record)
-    findings = [_check_record(record, training, runs), *damaged]
+    trains = record.find_process() if record else None
+    findings = [_check_record(record, training, runs, trains), *damaged]
     if not runs:
         text = f"there is no run file below {training} or in {' or in '.join(map(str, places))}"
         remedy = "give with --dir the directory above the 'wandb' in which the run's files are"
         return [*findings, warning("run", text, remedy)]
     findings.append(_check_number(runs, record))
     main = _main_run(runs, record)
-    trains = record.find_process() if record else None
     trained, logged = _trained_epochs(training), _epochs(runs[main])
     if trains and logged:  # the rows of the newest epochs are not on disk yet
         trained = {epoch for epoch in trained if epoch <= max(logged)}
@@ -134,15 +134,13 @@ def _main_run(runs: Runs, record: RunRecord | None) -> str:
     return max(runs, key=lambda run_id: len(_epochs(runs[run_id])))
 
 
-def _check_record(record: RunRecord | None, training: Path, runs: Runs) -> Finding:
+def _check_record(record: RunRecord | None, training: Path, runs: Runs, trains: int | None) -> Finding:
     if record is None:
         remedy = "call add_wandb_callback(model) before model.train()"
         return warning("record", f"{training} has no {RECORD_FILE}: this package did not log this training", remedy)
     place = "" if record.id in runs else ", whose files are not here"
     project = "/".join(filter(None, (record.entity, record.project)))
-    resume = (
-        "; model.train(resume=True) continues it" if _can_be_resumed(training) and not record.find_process() else ""
-    )
+    resume = "; model.train(resume=True) continues it" if not trains and _can_be_resumed(training) else ""
     return ok("record", f"run {record.id} of {project or 'no project'}{place}{resume}")
 
 
