@@ -212,7 +212,7 @@ def kill_wandb_core(trainer):  # before Ultralytics imports the rest of what it 
             assert process.name() == "wandb-core"
             process.kill()
 add_wandb_callback(model, project="demo")
-model.add_callback("on_pretrain_routine_start", kill_wandb_core)
+model.add_callback("on_pretrain_routine_end", kill_wandb_core)
 model.train(**ONE_PROCESS)
 """)
 

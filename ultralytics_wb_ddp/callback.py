@@ -23,6 +23,7 @@ from ultralytics_wb_ddp.rank_metrics import MeterEvents
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.stock import first_stock, stock_options, switch_off_stock_callback
 from ultralytics_wb_ddp.team import Team
+from ultralytics_wb_ddp.teardown import tear_down_after_exceptions
 from ultralytics_wb_ddp.travel import prepare, seal
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.arguments import RunArguments
     from ultralytics_wb_ddp.rank_metrics import RankMeter
+    from ultralytics_wb_ddp.record import RunRecord
 
 __all__ = ["EVENTS", "WandbCallback", "add_wandb_callback", "callbacks"]
 
@@ -89,6 +91,7 @@ class WandbCallback(MeterEvents):
         self._handoff: Handoff | None = None
         self._launcher: Launcher | None = None
         self._training: LoggedTraining | None = None
+        self._asked_for: tuple[Any, Any] = (None, None)  # a trainer that gets ready, and what it was to train on
 
     @property
     def options(self) -> RunOptions:
@@ -132,11 +135,13 @@ class WandbCallback(MeterEvents):
         self._launcher = state["launcher"]
         if is_worker():
             protect_output()
+            tear_down_after_exceptions()
             self.check(None)
             if is_main_process():
                 prepare(self._handoff or Handoff.from_env(), self.options)
         self._run = None
         self._training = None
+        self._asked_for = (None, None)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> WandbCallback:
         """Stay the same object: a copy in the same process would have to share the live run."""
@@ -145,17 +150,16 @@ class WandbCallback(MeterEvents):
     # Events, in the order in which Ultralytics fires them
 
     def on_pretrain_routine_start(self, trainer: Any) -> None:
-        """Open the run, first of all, so that a training that fails while it starts is seen."""
+        """Get ready. No run is touched: dataset, model and checkpoint may yet turn out to be none to train with."""
         switch_off_stock_callback(trainer, self)
         if trains_here(trainer) and is_main_process():
-            self._start(trainer)
+            self._get_ready(trainer)
 
     def on_pretrain_routine_end(self, trainer: Any) -> None:
-        """Write the arguments that Ultralytics has completed meanwhile to the run's config; the other ranks join."""
+        """Open the run, now that it is certain that the training begins or goes on; the other ranks join."""
         switch_off_stock_callback(trainer, self)
-        training = self._of(trainer)
         if is_main_process():
-            training = training or self._start(trainer)  # where this was registered after the first event
+            training = self._of(trainer) or self._start(trainer)
             training.team.meet()
             training.find_inputs()
             training.write_config()
@@ -282,15 +286,29 @@ class WandbCallback(MeterEvents):
         handled = sys.exc_info()[1]
         return LoggedTraining(trainer, team, self.options, self._launcher, is_main=is_main, handled=handled)
 
+    def _get_ready(self, trainer: Any) -> None:
+        """Refuse what cannot be before anything is loaded, and load what it takes to open a run."""
+        from ultralytics_wb_ddp.runs import fail_with_exceptions, find_handoff, local_run, opened_by_us, users_runs
+        from ultralytics_wb_ddp.session import preempt
+
+        self._asked_for = (trainer, trainer.args.data)
+        _find_earlier(trainer)
+        handoff = find_handoff(self._run, self._handoff)
+        run = local_run(self._run, handoff)
+        self.check(run)
+        if run is not None and not opened_by_us(run):
+            fail_with_exceptions(run)
+            users_runs[run.id] = run
+            on_termination(preempt)
+        elif run is None and not is_worker():
+            prepare(handoff, self.options)
+
     def _start(self, trainer: Any) -> LoggedTraining:
         """Get the run of this training."""
         from ultralytics_wb_ddp.opening import open_session
-        from ultralytics_wb_ddp.record import RunRecord
 
         save_dir = Path(trainer.save_dir)
-        earlier = RunRecord.find(save_dir, trainer.args.resume) if trainer.args.resume else None
-        if earlier:
-            earlier.check_ended()
+        earlier = _find_earlier(trainer)
         team = self._team()
         session = open_session(
             self._run,
@@ -302,11 +320,13 @@ class WandbCallback(MeterEvents):
             nodes=team.nodes,
         )
         self._training = training = self._new(trainer, team)
+        known, data = self._asked_for
+        training.data = data if known is trainer else trainer.args.data
+        self._asked_for = (None, None)
         if session:
             training.session, training.checkpoints = session, Checkpoints(session, self.options)
             self._take_care(save_dir)
             session.start(save_dir, earlier)
-            training.write_config()
         return training
 
     def _join(self, trainer: Any) -> None:
@@ -365,12 +385,40 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunArgumen
     adopt_environment()
     callback = WandbCallback(run, **options)
     callback.check(run)
+    if run is None:
+        _watch_active_run()
     for event, function in callback.callbacks.items():
         known = model.callbacks[event]
         others = [other for other in known if not isinstance(getattr(other, "__self__", None), WandbCallback)]
         place = first_stock(others)  # before Ultralytics 8.4.140 an earlier training has left it here
         model.callbacks[event] = [*others[:place], function, *others[place:]]
     return callback
+
+
+def _find_earlier(trainer: Any) -> RunRecord | None:
+    """Return the record of the training that is resumed, or None.
+
+    Raises:
+        ConfigurationError: It still goes on in another process.
+    """
+    if not trainer.args.resume:
+        return None
+    from ultralytics_wb_ddp.record import RunRecord
+
+    earlier = RunRecord.find(Path(trainer.save_dir), trainer.args.resume)
+    if earlier:
+        earlier.check_ended()
+    return earlier
+
+
+def _watch_active_run() -> None:
+    """Have the user's run that is active here fail with its training, also where that fails before its first event."""
+    if "wandb" in sys.modules:
+        from ultralytics_wb_ddp.runs import fail_with_exceptions, wandb_run
+
+        run = wandb_run()
+        if run is not None:
+            fail_with_exceptions(run)
 
 
 def _run_class() -> type:

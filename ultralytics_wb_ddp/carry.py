@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.log import cause_of
+from ultralytics_wb_ddp.teardown import tear_down_after_exceptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ class CarriedCallbacks(Mapping[str, "Callable[[Any], None]"]):
     def __getitem__(self, event: str) -> Callable[[Any], None]:
         function = self._functions[event]
         carry_callbacks()
+        tear_down_after_exceptions()
         return function
 
     def __iter__(self) -> Iterator[str]:

@@ -40,6 +40,7 @@ class LoggedTraining:
         checkpoints: What becomes of its checkpoints; None on a rank that is not the main process.
         inputs: What it is made from; None on a rank that is not the main process.
         is_main: Whether this is the main process, which alone knows the metrics.
+        data: The dataset as it was asked for; Ultralytics replaces a URL by the place of its download.
         arguments: Its arguments as last written to the run's config.
         pending: The row of the epoch that is not validated yet.
         epoch: The last epoch that was trained, counted from 1.
@@ -61,6 +62,7 @@ class LoggedTraining:
     checkpoints: Checkpoints | None = None
     inputs: Inputs | None = None
     is_main: bool = True
+    data: Any = None
     arguments: dict[str, Any] = field(default_factory=dict)
     pending: dict[str, Any] = field(default_factory=dict)
     epoch: int = 0
@@ -90,8 +92,8 @@ class LoggedTraining:
             if reachable:
                 from ultralytics_wb_ddp.inputs import Inputs, Sources
 
-                given, uri = self.arguments.get("data"), self.options.data_uri  # Ultralytics has replaced a URL by now
-                sources = Sources.of_training(self.trainer, data=given, data_uri=uri, goes_on=self.session.goes_on)
+                uri = self.options.data_uri
+                sources = Sources.of_training(self.trainer, data=self.data, data_uri=uri, goes_on=self.session.goes_on)
                 self.inputs = Inputs(sources, (os.environ.get("WANDB_API_KEY"),))
                 self.inputs.begin(self._log_inputs)
 

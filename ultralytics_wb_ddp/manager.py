@@ -67,6 +67,8 @@ class WandbManager(BeforeTraining, AfterTraining):
         ConfigurationError: ``cfg.wandb.project`` is missing, a setting is unknown or wrong, or a name is no string.
     """
 
+    is_jobs = False  # whether what follows the training is a job's, which says when it has come to its end
+
     def __init__(self, cfg: Any, job_name: str, experiment_group_name: str | None = None) -> None:
         for place, value in (("job_name", job_name), ("experiment_group_name", experiment_group_name)):
             if not isinstance(value, (str, type(None))):
@@ -173,7 +175,8 @@ class WandbManager(BeforeTraining, AfterTraining):
             The ``wandb.Run``; None on a rank that is not the main process.
         """
         if self._needs_run() and self.run is None:
-            self._reopen()
+            handoff, _ = self._after_training(exit_code=1)
+            self._reopen(handoff)
             self._export(open_handoff(self.run))
         elif self.run is not None and self._handoff and self._handoff.is_shared:
             self.run.config.update(self._handoff.config_left(), allow_val_change=True)
@@ -190,14 +193,16 @@ class WandbManager(BeforeTraining, AfterTraining):
         if not is_main_process() or self._handoff is None:
             return
         from ultralytics_wb_ddp.session import finish_run
+        from ultralytics_wb_ddp.training import close_sessions_of
 
         try:
             if self.run is None and exit_code:  # the training failed while the run was closed
-                _, worker_code = self._handoff.after_training(self.config.finish_timeout)
+                handoff, worker_code = self._after_training(exit_code)
                 if not worker_code:  # nobody has recorded the failure
-                    self._reopen()
+                    self._reopen(handoff)
             if self.run is not None and not self._adopted:
                 self.resume_after_training()
+                close_sessions_of(self.run.id, exit_code)
                 finish_run(self.run, exit_code)
         except Exception as error:
             if self.config.on_error == "raise":
@@ -233,12 +238,22 @@ class WandbManager(BeforeTraining, AfterTraining):
         which = which_ranks(self._options, None, os.environ)
         self._links = Links.of_launcher(self.run, *which, self._options.group)
 
-    def _reopen(self) -> None:
+    def _after_training(self, exit_code: int) -> tuple[Handoff, int | None]:
+        """Return the handoff as the training has left it, and the exit code of its session, if there was one.
+
+        Args:
+            exit_code: Exit code for a session that a training has left open in this process.
+        """
+        from ultralytics_wb_ddp.training import close_sessions_of
+
+        assert self._handoff is not None  # noqa: S101  # the callers have checked it
+        close_sessions_of(self._handoff.run_id, exit_code)
+        return self._handoff.after_training(self.config.finish_timeout)
+
+    def _reopen(self, handoff: Handoff) -> None:
         """Open the run again that a worker has continued."""
         from ultralytics_wb_ddp.session import define_metrics, resume_run
 
-        assert self._handoff is not None  # noqa: S101  # the callers have checked it
-        handoff, _ = self._handoff.after_training(self.config.finish_timeout)
         named = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode)
         unnamed = replace(  # the run has its name, group and tags already
             self.config,
@@ -271,7 +286,9 @@ class WandbManager(BeforeTraining, AfterTraining):
 
     def _export(self, handoff: Handoff) -> None:
         """Write the handoff to the environment."""
-        self._handoff = self._last = handoff = replace(handoff, options=self._options.of_training())
+        self._handoff = self._last = handoff = replace(
+            handoff, options=self._options.of_training(), is_jobs=self.is_jobs
+        )
         os.environ.update(handoff.to_env())
         named = {"WANDB_RUN_GROUP": self._options.group, "EXPERIMENT_GROUP_NAME": self.experiment_group_name}
         os.environ.update({name: value for name, value in named.items() if value})

@@ -48,7 +48,9 @@ class Sidecar:
 
     @classmethod
     def start_early(cls, finish_timeout: float) -> None:
-        """Start one for the next who asks for one; if nobody does, it ends with this process."""
+        """Start one for the next who asks for one, unless there is one; if nobody does, it ends with this process."""
+        if finish_timeout in cls._early:  # of a training that has failed before it began
+            return
         with contextlib.suppress(OSError):  # whoever asks tries once more, and hears of it
             cls._early[finish_timeout] = cls(finish_timeout)
 

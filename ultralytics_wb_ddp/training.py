@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Session", "close_abandoned", "get_wandb_run", "owned", "plain_summary", "sessions"]
+__all__ = ["Session", "close_abandoned", "close_sessions_of", "get_wandb_run", "owned", "plain_summary", "sessions"]
 
 STOP_TIMEOUT = 1.0  # seconds that the training waits for the answer whether it is to stop
 SETTLING = 10.0  # seconds that what follows a row may take, before the training goes on without it
@@ -100,6 +100,7 @@ class Session:
         with self.guarded("the start of the training"):
             define_metrics(self.run)
             self.record = RunRecord.of_run(self.run, earlier, self.links.as_dict())
+            self.record.is_jobs = self._handoff is not None and self._handoff.is_jobs
             self.goes_on = earlier is not None and earlier.id == self.run.id
             if save_dir is None:
                 return
@@ -310,7 +311,7 @@ class Session:
 
 
 def close_abandoned() -> None:
-    """Close the runs of trainings that have failed here: Ultralytics before 8.4.177 tells nobody.
+    """Close the runs of trainings that have failed here without a word: see :mod:`~ultralytics_wb_ddp.teardown`.
 
     A training that begins is the first to know, as a thread has one at a time; those of other threads go on.
     """
@@ -318,6 +319,18 @@ def close_abandoned() -> None:
     for session in reversed([*owned]):
         if session.thread is here or not session.thread.is_alive():
             session.close(1)
+
+
+def close_sessions_of(run_id: str, exit_code: int) -> None:
+    """Close what this process itself still has open of a run that is taken back: nobody else ever will.
+
+    Args:
+        run_id: Id of the run.
+        exit_code: The exit code of its training.
+    """
+    for session in [*sessions, *(session for session in owned if session not in sessions)]:
+        if session.run.id == run_id:
+            session.close(exit_code)
 
 
 def get_wandb_run() -> Any:
