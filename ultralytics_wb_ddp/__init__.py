@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.s3_upload import upload_to_s3
     from ultralytics_wb_ddp.sweeps import Sweep, SweepError, run_sweep
     from ultralytics_wb_ddp.training import get_wandb_run
+    from ultralytics_wb_ddp.training_state import TrainingState
     from ultralytics_wb_ddp.trial import get_wandb_sweep_id
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ _MODULE_OF = {
     "Sweep": "sweeps",
     "SweepError": "sweeps",
     "Topology": "ranks",
+    "TrainingState": "training_state",
     "WandbCallback": "callback",
     "WandbConfig": "config",
     "WandbManager": "manager",
@@ -77,6 +79,7 @@ __all__ = [
     "Sweep",
     "SweepError",
     "Topology",
+    "TrainingState",
     "WandbCallback",
     "WandbConfig",
     "WandbManager",

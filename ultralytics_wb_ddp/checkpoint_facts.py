@@ -1,20 +1,24 @@
-"""What is said of a checkpoint: the epoch, how good it is, what made it, and what the file is."""
+"""What is said of a checkpoint: the epoch, how good it is, what made it, whether it can be resumed, the file."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-import pickletools
+import pickle
 import subprocess
 import zipfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.plain import redact, to_plain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["epoch_in", "facts_of", "facts_of_best", "git_state", "sha256_of"]
+    from typing_extensions import Self
+
+__all__ = ["Progress", "facts_of", "facts_of_best", "git_state", "sha256_of"]
 
 GIT_TIMEOUT = 5.0  # seconds
 BLOCK = 1 << 20  # bytes
@@ -42,24 +46,91 @@ def facts_of_best(trainer: Any, epoch: int, *, evaluated: bool = False) -> dict[
     return {**facts_of(trainer, epoch), "fitness": _number(trainer.best_fitness), "metrics": metrics}
 
 
-def epoch_in(file: Path) -> int | None:
-    """Return the epoch that a checkpoint was written after, counted from 0, without torch and without unpickling it.
+@dataclass(frozen=True)
+class Progress:
+    """How far the training had come that wrote a checkpoint.
 
-    Returns:
-        The epoch; -1 at the end of a training, when Ultralytics takes out what it needs to go on. None if the file is
-        missing or no checkpoint.
+    Attributes:
+        epoch: The epoch that it was written after, counted from 0; -1 at the end of a training, when Ultralytics takes
+            out what it needs to go on.
+        epochs: The number of epochs that were asked for; None where it is not known.
+        has_optimizer: Whether the state of the optimizer is in it.
+        trained: The number of epochs that were trained; 0 where it is not known.
     """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-            with archive.open(name) as content:
-                # Operations that keep a value for later stand between a key and its value.
-                operations = (arg for code, arg, _ in pickletools.genops(content) if "PUT" not in code.name)
-                values = (arg for arg in operations if arg is not None)
-                epoch = next(values) if "epoch" in values else None
-    except (OSError, ValueError, StopIteration, zipfile.BadZipFile):
+
+    epoch: int
+    epochs: int | None = None
+    has_optimizer: bool = True
+    trained: int = 0
+
+    @property
+    def can_be_resumed(self) -> bool:
+        """Whether Ultralytics goes on from the checkpoint, by its own rule since 8.4.60.
+
+        Earlier releases go on from that of the last epoch, too, and train one epoch more than was asked for.
+        """
+        return self.has_optimizer and 0 < self.epoch + 1 < (self.epochs or math.inf)
+
+    @classmethod
+    def of_content(cls, content: Mapping[str, Any]) -> Progress | None:
+        """Return what the content of a checkpoint says; None if it is none of a training."""
+        epoch, arguments = content.get("epoch"), content.get("train_args")
+        if not isinstance(epoch, int):
+            return None
+        epochs = arguments.get("epochs") if isinstance(arguments, dict) else None
+        results = content.get("train_results")
+        noted = results.get("epoch") if isinstance(results, dict) else None
+        trained = max(epoch + 1, len(noted) if isinstance(noted, list) else 0)
+        return cls(epoch, epochs if isinstance(epochs, int) else None, content.get("optimizer") is not None, trained)
+
+    @classmethod
+    def read(cls, file: Path) -> Progress | None:
+        """Read a checkpoint without torch; nothing in it is run.
+
+        Returns:
+            None if the file is missing, damaged or no checkpoint of a training.
+        """
+        try:
+            with zipfile.ZipFile(file) as archive:
+                (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+                with archive.open(name) as content:
+                    found = _Reader(content).load()
+        except Exception:  # noqa: BLE001  # damaged in any way
+            return None
+        return cls.of_content(found) if isinstance(found, dict) else None
+
+
+class _Anything:
+    """Stands in a checkpoint for an object of any class."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Ignore what the object is made of."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Ignore what the object holds."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Ignore an item."""
+
+    def append(self, item: Any) -> None:
+        """Ignore an item."""
+
+    extend = add = append
+
+
+class _Reader(pickle.Unpickler):
+    """Reads the plain values of a pickle, and runs nothing that it names."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ARG002  # as in the base class
+        """Return a class that does nothing."""
+        return _Anything
+
+    def persistent_load(self, pid: Any) -> Any:  # noqa: ARG002  # as in the base class
+        """Return nothing for the numbers of a tensor."""
         return None
-    return epoch if isinstance(epoch, int) else None
 
 
 def sha256_of(file: Path) -> str:

@@ -51,6 +51,7 @@ class Handoff:
         is_complete: Whether all rows before ``next_step`` have been sent; not known of a session that was killed.
         is_users: Whether the user has opened the run, with W&B's own settings.
         is_shared: Whether the launcher writes to it in W&B's shared mode.
+        is_jobs: Whether the run ends with a job, which goes on after the training.
         options: What the launcher's configuration says of how the training is logged, by the names of
             :class:`RunOptions`.
     """
@@ -69,6 +70,7 @@ class Handoff:
     is_complete: bool = True
     is_users: bool = False
     is_shared: bool = False
+    is_jobs: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -122,6 +124,7 @@ class Handoff:
             service=record.get("service"),
             is_users=bool(record.get("is_users")),
             is_shared=bool(record.get("is_shared")),
+            is_jobs=bool(record.get("is_jobs")),
             options=RunOptions.parse(record.get("options", {}), VARIABLE).of_training(),
             config_keys=tuple(record.get("config_keys", ())),
         )
@@ -140,6 +143,7 @@ class Handoff:
             "service": self.service,
             "is_users": self.is_users,
             "is_shared": self.is_shared,
+            "is_jobs": self.is_jobs,
             "options": dict(self.options),
             "config_keys": list(self.config_keys),
         }

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.handoff import set_or_unset
 from ultralytics_wb_ddp.job_schema import Job
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.parallel import ParallelConfig
+from ultralytics_wb_ddp.ranks import is_main_process
+from ultralytics_wb_ddp.record import RunRecord
 from ultralytics_wb_ddp.s3_path import S3Error
+from ultralytics_wb_ddp.training_state import TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ultralytics_wb_ddp.manager import WandbManager
-    from ultralytics_wb_ddp.record import RunRecord
 
-__all__ = ["JobResult", "run_job"]
+__all__ = ["JobResult", "find_state", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,15 @@ class JobResult:
         run_id: Id of the run; None on a rank that is not the main process.
         url: Web address of the run; None offline.
         save_dir: Directory of the training.
-        metrics: What ``model.train`` returned.
+        metrics: What ``model.train`` returned; None where nothing was trained.
+        trained: Whether there was something to train; not where the training that was to be resumed is over already.
     """
 
     run_id: str | None
     url: str | None
     save_dir: Path
     metrics: Any
+    trained: bool = True
 
 
 def run_job(cfg: Any, *, name: str = "job") -> JobResult:
@@ -46,7 +51,8 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
 
     It trains as its processes are: as one rank where torchrun or srun has started it, else in the processes that
     Ultralytics launches for several devices, or in this one. The run stays open while Ultralytics' processes attach to
-    it, unless ``wandb.keep_open`` is false. With ``train.resume`` it is the one of the training that is resumed.
+    it, unless ``wandb.keep_open`` is false. With ``train.resume`` it is the one of the training that is resumed. Where
+    that is over, nothing is trained; its run is brought to its end if the job was killed before that.
 
     Args:
         cfg: The job as an OmegaConf config, mapping, dataclass or namespace: see :class:`Job`. Interpolations stay as
@@ -64,14 +70,14 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
     from ultralytics import YOLO
 
     from ultralytics_wb_ddp.callback import add_wandb_callback
-    from ultralytics_wb_ddp.manager import WandbManager
 
     job = Job.from_cfg(cfg, name)
+    state = find_state(job)
+    if state and state.is_over:
+        return _end(job, state)
     model = YOLO(job.model, task=job.task)
     earlier = _find_record(job)
-    if earlier and earlier.project:
-        job = replace(job, wandb=replace(job.wandb, project=earlier.project, entity=earlier.entity or job.wandb.entity))
-    manager = WandbManager({"wandb": job.wandb}, job.name, job.group)
+    manager = _manager_of(job, earlier)
     with _continuing(earlier), manager:
         run_id = manager.run.id if manager.run else None
         manager.save_config(cfg)
@@ -84,10 +90,67 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
         save_dir = Path(model.trainer.save_dir)
         if manager.run:
             _deliver(job, manager, save_dir)
-        return JobResult(run_id, manager.wandb_url, save_dir, metrics)
+    _note_end(save_dir, run_id)
+    return JobResult(run_id, manager.wandb_url, save_dir, metrics)
+
+
+def find_state(job: Job) -> TrainingState | None:
+    """Return how far the training has come that a job resumes; None if it resumes none that is here.
+
+    Raises:
+        ConfigurationError: Its checkpoint is damaged, or belongs to no training.
+    """
+    resume = job.train.get("resume")
+    checkpoint = Path(job.model if resume is True else str(resume))
+    if not resume or checkpoint.suffix != ".pt" or not checkpoint.exists():
+        return None
+    state = TrainingState.of(checkpoint)
+    if state.is_over and state.run_id is None and not (state.directory / "args.yaml").exists():
+        msg = (
+            f"train.resume={resume!r}: {str(checkpoint)!r} holds nothing to resume and is not a training's; "
+            f"name the weights/last.pt of a training, or leave train.resume out to begin one from these weights"
+        )
+        raise ConfigurationError(msg)
+    return state
 
 
 # Helpers
+
+
+def _manager_of(job: Job, earlier: RunRecord | None) -> WandbManager:
+    """Return the manager of a job's run, in the project in which its training began."""
+    from ultralytics_wb_ddp.manager import WandbManager
+
+    made = job.wandb
+    if earlier and earlier.project:
+        made = replace(made, id=None, project=earlier.project, entity=earlier.entity or made.entity)
+    manager = WandbManager({"wandb": made}, job.name, job.group)
+    manager.is_jobs = True
+    return manager
+
+
+def _end(job: Job, state: TrainingState) -> JobResult:
+    """Say that the training of a job is over, and do what it was killed before, if it was."""
+    logger.info("%s: nothing is trained; to train more, begin anew from its best.pt without train.resume", state)
+    earlier, url = RunRecord.find(state.directory, state.checkpoint), None
+    if earlier and state.is_run_open and is_main_process():
+        earlier.check_ended()
+        with _continuing(earlier), _manager_of(job, earlier) as manager:
+            url = manager.wandb_url
+            given = {item.name: getattr(job.wandb, item.name) for item in fields(RunOptions)}
+            state.finish_run(**given)
+            if manager.run:
+                _deliver(job, manager, state.directory)
+        _note_end(state.directory, earlier.id)
+    return JobResult(state.run_id, url or (earlier.url if earlier else None), state.directory, None, trained=False)
+
+
+def _note_end(save_dir: Path, run_id: str | None) -> None:
+    """Have a training's directory know that its job has come to its end, and with it the run."""
+    record = RunRecord.find(save_dir, None)
+    if record and record.is_jobs and record.id == run_id:
+        record.is_jobs = False
+        record.save(save_dir, closed=True)
 
 
 def _train(job: Job, model: Any) -> Any:
@@ -126,8 +189,6 @@ def _deliver(job: Job, manager: WandbManager, save_dir: Path) -> None:
 
 def _find_record(job: Job) -> RunRecord | None:
     """Return which run the training has logged to that the job resumes."""
-    from ultralytics_wb_ddp.record import RunRecord
-
     resume = job.train.get("resume")
     if not resume or job.wandb.id or os.environ.get("WANDB_RUN_ID"):
         return None

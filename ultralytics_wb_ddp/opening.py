@@ -14,11 +14,20 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.decision import Plan, choose
-from ultralytics_wb_ddp.handoff import Handoff, is_shared
+from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.ranks import RankPlan
-from ultralytics_wb_ddp.runs import check_shared, find_handoff, folder_of, local_run, sync_command, word_to
+from ultralytics_wb_ddp.runs import (
+    check_shared,
+    find_handoff,
+    folder_of,
+    local_run,
+    opened,
+    sync_command,
+    wandb_run,
+    word_to,
+)
 from ultralytics_wb_ddp.session import Writer, attach, init_run, resume_run
 from ultralytics_wb_ddp.training import Session, close_abandoned, owned
 
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.record import RunRecord
 
-__all__ = ["open_session", "open_side_session"]
+__all__ = ["open_session", "open_side_session", "reopen_session"]
 
 
 def open_session(
@@ -165,6 +174,43 @@ def _open_shared(
     else:
         run = init_run(options.or_else(default), run_id=rank_plan.run_id, resume="allow", writer=writer)
     return _own(Session(run, "shared", options, handoff))
+
+
+def reopen_session(handoff: Handoff, options: RunOptions, default: RunOptions, *, only_if_open: bool) -> Session | None:
+    """Get the run of a training that is over: as it is open in this process, or else reopened.
+
+    Args:
+        handoff: The run.
+        options: What the user asked for.
+        default: How a run is made where the user asked for nothing.
+        only_if_open: Whether a run that is not open here stays as it is.
+
+    Returns:
+        The session, or None where there is none to be had, or W&B is disabled.
+
+    Raises:
+        wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
+    """
+    exported = Handoff.from_env()
+    if exported and exported.run_id == handoff.run_id:
+        handoff = replace(handoff, is_jobs=exported.is_jobs)
+    held = opened[handoff.run_id].run if handoff.run_id in opened else wandb_run()
+    if held is not None and held.id == handoff.run_id and not is_closed(held):
+        return None if held.disabled else Session(held, "adopt", options, handoff)
+    if only_if_open:
+        return None
+    try:
+        run = resume_run(_options_of(handoff, options, default), handoff, "allow")
+    except Exception as error:
+        if options.on_error == "raise":
+            raise
+        logger.warning("run %s cannot be finished: %s", handoff.run_id, cause_of(error))
+        return None
+    if run.disabled:
+        return None
+    session = _own(Session(run, "resume", options, handoff))
+    session.links = Links.of_run(run)
+    return session
 
 
 def open_side_session(

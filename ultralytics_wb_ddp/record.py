@@ -50,6 +50,7 @@ class RunRecord:
         imported_epochs: Last epoch of a training that was imported, not logged; None once it was logged.
         links: Web addresses of the run, its project, group and sweep, and of the runs of other nodes; offline, the
             command that sends the run.
+        is_jobs: Whether the run ends with a job that has not come to its end, although the training has closed it.
         trains: The process that trains, as a :class:`KnownProcess`, and whether it does nothing else (``is_worker``);
             None once the run is closed.
         floor: The best values of earlier sessions; not written.
@@ -67,6 +68,7 @@ class RunRecord:
     base_id: str | None = None
     imported_epochs: int | None = None
     links: dict[str, Any] = field(default_factory=dict)
+    is_jobs: bool = False
     trains: dict[str, Any] | None = None
     floor: dict[str, float] = field(default_factory=dict)
 
@@ -111,6 +113,11 @@ class RunRecord:
             return cls(**{item.name: content[item.name] for item in fields(cls) if content.get(item.name) is not None})
         except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: look further
             return None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run was never brought to its end; one of the stock callback's is not known to be."""
+        return bool(self.written_at) and (self.closed_at is None or self.is_jobs)
 
     def find_process(self) -> int | None:
         """Return the id of the process that trains, if it still runs: another one than this, on this host."""

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checkpoint_facts import sha256_of
+from ultralytics_wb_ddp.checkpoint_facts import Progress, sha256_of
 from ultralytics_wb_ddp.download import DownloadError, find_run
 from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.inputs import FINGERPRINT_FILE
@@ -177,9 +177,10 @@ def _lay_out(checkpoint: Path, training: Path, place: Path, dataset: str) -> Non
     from omegaconf import OmegaConf
 
     content = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    epoch, epochs = content["epoch"] + 1, content["train_args"]["epochs"]
-    if not content.get("optimizer") or epoch >= epochs:
-        msg = f"the checkpoint is of epoch {epoch} of {epochs}, the training is over; take another alias"
+    progress = Progress.of_content(content)
+    if progress is None or not progress.can_be_resumed:
+        reached = f"{content.get('epoch', -1) + 1} of {progress.epochs if progress else None}"
+        msg = f"the checkpoint is of epoch {reached}, the training is over; take another alias"
         raise RestoreError(msg)
     moved = {"data": dataset, "project": str(place.parent), "name": place.name, "save_dir": str(place)}
     content["train_args"] = {**content["train_args"], **moved, "exist_ok": True}

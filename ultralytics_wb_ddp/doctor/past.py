@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
-from ultralytics_wb_ddp.checkpoint_facts import epoch_in
+from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
 from ultralytics_wb_ddp.log import short_path
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.runs import folder_in_command, sync_command
 from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
+from ultralytics_wb_ddp.training_state import TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,16 +143,10 @@ def _check_record(record: RunRecord | None, training: Path, runs: Runs, trains: 
 
 
 def _can_be_resumed(training: Path) -> bool:
-    """Return whether Ultralytics would go on from the last checkpoint: it has the same rule."""
-    epoch = epoch_in(training / "weights" / "last.pt")
-    return epoch is not None and 0 < epoch + 1 < (_epochs_asked_for(training) or math.inf)
-
-
-def _epochs_asked_for(training: Path) -> int | None:
     try:
-        return int(OmegaConf.load(training / ARGUMENTS).epochs)
-    except Exception:  # noqa: BLE001  # damaged in any way
-        return None
+        return TrainingState.of(training).can_be_resumed
+    except ConfigurationError:  # the checkpoint is damaged
+        return False
 
 
 def _check_number(runs: Runs, record: RunRecord | None) -> Finding:

@@ -1,0 +1,201 @@
+"""Trainings that can be resumed, are over or have not begun, and the end of a run whose training was killed at its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from releases import Releases
+from test_jobs import ONE_PROCESS, TWO_PROCESSES, run_example
+from wandb_server import WandbServer
+
+from conftest import NIGHTLY, RunJob, wait_until_closed
+from ultralytics_wb_ddp import ConfigurationError, TrainingState
+from ultralytics_wb_ddp.checkpoint_facts import Progress
+from ultralytics_wb_ddp.record import RunRecord
+
+CUT_OFF = {"epoch": 0, "optimizer": {"state": {}}, "train_args": {"epochs": 3, "optimizer": "auto"}}
+STRIPPED = {"date": "today", "epoch": -1, "optimizer": None, "train_args": {"epochs": 3}, "ema": None}
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Path:
+    (tmp_path / "weights").mkdir()
+    return tmp_path
+
+
+def save(content: dict[str, Any], training: Path) -> None:
+    torch.save(content, training / "weights" / "last.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "can_be_resumed", "is_over"),
+    [
+        pytest.param(CUT_OFF, True, False, id="cut-off"),
+        pytest.param({**CUT_OFF, "epoch": 2}, False, True, id="killed-after-the-last-epoch"),
+        pytest.param(STRIPPED, False, True, id="stripped"),
+        pytest.param({**CUT_OFF, "optimizer": None}, False, True, id="without-optimizer"),
+        pytest.param({"epoch": 7, "optimizer": {}}, True, False, id="epochs-unknown"),
+    ],
+)
+def test_training_can_be_resumed_or_is_over(
+    training: Path, content: dict[str, Any], *, can_be_resumed: bool, is_over: bool
+) -> None:
+    save(content, training)
+
+    state = TrainingState.of(training)
+
+    assert (state.can_be_resumed, state.is_over) == (can_be_resumed, is_over)
+
+
+def test_training_without_a_checkpoint_is_neither_over_nor_to_be_resumed(tmp_path: Path) -> None:
+    state = TrainingState.of(tmp_path / "train")
+
+    assert not state.can_be_resumed
+    assert not state.is_over
+    assert str(state) == f"there is no training in {tmp_path / 'train'}"
+
+
+def test_state_says_how_far_the_training_came_and_in_which_run(training: Path) -> None:
+    save({**STRIPPED, "train_results": {"epoch": [1, 2]}}, training)
+    RunRecord("abc", "demo").save(training, closed=True)
+
+    state = TrainingState.of(training / "weights" / "last.pt")
+
+    assert str(state) == f"the training in {training} is over: 2 of 3 epochs, run abc"
+    assert (state.run_id, state.is_run_open) == ("abc", False)
+
+
+def test_number_of_epochs_is_that_of_the_directory_where_the_checkpoint_does_not_say_it(training: Path) -> None:
+    save({"epoch": 1, "optimizer": {}}, training)
+    (training / "args.yaml").write_text("epochs: 2\n")
+
+    assert TrainingState.of(training).is_over
+
+
+def test_damaged_checkpoint_is_an_error_that_names_it(training: Path) -> None:
+    (training / "weights" / "last.pt").write_bytes(b"half a checkpoint")
+
+    with pytest.raises(ConfigurationError, match=r"last\.pt' is no complete checkpoint \(17 bytes\).*put back a copy"):
+        TrainingState.of(training)
+
+
+def test_checkpoint_is_read_without_running_what_it_names(training: Path) -> None:
+    class Harmful:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(training / "harm"),)
+
+    save({**CUT_OFF, "model": Harmful(), "path": training}, training)
+
+    assert Progress.read(training / "weights" / "last.pt") == Progress(0, 3, has_optimizer=True, trained=1)
+    assert not (training / "harm").exists()
+
+
+def test_state_is_known_without_torch_and_wandb(training: Path) -> None:
+    save(CUT_OFF, training)
+    script = (
+        "import sys; from ultralytics_wb_ddp import TrainingState; assert TrainingState.of(sys.argv[1]).can_be_resumed;"
+        "assert not {'torch', 'wandb', 'ultralytics'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(training)], check=True, timeout=60)
+
+
+# Real trainings, killed at their very end
+
+DYING = """
+import os, signal
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics_wb_ddp.testing import CpuDDPTrainer
+
+class Dying(CpuDDPTrainer if os.environ.get("PROCESSES") == "2" else DetectionTrainer):
+    def final_eval(self):
+        super().final_eval()
+        os.kill(os.getpid() if os.environ.get("PROCESSES") != "2" else os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def files_below(directory: Path) -> dict[str, tuple[int, bytes]]:
+    files = (file for file in directory.rglob("*") if file.is_file())
+    return {str(file): (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
+
+
+@pytest.mark.parametrize(
+    ("processes", "mode"),
+    [
+        pytest.param("1", "online", id="online"),
+        pytest.param("1", "offline", id="offline", marks=NIGHTLY),
+        pytest.param("2", "online", id="two-processes", marks=NIGHTLY),
+    ],
+)
+def test_job_that_was_killed_at_its_very_end_gets_its_run_finished_once_and_is_not_trained_again(
+    tmp_path: Path, shapes: Path, processes: str, mode: str
+) -> None:
+    (tmp_path / "dying.py").write_text(DYING)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    directory = tmp_path / "runs/coco8-baseline"
+    words = [*(ONE_PROCESS if processes == "1" else TWO_PROCESSES), f"wandb.mode={mode}", "artifacts={}"]
+    resume = [f"model={directory / 'weights/last.pt'}", "train.resume=true"]
+    with WandbServer() as server:
+        env = {**server.environment, "PYTHONPATH": path, "PROCESSES": processes}
+        died = run_example(tmp_path, shapes, *words, "train.trainer=dying:Dying", **env)
+        if mode == "online":
+            wait_until_closed(server)
+            (run,) = server.runs
+            assert (died.returncode != 0, run.state) == (True, "failed")
+        trained = files_below(directory)
+        record = RunRecord.find(directory, None)
+        assert record is not None
+        assert record.is_open
+
+        again = run_example(tmp_path, shapes, *words, *resume, **env)
+        ended = files_below(directory)
+        once_more = run_example(tmp_path, shapes, *words, *resume, **env)
+
+    assert (again.returncode, once_more.returncode) == (0, 0), again.stderr[-5000:]
+    for said in (again.stderr, once_more.stderr):
+        assert f"is over: 2 of 2 epochs, run {record.id}: nothing is trained" in " ".join(said.split())
+    kept = [file for file in trained if not file.endswith("wandb_run.json") and "/wandb/" not in file]
+    assert {file: ended[file] for file in kept} == {file: trained[file] for file in kept}
+    assert files_below(directory) == ended
+    if mode == "online":
+        (run,) = server.runs
+        assert (run.state, run.exit_code, run.sessions) == ("finished", 0, 2)
+        assert [row["epoch"] for row in run.history if "epoch" in row] == [1, 2, 2]
+
+
+def test_run_of_a_training_that_was_killed_at_its_very_end_is_finished_with_its_best_checkpoint(
+    run_job: RunJob, release: Path, releases: Releases
+) -> None:
+    job = run_job(
+        """
+import signal
+def die(trainer):
+    os.kill(os.getpid(), signal.SIGKILL)
+model.add_callback("on_train_end", die)
+add_wandb_callback(model, project="demo", checkpoints="best+last")
+if os.fork() == 0:
+    model.train(**ONE_PROCESS)
+os.wait()
+
+from ultralytics_wb_ddp import TrainingState
+state = TrainingState.of("train")
+print("FIRST", state.is_run_open, state.finish_run(checkpoints="best"))
+print("SECOND", TrainingState.of("train").is_run_open, TrainingState.of("train").finish_run())
+""",
+        PYTHONPATH=releases.path(release),
+    )
+    last = max(job.runs, key=lambda run: run.path.stat().st_mtime_ns)
+
+    assert "FIRST True True" in job.output
+    assert "SECOND False False" in job.output
+    assert len({run.id for run in job.runs}) == 1
+    assert len(job.runs) == 2
+    assert (last.state, last.exit_code) == ("finished", 0)
+    assert any("best" in artifact.aliases for artifact in last.artifacts)
+    assert any(name.startswith("final/metrics/") for name in last.summary)
