@@ -7,7 +7,7 @@ Without GPUs and an account, two folds on generated images:
     WANDB_MODE=offline python examples/kfold.py --cpu
 
 Started again after an interruption it goes on: folds that have finished are left out, the one that was interrupted
-continues from its last checkpoint, in its run.
+continues from its last checkpoint, in its run, and one that was interrupted at its very end is only brought to it.
 """
 
 import sys
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ultralytics import YOLO
 
-from ultralytics_wb_ddp import WandbManager, add_wandb_callback, kfold
+from ultralytics_wb_ddp import TrainingState, WandbManager, add_wandb_callback, kfold
 
 folds, weights, settings = 5, "yolo11n.pt", {"data": "coco8.yaml", "epochs": 100, "device": [0, 1, 2, 3]}
 if "--cpu" in sys.argv:
@@ -28,13 +28,16 @@ datasets = kfold(settings.pop("data"), folds, name)  # data YAMLs with lists of 
 with WandbManager.group({"wandb": {"project": "demo"}}, name, runs=folds, resume=True) as group:
     for fold, manager in group:
         directory = Path("runs", name, f"fold-{fold}").resolve()
-        last = directory / "weights/last.pt"
+        state = TrainingState.of(directory)
         with manager:
-            model = YOLO(last if last.exists() else weights)
+            if state.is_over:
+                state.finish_run()
+                continue
+            model = YOLO(state.checkpoint if state.can_be_resumed else weights)
             add_wandb_callback(model)
             manager.prepare_for_training()
             place = {"project": str(directory.parent), "name": directory.name, "exist_ok": True}
-            model.train(data=str(datasets[fold]), resume=last.exists(), **place, **settings)
+            model.train(data=str(datasets[fold]), resume=state.can_be_resumed, **place, **settings)
             manager.resume_after_training()
 for metric, numbers in group.statistics.items():
     print(f"{metric}: {numbers}, from {numbers.min:.3f} to {numbers.max:.3f} (n={numbers.n})")

@@ -25,15 +25,18 @@ def train(job: dict) -> None:
     """Train; each process of Ray's runs this."""
     from ultralytics import YOLO
 
-    from ultralytics_wb_ddp import add_wandb_callback, train_distributed
+    from ultralytics_wb_ddp import TrainingState, add_wandb_callback, train_distributed
 
     os.environ.update(WANDB_PROJECT="demo", WANDB_RUN_ID=job["name"])  # however often Ray starts this
-    last = Path(job["runs"], job["name"], "weights/last.pt")
-    resume = last.exists()
-    model = YOLO(last if resume else job["weights"])
+    state = TrainingState.of(Path(job["runs"], job["name"]))
+    if state.is_over:
+        print(state)
+        state.finish_run()  # if the job was killed at its very end
+        return
+    model = YOLO(state.checkpoint if state.can_be_resumed else job["weights"])
     add_wandb_callback(model)
     place = {"project": job["runs"], "name": job["name"], "exist_ok": True}
-    train_distributed(model, resume=resume, **place, **job["settings"])
+    train_distributed(model, resume=state.can_be_resumed, **place, **job["settings"])
 
 
 if __name__ == "__main__":
@@ -50,8 +53,7 @@ if __name__ == "__main__":
 
         processes, weights, settings = 2, "yolo11n.yaml", {**cpu_settings(device=None), "epochs": given.epochs}
 
-    runs = str(Path(given.runs).resolve())  # Ray's workers have working directories of their own
-    job = {"name": given.name, "runs": runs, "weights": weights, "settings": settings}
+    job = {"name": given.name, "runs": str(Path(given.runs).resolve()), "weights": weights, "settings": settings}
     scaling = ScalingConfig(num_workers=processes, use_gpu=not given.cpu)
-    config = RunConfig(storage_path=f"{runs}/ray", failure_config=FailureConfig(max_failures=1))
+    config = RunConfig(storage_path=f"{job['runs']}/ray", failure_config=FailureConfig(max_failures=1))
     TorchTrainer(train, train_loop_config=job, scaling_config=scaling, run_config=config).fit()

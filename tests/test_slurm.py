@@ -63,7 +63,7 @@ SCONTROL = '#!/bin/bash\necho "$*" >> scontrol\n'
 
 @dataclass
 class SlurmJob:
-    """A job that was late and was started again."""
+    """A job that was late, was started again, and once more when it was over."""
 
     exit_codes: list[int]
     sessions: list[RecordedRun]
@@ -86,7 +86,7 @@ def slurm_job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         "SLURM_STEP_NUM_TASKS": str(request.param),
     }
     output, exit_codes = directory / "output.log", []
-    for start in range(2):
+    for start in range(3):
         with output.open("ab") as target:
             shell = subprocess.Popen(
                 ["bash", str(EXAMPLE)],
@@ -110,7 +110,7 @@ def slurm_job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def test_job_whose_time_is_up_is_started_again_until_it_is_done(slurm_job: SlurmJob) -> None:
-    assert slurm_job.exit_codes == [143, 0], slurm_job.output[-5000:]
+    assert slurm_job.exit_codes == [143, 0, 0], slurm_job.output[-5000:]
     assert slurm_job.requests == ["requeue 7"]
 
 
@@ -118,6 +118,10 @@ def test_all_starts_of_a_job_are_one_run(slurm_job: SlurmJob) -> None:
     assert [run.id for run in slurm_job.sessions] == ["job-7", "job-7"]
     epochs = [[row["epoch"] for row in run.history] for run in slurm_job.sessions]
     assert epochs == [[1, 2], [3, 3, 3]]
+
+
+def test_job_that_is_over_is_not_trained_again(slurm_job: SlurmJob) -> None:
+    assert "is over: 3 of 3 epochs, run job-7" in slurm_job.output
 
 
 def test_start_that_was_cut_off_ends_as_preempted(slurm_job: SlurmJob) -> None:

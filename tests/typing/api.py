@@ -18,6 +18,7 @@ from ultralytics_wb_ddp import (
     Sweep,
     SweepError,
     Topology,
+    TrainingState,
     WandbCallback,
     WandbConfig,
     WandbManager,
@@ -115,8 +116,16 @@ def in_a_block(model: Any, epochs: int) -> WandbCallback:
 
 def job(cfg: Any) -> str | None:
     result: JobResult = run_job(cfg, name="nightly")
-    print(result.metrics)
+    print(result.metrics, result.trained)
     return result.url or str(result.save_dir / "weights") or result.run_id
+
+
+def start_again(training: Path) -> tuple[Path, bool]:
+    state: TrainingState = TrainingState.of(training)
+    print(state, state.directory.name, state.trained, state.epochs, state.run_id, state.is_run_open)
+    if state.is_over and state.finish_run(checkpoints="best"):
+        return state.checkpoint, False
+    return state.checkpoint, state.can_be_resumed
 
 
 def one_trial(parameters: dict[str, Any]) -> None:

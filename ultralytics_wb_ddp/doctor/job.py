@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.doctor.finding import Request
+from ultralytics_wb_ddp.jobs import find_state
 from ultralytics_wb_ddp.ranks import Topology
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ def facts_of(job: Job) -> Iterator[tuple[str, str]]:
     """Yield what a job will do, for people: a title and a sentence each."""
     yield "job", f"{job.name} of group {job.group}" if job.group else job.name
     yield "model", f"{job.model} ({job.task})" if job.task else job.model
+    if state := find_state(job):
+        yield "resumes", f"{state}{': nothing is trained' if state.is_over else ''}"
     yield "data", str(job.train.get("data") or "that of the training which is resumed, or of train.cfg")
     if job.parallel.is_distributed():
         how = "as one rank of those that torchrun or srun has started"
