@@ -15,7 +15,7 @@ from s3_service import S3Service
 from wandb_server import WandbServer
 
 from conftest import NIGHTLY, LaunchAgents, job_environment, run_command
-from ultralytics_wb_ddp import ConfigurationError, wandb_config
+from ultralytics_wb_ddp import ConfigurationError, TrainingState, wandb_config
 from ultralytics_wb_ddp.cli import main
 from ultralytics_wb_ddp.config_file import explained, read_config
 from ultralytics_wb_ddp.doctor.job import facts_of, request_of
@@ -74,6 +74,8 @@ def test_example_is_one_run_with_config_inputs_and_outputs(tmp_path: Path, shape
     assert "new" in artifacts["final_model"].aliases
     best = tmp_path / "runs/coco8-baseline/weights/best.pt"
     assert s3.get(bucket, "coco8-baseline/best.pt") == best.read_bytes()
+    assert TrainingState.of(best).is_over
+    assert not TrainingState.of(best).is_run_open
     (stored,) = (tmp_path / "wandb").rglob("training-job-config.yaml")
     assert OmegaConf.load(stored).train.epochs == 2
     assert "name: ${name}" in stored.read_text(encoding="utf-8")

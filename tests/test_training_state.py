@@ -17,6 +17,9 @@ from wandb_server import WandbServer
 from conftest import NIGHTLY, RunJob, wait_until_closed
 from ultralytics_wb_ddp import ConfigurationError, TrainingState
 from ultralytics_wb_ddp.checkpoint_facts import Progress
+from ultralytics_wb_ddp.doctor.job import facts_of
+from ultralytics_wb_ddp.job_schema import Job
+from ultralytics_wb_ddp.jobs import find_state
 from ultralytics_wb_ddp.record import RunRecord
 
 CUT_OFF = {"epoch": 0, "optimizer": {"state": {}}, "train_args": {"epochs": 3, "optimizer": "auto"}}
@@ -71,6 +74,13 @@ def test_state_says_how_far_the_training_came_and_in_which_run(training: Path) -
     assert (state.run_id, state.is_run_open) == ("abc", False)
 
 
+def test_run_of_a_job_that_has_not_come_to_its_end_is_open_although_the_training_has_closed_it(training: Path) -> None:
+    save(STRIPPED, training)
+    RunRecord("abc", "demo", is_jobs=True).save(training, closed=True)
+
+    assert TrainingState.of(training).is_run_open
+
+
 def test_number_of_epochs_is_that_of_the_directory_where_the_checkpoint_does_not_say_it(training: Path) -> None:
     save({"epoch": 1, "optimizer": {}}, training)
     (training / "args.yaml").write_text("epochs: 2\n")
@@ -103,6 +113,34 @@ def test_state_is_known_without_torch_and_wandb(training: Path) -> None:
         "assert not {'torch', 'wandb', 'ultralytics'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script, str(training)], check=True, timeout=60)
+
+
+def job_that_resumes(resume: Any, model: Path) -> Job:
+    train = {"data": "coco8.yaml", "resume": resume}
+    return Job.from_cfg({"wandb": {"project": "demo"}, "model": str(model), "train": train})
+
+
+@pytest.mark.parametrize(
+    ("resume", "message"),
+    [
+        ("nowhere/last.pt", r"train.resume='nowhere/last.pt': there is no such file, and Ultralytics would go on with the newest"),
+        (True, r"last.pt' holds nothing to resume and is not a training's; name the weights/last.pt of a training"),
+    ],
+)
+def test_job_that_resumes_what_is_no_training_is_refused(training: Path, resume: Any, message: str) -> None:
+    save(STRIPPED, training)
+
+    with pytest.raises(ConfigurationError, match=message):
+        find_state(job_that_resumes(resume, training / "weights" / "last.pt"))
+
+
+def test_dry_run_of_a_job_says_that_its_training_is_over(training: Path) -> None:
+    save(STRIPPED, training)
+    RunRecord("abc", "demo").save(training, closed=True)
+
+    said = dict(facts_of(job_that_resumes(resume=True, model=training / "weights" / "last.pt")))
+
+    assert said["resumes"].endswith("is over: ? of 3 epochs, run abc: nothing is trained")
 
 
 # Real trainings, killed at their very end

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from ultralytics_wb_ddp import charts, stopping
 from ultralytics_wb_ddp.carry import CarriedCallbacks
@@ -91,7 +92,7 @@ class WandbCallback(MeterEvents):
         self._handoff: Handoff | None = None
         self._launcher: Launcher | None = None
         self._training: LoggedTraining | None = None
-        self._asked_for: tuple[Any, Any] = (None, None)  # a trainer that gets ready, and what it was to train on
+        self._data: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # what trainers that get ready are to train on
 
     @property
     def options(self) -> RunOptions:
@@ -141,7 +142,7 @@ class WandbCallback(MeterEvents):
                 prepare(self._handoff or Handoff.from_env(), self.options)
         self._run = None
         self._training = None
-        self._asked_for = (None, None)
+        self._data = WeakKeyDictionary()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> WandbCallback:
         """Stay the same object: a copy in the same process would have to share the live run."""
@@ -291,16 +292,16 @@ class WandbCallback(MeterEvents):
         from ultralytics_wb_ddp.runs import fail_with_exceptions, find_handoff, local_run, opened_by_us, users_runs
         from ultralytics_wb_ddp.session import preempt
 
-        self._asked_for = (trainer, trainer.args.data)
+        self._data[trainer] = trainer.args.data
         _find_earlier(trainer)
         handoff = find_handoff(self._run, self._handoff)
         run = local_run(self._run, handoff)
         self.check(run)
-        if run is not None and not opened_by_us(run):
+        if run is not None and not run.disabled and not opened_by_us(run):
             fail_with_exceptions(run)
             users_runs[run.id] = run
             on_termination(preempt)
-        elif run is None and not is_worker():
+        elif run is None:
             prepare(handoff, self.options)
 
     def _start(self, trainer: Any) -> LoggedTraining:
@@ -320,9 +321,7 @@ class WandbCallback(MeterEvents):
             nodes=team.nodes,
         )
         self._training = training = self._new(trainer, team)
-        known, data = self._asked_for
-        training.data = data if known is trainer else trainer.args.data
-        self._asked_for = (None, None)
+        training.data = self._data.get(trainer, trainer.args.data)
         if session:
             training.session, training.checkpoints = session, Checkpoints(session, self.options)
             self._take_care(save_dir)

@@ -98,10 +98,16 @@ def find_state(job: Job) -> TrainingState | None:
     """Return how far the training has come that a job resumes; None if it resumes none that is here.
 
     Raises:
-        ConfigurationError: Its checkpoint is damaged, or belongs to no training.
+        ConfigurationError: Its checkpoint is missing or damaged, or belongs to no training.
     """
     resume = job.train.get("resume")
     checkpoint = Path(job.model if resume is True else str(resume))
+    if isinstance(resume, str) and "://" not in resume and not checkpoint.exists():
+        msg = (
+            f"train.resume={resume!r}: there is no such file, and Ultralytics would go on with the newest training "
+            f"instead; check the path"
+        )
+        raise ConfigurationError(msg)
     if not resume or checkpoint.suffix != ".pt" or not checkpoint.exists():
         return None
     state = TrainingState.of(checkpoint)
@@ -142,7 +148,8 @@ def _end(job: Job, state: TrainingState) -> JobResult:
             if manager.run:
                 _deliver(job, manager, state.directory)
         _note_end(state.directory, earlier.id)
-    return JobResult(state.run_id, url or (earlier.url if earlier else None), state.directory, None, trained=False)
+    run_id = state.run_id if is_main_process() else None
+    return JobResult(run_id, url or (earlier.url if earlier else None), state.directory, None, trained=False)
 
 
 def _note_end(save_dir: Path, run_id: str | None) -> None:

@@ -11,6 +11,7 @@ __all__ = ["tear_down_after_exceptions"]
 
 TEARS_DOWN = (8, 4, 177)  # from here on Ultralytics calls teardown after an exception, too
 PACKAGE = __name__.partition(".")[0]
+MARK = "_tears_down"  # of the method that is wrapped already
 
 
 def tear_down_after_exceptions() -> None:
@@ -23,7 +24,7 @@ def tear_down_after_exceptions() -> None:
     from ultralytics.engine.trainer import BaseTrainer
 
     train = BaseTrainer.train
-    if version_of(ultralytics.__version__) >= TEARS_DOWN or hasattr(train, "__wrapped__"):
+    if version_of(ultralytics.__version__) >= TEARS_DOWN or hasattr(train, MARK):
         return
 
     @functools.wraps(train)
@@ -36,6 +37,7 @@ def tear_down_after_exceptions() -> None:
                     function(trainer)
             raise
 
+    setattr(train_and_tear_down, MARK, True)
     BaseTrainer.train = train_and_tear_down
 
 
