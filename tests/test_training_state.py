@@ -123,7 +123,10 @@ def job_that_resumes(resume: Any, model: Path) -> Job:
 @pytest.mark.parametrize(
     ("resume", "message"),
     [
-        ("nowhere/last.pt", r"train.resume='nowhere/last.pt': there is no such file, and Ultralytics would go on with the newest"),
+        (
+            "nowhere/last.pt",
+            r"train.resume='nowhere/last.pt': there is no such file, and Ultralytics would go on with the newest",
+        ),
         (True, r"last.pt' holds nothing to resume and is not a training's; name the weights/last.pt of a training"),
     ],
 )
@@ -150,11 +153,21 @@ import os, signal
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics_wb_ddp.testing import CpuDDPTrainer
 
-class Dying(CpuDDPTrainer if os.environ.get("PROCESSES") == "2" else DetectionTrainer):
+class Dying(CpuDDPTrainer if os.environ["PROCESSES"] == "2" else DetectionTrainer):
+    def die(self, place):
+        if os.environ["DIES_IN"] == place:
+            os.kill(os.getppid() if os.environ["PROCESSES"] == "2" else os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def save_model(self):
+        saved = super().save_model()
+        if self.epoch + 1 == self.epochs:
+            self.die("save_model")
+        return saved
+
     def final_eval(self):
         super().final_eval()
-        os.kill(os.getpid() if os.environ.get("PROCESSES") != "2" else os.getppid(), signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
+        self.die("final_eval")
 """
 
 
@@ -164,15 +177,16 @@ def files_below(directory: Path) -> dict[str, tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize(
-    ("processes", "mode"),
+    ("processes", "mode", "dies_in", "epochs"),
     [
-        pytest.param("1", "online", id="online"),
-        pytest.param("1", "offline", id="offline", marks=NIGHTLY),
-        pytest.param("2", "online", id="two-processes", marks=NIGHTLY),
+        pytest.param("1", "online", "final_eval", [1, 2, 2], id="online"),
+        pytest.param("1", "online", "save_model", [1, 2], id="before-the-last-row", marks=NIGHTLY),
+        pytest.param("1", "offline", "final_eval", [], id="offline", marks=NIGHTLY),
+        pytest.param("2", "online", "final_eval", [1, 2, 2], id="two-processes", marks=NIGHTLY),
     ],
 )
 def test_job_that_was_killed_at_its_very_end_gets_its_run_finished_once_and_is_not_trained_again(
-    tmp_path: Path, shapes: Path, processes: str, mode: str
+    tmp_path: Path, shapes: Path, processes: str, mode: str, dies_in: str, epochs: list[int]
 ) -> None:
     (tmp_path / "dying.py").write_text(DYING)
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
@@ -180,7 +194,7 @@ def test_job_that_was_killed_at_its_very_end_gets_its_run_finished_once_and_is_n
     words = [*(ONE_PROCESS if processes == "1" else TWO_PROCESSES), f"wandb.mode={mode}", "artifacts={}"]
     resume = [f"model={directory / 'weights/last.pt'}", "train.resume=true"]
     with WandbServer() as server:
-        env = {**server.environment, "PYTHONPATH": path, "PROCESSES": processes}
+        env = {**server.environment, "PYTHONPATH": path, "PROCESSES": processes, "DIES_IN": dies_in}
         died = run_example(tmp_path, shapes, *words, "train.trainer=dying:Dying", **env)
         if mode == "online":
             wait_until_closed(server)
@@ -204,7 +218,7 @@ def test_job_that_was_killed_at_its_very_end_gets_its_run_finished_once_and_is_n
     if mode == "online":
         (run,) = server.runs
         assert (run.state, run.exit_code, run.sessions) == ("finished", 0, 2)
-        assert [row["epoch"] for row in run.history if "epoch" in row] == [1, 2, 2]
+        assert [row["epoch"] for row in run.history if "epoch" in row] == epochs
 
 
 def test_run_of_a_training_that_was_killed_at_its_very_end_is_finished_with_its_best_checkpoint(

@@ -15,6 +15,7 @@ from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.context import options_around
 from ultralytics_wb_ddp.decision import exit_code_of
+from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.logged_training import FINAL
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.record import RunRecord
@@ -129,6 +130,7 @@ class TrainingState:
         session = reopen_session(record.handoff(), given, directory, only_if_open=not record.is_open)
         if session is None:
             return False
+        logger.info("run %s is brought to its end: its training was killed before it could", session.run.id)
         exit_code = 0
         try:
             session.start(self.directory, record)
@@ -150,8 +152,10 @@ class TrainingState:
         metrics = {name: value for name, value in best.items() if name.startswith("metrics/")}
         with session.guarded("what was missing at the end of the training"):
             known: dict[str, Any] = {} if session.run.offline else plain_summary(session.run.summary)
-            for row in rows if "epoch" in known else ():  # offline it is not known what was logged before
-                if row["epoch"] > known["epoch"]:
+            # Offline it is not known what was logged before, unless that is nothing.
+            logged = known.get("epoch", math.inf if session.record.next_step else 0)
+            for row in rows:
+                if row["epoch"] > logged:
                     session.log({**row, "epoch": int(row["epoch"])}, is_best=False)
             if not any(name.startswith(FINAL) for name in known):
                 session.summarize({f"{FINAL}{name}": value for name, value in metrics.items()})
