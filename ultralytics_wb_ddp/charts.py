@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-__all__ = ["batch_row", "class_table", "curve_charts", "fit_row", "images_of", "names_of", "train_row"]
+__all__ = ["batch_row", "class_table", "curve_charts", "fit_row", "images_of", "names_of", "speed_row", "train_row"]
 
 CURVE_POINTS = 100  # points of a curve, as in the stock callback
 CURVE_CLASSES = 99  # W&B shows 10,000 rows of a table: the mean and 99 classes at 100 points
@@ -70,19 +70,27 @@ def model_row(trainer: Any) -> dict[str, Any]:
     return dict(model_info_for_loggers(trainer))
 
 
-def fit_row(trainer: Any, model: Future[dict[str, Any]] | None = None) -> dict[str, Any]:
+def fit_row(trainer: Any, model: Future[dict[str, Any]] | None = None, *, is_measured: bool = True) -> dict[str, Any]:
     """Return ``metrics/*`` and ``val/*`` after a validation and, in the first epoch, ``model/*``.
 
     Args:
         trainer: The trainer.
         model: What :func:`model_row` has returned, or is about to return, if that began before the validation.
+        is_measured: Whether there was a validation. Without one the trainer's metrics are zeros or an earlier epoch's.
     """
-    row = dict(trainer.metrics or {})  # None above rank 0
+    row = dict(trainer.metrics or {}) if is_measured else {}  # None above rank 0
     if trainer.epoch == 0:
         row |= model.result() if model else model_row(trainer)
-        if model and SPEED in row:
-            row[SPEED] = round(trainer.validator.speed["inference"], 3)
+        if not is_measured:
+            row.pop(SPEED, None)
+        elif model and SPEED in row:
+            row |= speed_row(trainer)
     return row
+
+
+def speed_row(trainer: Any) -> dict[str, float]:
+    """Return the time that the last validation has taken for an image, in milliseconds."""
+    return {SPEED: round(trainer.validator.speed["inference"], 3)}
 
 
 def images_of(plots: Mapping[Path, Mapping[str, Any]], seen: dict[Path, float]) -> dict[str, Any]:

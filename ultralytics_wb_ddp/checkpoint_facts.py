@@ -7,39 +7,48 @@ import math
 import pickletools
 import subprocess
 import zipfile
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.plain import redact, to_plain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["epoch_in", "facts_of", "facts_of_best", "git_state", "sha256_of"]
+__all__ = ["Measurement", "epoch_in", "facts_of", "git_state", "sha256_of"]
 
 GIT_TIMEOUT = 5.0  # seconds
 BLOCK = 1 << 20  # bytes
 
 
-def facts_of(trainer: Any, epoch: int) -> dict[str, Any]:
-    """Return what is said of the checkpoint of an epoch that is over, in words of Ultralytics'."""
-    return {
-        "epoch": epoch,
-        "fitness": _number(trainer.fitness),
-        "metrics": _numbers(trainer.metrics),
-        "train_args": redact(to_plain(vars(trainer.args))),
-    }
+@dataclass(frozen=True)
+class Measurement:
+    """What a validation has found.
+
+    Attributes:
+        fitness: By which Ultralytics chooses the best checkpoint; None without a validation.
+        metrics: The metrics by name; empty without a validation.
+    """
+
+    fitness: float | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
-def facts_of_best(trainer: Any, epoch: int, *, evaluated: bool = False) -> dict[str, Any]:
-    """Return what is said of the best checkpoint so far.
+def facts_of(trainer: Any, epoch: int, measured: Measurement) -> dict[str, Any]:
+    """Return what is said of a checkpoint, in words of Ultralytics'.
 
     Args:
         trainer: The trainer.
-        epoch: Epoch of the checkpoint.
-        evaluated: Whether the trainer's metrics are the checkpoint's: those of an epoch are gone once it is over.
+        epoch: Epoch of the checkpoint, counted from 1.
+        measured: What a validation has found of this checkpoint, not of another one.
     """
-    metrics = _numbers(trainer.metrics) if evaluated else {}
-    return {**facts_of(trainer, epoch), "fitness": _number(trainer.best_fitness), "metrics": metrics}
+    return {
+        "epoch": epoch,
+        "fitness": _number(measured.fitness),
+        "metrics": _numbers(measured.metrics),
+        "train_args": redact(to_plain(vars(trainer.args))),
+    }
 
 
 def epoch_in(file: Path) -> int | None:

@@ -6,6 +6,7 @@ Whoever opened a run finishes it: a run that was adopted or attached to is left 
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Session", "close_abandoned", "get_wandb_run", "owned", "plain_summary", "sessions"]
 
 STOP_TIMEOUT = 1.0  # seconds that the training waits for the answer whether it is to stop
+RECORD_INTERVAL = 1.0  # seconds between two notes of how many batches were trained
 SETTLING = 10.0  # seconds that what follows a row may take, before the training goes on without it
 
 sessions: list[Session] = []  # of the trainings that are going on here
@@ -174,7 +176,13 @@ class Session:
             make_row: What makes the row.
             what: What it is, for a message.
         """
-        self.do_beside(what, lambda: self.run.log(dict(make_row())))
+
+        def log() -> None:
+            self.run.log(dict(make_row()))
+            if self._save_dir and time.time() - self.record.written_at > RECORD_INTERVAL:
+                self.record.save(self._save_dir)
+
+        self.do_beside(what, log)
 
     def lose_launcher(self, message: str) -> None:
         """Say that the launcher is gone, and do without what it held."""
