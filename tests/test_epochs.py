@@ -125,6 +125,7 @@ def test_each_epoch_is_logged_once_whatever_interrupts_it(run_job: RunJob) -> No
     assert batches == list(range(1, len(batches) + 1))
     assert len(batches) > 16
     assert record_of(job)["batches"] == len(batches)
+    assert "earlier training" not in job.output
 
 
 @NIGHTLY
@@ -211,3 +212,59 @@ def test_arguments_are_those_that_the_trainer_goes_by() -> None:
 
     assert starting == vars(args)
     assert training == {"epochs": 5, "batch": 16, "optimizer": "AdamW", "lr0": 0.002, "val": True}
+
+
+# Two trainings in one run
+
+IN_TURN = """
+import json, wandb
+
+{opening}
+add_wandb_callback(model{run})
+settings = {{**{settings}, "epochs": 1, "name": None}}
+{training}
+summary = wandb.run.summary
+values = {{key: summary[key]["min"] for key in summary.keys() if key.startswith("train/")}}
+open("summary.json", "w").write(json.dumps(values))
+{closing}
+"""
+USERS = {"opening": "run = wandb.init(project='demo')", "run": ", run=run", "closing": "run.finish()"}
+MANAGERS = {
+    "opening": "manager = WandbManager(CFG, job_name='twice'); manager.initialize()",
+    "run": "",
+    "closing": "manager.finish()",
+}
+DATASETS = "model.train(**{**settings, 'data': [os.environ['DATA']] * 2})"
+TWICE = "model.train(**settings); model.train(**settings)"
+
+
+def check_apart(job: Job) -> None:
+    first, second = job.run.rows("train/box_loss")
+    (warning,) = (line for line in job.output.splitlines() if "holds 1 epochs of an earlier training" in line)
+    assert "leave run= out" in warning
+    summary = json.loads((job.directory / "summary.json").read_text())
+    assert summary == pytest.approx({key: second[key] for key in summary})
+    assert first["epoch"] == second["epoch"] == 1
+
+
+def test_each_dataset_of_a_list_trains_into_the_one_run_with_a_warning_before_the_first(run_job: RunJob) -> None:
+    job = run_job(IN_TURN.format(settings="ONE_PROCESS", training=DATASETS, **USERS))
+
+    check_apart(job)
+    assert job.output.index("data= names 2 datasets, and run") < job.output.index(" 1/1 ")
+
+
+@NIGHTLY
+@pytest.mark.parametrize("usage", [USERS, MANAGERS], ids=["users", "manager"])
+@pytest.mark.parametrize("training", [DATASETS, TWICE], ids=["datasets", "twice"])
+@pytest.mark.parametrize("settings", ["ONE_PROCESS", "TWO_PROCESSES"])
+def test_trainings_in_turn_are_doubted(run_job: RunJob, usage: dict[str, str], training: str, settings: str) -> None:
+    check_apart(run_job(IN_TURN.format(settings=settings, training=training, **usage)))
+
+
+@NIGHTLY
+def test_each_dataset_of_a_list_has_a_run_of_its_own_where_none_was_given(run_job: RunJob) -> None:
+    job = run_job("add_wandb_callback(model)\n" + "settings = {**ONE_PROCESS, 'epochs': 1}\n" + DATASETS)
+
+    assert len({run.id for run in job.runs}) == 2
+    assert "one axis" not in job.output

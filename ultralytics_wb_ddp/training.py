@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Session", "close_abandoned", "get_wandb_run", "owned", "plain_summary", "sessions"]
 
+APART = "For a run of each training leave run= out and let no run be open, or make a manager for each"
 STOP_TIMEOUT = 1.0  # seconds that the training waits for the answer whether it is to stop
 RECORD_INTERVAL = 1.0  # seconds between two notes of how many batches were trained
 SETTLING = 10.0  # seconds that what follows a row may take, before the training goes on without it
 
+_epochs: dict[str, int] = {}  # logged by trainings that are over here, by the id of the run
 sessions: list[Session] = []  # of the trainings that are going on here
 owned: list[Session] = []  # those that opened their run, and therefore finish it
 
@@ -74,7 +76,10 @@ class Session:
         self._is_on_disk = False  # whether the run was continued there
         self.record = RunRecord(run.id)
         self._save_dir: Path | None = None
+        self._last_epoch = 0
+        self._is_of_another_run = False  # what the training is resumed from
         # The config of an attached run is not known here, but the names in it travelled.
+        self._names_given = bool(handoff and handoff.config_keys)
         self._taken = set(handoff.config_keys if handoff else ())
         if how in {"adopt", "resume", "shared"}:
             self._taken |= set(run.config.keys())
@@ -103,11 +108,15 @@ class Session:
             define_metrics(self.run)
             self.record = RunRecord.of_run(self.run, earlier, self.links.as_dict())
             self.goes_on = earlier is not None and earlier.id == self.run.id
+            self._is_of_another_run = earlier is not None and not self.goes_on
             if save_dir is None:
                 return
+            if self.how == "resume" and self.goes_on and self.record.taken is not None and not self._names_given:
+                self._taken = set(self.record.taken)  # what else stands in the config, the training itself has written
+            self.record.taken = sorted(self._taken)
             self.record.base_id = self.base_id if self.base_id != self.run.id else None
             if self.how == "resume" and not self.run.offline:
-                self._look_back(earlier)
+                self._look_back()
             self.record.save(save_dir)
             if self.record.best_epoch:
                 self.run.summary.update({"best/epoch": self.record.best_epoch})
@@ -116,18 +125,44 @@ class Session:
         if opened_by_us(self.run):
             hold_open(self.run, "this package finishes it after the training")
 
-    def _look_back(self, earlier: RunRecord | None) -> None:
-        """Take the best values over that stand in the run's summary, and doubt a run that holds another training."""
+    def _look_back(self) -> None:
+        """Take over what stands in the run's summary: best values, and how many batches were trained."""
         summary = plain_summary(self.run.summary)
         self.record.floor = {**best_of(summary), **self.record.floor}
         self.record.best = {**self.record.floor, **self.record.best}
-        if "epoch" in summary and (earlier is None or earlier.id != self.run.id):
-            logger.warning(
-                "run %s holds %s epochs of an earlier training already; this one is added to it because WANDB_RUN_ID "
-                "or the launcher names the run: 'unset WANDB_RUN_ID' if it is left over",
-                self.run.id,
-                summary["epoch"],
-            )
+        if self.record.batches is not None and isinstance(summary.get("batch"), int):
+            self.record.batches = max(self.record.batches, summary["batch"])
+
+    def doubt_company(self, *, is_resumed: bool, datasets: int) -> None:
+        """Say that the run holds another training, or is going to, and keep the best values of the two apart.
+
+        Args:
+            is_resumed: Whether the training is one that is resumed.
+            datasets: How many datasets the call trains on, one after the other, with this run for all of them.
+        """
+        if self.how == "new" or self.goes_on:
+            return
+        with self.guarded("the start of the training"):
+            summary = plain_summary(self.run.summary)
+            is_training = any(key.startswith("lr/") for key in summary)  # scripts may log epochs of their own
+            epochs = summary.get("epoch") if is_training else _epochs.get(self.run.id)
+            if epochs and (self._is_of_another_run or not is_resumed):
+                self.record.best, self.record.floor = {}, best_of(summary)  # whose keys the summary has to forget
+                logger.warning(
+                    "run %s holds %s epochs of an earlier training already: the rows of both stand on one axis, and "
+                    "best values and summary are those of this one. %s; 'unset WANDB_RUN_ID' if it is left over",
+                    self.run.id,
+                    epochs,
+                    APART,
+                )
+            elif datasets > 1:
+                logger.warning(
+                    "data= names %d datasets, and run %s takes the trainings of all of them: their rows stand on one "
+                    "axis, and best values and summary are those of the last one. %s",
+                    datasets,
+                    self.run.id,
+                    APART,
+                )
 
     def log(self, row: Mapping[str, Any], *, is_best: bool) -> None:
         """Log a row. W&B has it when this returns; summary, disk and record follow in the background.
@@ -148,6 +183,7 @@ class Session:
                 self._cut_off_by = None
                 self.continue_on_disk(f"the run's wandb-core is gone ({cause_of(error)})", names_lost=True)
                 self.run.log(dict(row))
+            self._last_epoch = row["epoch"]
             is_new_best = is_best and self.record.best_epoch != row["epoch"]
             if is_new_best:
                 self.record.best_epoch = row["epoch"]
@@ -290,10 +326,13 @@ class Session:
         """
         config = self.run.config
         new = {key: value for key, value in arguments.items() if key not in self._taken}
-        rest = arguments.keys() - new
-        self._other_values |= {key: arguments[key] for key in sorted(rest) if config.get(key) != arguments[key]}
-        if self._other_values:
-            new["ultralytics"] = self._other_values
+        others = dict(self._other_values)
+        for key in sorted(arguments.keys() - new):
+            others.pop(key, None)
+            if config.get(key) != arguments[key]:
+                others[key] = arguments[key]
+        if others != self._other_values:
+            self._other_values = new["ultralytics"] = others
         config.update(new, allow_val_change=True)
 
     def close(self, exit_code: int) -> None:
@@ -314,6 +353,8 @@ class Session:
                 finish_run(self.run, exit_code)
         if self._save_dir:
             self.record.save(self._save_dir, closed=True)
+            if self._last_epoch:
+                _epochs[self.run.id] = self._last_epoch
         self._raise_error()
 
 
