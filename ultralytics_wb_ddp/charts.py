@@ -5,6 +5,8 @@ Keys and values are those of the stock callback, so that existing dashboards go 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,9 @@ from ultralytics_wb_ddp.client import plain_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
-    from pathlib import Path
+    from contextlib import AbstractContextManager
+
+    Guard = Callable[[str], AbstractContextManager[Any]]
 
 __all__ = ["batch_row", "class_table", "curve_charts", "fit_row", "images_of", "names_of", "speed_row", "train_row"]
 
@@ -93,24 +97,29 @@ def speed_row(trainer: Any) -> dict[str, float]:
     return {SPEED: round(trainer.validator.speed["inference"], 3)}
 
 
-def images_of(plots: Mapping[Path, Mapping[str, Any]], seen: dict[Path, float]) -> dict[str, Any]:
+def images_of(
+    plots: Mapping[Path, Mapping[str, Any]], seen: dict[Path, float], guard: Guard = nullcontext
+) -> dict[str, Any]:
     """Return the plots that are new or changed as images, by the name of their file.
 
     Args:
         plots: ``trainer.plots`` or ``validator.plots``: time of drawing, in seconds since 1970, by file.
-        seen: Times of the plots that were shown before; updated.
+        seen: Times of the plots that were shown before; updated. One that cannot be read is tried again.
+        guard: What keeps the trouble with one plot, by its name, away from the others.
     """
     import wandb
 
     images = {}
     for file, details in list(plots.items()):  # a thread of Ultralytics may add to it meanwhile
-        if seen.get(file) != details["timestamp"]:
-            seen[file] = details["timestamp"]
-            images[file.stem] = wandb.Image(str(file))
+        with guard(f"plot {file}"):
+            drawn = details["timestamp"]
+            if seen.get(file) != drawn:
+                images[Path(file).stem] = wandb.Image(str(file))
+                seen[file] = drawn
     return images
 
 
-def curve_charts(metrics: Any) -> dict[str, Any]:
+def curve_charts(metrics: Any, guard: Guard = nullcontext) -> dict[str, Any]:
     """Return a chart of each precision, recall and F1 curve: the mean and the classes.
 
     Beyond 99 classes a chart holds the mean and the classes that it hides most, those with the lowest and the highest
@@ -118,6 +127,7 @@ def curve_charts(metrics: Any) -> dict[str, Any]:
 
     Args:
         metrics: ``validator.metrics`` after a validation.
+        guard: What keeps the trouble with one chart, by its name, away from the others.
     """
     results = list(getattr(metrics, "curves_results", []))
     names = _class_names(metrics)
@@ -125,12 +135,13 @@ def curve_charts(metrics: Any) -> dict[str, Any]:
     shown = _shown_classes(metrics)
     charts = {}
     for title, (x, values, x_title, y_title) in zip(titles, results):
-        y = np.atleast_2d(np.asarray(values, dtype=float))
-        if y.shape[0] == 0 or y.shape[1] != len(x):
-            continue  # nothing was predicted
-        chosen = [index for index in shown if index < len(y)]
-        text = title if len(chosen) == len(y) else f"{title} ({_choice(len(chosen), len(y))})"
-        charts[f"curves/{title}"] = _area_chart(x, y, chosen, names, text, x_title, y_title)
+        with guard(f"chart {title}"):
+            y = np.atleast_2d(np.asarray(values, dtype=float))
+            if y.shape[0] == 0 or y.shape[1] != len(x):
+                continue  # nothing was predicted
+            chosen = [index for index in shown if index < len(y)]
+            text = title if len(chosen) == len(y) else f"{title} ({_choice(len(chosen), len(y))})"
+            charts[f"curves/{title}"] = _area_chart(x, y, chosen, names, text, x_title, y_title)
     return charts
 
 

@@ -212,7 +212,7 @@ class LoggedTraining:
             return
         with self.session.guarded("plots"):
             for plots in (self.trainer.plots, getattr(self.trainer.validator, "plots", {})):
-                row |= charts.images_of(plots, self.plots)
+                row |= charts.images_of(plots, self.plots, self.session.guarded)
         self._leave_launcher(self.session)
         self.session.log({**row, "epoch": self.epoch}, is_best=self.is_best)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.background import Background
-from ultralytics_wb_ddp.client import ask_again, flush
+from ultralytics_wb_ddp.client import ask_again, flush, store
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
 from ultralytics_wb_ddp.links import Links
@@ -23,6 +23,7 @@ from ultralytics_wb_ddp.runs import (
     folder_of,
     hold_open,
     let_finish,
+    make_room,
     opened_by_us,
     sync_command,
     use_users_run,
@@ -90,6 +91,7 @@ class Session:
         self._look: threading.Event | None = None  # whether the look at the button is done; None: nobody looks
         self.background = Background("wandb-ddp-rows")
         self._error: Exception | None = None  # of the background's, to be raised in the training's thread
+        make_room(folder_of(run).parent)
         is_users = handoff.is_users if how == "attach" and handoff else how == "adopt" and not opened_by_us(run)
         if is_users:
             use_users_run(run)
@@ -178,16 +180,35 @@ class Session:
             try:
                 if self._cut_off_by:
                     raise self._cut_off_by
-                self.run.log(dict(row))
+                self.run.log(self._storable(row))
             except (ConnectionError, EOFError) as error:
                 self._cut_off_by = None
                 self.continue_on_disk(f"the run's wandb-core is gone ({cause_of(error)})", names_lost=True)
-                self.run.log(dict(row))
+                self.run.log(self._storable(row))
             self._last_epoch = row["epoch"]
             is_new_best = is_best and self.record.best_epoch != row["epoch"]
             if is_new_best:
                 self.record.best_epoch = row["epoch"]
             self.do_beside("the row of an epoch", lambda: self._follow(row, is_new_best=is_new_best))
+
+    def _storable(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row without what W&B cannot store, each of which is named; its numbers are never among that."""
+        return {key: value for key, value in row.items() if self._store(key, value)}
+
+    def _store(self, key: Any, value: Any) -> bool:
+        try:
+            if not isinstance(key, str):
+                msg = f"its name is of type {type(key).__name__}, and W&B takes strings"
+                raise TypeError(msg)  # noqa: TRY301  # the same end as what W&B itself refuses
+            if not isinstance(value, (int, float)):
+                store(self.run, key, value)
+        except (ConnectionError, EOFError):  # nothing can be stored any more, at this place
+            raise
+        except Exception:
+            with self.guarded(str(key)):
+                raise
+            return False
+        return True
 
     def _follow(self, row: Mapping[str, Any], *, is_new_best: bool) -> None:
         """Do what a row that was logged entails."""
