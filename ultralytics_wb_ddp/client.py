@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import tempfile
 import threading
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.handoff import set_or_unset
@@ -28,21 +26,18 @@ __all__ = [
     "disconnect",
     "expect_no_service",
     "find_artifact",
-    "find_room",
     "flush",
     "interface_of",
     "known_settings",
     "plain_table",
     "send_console",
     "service",
-    "store",
     "use_artifact",
     "without_prompt",
 ]
 
 _connecting = threading.RLock()  # wandb's connection is the process's, and several threads may open runs
 LAUNCH = "wandb.sdk.launch.inputs.internal"  # where W&B Launch keeps what is staged
-PAGE = 4096  # bytes; a full disk takes no more of them
 BLOCK = 33_000  # bytes; wandb-core writes its log to disk in blocks of 32 KiB
 
 
@@ -289,79 +284,6 @@ def plain_table(columns: list[str], types: list[type], rows: list[list[Any]]) ->
 
     table.to_json = to_json
     return table
-
-
-def store(run: Any, key: str, value: Any) -> None:
-    """Store what belongs to a value of a row beside the run, where it is a picture, a table or a chart.
-
-    ``run.log`` does it for all values of a row together, and where one cannot be stored the row is lost. What is stored
-    already it leaves alone.
-
-    Args:
-        run: The ``wandb.Run``.
-        key: Name of the value in the row.
-        value: The value. What was stored in another run, one that is lost, is stored again.
-
-    Raises:
-        Exception: It cannot be stored.
-    """
-    from wandb.sdk.data_types.utils import val_to_json
-
-    if hasattr(value, "set_key"):  # a chart, which is a table that is shown otherwise
-        value.set_key(key)
-        key, value = value.spec.table_key, value.table
-    if hasattr(value, "is_bound"):
-        if value.is_bound() and value._run is not run:  # noqa: SLF001  # no public way
-            value._run = None  # noqa: SLF001
-        if not value.is_bound():
-            try:
-                step = run._local_step if hasattr(run, "_local_step") else run._step  # noqa: SLF001  # by release
-                val_to_json(run, key, value, namespace=step)
-            except BaseException:
-                value._run = None  # noqa: SLF001  # else it would count as stored
-                raise
-    elif not isinstance(value, (int, float, str)) and value is not None:
-        from wandb.util import json_dumps_safer_history
-
-        json_dumps_safer_history(value)
-
-
-def find_room(place: Path) -> list[str]:
-    """Have W&B keep data and cache beside a run where the directories that it uses for them cannot be written.
-
-    Artifacts and tables are put together there. The processes that this one starts are told through the environment.
-
-    Args:
-        place: Directory that holds runs.
-
-    Returns:
-        What was found, for a message: a variable and a directory each.
-    """
-    from wandb import env
-
-    moved = []
-    for variable, used, name in (
-        ("WANDB_DATA_DIR", env.get_data_dir(), "data"),
-        ("WANDB_CACHE_DIR", env.get_cache_dir(), "cache"),
-    ):
-        if _is_writable(Path(used)):
-            continue
-        instead = (place / name).absolute()
-        if _is_writable(instead):
-            os.environ[variable] = str(instead)
-            moved.append(f"{used} ({variable})")
-    return moved
-
-
-def _is_writable(folder: Path) -> bool:
-    """Return whether a directory, which is made if need be, takes a file."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(PAGE))
-    except OSError:
-        return False
-    return True
 
 
 def add_reference_entry(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp import charts, trial
 from ultralytics_wb_ddp.background import beside
 from ultralytics_wb_ddp.checkpoint_facts import Measurement, epoch_in
+from ultralytics_wb_ddp.company import doubt_company
 from ultralytics_wb_ddp.launch import datasets_in_turn
 from ultralytics_wb_ddp.plain import to_plain
 
@@ -141,7 +142,7 @@ class LoggedTraining:
     def _doubt_company(self) -> None:
         if self.session and self.is_main:
             datasets = self.launcher.datasets if self.launcher else datasets_in_turn()
-            self.session.doubt_company(is_resumed=bool(self.trainer.args.resume), datasets=datasets)
+            doubt_company(self.session, is_resumed=bool(self.trainer.args.resume), datasets=datasets)
 
     def _count_before(self) -> int:
         """Return how many batches were trained before this session, also those of epochs that are trained again."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.client import ask_nothing, find_room
+from ultralytics_wb_ddp.client import ask_nothing
 from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared, leave_word
 from ultralytics_wb_ddp.log import logger
@@ -31,7 +31,6 @@ __all__ = [
     "hold_open",
     "let_finish",
     "local_run",
-    "make_room",
     "open_handoff",
     "opened",
     "opened_by_us",
@@ -200,17 +199,6 @@ def config_of(run: Any) -> dict[str, Any]:
 def folder_of(run: Any) -> Path:
     """Return the folder in which a run has on disk what is to be sent."""
     return Path(run.dir).parent
-
-
-def make_room(place: Path) -> None:
-    """Have artifacts and tables put together beside a run where W&B's own directories for that cannot be written.
-
-    Args:
-        place: Directory that holds runs.
-    """
-    moved = find_room(place)
-    if moved:
-        logger.warning("W&B cannot write to %s: artifacts and tables are put together in %s", ", ".join(moved), place)
 
 
 def folder_in_command(command: str) -> Path:

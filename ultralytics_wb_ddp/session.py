@@ -31,7 +31,6 @@ from ultralytics_wb_ddp.runs import (
     folder_of,
     hold_open,
     let_finish,
-    make_room,
     opened,
     sync_command,
     users_runs,
@@ -39,6 +38,7 @@ from ultralytics_wb_ddp.runs import (
 )
 from ultralytics_wb_ddp.sidecar import Guest, Sidecar
 from ultralytics_wb_ddp.stopping import on_stop
+from ultralytics_wb_ddp.storing import make_room
 from ultralytics_wb_ddp.trial import get_wandb_sweep_id, is_trials_run, other_run
 
 if TYPE_CHECKING:

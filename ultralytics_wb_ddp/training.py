@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.background import Background
-from ultralytics_wb_ddp.client import ask_again, flush, store
+from ultralytics_wb_ddp.client import ask_again, flush
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
 from ultralytics_wb_ddp.links import Links
@@ -23,7 +23,6 @@ from ultralytics_wb_ddp.runs import (
     folder_of,
     hold_open,
     let_finish,
-    make_room,
     opened_by_us,
     sync_command,
     use_users_run,
@@ -32,20 +31,20 @@ from ultralytics_wb_ddp.runs import (
 )
 from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run
 from ultralytics_wb_ddp.stopping import StopButton
+from ultralytics_wb_ddp.storing import make_room, store
 from ultralytics_wb_ddp.transaction_log import holds_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Session", "close_abandoned", "get_wandb_run", "owned", "plain_summary", "sessions"]
+__all__ = ["Session", "close_abandoned", "get_wandb_run", "logged_epochs", "owned", "plain_summary", "sessions"]
 
-APART = "For a run of each training leave run= out and let no run be open, or make a manager for each"
 STOP_TIMEOUT = 1.0  # seconds that the training waits for the answer whether it is to stop
 RECORD_INTERVAL = 1.0  # seconds between two notes of how many batches were trained
 SETTLING = 10.0  # seconds that what follows a row may take, before the training goes on without it
 
-_epochs: dict[str, int] = {}  # logged by trainings that are over here, by the id of the run
+logged_epochs: dict[str, int] = {}  # logged by trainings that are over here, by the id of the run
 sessions: list[Session] = []  # of the trainings that are going on here
 owned: list[Session] = []  # those that opened their run, and therefore finish it
 
@@ -58,6 +57,7 @@ class Session:
         how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"``, ``"shared"`` or ``"new"``.
         base_id: Id that the runs of all ranks are derived from.
         goes_on: Whether the training goes on in the run in which it began.
+        is_of_another_run: Whether it goes on in another one.
         links: Where the run is to be seen.
         thread: The thread that trains.
         background: What need not take its time.
@@ -78,7 +78,7 @@ class Session:
         self.record = RunRecord(run.id)
         self._save_dir: Path | None = None
         self._last_epoch = 0
-        self._is_of_another_run = False  # what the training is resumed from
+        self.is_of_another_run = False  # what the training is resumed from
         # The config of an attached run is not known here, but the names in it travelled.
         self._names_given = bool(handoff and handoff.config_keys)
         self._taken = set(handoff.config_keys if handoff else ())
@@ -110,7 +110,7 @@ class Session:
             define_metrics(self.run)
             self.record = RunRecord.of_run(self.run, earlier, self.links.as_dict())
             self.goes_on = earlier is not None and earlier.id == self.run.id
-            self._is_of_another_run = earlier is not None and not self.goes_on
+            self.is_of_another_run = earlier is not None and not self.goes_on
             if save_dir is None:
                 return
             if self.how == "resume" and self.goes_on and self.record.taken is not None and not self._names_given:
@@ -134,37 +134,6 @@ class Session:
         self.record.best = {**self.record.floor, **self.record.best}
         if self.record.batches is not None and isinstance(summary.get("batch"), int):
             self.record.batches = max(self.record.batches, summary["batch"])
-
-    def doubt_company(self, *, is_resumed: bool, datasets: int) -> None:
-        """Say that the run holds another training, or is going to, and keep the best values of the two apart.
-
-        Args:
-            is_resumed: Whether the training is one that is resumed.
-            datasets: How many datasets the call trains on, one after the other, with this run for all of them.
-        """
-        if self.how == "new" or self.goes_on:
-            return
-        with self.guarded("the start of the training"):
-            summary = plain_summary(self.run.summary)
-            is_training = any(key.startswith("lr/") for key in summary)  # scripts may log epochs of their own
-            epochs = summary.get("epoch") if is_training else _epochs.get(self.run.id)
-            if epochs and (self._is_of_another_run or not is_resumed):
-                self.record.best, self.record.floor = {}, best_of(summary)  # whose keys the summary has to forget
-                logger.warning(
-                    "run %s holds %s epochs of an earlier training already: the rows of both stand on one axis, and "
-                    "best values and summary are those of this one. %s; 'unset WANDB_RUN_ID' if it is left over",
-                    self.run.id,
-                    epochs,
-                    APART,
-                )
-            elif datasets > 1:
-                logger.warning(
-                    "data= names %d datasets, and run %s takes the trainings of all of them: their rows stand on one "
-                    "axis, and best values and summary are those of the last one. %s",
-                    datasets,
-                    self.run.id,
-                    APART,
-                )
 
     def log(self, row: Mapping[str, Any], *, is_best: bool) -> None:
         """Log a row. W&B has it when this returns; summary, disk and record follow in the background.
@@ -375,7 +344,7 @@ class Session:
         if self._save_dir:
             self.record.save(self._save_dir, closed=True)
             if self._last_epoch:
-                _epochs[self.run.id] = self._last_epoch
+                logged_epochs[self.run.id] = self._last_epoch
         self._raise_error()
 
 
