@@ -11,6 +11,7 @@ from releases import Releases
 from conftest import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp.checkpoint_facts import Measurement, facts_of
 from ultralytics_wb_ddp.logged_training import effective_arguments
+from ultralytics_wb_ddp.results_csv import without_placeholders
 
 # Trainings that fail at an event of an epoch, each of which goes on where the one before has stopped.
 SESSIONS = """
@@ -100,6 +101,18 @@ def test_checkpoint_of_an_epoch_that_was_not_validated_has_no_fitness() -> None:
     facts = facts_of(trainer, 2, Measurement())
 
     assert facts == {"epoch": 2, "fitness": None, "metrics": {}, "train_args": {"epochs": 3}}
+
+
+def test_imported_rows_hold_what_was_measured() -> None:
+    zeros = {"train/loss": 1.0, "metrics/mAP50(B)": 0.0, "val/loss": 0.0}
+    poor, good = {**zeros, "val/loss": 2.0}, {**zeros, "metrics/mAP50(B)": 0.5, "val/loss": 1.0}
+    unmeasured = {"train/loss": 1.0}
+
+    seldom = without_placeholders([zeros, zeros, poor, poor, good], are_validated=False)
+    always = without_placeholders([poor, poor, {"train/loss": 1.0, "metrics/mAP50(B)": 0.0}], are_validated=True)
+
+    assert seldom == (unmeasured, unmeasured, poor, unmeasured, good)
+    assert always == (poor, poor, {"train/loss": 1.0, "metrics/mAP50(B)": 0.0})
 
 
 INTERRUPTIONS = """
