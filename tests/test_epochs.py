@@ -141,6 +141,45 @@ def test_each_epoch_is_logged_once_whatever_interrupts_it(run_job: RunJob) -> No
     assert "earlier training" not in job.output
 
 
+KILLED = """
+import signal, subprocess
+CALLBACKS = lambda model: WandbCallback().callbacks.items()
+
+def kill(trainer):
+    if trainer.epoch == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if "KILL" in os.environ:
+    model.add_callback("on_model_save", kill)
+    add_wandb_callback(model)
+    model.train(**{**ONE_PROCESS, "epochs": 3})
+subprocess.run([sys.executable, __file__], env={**os.environ, "KILL": "1"})
+train(val=True)
+"""
+
+
+def check_killed(job: Job) -> None:
+    assert numbered(job, "train/box_loss") == [1, 2, 3]
+    assert numbered(job, "val/box_loss") == [1, 2, 3]
+    assert numbered(job, "lr/pg0") == [1, 2, 3]
+
+
+def test_epoch_that_was_saved_is_logged_although_the_process_was_killed_then(run_job: RunJob) -> None:
+    check_killed(run_job(SESSIONS + KILLED))
+
+
+@NIGHTLY
+@pytest.mark.parametrize("version", ["8.3.0", "8.4.139"])
+def test_each_epoch_is_logged_once_in_older_releases(run_job: RunJob, releases: Releases, version: str) -> None:
+    """They tell nobody of an exception, so that the row of an epoch that was saved comes with the next session."""
+    job = run_job(SESSIONS + INTERRUPTIONS, PYTHONPATH=releases.path(releases.ultralytics(version)))
+
+    assert numbered(job, "train/box_loss") == [1, 2, 3, 4]
+    assert numbered(job, "val/box_loss") == [1, 2, 3, 4]
+    batches = [row["batch"] for row in rows_of(job) if "batch" in row]
+    assert batches == sorted(set(batches))
+
+
 @NIGHTLY
 def test_each_epoch_is_logged_once_in_the_run_of_each_rank(run_job: RunJob) -> None:
     job = run_job(

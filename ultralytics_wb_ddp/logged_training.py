@@ -14,6 +14,7 @@ from ultralytics_wb_ddp.checkpoint_facts import Measurement, epoch_in
 from ultralytics_wb_ddp.company import doubt_company
 from ultralytics_wb_ddp.launch import datasets_in_turn
 from ultralytics_wb_ddp.plain import to_plain
+from ultralytics_wb_ddp.results_csv import read_results, without_placeholders
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -137,12 +138,29 @@ class LoggedTraining:
         if self.batches is None:
             self.batches = self._count_before()
             self._doubt_company()
+            self._log_missed_epochs()
         self.write_config()
 
     def _doubt_company(self) -> None:
         if self.session and self.is_main:
             datasets = self.launcher.datasets if self.launcher else datasets_in_turn()
             doubt_company(self.session, is_resumed=bool(self.trainer.args.resume), datasets=datasets)
+
+    def _log_missed_epochs(self) -> None:
+        """Log epochs whose checkpoint was saved and whose row was not: what stopped the training came in between."""
+        session, trainer = self.session, self.trainer
+        logged = session.record.epoch if session and session.goes_on and self.is_main else None
+        if session is None or logged is None or logged >= trainer.epoch:
+            return
+        with session.guarded("epochs that were not logged before"):
+            rows = read_results(Path(trainer.save_dir, "results.csv")).rows
+            measured = without_placeholders(rows, are_validated=trainer.args.val is not False)
+            best = epoch_in(Path(trainer.best))
+            for row in measured:
+                epoch = int(row["epoch"])
+                if logged < epoch <= trainer.epoch:
+                    is_measured = any(name.startswith("val/") for name in row)
+                    session.log({**row, "epoch": epoch}, is_best=is_measured and best == epoch - 1)
 
     def _count_before(self) -> int:
         """Return how many batches were trained before this session, also those of epochs that are trained again."""

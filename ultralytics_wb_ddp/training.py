@@ -77,7 +77,6 @@ class Session:
         self._is_on_disk = False  # whether the run was continued there
         self.record = RunRecord(run.id)
         self._save_dir: Path | None = None
-        self._last_epoch = 0
         self.is_of_another_run = False  # what the training is resumed from
         # The config of an attached run is not known here, but the names in it travelled.
         self._names_given = bool(handoff and handoff.config_keys)
@@ -132,8 +131,8 @@ class Session:
         summary = plain_summary(self.run.summary)
         self.record.floor = {**best_of(summary), **self.record.floor}
         self.record.best = {**self.record.floor, **self.record.best}
-        if self.record.batches is not None and isinstance(summary.get("batch"), int):
-            self.record.batches = max(self.record.batches, summary["batch"])
+        self.record.batches = _further(self.record.batches, summary.get("batch"))
+        self.record.epoch = _further(self.record.epoch, summary.get("epoch"))
 
     def log(self, row: Mapping[str, Any], *, is_best: bool) -> None:
         """Log a row. W&B has it when this returns; summary, disk and record follow in the background.
@@ -154,7 +153,7 @@ class Session:
                 self._cut_off_by = None
                 self.continue_on_disk(f"the run's wandb-core is gone ({cause_of(error)})", names_lost=True)
                 self.run.log(self._storable(row))
-            self._last_epoch = row["epoch"]
+            self.record.epoch = row["epoch"]
             is_new_best = is_best and self.record.best_epoch != row["epoch"]
             if is_new_best:
                 self.record.best_epoch = row["epoch"]
@@ -343,8 +342,8 @@ class Session:
                 finish_run(self.run, exit_code)
         if self._save_dir:
             self.record.save(self._save_dir, closed=True)
-            if self._last_epoch:
-                logged_epochs[self.run.id] = self._last_epoch
+            if self.record.epoch:
+                logged_epochs[self.run.id] = self.record.epoch
         self._raise_error()
 
 
@@ -375,3 +374,8 @@ def plain_summary(summary: Any) -> dict[str, Any]:
     """Return a W&B summary, which is no mapping, as dictionaries."""
     values = {key: summary[key] for key in summary.keys()}  # noqa: SIM118
     return {key: plain_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}
+
+
+def _further(recorded: int | None, seen: Any) -> int | None:
+    """Return how far a run has come: a process that was killed may have logged more than it could note."""
+    return max(recorded, seen) if recorded is not None and isinstance(seen, int) else recorded
