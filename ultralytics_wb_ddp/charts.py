@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
     Guard = Callable[[str], AbstractContextManager[Any]]
 
-__all__ = ["batch_row", "class_table", "curve_charts", "fit_row", "images_of", "names_of", "speed_row", "train_row"]
+__all__ = [
+    "batch_row",
+    "class_table",
+    "curve_charts",
+    "described_row",
+    "images_of",
+    "names_of",
+    "speed_row",
+    "train_row",
+]
 
 CURVE_POINTS = 100  # points of a curve, as in the stock callback
 CURVE_CLASSES = 99  # W&B shows 10,000 rows of a table: the mean and 99 classes at 100 points
@@ -74,22 +83,18 @@ def model_row(trainer: Any) -> dict[str, Any]:
     return dict(model_info_for_loggers(trainer))
 
 
-def fit_row(trainer: Any, model: Future[dict[str, Any]] | None = None, *, is_measured: bool = True) -> dict[str, Any]:
-    """Return ``metrics/*`` and ``val/*`` after a validation and, in the first epoch, ``model/*``.
+def described_row(trainer: Any, model: Future[dict[str, Any]] | None, *, is_measured: bool) -> dict[str, Any]:
+    """Return ``model/*`` for the first epoch, without a speed where nothing was validated.
 
     Args:
         trainer: The trainer.
         model: What :func:`model_row` has returned, or is about to return, if that began before the validation.
-        is_measured: Whether there was a validation. Without one the trainer's metrics are zeros or an earlier epoch's.
+        is_measured: Whether the epoch was validated.
     """
-    row = dict(trainer.metrics or {}) if is_measured else {}  # None above rank 0
-    if trainer.epoch == 0:
-        row |= model.result() if model else model_row(trainer)
-        if not is_measured:
-            row.pop(SPEED, None)
-        elif model and SPEED in row:
-            row |= speed_row(trainer)
-    return row
+    row = model.result() if model else model_row(trainer)
+    if SPEED not in row:
+        return row
+    return {**row, **speed_row(trainer)} if is_measured else {key: row[key] for key in row if key != SPEED}
 
 
 def speed_row(trainer: Any) -> dict[str, float]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Measurement", "epoch_in", "facts_of", "git_state", "sha256_of"]
+__all__ = ["Measurement", "epoch_in", "facts_of", "finite_numbers", "git_state", "sha256_of"]
 
 GIT_TIMEOUT = 5.0  # seconds
 BLOCK = 1 << 20  # bytes
@@ -46,7 +46,7 @@ def facts_of(trainer: Any, epoch: int, measured: Measurement) -> dict[str, Any]:
     return {
         "epoch": epoch,
         "fitness": _number(measured.fitness),
-        "metrics": _numbers(measured.metrics),
+        "metrics": finite_numbers(measured.metrics),
         "train_args": redact(to_plain(vars(trainer.args))),
     }
 
@@ -99,10 +99,15 @@ def git_state(directory: Path) -> dict[str, Any]:
         return {}
 
 
+def finite_numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return the numbers among metrics, without those that JSON has no word for."""
+    numbers = {name: _number(value) for name, value in (values or {}).items()}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
 def _number(value: Any) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _numbers(metrics: Any) -> dict[str, float]:
-    """Return metrics without those that JSON has no word for."""
-    return {key: float(value) for key, value in (metrics or {}).items() if math.isfinite(value)}
+    try:
+        number = float(value)
+    except (TypeError, ValueError):  # a trainer of the user's may have other metrics than numbers
+        return None
+    return number if math.isfinite(number) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts, trial
 from ultralytics_wb_ddp.background import beside
-from ultralytics_wb_ddp.checkpoint_facts import Measurement, epoch_in
+from ultralytics_wb_ddp.checkpoint_facts import Measurement, epoch_in, finite_numbers
 from ultralytics_wb_ddp.company import doubt_company
 from ultralytics_wb_ddp.launch import datasets_in_turn
 from ultralytics_wb_ddp.plain import to_plain
@@ -183,14 +182,16 @@ class LoggedTraining:
         assert session  # noqa: S101  # the callers have checked
         # A validation makes new metrics. Not all validators tell of themselves, and a value does not tell its age.
         self.is_measured = trainer.metrics is not self.unmeasured
-        measured = Measurement(trainer.fitness, trainer.metrics) if self.is_measured else Measurement()
-        with session.guarded("metrics"):
-            self.pending |= charts.fit_row(trainer, self.model_row, is_measured=self.is_measured)
+        measured = Measurement(trainer.fitness, trainer.metrics or {}) if self.is_measured else Measurement()
+        self.pending |= measured.metrics
+        with session.guarded("what describes the model"):
+            if trainer.epoch == 0:
+                self.pending |= charts.described_row(trainer, self.model_row, is_measured=self.is_measured)
             if self.is_measured and self.lacks_speed:
                 self.pending |= charts.speed_row(trainer)
             self.lacks_speed = not self.is_measured and (self.lacks_speed or trainer.epoch == 0)
-            if not self.is_over:
-                self.is_best = measured.fitness is not None and measured.fitness == trainer.best_fitness
+        if not self.is_over:
+            self.is_best = measured.fitness is not None and bool(measured.fitness == trainer.best_fitness)
         self.is_over, self.unmeasured = True, trainer.metrics
         self.log_row()
         self.write_config()
@@ -242,9 +243,8 @@ class LoggedTraining:
         """
         if self.session and self.is_main and self.is_measured:
             with self.session.guarded("the final metrics"):
-                numbers = {name: float(value) for name, value in (self.trainer.metrics or {}).items()}
-                finite = {f"{FINAL}{name}": value for name, value in numbers.items() if math.isfinite(value)}
-                self.session.summarize(finite)
+                numbers = finite_numbers(self.trainer.metrics)
+                self.session.summarize({f"{FINAL}{name}": value for name, value in numbers.items()})
 
     def measure_model(self) -> None:
         """Begin to count the model's operations while the first epoch is validated.
