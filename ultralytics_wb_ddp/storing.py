@@ -71,13 +71,14 @@ def _find_room(place: Path) -> list[str]:
     Returns:
         What was found, for a message: a variable and a directory each.
     """
-    from wandb import env
+    import platformdirs  # which wandb asks; to import wandb itself takes half a second, while a run is being opened
 
     moved = []
-    for variable, used, name in (
-        ("WANDB_DATA_DIR", env.get_data_dir(), "data"),
-        ("WANDB_CACHE_DIR", env.get_cache_dir(), "cache"),
+    for variable, usual, name in (
+        ("WANDB_DATA_DIR", platformdirs.user_data_dir, "data"),
+        ("WANDB_CACHE_DIR", platformdirs.user_cache_dir, "cache"),
     ):
+        used = os.environ.get(variable) or usual("wandb")
         if _is_writable(Path(used)):
             continue
         instead = (place / name).absolute()
@@ -88,9 +89,9 @@ def _find_room(place: Path) -> list[str]:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether a directory, which is made if need be, takes a file."""
+    """Return whether a directory takes a file, or the one that it is going to be made in."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = next(place for place in (folder, *folder.absolute().parents) if place.exists())
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(PAGE))
     except OSError:
