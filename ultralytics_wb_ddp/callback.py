@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ultralytics_wb_ddp import charts, stopping
+from ultralytics_wb_ddp import stopping
 from ultralytics_wb_ddp.carry import CarriedCallbacks
 from ultralytics_wb_ddp.checkpoints import Checkpoints
 from ultralytics_wb_ddp.config import RunOptions
@@ -169,11 +169,11 @@ class WandbCallback(MeterEvents):
             self._join(trainer)
 
     def on_train_epoch_start(self, trainer: Any) -> None:
-        """Know how many batches were trained before this epoch, also where the training is resumed."""
+        """Get ready for an epoch."""
         super().on_train_epoch_start(trainer)
         training = self._of(trainer)
         if training:
-            training.batches = trainer.epoch * len(trainer.train_loader)
+            training.begin_epoch()
 
     def on_train_batch_end(self, trainer: Any) -> None:
         """Log the batch, if every so many of them are to be logged."""
@@ -183,17 +183,13 @@ class WandbCallback(MeterEvents):
             training.count_batch()
 
     def on_train_epoch_end(self, trainer: Any) -> None:
-        """Hold losses and learning rates until the epoch is validated: one epoch is one row."""
+        """Hold losses and learning rates until the epoch is over."""
         training = self._of(trainer)
         if training is None:
             return
         if self.meter:
             self.meter.on_train_epoch_end()
-        training.epoch = trainer.epoch + 1
-        if training.session:
-            with training.session.guarded("losses"):
-                training.pending = {**charts.train_row(trainer, training.team.loss_names), "epoch": training.epoch}
-            training.look_around()
+        training.end_epoch()
 
     def on_val_start(self, validator: Any) -> None:
         """Watch what the best checkpoint gets wrong; the event comes with the validator."""
@@ -221,19 +217,13 @@ class WandbCallback(MeterEvents):
         with contextlib.suppress(Exception):  # a number that cannot be had is not worth a training
             training.pending |= training.team.report(trainer, training.epoch)
         if training.session and not training.is_main:
-            if training.pending:
+            if training.pending and training.is_over:
                 training.log_row()
+            training.is_over = True  # here; the main process may still be about to fail
             if training.session.stop_requested():
                 training.team.ask_to_stop()
         elif training.session:
-            with training.session.guarded("metrics"):
-                training.pending |= charts.fit_row(trainer, training.model_row)
-                # As Ultralytics decides which checkpoint is the best one.
-                training.is_best = trainer.fitness is not None and trainer.fitness == trainer.best_fitness
-            training.log_row()
-            training.stop_if_wanted()
-            if training.checkpoints:
-                training.checkpoints.after_epoch(trainer, training.epoch, is_best=training.is_best)
+            training.log_epoch()
 
     def on_train_end(self, trainer: Any) -> None:
         """Log the best checkpoint, the curves, the numbers of each class and the worst images."""
@@ -246,7 +236,8 @@ class WandbCallback(MeterEvents):
             return
         if training.checkpoints:
             training.checkpoints.at_end(trainer)
-        training.pending |= evaluation_row(session, trainer, training.team.mistakes)
+        if training.is_measured:
+            training.pending |= evaluation_row(session, trainer, training.team.mistakes)
         training.log_row()
         training.write_final_metrics()
 
@@ -254,11 +245,10 @@ class WandbCallback(MeterEvents):
         """Close the run, if it was opened here, with the exit code of the training."""
         training, self._training = self._of(trainer), None
         if training and training.session:
-            if training.pending:  # the training failed between an epoch and its validation
-                training.log_row()
-            stopping.trainings.discard(id(self))
             error = sys.exc_info()[1]
             failed = error is not None and error is not training.handled
+            training.end(failed=failed)
+            stopping.trainings.discard(id(self))
             if not failed:
                 training.team.await_others()
             trouble = training.checkpoints.close(trainer, failed=failed) if training.checkpoints else None

@@ -5,6 +5,8 @@ Keys and values are those of the stock callback, so that existing dashboards go 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +16,20 @@ from ultralytics_wb_ddp.client import plain_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
-__all__ = ["batch_row", "class_table", "curve_charts", "fit_row", "images_of", "names_of", "train_row"]
+    Guard = Callable[[str], AbstractContextManager[Any]]
+
+__all__ = [
+    "batch_row",
+    "class_table",
+    "curve_charts",
+    "described_row",
+    "images_of",
+    "names_of",
+    "speed_row",
+    "train_row",
+]
 
 CURVE_POINTS = 100  # points of a curve, as in the stock callback
 CURVE_CLASSES = 99  # W&B shows 10,000 rows of a table: the mean and 99 classes at 100 points
@@ -70,39 +83,48 @@ def model_row(trainer: Any) -> dict[str, Any]:
     return dict(model_info_for_loggers(trainer))
 
 
-def fit_row(trainer: Any, model: Future[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """Return ``metrics/*`` and ``val/*`` after a validation and, in the first epoch, ``model/*``.
+def described_row(trainer: Any, model: Future[dict[str, Any]] | None, *, is_measured: bool) -> dict[str, Any]:
+    """Return ``model/*`` for the first epoch, without a speed where nothing was validated.
 
     Args:
         trainer: The trainer.
         model: What :func:`model_row` has returned, or is about to return, if that began before the validation.
+        is_measured: Whether the epoch was validated.
     """
-    row = dict(trainer.metrics or {})  # None above rank 0
-    if trainer.epoch == 0:
-        row |= model.result() if model else model_row(trainer)
-        if model and SPEED in row:
-            row[SPEED] = round(trainer.validator.speed["inference"], 3)
-    return row
+    row = model.result() if model else model_row(trainer)
+    if SPEED not in row:
+        return row
+    return {**row, **speed_row(trainer)} if is_measured else {key: row[key] for key in row if key != SPEED}
 
 
-def images_of(plots: Mapping[Path, Mapping[str, Any]], seen: dict[Path, float]) -> dict[str, Any]:
+def speed_row(trainer: Any) -> dict[str, float]:
+    """Return the time that the last validation has taken for an image, in milliseconds."""
+    return {SPEED: round(trainer.validator.speed["inference"], 3)}
+
+
+def images_of(
+    plots: Mapping[Path, Mapping[str, Any]], seen: dict[Path, float], guard: Guard = nullcontext
+) -> dict[str, Any]:
     """Return the plots that are new or changed as images, by the name of their file.
 
     Args:
         plots: ``trainer.plots`` or ``validator.plots``: time of drawing, in seconds since 1970, by file.
-        seen: Times of the plots that were shown before; updated.
+        seen: Times of the plots that were shown before; updated. One that cannot be read is tried again.
+        guard: What keeps the trouble with one plot, by its name, away from the others.
     """
     import wandb
 
     images = {}
     for file, details in list(plots.items()):  # a thread of Ultralytics may add to it meanwhile
-        if seen.get(file) != details["timestamp"]:
-            seen[file] = details["timestamp"]
-            images[file.stem] = wandb.Image(str(file))
+        with guard(f"plot {file}"):
+            drawn = details["timestamp"]
+            if seen.get(file) != drawn:
+                images[Path(file).stem] = wandb.Image(str(file))
+                seen[file] = drawn
     return images
 
 
-def curve_charts(metrics: Any) -> dict[str, Any]:
+def curve_charts(metrics: Any, guard: Guard = nullcontext) -> dict[str, Any]:
     """Return a chart of each precision, recall and F1 curve: the mean and the classes.
 
     Beyond 99 classes a chart holds the mean and the classes that it hides most, those with the lowest and the highest
@@ -110,6 +132,7 @@ def curve_charts(metrics: Any) -> dict[str, Any]:
 
     Args:
         metrics: ``validator.metrics`` after a validation.
+        guard: What keeps the trouble with one chart, by its name, away from the others.
     """
     results = list(getattr(metrics, "curves_results", []))
     names = _class_names(metrics)
@@ -117,12 +140,13 @@ def curve_charts(metrics: Any) -> dict[str, Any]:
     shown = _shown_classes(metrics)
     charts = {}
     for title, (x, values, x_title, y_title) in zip(titles, results):
-        y = np.atleast_2d(np.asarray(values, dtype=float))
-        if y.shape[0] == 0 or y.shape[1] != len(x):
-            continue  # nothing was predicted
-        chosen = [index for index in shown if index < len(y)]
-        text = title if len(chosen) == len(y) else f"{title} ({_choice(len(chosen), len(y))})"
-        charts[f"curves/{title}"] = _area_chart(x, y, chosen, names, text, x_title, y_title)
+        with guard(f"chart {title}"):
+            y = np.atleast_2d(np.asarray(values, dtype=float))
+            if y.shape[0] == 0 or y.shape[1] != len(x):
+                continue  # nothing was predicted
+            chosen = [index for index in shown if index < len(y)]
+            text = title if len(chosen) == len(y) else f"{title} ({_choice(len(chosen), len(y))})"
+            charts[f"curves/{title}"] = _area_chart(x, y, chosen, names, text, x_title, y_title)
     return charts
 
 

@@ -7,7 +7,7 @@ import math
 import pickle
 import subprocess
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.plain import redact, to_plain
@@ -18,32 +18,39 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["Progress", "facts_of", "facts_of_best", "git_state", "sha256_of"]
+__all__ = ["Measurement", "Progress", "facts_of", "finite_numbers", "git_state", "sha256_of"]
 
 GIT_TIMEOUT = 5.0  # seconds
 BLOCK = 1 << 20  # bytes
 
 
-def facts_of(trainer: Any, epoch: int) -> dict[str, Any]:
-    """Return what is said of the checkpoint of an epoch that is over, in words of Ultralytics'."""
-    return {
-        "epoch": epoch,
-        "fitness": _number(trainer.fitness),
-        "metrics": _numbers(trainer.metrics),
-        "train_args": redact(to_plain(vars(trainer.args))),
-    }
+@dataclass(frozen=True)
+class Measurement:
+    """What a validation has found.
+
+    Attributes:
+        fitness: By which Ultralytics chooses the best checkpoint; None without a validation.
+        metrics: The metrics by name; empty without a validation.
+    """
+
+    fitness: float | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
-def facts_of_best(trainer: Any, epoch: int, *, evaluated: bool = False) -> dict[str, Any]:
-    """Return what is said of the best checkpoint so far.
+def facts_of(trainer: Any, epoch: int, measured: Measurement) -> dict[str, Any]:
+    """Return what is said of a checkpoint, in words of Ultralytics'.
 
     Args:
         trainer: The trainer.
-        epoch: Epoch of the checkpoint.
-        evaluated: Whether the trainer's metrics are the checkpoint's: those of an epoch are gone once it is over.
+        epoch: Epoch of the checkpoint, counted from 1.
+        measured: What a validation has found of this checkpoint, not of another one.
     """
-    metrics = _numbers(trainer.metrics) if evaluated else {}
-    return {**facts_of(trainer, epoch), "fitness": _number(trainer.best_fitness), "metrics": metrics}
+    return {
+        "epoch": epoch,
+        "fitness": _number(measured.fitness),
+        "metrics": finite_numbers(measured.metrics),
+        "train_args": redact(to_plain(vars(trainer.args))),
+    }
 
 
 @dataclass(frozen=True)
@@ -161,10 +168,15 @@ def git_state(directory: Path) -> dict[str, Any]:
         return {}
 
 
+def finite_numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return the numbers among metrics, without those that JSON has no word for."""
+    numbers = {name: _number(value) for name, value in (values or {}).items()}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
 def _number(value: Any) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _numbers(metrics: Any) -> dict[str, float]:
-    """Return metrics without those that JSON has no word for."""
-    return {key: float(value) for key, value in (metrics or {}).items() if math.isfinite(value)}
+    try:
+        number = float(value)
+    except (TypeError, ValueError):  # a trainer of the user's may have other metrics than numbers
+        return None
+    return number if math.isfinite(number) else None

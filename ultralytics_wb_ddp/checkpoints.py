@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checkpoint_facts import facts_of, facts_of_best, git_state, sha256_of
+from ultralytics_wb_ddp.checkpoint_facts import Measurement, facts_of, git_state, sha256_of
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.registry import link_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ultralytics_wb_ddp.config import RunOptions
     from ultralytics_wb_ddp.training import Session
@@ -104,42 +104,51 @@ class Checkpoints:
         self._errors: list[Exception] = []
         self._logged: dict[str, str] = {}  # SHA-256 of what an alias was given to last
         self._epoch = 0  # the last epoch whose checkpoint was saved
+        self._measured = Measurement()  # of that epoch
+        self._best_epoch = 0  # the epoch whose checkpoint was saved as the best one here
         self._taken = 0  # the last epoch whose checkpoint was logged as the last one
         self._newest: Any = None  # the artifact that was logged last
         self._git: dict[str, Any] | None = None
 
-    def after_epoch(self, trainer: Any, epoch: int, *, is_best: bool) -> None:
+    def after_epoch(self, trainer: Any, epoch: int, measured: Measurement) -> None:
         """Log what is due of an epoch that is over and saved.
 
         Args:
             trainer: The trainer.
             epoch: The epoch, counted from 1; one that was seen before is the best checkpoint's evaluation.
-            is_best: Whether the best checkpoint is of this epoch.
+            measured: What the validation of the epoch has found.
         """
         if epoch <= self._epoch or not trainer.args.save:
             return
-        self._epoch = epoch
+        self._epoch, self._measured = epoch, measured
+        # As Ultralytics decides what it writes, also where an epoch was not validated.
+        is_best = bool(trainer.fitness == trainer.best_fitness)
+        if is_best:
+            self._best_epoch = epoch
         is_final = bool(trainer.stop) or epoch >= trainer.epochs
         with self._session.guarded("a checkpoint") as reachable:
             aliases = self._policy.aliases(epoch, is_final=is_final, is_best=is_best) if reachable else ()
             if "last" in aliases:
                 self._taken = epoch
-                self._take(Path(trainer.last), aliases, facts_of(trainer, epoch))
+                self._take(Path(trainer.last), aliases, facts_of(trainer, epoch, measured))
             elif aliases:
-                self._take(Path(trainer.best), aliases, facts_of(trainer, epoch))
+                self._take(Path(trainer.best), aliases, facts_of(trainer, epoch, measured))
             if "best" not in aliases and not is_final and self._policy.best_is_due(epoch):
-                self._take(Path(trainer.best), ("best",), facts_of_best(trainer, self._best_epoch))
+                self._take(Path(trainer.best), ("best",), self._facts_of_best(trainer, {}))
 
     def at_end(self, trainer: Any) -> None:
         """Log the best checkpoint of a training that has been evaluated."""
         with self._session.guarded("the best checkpoint") as reachable:
             if reachable and self._policy.best and trainer.args.save and Path(trainer.best).exists():
-                facts = facts_of_best(trainer, self._best_epoch, evaluated=True)
+                facts = self._facts_of_best(trainer, trainer.metrics)  # of its evaluation
                 self._submit(Path(trainer.best), ("best",), facts, link=self._link)
 
-    @property
-    def _best_epoch(self) -> int:
-        return self._session.record.best_epoch or self._epoch
+    def _facts_of_best(self, trainer: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is said of the best checkpoint so far; the metrics of its epoch are gone once that is over."""
+        measured_best = self._session.record.best_epoch
+        epoch = self._best_epoch or measured_best or self._epoch
+        fitness = trainer.best_fitness if epoch == measured_best else None
+        return facts_of(trainer, epoch, Measurement(fitness, metrics))
 
     def close(self, trainer: Any, *, failed: bool) -> Exception | None:
         """Wait until everything is W&B's, ``finish_timeout`` at most; a training that fails leaves its last checkpoint.
@@ -150,7 +159,7 @@ class Checkpoints:
         if failed and self._policy.last and self._epoch > self._taken:
             with suppress(Exception):  # the training has its own trouble
                 aliases = ("last", f"epoch-{self._epoch}")
-                self._take(Path(trainer.last), aliases, facts_of(trainer, self._epoch))
+                self._take(Path(trainer.last), aliases, facts_of(trainer, self._epoch, self._measured))
         if self._thread is None:
             return None
         self._jobs.put(None)

@@ -162,7 +162,7 @@ def evaluation_row(session: Session, trainer: Any, mistakes: MistakeCollector | 
     row: dict[str, Any] = {}
     if trainer.args.plots:
         with session.guarded("curves"):
-            row |= charts.curve_charts(trainer.validator.metrics)
+            row |= charts.curve_charts(trainer.validator.metrics, session.guarded)
     with session.guarded("the table of classes"):
         table = charts.class_table(trainer.validator)
         if table is not None:
@@ -171,7 +171,8 @@ def evaluation_row(session: Session, trainer: Any, mistakes: MistakeCollector | 
         with session.guarded("the table of mistakes"):
             from ultralytics_wb_ddp.overlays import mistakes_table
 
-            table = mistakes_table(mistakes.gather(), charts.names_of(trainer.validator), trainer.validator.args.task)
+            names, task = charts.names_of(trainer.validator), trainer.validator.args.task
+            table = mistakes_table(mistakes.gather(), names, task, session.guarded)
             if table is not None:
                 row["mistakes"] = table
     return row

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -25,6 +25,7 @@ __all__ = [
     "KnownProcess",
     "Launcher",
     "a_peer_has_died",
+    "datasets_in_turn",
     "find_launches",
     "is_worker",
     "on_termination",
@@ -78,14 +79,40 @@ class KnownProcess:
             return False
 
 
+@dataclass(frozen=True)
 class Launcher(KnownProcess):
-    """The process that has launched this training."""
+    """The process that has launched this training.
+
+    Attributes:
+        datasets: How many datasets its ``model.train`` trains on, one after the other.
+    """
+
+    datasets: int = 1
+
+    @classmethod
+    def here(cls) -> Self:
+        """Return this process."""
+        return replace(super().here(), datasets=datasets_in_turn())
 
     def is_gone(self) -> bool:
         """Return, in one of its workers, whether it or the torchrun between the two has ended."""
         if not self.is_of_this_host or self.pid == os.getpid():
             return False
         return os.getppid() != _parent or not self.lives()
+
+
+def datasets_in_turn() -> int:
+    """Return how many datasets the ``model.train`` that goes on here trains on, one after the other.
+
+    With a list of them Ultralytics makes a training of each, and none of these trainings is told of the others.
+    """
+    frame = sys._getframe()  # noqa: SLF001  # no public way, and inspect reads source files
+    while frame.f_back:
+        frame = frame.f_back
+        caller: Any = frame.f_locals.get("self") if frame.f_code.co_name == "train" else None
+        if type(caller).__name__ == "MultiTrainer":
+            return len(caller.args["data"])
+    return 1
 
 
 def is_worker() -> bool:

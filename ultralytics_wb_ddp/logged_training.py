@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts, trial
 from ultralytics_wb_ddp.background import beside
+from ultralytics_wb_ddp.checkpoint_facts import Measurement, Progress, finite_numbers
+from ultralytics_wb_ddp.company import doubt_company
+from ultralytics_wb_ddp.launch import datasets_in_turn
 from ultralytics_wb_ddp.plain import to_plain
+from ultralytics_wb_ddp.results_csv import read_results, without_placeholders
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from pathlib import Path
 
     from ultralytics_wb_ddp.checkpoints import Checkpoints
     from ultralytics_wb_ddp.config import RunOptions
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["FINAL", "LoggedTraining"]
 
 FINAL = "final/"  # before the names of metrics in the summary
+STRIPPED = -1  # the epoch in a checkpoint of a training that is over
 
 
 @dataclass
@@ -42,9 +46,15 @@ class LoggedTraining:
         is_main: Whether this is the main process, which alone knows the metrics.
         data: The dataset as it was asked for; Ultralytics replaces a URL by the place of its download.
         arguments: Its arguments as last written to the run's config.
+        given: The same as the trainer holds them.
         pending: The row of the epoch that is not validated yet.
         epoch: The last epoch that was trained, counted from 1.
-        batches: How many batches this rank has trained since the first epoch.
+        is_over: Whether that epoch is over; what is validated from then on is the best checkpoint.
+        unmeasured: The trainer's metrics before the epoch's validation, which replaces them.
+        is_measured: Whether the trainer's metrics are those of the last epoch, or of the best checkpoint's evaluation.
+        lacks_speed: Whether the speed of the model could not be logged yet, as nothing was validated.
+        saved_before: What the last checkpoint was like before the epoch was saved.
+        batches: How many batches this rank has trained since the first epoch; None before it trains.
         model_row: What is said of the model in the first row, once it is known.
         plots: Pictures that were logged, and when they were drawn.
         is_best: Whether the best checkpoint is of the epoch that is to be logged.
@@ -64,9 +74,15 @@ class LoggedTraining:
     is_main: bool = True
     data: Any = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)
     pending: dict[str, Any] = field(default_factory=dict)
     epoch: int = 0
-    batches: int = 0
+    is_over: bool = False
+    unmeasured: Any = None
+    is_measured: bool = False
+    lacks_speed: bool = False
+    saved_before: tuple[int, ...] | None = None
+    batches: int | None = None
     model_row: Future[dict[str, Any]] | None = None
     plots: dict[Path, float] = field(default_factory=dict)
     is_best: bool = False
@@ -77,12 +93,17 @@ class LoggedTraining:
 
     def write_config(self) -> None:
         """Write arguments that are new or changed since the last time."""
-        if self.session:
-            with self.session.guarded("the training's arguments"):
-                arguments = to_plain(vars(self.trainer.args))
-                changed = {key: value for key, value in arguments.items() if self.arguments.get(key, ...) != value}
+        if self.session is None:
+            return
+        with self.session.guarded("the training's arguments"):
+            now = effective_arguments(self.trainer)
+            # Told by identity: to make all of them plain takes a millisecond, and this is done in each epoch.
+            touched = {key: to_plain(value) for key, value in now.items() if self.given.get(key, ...) is not value}
+            changed = {key: value for key, value in touched.items() if self.arguments.get(key, ...) != value}
+            if changed:
                 self.session.update_config(changed)
-                self.arguments = arguments
+            self.arguments |= changed
+            self.given = now
 
     def find_inputs(self) -> None:
         """Begin to look at what it is made from, once Ultralytics has checked the dataset."""
@@ -109,6 +130,98 @@ class LoggedTraining:
                 if reachable:
                     self.inputs.end(self.session.run, failed=failed)
 
+    def begin_epoch(self) -> None:
+        """Get ready for an epoch, which may be one that is trained again."""
+        if self.pending and self.is_over:  # of a rank that does not know that an epoch is over until the next begins
+            self.log_row()
+        self.pending, self.is_over = {}, False
+        self.unmeasured = self.trainer.metrics
+        if self.batches is None:
+            self.batches = self._count_before()
+            self._doubt_company()
+            self._log_missed_epochs()
+        self.write_config()
+
+    def _doubt_company(self) -> None:
+        if self.session and self.is_main:
+            datasets = self.launcher.datasets if self.launcher else datasets_in_turn()
+            doubt_company(self.session, is_resumed=bool(self.trainer.args.resume), datasets=datasets)
+
+    def _log_missed_epochs(self) -> None:
+        """Log epochs whose checkpoint was saved and whose row was not: what stopped the training came in between."""
+        session, trainer = self.session, self.trainer
+        logged = session.record.epoch if session and session.goes_on and self.is_main else None
+        if session is None or logged is None or logged >= trainer.epoch:
+            return
+        with session.guarded("epochs that were not logged before"):
+            rows = read_results(Path(trainer.save_dir, "results.csv")).rows
+            measured = without_placeholders(rows, are_validated=trainer.args.val is not False)
+            best = _epoch_in(trainer.best)
+            for row in measured:
+                epoch = int(row["epoch"])
+                if logged < epoch <= trainer.epoch:
+                    is_measured = any(name.startswith("val/") for name in row)
+                    session.log({**row, "epoch": epoch}, is_best=is_measured and best == epoch - 1)
+
+    def _count_before(self) -> int:
+        """Return how many batches were trained before this session, also those of epochs that are trained again."""
+        known = self.session.record.batches if self.session and self.session.goes_on else None
+        known = self.team.batches if known is None else known
+        return self.trainer.epoch * len(self.trainer.train_loader) if known is None else known
+
+    def end_epoch(self) -> None:
+        """Hold losses and learning rates until the epoch is validated and saved: one epoch is one row."""
+        self.epoch = self.trainer.epoch + 1
+        self.saved_before = _state_of(self.trainer.last)
+        if self.session:
+            with self.session.guarded("losses"):
+                self.pending = {**charts.train_row(self.trainer, self.team.loss_names), "epoch": self.epoch}
+            self.look_around()
+
+    def log_epoch(self) -> None:
+        """On the main process, log the row of an epoch that is over, or of the best checkpoint's evaluation."""
+        trainer, session = self.trainer, self.session
+        assert session  # noqa: S101  # the callers have checked
+        # A validation makes new metrics. Not all validators tell of themselves, and a value does not tell its age.
+        self.is_measured = trainer.metrics is not self.unmeasured
+        measured = Measurement(trainer.fitness, trainer.metrics or {}) if self.is_measured else Measurement()
+        self.pending |= measured.metrics
+        with session.guarded("what describes the model"):
+            if trainer.epoch == 0:
+                self.pending |= charts.described_row(trainer, self.model_row, is_measured=self.is_measured)
+            if self.is_measured and self.lacks_speed:
+                self.pending |= charts.speed_row(trainer)
+            self.lacks_speed = not self.is_measured and (self.lacks_speed or trainer.epoch == 0)
+        if not self.is_over:
+            self.is_best = measured.fitness is not None and bool(measured.fitness == trainer.best_fitness)
+        self.is_over, self.unmeasured = True, trainer.metrics
+        self.log_row()
+        self.write_config()
+        self.stop_if_wanted()
+        if self.checkpoints:
+            self.checkpoints.after_epoch(trainer, self.epoch, measured)
+
+    def end(self, *, failed: bool) -> None:
+        """Log the row that is pending if its epoch is not going to be trained again, and drop it otherwise.
+
+        A training is resumed after the epoch of its last checkpoint, which is saved before the row can be logged.
+        """
+        if not self.pending:
+            return
+        if self._is_saved():
+            if self.is_main:
+                self.log_epoch()
+            else:
+                self.log_row()
+        elif not failed and self.is_over:
+            self.log_row()
+        self.pending = {}
+
+    def _is_saved(self) -> bool:
+        """Return whether the last checkpoint is of the last epoch, or what is left of it at the end."""
+        is_new = _state_of(self.trainer.last) not in {None, self.saved_before}
+        return is_new and _epoch_in(self.trainer.last) in {self.epoch - 1, STRIPPED}
+
     def log_row(self) -> None:
         """Log what is pending, with new plots, as a row of the last trained epoch."""
         row, self.pending = self.pending, {}
@@ -121,7 +234,7 @@ class LoggedTraining:
             return
         with self.session.guarded("plots"):
             for plots in (self.trainer.plots, getattr(self.trainer.validator, "plots", {})):
-                row |= charts.images_of(plots, self.plots)
+                row |= charts.images_of(plots, self.plots, self.session.guarded)
         self._leave_launcher(self.session)
         self.session.log({**row, "epoch": self.epoch}, is_best=self.is_best)
 
@@ -130,11 +243,10 @@ class LoggedTraining:
 
         Under the metrics' own names W&B keeps the best value of each, which need not be of one and the same epoch.
         """
-        if self.session and self.is_main:
+        if self.session and self.is_main and self.is_measured:
             with self.session.guarded("the final metrics"):
-                numbers = {name: float(value) for name, value in (self.trainer.metrics or {}).items()}
-                finite = {f"{FINAL}{name}": value for name, value in numbers.items() if math.isfinite(value)}
-                self.session.summarize(finite)
+                numbers = finite_numbers(self.trainer.metrics)
+                self.session.summarize({f"{FINAL}{name}": value for name, value in numbers.items()})
 
     def measure_model(self) -> None:
         """Begin to count the model's operations while the first epoch is validated.
@@ -148,7 +260,9 @@ class LoggedTraining:
 
     def count_batch(self) -> None:
         """Count a batch that was trained, and log each one that is due."""
-        self.batches += 1
+        self.batches = (self.batches or 0) + 1
+        if self.session:
+            self.session.record.batches = self.batches
         interval = self.options.batch_interval
         if interval and self.batches % interval == 0 and self.session and not self.team.key_prefix:
             row = charts.batch_row(self.trainer, self.batches)
@@ -181,3 +295,30 @@ class LoggedTraining:
             then = "stops at the end of this epoch" if self.options.on_launcher_lost == "stop" else "goes on"
             message = f"the process that launched this training (pid {self.launcher.pid}) is gone: the training {then}"
             session.lose_launcher(message)
+
+
+def effective_arguments(trainer: Any) -> dict[str, Any]:
+    """Return a training's arguments, with what the trainer goes by where it has decided otherwise."""
+    arguments = dict(vars(trainer.args))
+    for name, attribute in (("epochs", "epochs"), ("batch", "batch_size")):
+        arguments[name] = getattr(trainer, attribute, None) or arguments.get(name)
+    optimizer = getattr(trainer, "optimizer", None)
+    if optimizer is not None and str(arguments.get("optimizer")).lower() == "auto":  # newer releases write it down
+        rates = [group["initial_lr"] for group in optimizer.param_groups if "initial_lr" in group]
+        arguments |= {"optimizer": type(optimizer).__name__, **({"lr0": min(rates)} if rates else {})}
+    return arguments
+
+
+def _epoch_in(checkpoint: Any) -> int | None:
+    """Return the epoch that a checkpoint was written after, counted from 0; None where it cannot be read."""
+    progress = Progress.read(Path(checkpoint))
+    return progress.epoch if progress else None
+
+
+def _state_of(file: Any) -> tuple[int, ...] | None:
+    """Return what changes when a file is written; None where there is none."""
+    try:
+        state = Path(file).stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino

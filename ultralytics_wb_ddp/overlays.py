@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from ultralytics_wb_ddp.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from ultralytics_wb_ddp.mistakes import Mistake, Objects
 
@@ -23,7 +25,12 @@ DETECTION_COLUMNS = ["Image", "File", "Mistakes", "Missed", "Wrong", "Right", "S
 CLASSIFICATION_COLUMNS = ["Image", "Class", "Predicted", "Confidence", "Confidence in class", "Five surest"]
 
 
-def mistakes_table(mistakes: Sequence[Mistake], names: Mapping[int, str], task: str) -> Any:
+def mistakes_table(
+    mistakes: Sequence[Mistake],
+    names: Mapping[int, str],
+    task: str,
+    guard: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+) -> Any:
     """Return a table of images, or None without any.
 
     A picture carries nothing but the image: boxes, masks, outlines of rotated boxes and keypoints lie over it. So it is
@@ -33,6 +40,7 @@ def mistakes_table(mistakes: Sequence[Mistake], names: Mapping[int, str], task: 
         mistakes: The images, the worst first.
         names: Name of each class.
         task: Task of the model.
+        guard: What keeps the trouble with one picture, by its name, away from the others; its row then has none.
     """
     if not mistakes:
         return None
@@ -43,7 +51,9 @@ def mistakes_table(mistakes: Sequence[Mistake], names: Mapping[int, str], task: 
     is_classification = task == "classify"
     rows = []
     for mistake in mistakes:
-        image = _image(mistake, names, numbers, is_plain=is_classification)
+        image = None
+        with guard(f"the picture of {mistake.name}"):
+            image = _image(mistake, names, numbers, is_plain=is_classification)
         rows.append([image, *(_classified(mistake, names) if is_classification else _detected(mistake))])
     return wandb.Table(columns=CLASSIFICATION_COLUMNS if is_classification else DETECTION_COLUMNS, data=rows)
 

@@ -6,12 +6,12 @@ import hashlib
 import math
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.log import cause_of
 from ultralytics_wb_ddp.plain import redact, to_plain
-from ultralytics_wb_ddp.results_csv import Results, read_results
+from ultralytics_wb_ddp.results_csv import Results, read_results, without_placeholders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,6 +98,8 @@ class PastTraining:
             digest.update((directory / ARGUMENTS).read_bytes())
         except Exception as problem:  # noqa: BLE001  # damaged in any way
             notes.append(f"{ARGUMENTS} cannot be read ({cause_of(problem).splitlines()[0]}): the run has no config")
+        rows = without_placeholders(results.rows, are_validated=arguments.get("val") is not False)
+        results = replace(results, rows=rows)
         files = (file for file in directory.iterdir() if not file.name.startswith("."))
         pictures = tuple(sorted(file for file in files if file.suffix.lower() in PICTURES and file.is_file()))
         return cls(directory, arguments, results, pictures, tuple(notes), digest.hexdigest()[:ID_DIGITS])

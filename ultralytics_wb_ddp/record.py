@@ -53,6 +53,9 @@ class RunRecord:
         is_jobs: Whether the run ends with a job that has not come to its end, although the training has closed it.
         trains: The process that trains, as a :class:`KnownProcess`, and whether it does nothing else (``is_worker``);
             None once the run is closed.
+        epoch: The last epoch that was logged, counted from 1; None where that is not known.
+        batches: How many batches were trained, also those of epochs that were trained again.
+        taken: Names in the run's config that are not the training's; None where that is not known.
         floor: The best values of earlier sessions; not written.
     """
 
@@ -70,6 +73,9 @@ class RunRecord:
     links: dict[str, Any] = field(default_factory=dict)
     is_jobs: bool = False
     trains: dict[str, Any] | None = None
+    epoch: int | None = None
+    batches: int | None = None
+    taken: list[str] | None = None
     floor: dict[str, float] = field(default_factory=dict)
 
     @classmethod

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Results", "ResultsError", "read_results"]
+__all__ = ["Results", "ResultsError", "read_results", "without_placeholders"]
 
+MEASURED = ("metrics/", "val/")  # what a validation finds
 EPOCH, TIME = "epoch", "time"
 NAMED = 3  # columns that a message names
 
@@ -110,3 +112,24 @@ def _in_order(found: dict[int, tuple[dict[str, float], float | None]], notes: li
     known = [seconds for seconds in spent if seconds is not None]
     seconds = tuple(sum(known[: place + 1]) for place in range(len(known))) if len(known) == len(rows) else ()
     return Results(rows, seconds, tuple(notes))
+
+
+def without_placeholders(rows: Sequence[dict[str, float]], *, are_validated: bool) -> tuple[dict[str, float], ...]:
+    """Return rows without what was not measured: zeros before the first validation, and an earlier epoch's numbers.
+
+    Args:
+        rows: The rows in the order of the epochs.
+        are_validated: Whether each epoch was to be validated.
+    """
+    found = []
+    before: dict[str, float] = {}
+    for row in rows:
+        measured = {name: value for name, value in row.items() if name.startswith(MEASURED)}
+        losses = [value for name, value in measured.items() if name.startswith("val/")]
+        # A loss that was measured is never 0, while metrics may be.
+        is_empty = bool(losses) and not any(measured.values())
+        is_old = bool(losses) and not are_validated and measured == before
+        before = measured
+        rest = {name: value for name, value in row.items() if name not in measured}
+        found.append(rest if is_empty or is_old else row)
+    return tuple(found)

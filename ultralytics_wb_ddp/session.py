@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import (
@@ -37,6 +38,7 @@ from ultralytics_wb_ddp.runs import (
 )
 from ultralytics_wb_ddp.sidecar import Guest, Sidecar
 from ultralytics_wb_ddp.stopping import on_stop
+from ultralytics_wb_ddp.storing import make_room
 from ultralytics_wb_ddp.trial import get_wandb_sweep_id, is_trials_run, other_run
 
 if TYPE_CHECKING:
@@ -166,6 +168,7 @@ def _init_on_disk(options: RunOptions, reason: str, *, run_id: str, **init: Any)
 
 def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Writer | None = None, **init: Any) -> Any:
     """Call ``wandb.init`` in a service of its own, which is killed if it does not answer in time."""
+    make_room(Path(options.dir or os.environ.get("WANDB_DIR") or ".", "wandb"))
     guest = Guest(writer.service) if writer and writer.service else None
     sidecar = guest or Sidecar.get(options.finish_timeout)
     import wandb

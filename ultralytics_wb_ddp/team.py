@@ -38,6 +38,7 @@ class Team:
         meter: The clock of this rank; None where nobody wants to know.
         mistakes: What this rank's validator gets wrong; None where nobody wants to know.
         loss_names: Names of the losses, as rank 0 has told them.
+        batches: How many batches each rank had trained before this session, as rank 0 has told; None if it has not.
     """
 
     def __init__(self, run_mode: str, rank_scope: str, options: RunOptions) -> None:
@@ -55,6 +56,7 @@ class Team:
         self._reported = 0
         self._reports: Question | None = None  # the numbers of the other ranks, while they are on their way
         self.loss_names: tuple[str, ...] = ()
+        self.batches: int | None = None
 
     def which(self, base_id: str) -> RankPlan | None:
         """Return the run that this rank logs to, given the id that the runs of all ranks are derived from."""
@@ -89,6 +91,7 @@ class Team:
             mode = "offline" if run.offline else "online"
             invitation = {"base_id": session.base_id, "project": run.project, "entity": run.entity, "mode": mode}
             invitation["loss_names"] = list(loss_names)
+            invitation["batches"] = session.record.batches if session.goes_on else None
             if is_shared(run):
                 from ultralytics_wb_ddp.runs import config_of
 
@@ -114,7 +117,7 @@ class Team:
             return None
         if invitation["mode"] == "disabled":
             return None
-        self.loss_names = tuple(invitation["loss_names"])
+        self.loss_names, self.batches = tuple(invitation["loss_names"]), invitation["batches"]
         base = Handoff(invitation["base_id"], invitation["project"], invitation["entity"], mode=invitation["mode"])
         plan = self.which(base.run_id) or self.plan
         made = replace(options, dir=options.dir or str(save_dir))

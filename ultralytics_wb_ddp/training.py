@@ -6,6 +6,7 @@ Whoever opened a run finishes it: a run that was adopted or attached to is left 
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -30,17 +31,29 @@ from ultralytics_wb_ddp.runs import (
 )
 from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run
 from ultralytics_wb_ddp.stopping import StopButton
+from ultralytics_wb_ddp.storing import make_room, store
 from ultralytics_wb_ddp.transaction_log import holds_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Session", "close_abandoned", "close_sessions_of", "get_wandb_run", "owned", "plain_summary", "sessions"]
+__all__ = [
+    "Session",
+    "close_abandoned",
+    "close_sessions_of",
+    "get_wandb_run",
+    "logged_epochs",
+    "owned",
+    "plain_summary",
+    "sessions",
+]
 
 STOP_TIMEOUT = 1.0  # seconds that the training waits for the answer whether it is to stop
+RECORD_INTERVAL = 1.0  # seconds between two notes of how many batches were trained
 SETTLING = 10.0  # seconds that what follows a row may take, before the training goes on without it
 
+logged_epochs: dict[str, int] = {}  # logged by trainings that are over here, by the id of the run
 sessions: list[Session] = []  # of the trainings that are going on here
 owned: list[Session] = []  # those that opened their run, and therefore finish it
 
@@ -53,6 +66,7 @@ class Session:
         how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"``, ``"shared"`` or ``"new"``.
         base_id: Id that the runs of all ranks are derived from.
         goes_on: Whether the training goes on in the run in which it began.
+        is_of_another_run: Whether it goes on in another one.
         links: Where the run is to be seen.
         thread: The thread that trains.
         background: What need not take its time.
@@ -72,7 +86,9 @@ class Session:
         self._is_on_disk = False  # whether the run was continued there
         self.record = RunRecord(run.id)
         self._save_dir: Path | None = None
+        self.is_of_another_run = False  # what the training is resumed from
         # The config of an attached run is not known here, but the names in it travelled.
+        self._names_given = bool(handoff and handoff.config_keys)
         self._taken = set(handoff.config_keys if handoff else ())
         if how in {"adopt", "resume", "shared"}:
             self._taken |= set(run.config.keys())
@@ -83,6 +99,7 @@ class Session:
         self._look: threading.Event | None = None  # whether the look at the button is done; None: nobody looks
         self.background = Background("wandb-ddp-rows")
         self._error: Exception | None = None  # of the background's, to be raised in the training's thread
+        make_room(folder_of(run).parent)
         is_users = handoff.is_users if how == "attach" and handoff else how == "adopt" and not opened_by_us(run)
         if is_users:
             use_users_run(run)
@@ -102,11 +119,15 @@ class Session:
             self.record = RunRecord.of_run(self.run, earlier, self.links.as_dict())
             self.record.is_jobs = self._handoff is not None and self._handoff.is_jobs
             self.goes_on = earlier is not None and earlier.id == self.run.id
+            self.is_of_another_run = earlier is not None and not self.goes_on
             if save_dir is None:
                 return
+            if self.how == "resume" and self.goes_on and self.record.taken is not None and not self._names_given:
+                self._taken = set(self.record.taken)  # what else stands in the config, the training itself has written
+            self.record.taken = sorted(self._taken)
             self.record.base_id = self.base_id if self.base_id != self.run.id else None
             if self.how == "resume" and not self.run.offline:
-                self._look_back(earlier)
+                self._look_back()
             self.record.save(save_dir)
             if self.record.best_epoch:
                 self.run.summary.update({"best/epoch": self.record.best_epoch})
@@ -115,18 +136,13 @@ class Session:
         if opened_by_us(self.run):
             hold_open(self.run, "this package finishes it after the training")
 
-    def _look_back(self, earlier: RunRecord | None) -> None:
-        """Take the best values over that stand in the run's summary, and doubt a run that holds another training."""
+    def _look_back(self) -> None:
+        """Take over what stands in the run's summary: best values, and how many batches were trained."""
         summary = plain_summary(self.run.summary)
         self.record.floor = {**best_of(summary), **self.record.floor}
         self.record.best = {**self.record.floor, **self.record.best}
-        if "epoch" in summary and (earlier is None or earlier.id != self.run.id):
-            logger.warning(
-                "run %s holds %s epochs of an earlier training already; this one is added to it because WANDB_RUN_ID "
-                "or the launcher names the run: 'unset WANDB_RUN_ID' if it is left over",
-                self.run.id,
-                summary["epoch"],
-            )
+        self.record.batches = _further(self.record.batches, summary.get("batch"))
+        self.record.epoch = _further(self.record.epoch, summary.get("epoch"))
 
     def log(self, row: Mapping[str, Any], *, is_best: bool) -> None:
         """Log a row. W&B has it when this returns; summary, disk and record follow in the background.
@@ -142,15 +158,35 @@ class Session:
             try:
                 if self._cut_off_by:
                     raise self._cut_off_by
-                self.run.log(dict(row))
+                self.run.log(self._storable(row))
             except (ConnectionError, EOFError) as error:
                 self._cut_off_by = None
                 self.continue_on_disk(f"the run's wandb-core is gone ({cause_of(error)})", names_lost=True)
-                self.run.log(dict(row))
+                self.run.log(self._storable(row))
+            self.record.epoch = row["epoch"]
             is_new_best = is_best and self.record.best_epoch != row["epoch"]
             if is_new_best:
                 self.record.best_epoch = row["epoch"]
             self.do_beside("the row of an epoch", lambda: self._follow(row, is_new_best=is_new_best))
+
+    def _storable(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row without what W&B cannot store, each of which is named; its numbers are never among that."""
+        return {key: value for key, value in row.items() if self._store(key, value)}
+
+    def _store(self, key: Any, value: Any) -> bool:
+        try:
+            if not isinstance(key, str):
+                msg = f"its name is of type {type(key).__name__}, and W&B takes strings"
+                raise TypeError(msg)  # noqa: TRY301  # the same end as what W&B itself refuses
+            if not isinstance(value, (int, float)):
+                store(self.run, key, value)
+        except (ConnectionError, EOFError):  # nothing can be stored any more, at this place
+            raise
+        except Exception:
+            with self.guarded(str(key)):
+                raise
+            return False
+        return True
 
     def _follow(self, row: Mapping[str, Any], *, is_new_best: bool) -> None:
         """Do what a row that was logged entails."""
@@ -175,7 +211,13 @@ class Session:
             make_row: What makes the row.
             what: What it is, for a message.
         """
-        self.do_beside(what, lambda: self.run.log(dict(make_row())))
+
+        def log() -> None:
+            self.run.log(dict(make_row()))
+            if self._save_dir and time.time() - self.record.written_at > RECORD_INTERVAL:
+                self.record.save(self._save_dir)
+
+        self.do_beside(what, log)
 
     def lose_launcher(self, message: str) -> None:
         """Say that the launcher is gone, and do without what it held."""
@@ -283,10 +325,13 @@ class Session:
         """
         config = self.run.config
         new = {key: value for key, value in arguments.items() if key not in self._taken}
-        rest = arguments.keys() - new
-        self._other_values |= {key: arguments[key] for key in sorted(rest) if config.get(key) != arguments[key]}
-        if self._other_values:
-            new["ultralytics"] = self._other_values
+        others = dict(self._other_values)
+        for key in sorted(arguments.keys() - new):
+            others.pop(key, None)
+            if config.get(key) != arguments[key]:
+                others[key] = arguments[key]
+        if others != self._other_values:
+            self._other_values = new["ultralytics"] = others
         config.update(new, allow_val_change=True)
 
     def close(self, exit_code: int) -> None:
@@ -307,6 +352,8 @@ class Session:
                 finish_run(self.run, exit_code)
         if self._save_dir:
             self.record.save(self._save_dir, closed=True)
+            if self.record.epoch:
+                logged_epochs[self.run.id] = self.record.epoch
         self._raise_error()
 
 
@@ -349,3 +396,8 @@ def plain_summary(summary: Any) -> dict[str, Any]:
     """Return a W&B summary, which is no mapping, as dictionaries."""
     values = {key: summary[key] for key in summary.keys()}  # noqa: SIM118
     return {key: plain_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}
+
+
+def _further(recorded: int | None, seen: Any) -> int | None:
+    """Return how far a run has come: a process that was killed may have logged more than it could note."""
+    return max(recorded, seen) if recorded is not None and isinstance(seen, int) else recorded

@@ -1,0 +1,50 @@
+"""Several trainings in one run, whose rows stand on one axis: said before the training begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.record import best_of
+from ultralytics_wb_ddp.training import logged_epochs, plain_summary
+
+if TYPE_CHECKING:
+    from ultralytics_wb_ddp.training import Session
+
+__all__ = ["doubt_company"]
+
+APART = "For a run of each training leave run= out and let no run be open, or make a manager for each"
+
+
+def doubt_company(session: Session, *, is_resumed: bool, datasets: int) -> None:
+    """Say that the run holds another training, or is going to, and keep the best values of the two apart.
+
+    Args:
+        session: The run, before the training's first row.
+        is_resumed: Whether the training is one that is resumed.
+        datasets: How many datasets the call trains on, one after the other, with this run for all of them.
+    """
+    if session.how == "new" or session.goes_on:
+        return
+    with session.guarded("the start of the training"):
+        run, record = session.run, session.record
+        summary = plain_summary(run.summary)
+        is_training = any(key.startswith("lr/") for key in summary)  # scripts may log epochs of their own
+        epochs = summary.get("epoch") if is_training else logged_epochs.get(run.id)
+        if epochs and (session.is_of_another_run or not is_resumed):
+            record.best, record.floor = {}, best_of(summary)  # whose keys the summary has to forget
+            logger.warning(
+                "run %s holds %s epochs of an earlier training already: the rows of both stand on one axis, and "
+                "best values and summary are those of this one. %s; 'unset WANDB_RUN_ID' if it is left over",
+                run.id,
+                epochs,
+                APART,
+            )
+        elif datasets > 1:
+            logger.warning(
+                "data= names %d datasets, and run %s takes the trainings of all of them: their rows stand on one "
+                "axis, and best values and summary are those of the last one. %s",
+                datasets,
+                run.id,
+                APART,
+            )
