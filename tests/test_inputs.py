@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -241,6 +242,22 @@ def test_dataset_on_disk_is_referred_to_by_its_directories(run: Any, data: Path,
     assert dataset.is_input
     assert dataset.entries["train"] == (data.parent / "images/train").as_uri()
     assert dataset.entries.keys() == {"data.yaml", "files.tsv", "train"}
+
+
+def test_dataset_that_lies_elsewhere_is_the_same_version(online: OpenOnline, data: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "disk/shapes/data.yaml"
+    shutil.copytree(data.parent, moved.parent)
+    moved.write_text(moved.read_text().replace(str(data.parent), str(moved.parent)))
+    with online() as (run, server):
+        for file in (data, moved):
+            given = Inputs(sources(file, tmp_path / "train"))
+            given.begin()
+            given.log(run, patience=30)
+
+    (dataset,) = {id(found): found for found in server.runs[0].used_artifacts if found.type == "dataset"}.values()
+    assert (
+        dataset.file("data.yaml").decode() == "train: images/train\nval: images/val\nnames:\n  0: shape0\n  1: shape1\n"
+    )
 
 
 @pytest.mark.parametrize(

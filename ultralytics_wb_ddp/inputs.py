@@ -30,6 +30,7 @@ PATIENCE = 20.0  # seconds that the end of a training waits for what is looked a
 HURRY = 2.0  # seconds that the end of one that has failed waits
 LOOK_UP = 10.0  # seconds that W&B may take to say whether it knows a file
 PLACES = frozenset({"project", "name", "save_dir", "exist_ok", "resume"})  # where a training lies, not what it does
+SOURCES = frozenset({"train", "val", "validation", "test", "minival"})  # of a data YAML: directories and lists
 CHECKPOINTS = re.compile(r"best|last|epoch\d+")
 DOWNLOADED = re.compile(r"[\w.-]+:v\d+")  # the directory that W&B downloads an artifact to
 
@@ -228,7 +229,7 @@ class Inputs:
             logger.warning("the dataset has changed since this training was interrupted: %s", found.changes)
         artifact = wandb.Artifact(_name("dataset", self._title(dataset)), type="dataset")
         artifact.metadata = _describe(dataset, found)
-        self._add_data_file(artifact)
+        self._add_data_file(artifact, _without_places)
         artifact.add_file(str(file), name="files.tsv")
         for number, address in enumerate(sources.addresses):
             name = "data" if number == 0 else f"data-{number + 1}"
@@ -245,12 +246,11 @@ class Inputs:
                     )
         yield artifact
 
-    def _add_data_file(self, artifact: Any) -> None:
+    def _add_data_file(self, artifact: Any, change: Callable[[Any], Any] = lambda content: content) -> None:
         file = self.sources.data_file
         if file:
-            _add_text(
-                artifact, "data.yaml", _clean_yaml(file.read_text(encoding="utf-8", errors="replace"), self.secrets)
-            )
+            text = file.read_text(encoding="utf-8", errors="replace")
+            _add_text(artifact, "data.yaml", _clean_yaml(text, self.secrets, change))
 
     def _title(self, dataset: Dataset) -> str:
         """Return what people call the dataset: files are often called ``data.yaml``."""
@@ -321,11 +321,29 @@ def _addresses(text: str) -> list[str]:
     return [item for item in flat if isinstance(item, str) and ADDRESS.fullmatch(item)]
 
 
-def _clean_yaml(text: str, secrets: tuple[str | None, ...]) -> str:
-    """Return a YAML file without secrets; as it is where it holds none."""
+def _without_places(content: Any) -> Any:
+    """Return a data YAML without where the dataset lies: moved to another machine, it stays the same version."""
+    if not isinstance(content, dict):
+        return content
+
+    def inside(key: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [inside(key, item) for item in value]
+        is_place = key in SOURCES and isinstance(value, str) and not ADDRESS.fullmatch(value)
+        return Path(value).name if is_place and (value.startswith("..") or Path(value).is_absolute()) else value
+
+    return {
+        key: inside(key, value)
+        for key, value in content.items()
+        if key != "path" or (isinstance(value, str) and ADDRESS.fullmatch(value))
+    }
+
+
+def _clean_yaml(text: str, secrets: tuple[str | None, ...], change: Callable[[Any], Any]) -> str:
+    """Return a YAML file changed and without secrets; as it is where that makes no difference."""
     import yaml
 
     text = ADDRESS.sub(lambda match: without_credentials(match[0]), text)
     content = to_plain(yaml.safe_load(text))
-    clean = redact(content, secrets)
+    clean = change(redact(content, secrets))
     return text if clean == content else str(yaml.safe_dump(clean, sort_keys=False))
