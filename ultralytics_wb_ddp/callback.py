@@ -89,6 +89,7 @@ class WandbCallback(MeterEvents):
         self._handoff: Handoff | None = None
         self._launcher: Launcher | None = None
         self._training: LoggedTraining | None = None
+        self._weights: tuple[str, ...] = ()  # files that the launcher's model may have its weights from
 
     @property
     def options(self) -> RunOptions:
@@ -120,9 +121,12 @@ class WandbCallback(MeterEvents):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to the workers: plain configuration, and the id of an open run instead of the run."""
+        from ultralytics_wb_ddp.starting_weights import files_of_model
+
         handoff, launcher = seal(self._run, self._handoff, self.check), self._launcher or Launcher.here()
         options, given = self._asked(handoff)
-        return {"options": options, "given": given, "handoff": handoff, "launcher": launcher}
+        weights = (*self._weights, *files_of_model())
+        return {"options": options, "given": given, "handoff": handoff, "launcher": launcher, "weights": weights}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up what travelled; nothing of W&B is touched before this process turns out to log."""
@@ -130,6 +134,7 @@ class WandbCallback(MeterEvents):
         self._blocks = ()
         self._handoff = state["handoff"]
         self._launcher = state["launcher"]
+        self._weights = state["weights"]
         if is_worker():
             protect_output()
             self.check(None)
@@ -157,7 +162,7 @@ class WandbCallback(MeterEvents):
         if is_main_process():
             training = training or self._start(trainer)  # where this was registered after the first event
             training.team.meet()
-            training.find_inputs()
+            training.find_inputs(self._weights)
             training.write_config()
             training.team.invite(training.session, trainer.loss_names)
         else:

@@ -12,6 +12,7 @@ from ultralytics_wb_ddp.background import beside
 from ultralytics_wb_ddp.plain import to_plain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -82,8 +83,12 @@ class LoggedTraining:
                 self.session.update_config(changed)
                 self.arguments = arguments
 
-    def find_inputs(self) -> None:
-        """Begin to look at what it is made from, once Ultralytics has checked the dataset."""
+    def find_inputs(self, weights: Iterable[str] = ()) -> None:
+        """Begin to look at what it is made from, once Ultralytics has checked the dataset and made the network.
+
+        Args:
+            weights: Files that the launcher knows of from which the weights may be.
+        """
         if self.session is None or not self.options.inputs:
             return
         with self.session.guarded("the training's inputs") as reachable:
@@ -91,7 +96,8 @@ class LoggedTraining:
                 from ultralytics_wb_ddp.inputs import Inputs, Sources
 
                 given, uri = self.arguments.get("data"), self.options.data_uri  # Ultralytics has replaced a URL by now
-                sources = Sources.of_training(self.trainer, data=given, data_uri=uri, goes_on=self.session.goes_on)
+                goes_on = self.session.goes_on
+                sources = Sources.of_training(self.trainer, data=given, data_uri=uri, weights=weights, goes_on=goes_on)
                 self.inputs = Inputs(sources, (os.environ.get("WANDB_API_KEY"),))
                 self.inputs.begin(self._log_inputs)
 
