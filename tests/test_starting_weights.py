@@ -22,7 +22,7 @@ for name in "ab":
 
 def train(title, model, **arguments):
     add_wandb_callback(model, project="demo", mode="offline", name=title)
-    model.train(**{**ONE_PROCESS, "epochs": 1, "imgsz": 32, "val": False, "name": title, **arguments})
+    model.train(**{**ONE_PROCESS, "epochs": 1, "val": False, "name": title, **arguments})
     return model
 """
 IN_ONE_PROCESS = """

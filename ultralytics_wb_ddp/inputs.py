@@ -45,7 +45,7 @@ class Sources:
         data_file: The data YAML; None where the dataset is a directory, as for classification.
         addresses: Where the dataset comes from, if that is elsewhere: ``s3://…``.
         weights: The files that its weights may be from, the likeliest first; none if it goes on.
-        network: What the network holds.
+        network: Tensors of the network as they are when the training begins; none if it goes on.
         arguments: The training's arguments.
         architecture: The model's YAML, where the model is made of one.
         task: Task of the training.
@@ -118,9 +118,8 @@ class Inputs:
     sources: Sources
     secrets: tuple[str | None, ...] = ()
     _artifacts: list[Any] = field(default_factory=list)
-    _known: list[tuple[Path, list[str], Any]] = field(
-        default_factory=list
-    )  # weights, what they may be in W&B, and else
+    # Weights, what they may be in W&B, and what they are otherwise.
+    _known: list[tuple[Path, list[str], Any]] = field(default_factory=list)
     _examination: Examination | None = None
     _is_known: threading.Event = field(default_factory=threading.Event)
     _claim: threading.Lock = field(default_factory=threading.Lock)  # who has it logs them
