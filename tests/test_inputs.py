@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import wandb
 from wandb_server import StoredArtifact, StoredRun, WandbServer
 
@@ -210,12 +212,13 @@ def sources(
     data: str | None = None,
     data_uri: str | None = None,
     goes_on: bool = False,
+    network: Any = None,
     **given: Any,
 ) -> Sources:
     """Return the sources of a training as far as they matter here."""
     args = {"data": str(file), "model": "model.yaml", "pretrained": True, "task": "detect", "resume": None, **given}
     checked = {"path": file.parent, "train": str(file.parent / "images/train"), "yaml_file": str(file)}
-    trainer = SimpleNamespace(data=checked, args=SimpleNamespace(**args), model=None, save_dir=save_dir)
+    trainer = SimpleNamespace(data=checked, args=SimpleNamespace(**args), model=network, save_dir=save_dir)
     save_dir.mkdir(exist_ok=True)
     return Sources.of_training(trainer, data=data, data_uri=data_uri, goes_on=goes_on)
 
@@ -241,6 +244,22 @@ def test_dataset_on_disk_is_referred_to_by_its_directories(run: Any, data: Path,
     assert dataset.is_input
     assert dataset.entries["train"] == (data.parent / "images/train").as_uri()
     assert dataset.entries.keys() == {"data.yaml", "files.tsv", "train"}
+
+
+def test_dataset_that_lies_elsewhere_is_the_same_version(online: OpenOnline, data: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "disk/shapes/data.yaml"
+    shutil.copytree(data.parent, moved.parent)
+    moved.write_text(moved.read_text().replace(str(data.parent), str(moved.parent)))
+    with online() as (run, server):
+        for file in (data, moved):
+            given = Inputs(sources(file, tmp_path / "train"))
+            given.begin()
+            given.log(run, patience=30)
+
+    (dataset,) = {id(found): found for found in server.runs[0].used_artifacts if found.type == "dataset"}.values()
+    assert (
+        dataset.file("data.yaml").decode() == "train: images/train\nval: images/val\nnames:\n  0: shape0\n  1: shape1\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -282,12 +301,20 @@ def test_secrets_do_not_reach_an_artifact(online: OpenOnline, data: Path, tmp_pa
 
 def test_resumed_training_in_another_run_starts_from_its_checkpoint(data: Path, tmp_path: Path) -> None:
     last = tmp_path / "last.pt"
-    last.write_bytes(b"weights")
+    given = {"model": str(last), "resume": str(last), "network": saved(last)}
 
-    assert sources(data, tmp_path / "train", model=str(last), resume=str(last)).weights == last
-    assert sources(data, tmp_path / "train", model=str(last), resume=str(last), goes_on=True).weights is None
-    assert sources(data, tmp_path / "train", pretrained=str(last)).weights == last
-    assert sources(data, tmp_path / "train").weights is None
+    resumed = sources(data, tmp_path / "train", **given)
+    assert resumed.network.find(resumed.weights) == [last]
+    assert sources(data, tmp_path / "train", **given, goes_on=True).weights == ()
+
+
+def saved(file: Path, seed: int = 0) -> torch.nn.Module:
+    """Write weights to a checkpoint and return a network that holds them."""
+    torch.manual_seed(seed)
+    network = torch.nn.Linear(16, 16).half()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"model": network}, file)
+    return network.float()
 
 
 def test_files_that_do_not_answer_hold_nothing_up(
@@ -320,21 +347,21 @@ def test_what_cannot_be_looked_at_costs_only_itself(
     assert recorded(run, tmp_path).keys() == {"training_config"}
 
 
-def logged_and_downloaded(run: Any, folder: Path) -> Path:
+def logged_and_downloaded(run: Any, folder: Path) -> tuple[Path, torch.nn.Module]:
     """Log weights as the artifact ``theirs`` and download them again."""
-    (folder / "made.pt").write_bytes(b"weights")
+    network = saved(folder / "made.pt")
     made = wandb.Artifact("theirs", type="model")
     made.add_file(str(folder / "made.pt"))
     run.log_artifact(made).wait()
-    return Path(made.download(str(folder / "artifacts/theirs:v0")), "made.pt")
+    return Path(made.download(str(folder / "artifacts/theirs:v0")), "made.pt"), network
 
 
 def test_weights_that_were_downloaded_are_the_artifact_that_they_came_from(
     online: OpenOnline, data: Path, tmp_path: Path
 ) -> None:
     with online() as (run, server):
-        weights = logged_and_downloaded(run, tmp_path)
-        given = Inputs(sources(data, tmp_path / "train", model=str(weights)))
+        weights, network = logged_and_downloaded(run, tmp_path)
+        given = Inputs(sources(data, tmp_path / "train", model=str(weights), network=network))
         given.begin()
         given.log(run, patience=30)
 
@@ -345,9 +372,8 @@ def test_weights_that_were_downloaded_are_the_artifact_that_they_came_from(
 
 def test_weights_that_were_changed_since_are_another_artifact(online: OpenOnline, data: Path, tmp_path: Path) -> None:
     with online() as (run, server):
-        weights = logged_and_downloaded(run, tmp_path)
-        weights.write_bytes(b"others")
-        given = Inputs(sources(data, tmp_path / "train", model=str(weights)))
+        weights, _ = logged_and_downloaded(run, tmp_path)
+        given = Inputs(sources(data, tmp_path / "train", model=str(weights), network=saved(weights, seed=1)))
         given.begin()
         given.log(run, patience=30)
 
@@ -361,11 +387,11 @@ def test_weights_are_referred_to_where_wandb_does_not_say_what_they_are(
     monkeypatch.setattr(inputs, "LOOK_UP", 1.0)
     weights = tmp_path / "earlier/weights/best.pt"
     RunRecord("abc", "demo", "team").save(tmp_path / "earlier")
-    weights.write_bytes(b"weights")
+    network = saved(weights)
     with online() as (run, server):
         for operation in ("ArtifactMembershipByName", "ArtifactByName"):
             server.faults.add(operation, hang=True)
-        given = Inputs(sources(data, tmp_path / "train", model=str(weights)))
+        given = Inputs(sources(data, tmp_path / "train", model=str(weights), network=network))
         given.begin()
         given.log(run, patience=30)
 

@@ -93,6 +93,7 @@ class WandbCallback(MeterEvents):
         self._launcher: Launcher | None = None
         self._training: LoggedTraining | None = None
         self._data: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # what trainers that get ready are to train on
+        self._weights: tuple[str, ...] = ()  # files that the launcher's model may have its weights from
 
     @property
     def options(self) -> RunOptions:
@@ -124,9 +125,12 @@ class WandbCallback(MeterEvents):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to the workers: plain configuration, and the id of an open run instead of the run."""
+        from ultralytics_wb_ddp.starting_weights import files_of_model
+
         handoff, launcher = seal(self._run, self._handoff, self.check), self._launcher or Launcher.here()
         options, given = self._asked(handoff)
-        return {"options": options, "given": given, "handoff": handoff, "launcher": launcher}
+        weights = (*self._weights, *files_of_model())
+        return {"options": options, "given": given, "handoff": handoff, "launcher": launcher, "weights": weights}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up what travelled; nothing of W&B is touched before this process turns out to log."""
@@ -134,6 +138,7 @@ class WandbCallback(MeterEvents):
         self._blocks = ()
         self._handoff = state["handoff"]
         self._launcher = state["launcher"]
+        self._weights = state["weights"]
         if is_worker():
             protect_output()
             tear_down_after_exceptions()
@@ -162,7 +167,7 @@ class WandbCallback(MeterEvents):
         if is_main_process():
             training = self._of(trainer) or self._start(trainer)
             training.team.meet()
-            training.find_inputs()
+            training.find_inputs(self._weights)
             training.write_config()
             training.team.invite(training.session, trainer.loss_names)
         else:

@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.fingerprint import Dataset, Fingerprint, what_changed
 
@@ -127,8 +127,8 @@ def main() -> None:
     asked = json.load(sys.stdin)
     file, earlier = Path(asked.pop("file")), [Path(place) for place in asked.pop("earlier")]
     splits = {split: tuple(map(Path, paths)) for split, paths in asked.pop("splits").items()}
-    classes, formats = tuple(asked.pop("classes")), tuple(asked.pop("formats"))
-    dataset = Dataset(Path(asked.pop("root")), splits, classes, formats=formats, **asked)
+    words: dict[str, Any] = {name: tuple(asked.pop(name)) for name in ("classes", "label_suffixes", "formats")}
+    dataset = Dataset(Path(asked.pop("root")), splits, **words, **asked)
     found = examine(dataset, file, earlier, lambda: os.getppid() == parent)
     print(json.dumps(asdict(found)))  # noqa: T201  # the answer
 

@@ -1,23 +1,28 @@
-"""What a dataset consists of (its files, their sizes, its labels), and what has changed in it since an earlier look."""
+"""What a dataset consists of (its files, their sizes, its labels), and what has changed in it since an earlier look.
+
+An image is named by its path below ``images``, as the data YAML or a list writes it: never by where the dataset lies.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from io import FileIO
 
 __all__ = ["Dataset", "Fingerprint", "Stopped", "what_changed"]
 
 SPLITS = ("train", "val", "test")
-COLUMNS = "split\tpath\tbytes\tlabel"
+COLUMNS = "split\timage\tbytes\tlabel"  # another header than that of files whose names say where the dataset lay
 CLASSES = "classes"  # in the place of a split: the line about the names of the classes
 NONE = "-"  # no label, or a file that is listed and missing
 EXAMPLES = 3  # files that a message names
+BLOCK, BLOCKS = 4096, 8  # what is read of a label that is a picture: bytes at a place, and places
 
 
 class Stopped(Exception):  # noqa: N818  # not a fault
@@ -29,20 +34,22 @@ class Dataset:
     """Where the parts of a dataset lie.
 
     Attributes:
-        root: The directory that paths are relative to, so that a dataset keeps its fingerprint where it is moved to.
+        root: The directory of the dataset, for people.
         splits: Directories, image files and text files that list images, by the name of the split.
         classes: Names of the classes, in their order.
         label_dir: Directory of the labels, beside ``images``; empty where the directory of an image is its label.
-        label_suffix: Suffix of the labels. Text is read, anything else is known by its size only, as images are.
+        label_suffixes: Suffixes of the labels, of which the first is taken that there is.
         formats: Suffixes of images, without the dot.
+        prefixes: What the names of the images of each directory begin with, by the name of the split.
     """
 
     root: Path
     splits: Mapping[str, tuple[Path, ...]]
     classes: tuple[str, ...] = ()
     label_dir: str = "labels"
-    label_suffix: str = ".txt"
+    label_suffixes: tuple[str, ...] = (".txt",)
     formats: tuple[str, ...] = ("jpg", "jpeg", "png")
+    prefixes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of_training(cls, data: Mapping[str, Any], task: str) -> Dataset:
@@ -58,18 +65,30 @@ class Dataset:
         names = data.get("names") or {}
         classes = tuple(map(str, names.values() if isinstance(names, dict) else names))
         root = Path(data.get("path") or splits["train"][0].parent)
-        labels = {"classify": ("", ""), "semantic": (data.get("masks_dir") or "masks", ".png")}
-        return cls(root, splits, classes, *labels.get(task, ("labels", ".txt")), formats=tuple(sorted(IMG_FORMATS)))
+        label_dir, suffixes = _labels_of(data, task, root)
+        written = _read_yaml(data.get("yaml_file"))
+        prefixes = {split: _prefixes(written.get(split), paths) for split, paths in splits.items()}
+        return cls(root, splits, classes, label_dir, suffixes, tuple(sorted(IMG_FORMATS)), prefixes)
 
     def label_of(self, image: str) -> str:
         """Return where the label of an image lies, by the rule that Ultralytics has."""
         images, labels = f"{os.sep}images{os.sep}", f"{os.sep}{self.label_dir}{os.sep}"
-        return labels.join(image.rsplit(images, 1)).rsplit(".", 1)[0] + self.label_suffix
+        stem = labels.join(image.rsplit(images, 1)).rsplit(".", 1)[0]
+        *earlier, last = self.label_suffixes
+        return stem + next((suffix for suffix in earlier if os.path.isfile(stem + suffix)), last)  # noqa: PTH113  # as below
+
+    def images(self) -> Iterator[tuple[str, str, str]]:
+        """Return split, name and path of each image: names that are the same wherever the dataset lies."""
+        for split, sources in self.splits.items():
+            prefixes = self.prefixes.get(split) or [""] * len(sources)
+            for source, prefix in zip(sources, prefixes):
+                for name, path in _named(source, self.formats):
+                    yield split, f"{prefix}{name}", path
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A dataset as it was found: a line for each image with its split, path, size in bytes and hash of its label.
+    """A dataset as it was found: a line for each image with its split, name, size in bytes and hash of its label.
 
     A million images take about 110 MB while they are looked at.
 
@@ -81,7 +100,7 @@ class Fingerprint:
 
     @classmethod
     def take(cls, dataset: Dataset, is_wanted: Callable[[], bool] | None = None) -> Fingerprint:
-        """Look at a dataset. Images are not opened; labels are read if they are text.
+        """Look at a dataset. Images are not opened; labels are read, of pictures a part.
 
         Args:
             dataset: Where its parts lie.
@@ -92,17 +111,13 @@ class Fingerprint:
         """
         names = "\n".join(dataset.classes)
         lines = [f"{CLASSES}\tnames\t{len(dataset.classes)}\t{_hash(names.encode(errors='replace'))}"]
-        roots = [f"{root}{os.sep}" for root in dict.fromkeys((dataset.root, dataset.root.resolve()))]
-        for split, sources in dataset.splits.items():
-            for source in sources:
-                for image in images_of(source, dataset.formats):
-                    if is_wanted and not is_wanted():
-                        raise Stopped
-                    path = next((image[len(root) :] for root in roots if image.startswith(root)), image)
-                    path = path.replace(os.sep, "/")
-                    if not path.isprintable():  # a tab or a line break would split the line
-                        path = ascii(path)[1:-1]
-                    lines.append(f"{split}\t{path}\t{_size(image)}\t{_look_at_label(dataset, image)}")
+        for split, name, path in dataset.images():
+            if is_wanted and not is_wanted():
+                raise Stopped
+            shown = name.replace(os.sep, "/")
+            if not shown.isprintable():  # a tab or a line break would split the line
+                shown = ascii(shown)[1:-1]
+            lines.append(f"{split}\t{shown}\t{_size(path)}\t{_look_at_label(dataset, path)}")
         return cls(tuple(sorted(lines)))
 
     @property
@@ -138,7 +153,7 @@ class Fingerprint:
 
     @classmethod
     def load(cls, file: Path) -> Fingerprint | None:
-        """Return what :meth:`save` has written; None where there is nothing, or it is damaged."""
+        """Return what :meth:`save` has written; None where there is nothing, or it is damaged or of an old form."""
         try:
             first, *lines = file.read_text(encoding="utf-8").split("\n")[:-1]
         except (OSError, ValueError):
@@ -189,6 +204,67 @@ def _paths(value: Any) -> tuple[Path, ...]:
     return tuple(map(Path, value)) if isinstance(value, (list, tuple)) else (Path(value),)
 
 
+def _labels_of(data: Mapping[str, Any], task: str, root: Path) -> tuple[str, tuple[str, ...]]:
+    """Return the directory of a task's labels and their suffixes, as Ultralytics finds them."""
+    if task == "classify":
+        return "", ()
+    if task == "depth":
+        return "depth", (".png", ".npy")
+    masks = data.get("masks_dir") or ("masks" if (root / "masks").exists() else None)
+    return (str(masks), (".png",)) if task == "semantic" and masks else ("labels", (".txt",))
+
+
+def _read_yaml(file: Any) -> dict[str, Any]:
+    """Return what a data YAML says; nothing where there is none."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8", errors="replace")) if file else None
+    except (OSError, yaml.YAMLError):  # Ultralytics reads more than YAML allows
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _prefixes(written: Any, paths: tuple[Path, ...]) -> list[str]:
+    """Return what the names of the images of each source of a split begin with: its path from ``images`` on.
+
+    The path is taken as it is written, not with its links followed. The number of a source stands before names that
+    may be those of another one.
+    """
+    values = _paths(written) if written else ()
+    found: list[str] = []
+    prefixes = []
+    for number, path in enumerate(values if len(values) == len(paths) else [Path()] * len(paths), 1):
+        from_images = path.parts[::-1].index("images") + 1 if "images" in path.parts and path.suffix != ".txt" else 0
+        prefix = "".join(f"{part}/" for part in path.parts[len(path.parts) - from_images :])
+        is_like = any(prefix.startswith(other) or other.startswith(prefix) for other in found)
+        found.append(prefix)
+        prefixes.append(f"{number}:{prefix}" if is_like else prefix)
+    return prefixes
+
+
+def _named(source: Path, formats: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Return name and path of each image of a source."""
+    paths = images_of(source, formats)
+    if source.is_dir():
+        start = len(os.path.join(source, ""))  # noqa: PTH118  # with its separator
+        return ((path[start:], path) for path in paths)
+    listed = list(paths)
+    return zip(_names_in_list(listed), listed)
+
+
+def _names_in_list(paths: list[str]) -> list[str]:
+    """Return the paths of a list from ``images`` on; where that does not tell them apart, below all that they share."""
+    images = f"{os.sep}images{os.sep}"
+    names = [f"images/{path.rpartition(images)[2]}" for path in paths]
+    if not paths or (len(set(names)) == len(set(paths)) and all(images in path for path in paths)):
+        return names
+    whole = [path if os.path.isabs(path) else os.path.abspath(path) for path in paths]  # noqa: PTH100, PTH117  # as above
+    shared = os.path.commonpath([os.path.dirname(path) for path in (min(whole), max(whole))])  # noqa: PTH120
+    start = len(os.path.join(shared, ""))  # noqa: PTH118
+    return [path[start:] for path in whole]
+
+
 def images_of(source: Path, formats: tuple[str, ...]) -> Iterator[str]:
     """Return the images that a directory holds or a text file lists, as Ultralytics finds them."""
     paths = _files_below(str(source)) if source.is_dir() else _listed(source)
@@ -227,17 +303,27 @@ def _size(path: str) -> int | str:
 
 
 def _look_at_label(dataset: Dataset, image: str) -> str:
-    """Return the hash of a label that is text, the size of any other, ``"-"`` where there is none."""
+    """Return the hash of a label, ``"-"`` where there is none; of a picture, that of its size and parts of it."""
     if not dataset.label_dir:
         return NONE
     label = dataset.label_of(image)
-    if dataset.label_suffix != ".txt":
-        return str(_size(label))
     try:
-        with open(label, "rb", buffering=0) as file:  # noqa: PTH123  # the same
-            return _hash(file.read())
+        with open(label, "rb", buffering=0) as file:  # noqa: PTH123  # as above
+            return _hash(file.read() if label.endswith(".txt") else _sample(file))
     except OSError:
         return NONE
+
+
+def _sample(file: FileIO) -> bytes:
+    """Return size and parts of a file, the last one among them: a PNG ends with a checksum of its picture."""
+    size = os.fstat(file.fileno()).st_size
+    if size <= BLOCK * BLOCKS:
+        return file.read()
+    parts = [b"%d" % size]
+    for number in range(BLOCKS):
+        file.seek((size - BLOCK) * number // (BLOCKS - 1))
+        parts.append(file.read(BLOCK))
+    return b"".join(parts)
 
 
 def _hash(content: bytes) -> str:

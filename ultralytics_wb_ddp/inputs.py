@@ -19,6 +19,7 @@ from ultralytics_wb_ddp.fingerprint import Dataset
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.plain import ADDRESS, redact, to_plain, without_credentials
 from ultralytics_wb_ddp.record import RunRecord, places_of
+from ultralytics_wb_ddp.starting_weights import Sample, files_of_trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ PATIENCE = 20.0  # seconds that the end of a training waits for what is looked a
 HURRY = 2.0  # seconds that the end of one that has failed waits
 LOOK_UP = 10.0  # seconds that W&B may take to say whether it knows a file
 PLACES = frozenset({"project", "name", "save_dir", "exist_ok", "resume"})  # where a training lies, not what it does
+SOURCES = frozenset({"train", "val", "validation", "test", "minival"})  # of a data YAML: directories and lists
 CHECKPOINTS = re.compile(r"best|last|epoch\d+")
 DOWNLOADED = re.compile(r"[\w.-]+:v\d+")  # the directory that W&B downloads an artifact to
 
@@ -42,7 +44,8 @@ class Sources:
         data: ``trainer.data``.
         data_file: The data YAML; None where the dataset is a directory, as for classification.
         addresses: Where the dataset comes from, if that is elsewhere: ``s3://…``.
-        weights: The file that the training starts from; None if it starts from nothing, or goes on.
+        weights: The files that its weights may be from, the likeliest first; none if it goes on.
+        network: Tensors of the network as they are when the training begins; none if it goes on.
         arguments: The training's arguments.
         architecture: The model's YAML, where the model is made of one.
         task: Task of the training.
@@ -53,7 +56,8 @@ class Sources:
     data: Mapping[str, Any]
     data_file: Path | None
     addresses: tuple[str, ...]
-    weights: Path | None
+    weights: tuple[Path, ...]
+    network: Sample
     arguments: Mapping[str, Any]
     architecture: Mapping[str, Any] | None
     task: str
@@ -62,29 +66,35 @@ class Sources:
 
     @classmethod
     def of_training(
-        cls, trainer: Any, *, data: Any = None, data_uri: str | None = None, goes_on: bool = False
+        cls,
+        trainer: Any,
+        *,
+        data: Any = None,
+        data_uri: str | None = None,
+        weights: Iterable[str] = (),
+        goes_on: bool = False,
     ) -> Sources:
-        """Return the inputs of a trainer that has checked its dataset.
+        """Return the inputs of a trainer that has checked its dataset and made its network.
 
         Args:
             trainer: The trainer.
             data: What the user gave as ``data``, which Ultralytics may have downloaded and replaced since.
             data_uri: Where the user says that the dataset comes from.
+            weights: Files that the launcher knows of from which the weights may be.
             goes_on: Whether the training goes on in the run in which it began: what it began with stands there.
         """
         file = Path(str(trainer.data.get("yaml_file") or trainer.args.data or ""))
         is_yaml = file.suffix in {".yaml", ".yml"} and file.is_file()
         text = file.read_text(encoding="utf-8", errors="replace") if is_yaml else ""
         named = (data_uri, *ADDRESS.findall(str(data or "")), *_addresses(text))
-        model, pretrained = str(trainer.args.model or ""), trainer.args.pretrained
-        weights = pretrained if isinstance(pretrained, (str, Path)) else model if model.endswith(".pt") else None
-        found = _find_weights(Path(weights)) if weights and not goes_on else None
+        model = str(trainer.args.model or "")
         network = getattr(trainer.model, "module", trainer.model)
         return cls(
             trainer.data,
             file if is_yaml else None,
             tuple(dict.fromkeys(without_credentials(address) for address in named if address)),
-            found,
+            () if goes_on else files_of_trainer(trainer, weights),
+            Sample() if goes_on else Sample.take(trainer.model),
             {key: value for key, value in vars(trainer.args).items() if key not in PLACES},
             getattr(network, "yaml", None) if model.endswith((".yaml", ".yml")) else None,
             str(trainer.args.task),
@@ -108,7 +118,8 @@ class Inputs:
     sources: Sources
     secrets: tuple[str | None, ...] = ()
     _artifacts: list[Any] = field(default_factory=list)
-    _known: tuple[Path, list[str], Any] | None = None  # the weights, what they may be in W&B, what they are otherwise
+    # Weights, what they may be in W&B, and what they are otherwise.
+    _known: list[tuple[Path, list[str], Any]] = field(default_factory=list)
     _examination: Examination | None = None
     _is_known: threading.Event = field(default_factory=threading.Event)
     _claim: threading.Lock = field(default_factory=threading.Lock)  # who has it logs them
@@ -121,8 +132,8 @@ class Inputs:
         """
 
         def look() -> None:
+            self._make("starting weights", self._weights)  # first: the training may write over the file
             self._make("config", self._config)
-            self._make("starting weights", self._weights)
             self._make("dataset", self._dataset)
             self._is_known.set()
             then()
@@ -144,8 +155,8 @@ class Inputs:
             return
         for artifact in list(self._artifacts):
             use_artifact(run, artifact)
-        if self._known:
-            self._log_weights(run, *self._known)
+        for known in self._known:
+            self._log_weights(run, *known)
 
     def end(self, run: Any, *, failed: bool) -> None:
         """Log them at the end of a training, if they are not logged yet; what is not known by then is given up.
@@ -181,18 +192,19 @@ class Inputs:
         yield artifact
 
     def _weights(self) -> Iterator[Any]:
-        """Make the artifact that refers to the starting weights, to be used where W&B does not know them already."""
+        """Make the artifacts that refer to the starting weights, to be used where W&B does not know them already."""
         import wandb
 
-        weights = self.sources.weights
-        if weights is None:
-            return
-        artifact = wandb.Artifact(_name("weights", _title_of(weights)), type="model")
-        artifact.add_reference(weights.resolve().as_uri(), name=weights.name)
-        if candidates := _known_as(weights):
-            self._known = weights, candidates, artifact
-        else:
-            yield artifact
+        found = self.sources.network.find(self.sources.weights)
+        if not found and self.sources.network.is_trained:
+            logger.info("the weights that the training starts from are of no known file, and no input of the run")
+        for weights in found:
+            artifact = wandb.Artifact(_name("weights", _title_of(weights)), type="model")
+            artifact.add_reference(weights.resolve().as_uri(), name=weights.name)
+            if candidates := _known_as(weights):
+                self._known.append((weights, candidates, artifact))
+            else:
+                yield artifact
 
     def _log_weights(self, run: Any, weights: Path, candidates: list[str], artifact: Any) -> None:
         """Use the artifact that the weights were logged as, or were downloaded from; one that refers to them else."""
@@ -228,7 +240,7 @@ class Inputs:
             logger.warning("the dataset has changed since this training was interrupted: %s", found.changes)
         artifact = wandb.Artifact(_name("dataset", self._title(dataset)), type="dataset")
         artifact.metadata = _describe(dataset, found)
-        self._add_data_file(artifact)
+        self._add_data_file(artifact, _without_places)
         artifact.add_file(str(file), name="files.tsv")
         for number, address in enumerate(sources.addresses):
             name = "data" if number == 0 else f"data-{number + 1}"
@@ -245,12 +257,11 @@ class Inputs:
                     )
         yield artifact
 
-    def _add_data_file(self, artifact: Any) -> None:
+    def _add_data_file(self, artifact: Any, change: Callable[[Any], Any] = lambda content: content) -> None:
         file = self.sources.data_file
         if file:
-            _add_text(
-                artifact, "data.yaml", _clean_yaml(file.read_text(encoding="utf-8", errors="replace"), self.secrets)
-            )
+            text = file.read_text(encoding="utf-8", errors="replace")
+            _add_text(artifact, "data.yaml", _clean_yaml(text, self.secrets, change))
 
     def _title(self, dataset: Dataset) -> str:
         """Return what people call the dataset: files are often called ``data.yaml``."""
@@ -267,14 +278,6 @@ def _describe(dataset: Dataset, found: Findings) -> dict[str, Any]:
         if dataset.label_dir:
             facts[split]["labels"] = part.labels
     return facts
-
-
-def _find_weights(weights: Path) -> Path | None:
-    """Return where weights lie that were named: here, or where Ultralytics downloads them to."""
-    from ultralytics.utils import SETTINGS
-
-    places = (weights, Path(SETTINGS["weights_dir"], weights.name))
-    return next((place for place in places if place.is_file()), None)
 
 
 def _known_as(weights: Path) -> list[str]:
@@ -321,11 +324,29 @@ def _addresses(text: str) -> list[str]:
     return [item for item in flat if isinstance(item, str) and ADDRESS.fullmatch(item)]
 
 
-def _clean_yaml(text: str, secrets: tuple[str | None, ...]) -> str:
-    """Return a YAML file without secrets; as it is where it holds none."""
+def _without_places(content: Any) -> Any:
+    """Return a data YAML without where the dataset lies: moved to another machine, it stays the same version."""
+    if not isinstance(content, dict):
+        return content
+
+    def inside(key: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [inside(key, item) for item in value]
+        is_place = key in SOURCES and isinstance(value, str) and not ADDRESS.fullmatch(value)
+        return Path(value).name if is_place and (value.startswith("..") or Path(value).is_absolute()) else value
+
+    return {
+        key: inside(key, value)
+        for key, value in content.items()
+        if key != "path" or (isinstance(value, str) and ADDRESS.fullmatch(value))
+    }
+
+
+def _clean_yaml(text: str, secrets: tuple[str | None, ...], change: Callable[[Any], Any]) -> str:
+    """Return a YAML file changed and without secrets; as it is where that makes no difference."""
     import yaml
 
     text = ADDRESS.sub(lambda match: without_credentials(match[0]), text)
     content = to_plain(yaml.safe_load(text))
-    clean = redact(content, secrets)
+    clean = change(redact(content, secrets))
     return text if clean == content else str(yaml.safe_dump(clean, sort_keys=False))

@@ -16,6 +16,7 @@ from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.results_csv import read_results, without_placeholders
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from concurrent.futures import Future
 
     from ultralytics_wb_ddp.checkpoints import Checkpoints
@@ -105,16 +106,22 @@ class LoggedTraining:
             self.arguments |= changed
             self.given = now
 
-    def find_inputs(self) -> None:
-        """Begin to look at what it is made from, once Ultralytics has checked the dataset."""
+    def find_inputs(self, weights: Iterable[str] = ()) -> None:
+        """Begin to look at what it is made from, once Ultralytics has checked the dataset and made the network.
+
+        Args:
+            weights: Files that the launcher knows of from which the weights may be.
+        """
         if self.session is None or not self.options.inputs:
             return
         with self.session.guarded("the training's inputs") as reachable:
             if reachable:
                 from ultralytics_wb_ddp.inputs import Inputs, Sources
 
-                uri = self.options.data_uri
-                sources = Sources.of_training(self.trainer, data=self.data, data_uri=uri, goes_on=self.session.goes_on)
+                uri, goes_on = self.options.data_uri, self.session.goes_on
+                sources = Sources.of_training(
+                    self.trainer, data=self.data, data_uri=uri, weights=weights, goes_on=goes_on
+                )
                 self.inputs = Inputs(sources, (os.environ.get("WANDB_API_KEY"),))
                 self.inputs.begin(self._log_inputs)
 

@@ -1,0 +1,190 @@
+"""The weights that a training starts from: the files whose tensors the network holds, whatever its arguments say."""
+
+from __future__ import annotations
+
+import copy
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from conftest import NIGHTLY, Job, RunJob
+from ultralytics_wb_ddp.starting_weights import Sample
+
+WAYS = """
+YAML = os.environ["MODEL"]
+for name in "ab":
+    made = YOLO(YAML)
+    made.ckpt = made.ckpt or {}  # Ultralytics 8.3.0 cannot save it otherwise
+    made.save(f"{name}.pt")
+
+def train(title, model, **arguments):
+    add_wandb_callback(model, project="demo", mode="offline", name=title)
+    model.train(**{**ONE_PROCESS, "epochs": 1, "val": False, "name": title, **arguments})
+    return model
+"""
+IN_ONE_PROCESS = """
+train("checkpoint", YOLO("a.pt"))
+train("not pretrained", YOLO("a.pt"), pretrained=False)
+train("load", YOLO("a.pt").load("b.pt"))
+train("yaml", YOLO(YAML), pretrained=True)
+train("yaml load", YOLO(YAML).load("a.pt"))
+train("other pretrained", YOLO("a.pt"), pretrained="b.pt")
+fused = YOLO("a.pt")
+fused.fuse()
+model = train("fused", fused)
+train("second", model)
+model.load("b.pt")
+train("load after", model)
+"""
+IN_TWO_PROCESSES = """
+train("load", YOLO("a.pt").load("b.pt"), **TWO_PROCESSES)
+train("not pretrained", YOLO("a.pt"), **TWO_PROCESSES, pretrained=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def one_process(run_job: RunJob) -> Job:
+    return run_job(WAYS + IN_ONE_PROCESS)
+
+
+def weights_of(job: Job, title: str) -> list[str]:
+    """Return which weights are inputs of a run."""
+    (run,) = (run for run in job.runs if run.name == title)
+    inputs = [artifact.name for artifact in run.artifacts if artifact.is_input and artifact.type == "model"]
+    return [name.removeprefix("weights_") for name in inputs]
+
+
+@pytest.mark.parametrize(
+    ("title", "weights"),
+    [
+        ("checkpoint", ["a"]),
+        ("not pretrained", []),
+        ("load", ["b"]),
+        ("yaml", []),
+        ("yaml load", ["a"]),
+        ("other pretrained", ["b"]),
+        ("fused", ["a"]),  # the layers that cannot be fused
+        ("second", ["fused_best"]),  # of the first training of the same model
+        ("load after", ["b"]),
+    ],
+)
+def test_weights_are_those_that_the_network_holds(one_process: Job, title: str, weights: list[str]) -> None:
+    assert weights_of(one_process, title) == weights
+
+
+@NIGHTLY
+def test_weights_are_those_that_the_network_of_the_workers_holds(run_job: RunJob) -> None:
+    job = run_job(WAYS + IN_TWO_PROCESSES.replace("**TWO_PROCESSES", 'device="0,1", trainer=CpuDDPTrainer'))
+
+    assert (weights_of(job, "load"), weights_of(job, "not pretrained")) == (["b"], [])
+
+
+# Without a training
+
+
+def make(seed: int, classes: int = 2) -> nn.Sequential:
+    torch.manual_seed(seed)
+    layers = [nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), *(nn.Conv2d(16, 16, 3) for _ in range(12))]
+    return nn.Sequential(*layers, nn.Conv2d(16, classes, 3))
+
+
+def save(network: nn.Module, file: Path, *, half: bool = True) -> Path:
+    kept = copy.deepcopy(network)
+    torch.save({"model": kept.half() if half else kept}, file)
+    return file
+
+
+def as_loaded(network: nn.Module) -> nn.Module:
+    return copy.deepcopy(network).half().float()
+
+
+def test_file_is_found_by_its_tensors(tmp_path: Path) -> None:
+    one, other = save(make(1), tmp_path / "one.pt"), save(make(2), tmp_path / "other.pt")
+
+    assert Sample.take(as_loaded(make(2))).find([one, other]) == [other]
+    assert Sample.take(as_loaded(make(3))).find([one, other]) == []
+
+
+def test_likeliest_of_equal_files_is_taken(tmp_path: Path) -> None:
+    files = [save(make(1), tmp_path / name) for name in ("b.pt", "a.pt")]
+
+    assert Sample.take(as_loaded(make(1))).find(files) == files[:1]
+
+
+def test_precision_and_memory_format_make_no_difference(tmp_path: Path) -> None:
+    half = save(make(1).to(memory_format=torch.channels_last), tmp_path / "half.pt")
+    full = save(make(2), tmp_path / "full.pt", half=False)
+
+    assert Sample.take(as_loaded(make(1))).find([full, half]) == [half]
+    assert Sample.take(make(2).to(memory_format=torch.channels_last)).find([half, full]) == [full]
+
+
+def test_network_of_another_number_of_classes_holds_the_other_tensors(tmp_path: Path) -> None:
+    file, network = save(make(1), tmp_path / "one.pt"), make(2, classes=80)
+    same = {name: tensor for name, tensor in as_loaded(make(1)).state_dict().items() if not name.startswith("14.")}
+    network.load_state_dict(same, strict=False)
+
+    assert Sample.take(network).find([file]) == [file]
+
+
+def test_file_that_a_large_part_is_from_is_found_beside_another_and_one_of_a_head_is_not(tmp_path: Path) -> None:
+    body, part, head = (save(make(seed), tmp_path / f"{seed}.pt") for seed in (1, 2, 3))
+    network = as_loaded(make(1))
+    for seed, layers in ((2, (8, 9, 10)), (3, (14,))):
+        other = as_loaded(make(seed)).state_dict()
+        network.load_state_dict({key: other[key] for key in other if int(key.split(".")[0]) in layers}, strict=False)
+
+    assert Sample.take(network).find([head, part, body]) == [body, part]
+
+
+def test_what_every_new_network_has_is_no_sign(tmp_path: Path) -> None:
+    constant = nn.Sequential(nn.BatchNorm2d(64), nn.Linear(16, 16))
+    nn.init.zeros_(constant[1].weight)
+
+    assert Sample.take(constant).find([save(constant, tmp_path / "new.pt")]) == []
+
+
+def test_network_that_has_seen_images_is_told_from_a_new_one() -> None:
+    network = nn.BatchNorm2d(32)
+    new = Sample.take(network)
+    network(torch.rand(2, 32, 4, 4))
+
+    assert (new.is_trained, Sample.take(network).is_trained) == (False, True)
+
+
+def test_sample_stays_what_the_network_was(tmp_path: Path) -> None:
+    network = as_loaded(make(1))
+    file, sample = save(network, tmp_path / "one.pt"), Sample.take(network)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+
+    assert sample.find([file]) == [file]
+
+
+def test_sample_of_a_large_network_is_small() -> None:
+    sample = Sample.take(nn.ModuleList(nn.Linear(512, 512) for _ in range(60)))
+
+    assert 0 < sum(values.size for values in sample.weights) <= 2_000_000
+
+
+def test_no_code_of_a_checkpoint_is_run(tmp_path: Path) -> None:
+    file = save(make(1), tmp_path / "one.pt")
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(tmp_path / "harmful.pt", "w") as target:
+        for entry in archive.infolist():
+            harmful = b"cos\nsystem\n(S'touch ran'\ntR."
+            target.writestr(entry, harmful if entry.filename.endswith(".pkl") else archive.read(entry))
+
+    assert Sample.take(as_loaded(make(1))).find([tmp_path / "harmful.pt"]) == [tmp_path / "harmful.pt"]
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a file", None])
+def test_file_that_is_no_checkpoint_holds_no_tensors(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "a.pt").write_bytes(content)
+
+    assert Sample.take(make(1)).find([tmp_path / "a.pt"]) == []
