@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from conftest import RunJob
+from conftest import NIGHTLY, RunJob, RunOnline
 from ultralytics_wb_ddp import ConfigurationError, WandbManager
 from ultralytics_wb_ddp.checks import check_environment, check_run_id
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.doctor.past import check_training
+from ultralytics_wb_ddp.download import _path_of
+from ultralytics_wb_ddp.job_schema import Output
 from ultralytics_wb_ddp.names import collection_of, derived_id, file_name, input_name, inputs_of, run_name, safe_name
 from ultralytics_wb_ddp.ranks import Topology, plan_rank
 from ultralytics_wb_ddp.runs import folder_in_command, sync_command
@@ -127,6 +129,25 @@ def test_name_of_a_job_and_of_its_group_is_checked_before_the_run() -> None:
         WandbManager(cfg, "job", "g" * 129)
 
 
+def test_all_ids_of_a_group_are_checked_before_its_first_run() -> None:
+    cfg = {"wandb": {"project": "demo"}}
+
+    WandbManager.group(cfg, "g" * 120, 10)
+    with pytest.raises(ConfigurationError, match="summary': a run id has at most 128 characters; shorten it"):
+        WandbManager.group(cfg, "g" * 121, 10)
+
+
+@pytest.mark.parametrize(("name", "words"), [("my model", "W&B takes letters, digits"), ("x" * 129, "shorten it")])
+def test_artifact_of_a_job_has_a_name_that_w_and_b_takes(name: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        Output.parse({"s3": "s3://bucket/key", "name": name}, "artifacts.outputs[0]")
+
+
+def test_web_address_of_a_run_with_an_odd_id_names_the_run() -> None:
+    assert _path_of("https://wandb.ai/team/my%20demo/runs/lr%3D0.01%20bs%3D8?nw=x") == "team/my demo/lr=0.01 bs=8"
+    assert _path_of("team/demo/100%25") == "team/demo/100%25"
+
+
 def test_id_that_is_too_long_for_a_folder_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="W&B names a folder after it, and 384 bytes are too many"):
         check_run_id("日" * 128, "id")
@@ -152,6 +173,29 @@ run.finish()
     assert "could not be logged" not in job.output
     findings = check_training(job.directory / "train", job.directory)
     assert {finding.check for finding in findings if finding.status != "ok"} == {"sent"}
+
+
+@NIGHTLY
+def test_checkpoint_of_a_run_with_an_odd_id_is_found_again(run_online: RunOnline) -> None:
+    job, server = run_online(
+        """\
+import wandb
+run = wandb.init(project="demo", id="lr=0.01 bs=8")
+add_wandb_callback(model, run=run, checkpoints="best+last", checkpoint_interval=1)
+model.train(**{**ONE_PROCESS, "epochs": 3})
+run.finish()
+
+from ultralytics_wb_ddp import restore_checkpoint
+from ultralytics_wb_ddp.retention import checkpoints_of
+print("VERSIONS", len(checkpoints_of(run.entity, run.project, run.id)))
+print("RESTORED", restore_checkpoint(f"{run.entity}/{run.project}/{run.id}", alias="epoch-2").is_file())
+""",
+    )
+    (run,) = server.runs
+
+    assert {artifact.name for artifact in run.artifacts} >= {collection_of(run.id)}
+    assert "RESTORED True" in job.output
+    assert "VERSIONS 0" not in job.output
 
 
 def test_doctor_sees_that_a_run_has_no_checkpoint(run_job: RunJob) -> None:

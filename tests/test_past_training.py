@@ -237,8 +237,8 @@ def test_arguments_of_yolov5_are_its_options_and_hyperparameters(tmp_path: Path)
     }
     found = training(tmp_path, opt=options, hyp={"lr0": 0.01, "fl_gamma": 0.0})
 
-    assert found.arguments == {**options, "lr0": 0.01, "fl_gamma": 0.0, "project": "YOLOv5", "name": "exp2"}
-    assert (found.name, found.notes, found.is_complete({})) == ("exp2", (), True)
+    assert found.arguments == {**options, "lr0": 0.01, "fl_gamma": 0.0}
+    assert (found.name, found.project, found.notes, found.is_complete({})) == ("exp2", "YOLOv5", (), True)
 
 
 # Whether it was over

@@ -150,9 +150,7 @@ def _import(directory: Path, options: RunOptions, *, dry_run: bool, lost: str) -
         return Imported(directory, "failed", f"{RECORD_FILE} cannot be written into it; import a copy")
     if lost:
         return Imported(directory, "failed", lost)
-    namespace = SimpleNamespace(
-        args=SimpleNamespace(project=training.arguments.get("project"), name=training.name), save_dir=directory
-    )
+    namespace = SimpleNamespace(args=SimpleNamespace(project=training.project, name=training.name), save_dir=directory)
     options = options.or_else(stock_options(namespace))
     done = Imported(directory, "would be imported", "", list(training.notes))
     if other:
@@ -169,7 +167,7 @@ def _why_known(record: RunRecord, training: PastTraining) -> str:
     """Return that a training is in a run as far as it has come; nothing where epochs are to be added."""
     text = f"it was imported as run {record.id}"
     if record.imported_mark is None and training.results.earlier:  # by a release that mixed the trainings in the file
-        return f"{text}, with epochs of several trainings; delete {RECORD_FILE} to import the last one by itself"
+        return f"{text}, mixed with another training; delete {RECORD_FILE} and 'wandb' to import the last one"
     return text if training.last_epoch <= (record.imported_epochs or 0) else ""
 
 

@@ -64,7 +64,8 @@ def check_run_id(run_id: str, where: str) -> str:
         else ""
     )
     if cause:
-        msg = f"{where}={run_id!r}: {cause}; use letters, digits, '-', '_' and '.'"
+        remedy = "shorten it" if len(run_id) > MAX_LENGTH and not bad else "use letters, digits, '-', '_' and '.'"
+        msg = f"{where}={run_id!r}: {cause}; {remedy}"
         raise ConfigurationError(msg)
     return run_id
 

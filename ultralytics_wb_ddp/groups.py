@@ -243,7 +243,8 @@ def _check(config: WandbConfig, name: str, runs: int, job_type: str, *, resume: 
         )
     if cause:
         raise ConfigurationError(cause)
-    check_run_id(f"{name}-{job_type}-{runs - 1}", "id in the group")
+    for end in (f"{job_type}-{runs - 1}", SUMMARY):
+        check_run_id(f"{name}-{end}", "id in the group")
     return config
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "input_name",
     "inputs_of",
     "problem_of_alias",
+    "problem_of_artifact",
     "problem_of_link",
     "run_name",
     "safe_name",
@@ -108,6 +109,13 @@ def problem_of_alias(alias: str) -> str | None:
     if re.fullmatch(r"v\d+", alias):
         return "W&B gives such names to versions itself; choose another word"
     return None
+
+
+def problem_of_artifact(name: str) -> str | None:
+    """Return what is wrong with the name that a user gives to an artifact, with the remedy; None if nothing is."""
+    if not isinstance(name, str) or REFUSED.search(name) or not name:
+        return "W&B takes letters, digits, '-', '_' and '.' in the name of an artifact; replace the others"
+    return f"it has {len(name)} characters; W&B takes {MAX_LENGTH}, shorten it" if len(name) > MAX_LENGTH else None
 
 
 def problem_of_link(target: str) -> str | None:

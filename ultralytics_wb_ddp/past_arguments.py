@@ -12,7 +12,7 @@ from ultralytics_wb_ddp.plain import redact, to_plain
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ARGUMENTS", "HYPERPARAMETERS", "OPTIONS", "read_arguments"]
+__all__ = ["ARGUMENTS", "HYPERPARAMETERS", "OPTIONS", "is_of_yolov5", "names_of_foreign", "read_arguments"]
 
 ARGUMENTS = "args.yaml"
 OPTIONS, HYPERPARAMETERS = "opt.yaml", "hyp.yaml"  # of YOLOv5 to YOLOv7
@@ -20,9 +20,14 @@ UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+def is_of_yolov5(directory: Path) -> bool:
+    """Return whether YOLOv5, or another one that was made of it, has trained in a directory."""
+    return not (directory / ARGUMENTS).exists() and (directory / OPTIONS).exists()
+
+
 def read_arguments(directory: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the arguments of a training, without secrets, and what could not be read of them."""
-    is_foreign = not (directory / ARGUMENTS).exists() and (directory / OPTIONS).exists()
+    is_foreign = is_of_yolov5(directory)
     arguments: dict[str, Any] = {}
     notes: list[str] = []
     for name in (OPTIONS, HYPERPARAMETERS) if is_foreign else (ARGUMENTS,):
@@ -31,20 +36,19 @@ def read_arguments(directory: Path) -> tuple[dict[str, Any], list[str]]:
         except Exception as problem:  # noqa: BLE001, PERF203  # damaged in any way
             lost = "part of its config" if is_foreign else "config"
             notes.append(f"{name} cannot be read ({cause_of(problem).splitlines()[0]}): the run has no {lost}")
-    return (_as_ultralytics_says(arguments, directory) if is_foreign else arguments), notes
+    return arguments, notes
 
 
-def _as_ultralytics_says(options: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Return the options of YOLOv5 with the project and the name that its own W&B logger gives to the run.
+def names_of_foreign(options: dict[str, Any]) -> tuple[str, str | None]:
+    """Return the project of a training of YOLOv5, as its own W&B logger has it, and the name of its directory.
 
     Args:
-        options: Its options and hyperparameters.
-        directory: Directory of the training, of which ``name`` is not the name: that is ``exp`` for ``exp2``, too.
+        options: Its options, of which ``name`` is not that name: it is ``exp`` for ``exp2``, too.
     """
-    saved = re.split(r"[/\\]", str(options.get("save_dir") or directory.name).rstrip("/\\"))
-    project = str(options.get("project") or "")
-    is_default = re.split(r"[/\\]", project)[-2:] in ([""], ["runs", "train"])
-    return {**options, "name": saved[-1], "project": "YOLOv5" if is_default else project}
+    paths = (str(options.get(name) or "") for name in ("project", "save_dir"))
+    project, saved = (re.split(r"[/\\]", path.rstrip("/\\")) for path in paths)
+    is_default = project[-2:] in ([""], ["runs", "train"])
+    return "YOLOv5" if is_default else project[-1], saved[-1] or None
 
 
 def _read(file: Path, notes: list[str]) -> dict[str, Any]:

@@ -9,7 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.past_arguments import ARGUMENTS, HYPERPARAMETERS, OPTIONS, read_arguments
+from ultralytics_wb_ddp.past_arguments import (
+    ARGUMENTS,
+    HYPERPARAMETERS,
+    OPTIONS,
+    is_of_yolov5,
+    names_of_foreign,
+    read_arguments,
+)
 from ultralytics_wb_ddp.past_checkpoint import is_stripped
 from ultralytics_wb_ddp.results_csv import NoEpochError, Results, read_results
 
@@ -63,6 +70,8 @@ class PastTraining:
             raise NoEpochError(_why_no_epoch(directory))
         results = read_results(directory / RESULTS)
         digest = hashlib.sha256((directory / RESULTS).read_bytes())
+        if results.earlier:  # older releases have mixed the trainings, in a run of another id
+            digest.update(b"last")
         arguments, problems = read_arguments(directory)
         for name in (ARGUMENTS, OPTIONS, HYPERPARAMETERS):
             with suppress(OSError):
@@ -74,7 +83,14 @@ class PastTraining:
     @property
     def name(self) -> str:
         """The name of the training."""
-        return str(self.arguments.get("name") or self.directory.name)
+        named = names_of_foreign(self.arguments)[1] if is_of_yolov5(self.directory) else self.arguments.get("name")
+        return str(named or self.directory.name)
+
+    @property
+    def project(self) -> str | None:
+        """The project that a run of the training would have had."""
+        project = names_of_foreign(self.arguments)[0] if is_of_yolov5(self.directory) else self.arguments.get("project")
+        return None if project is None else str(project)
 
     @property
     def run_id(self) -> str:
