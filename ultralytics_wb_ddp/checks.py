@@ -121,7 +121,7 @@ def check_tags(place: str, value: Any) -> tuple[str, ...]:
         raise ConfigurationError(msg)
     for tag in tags:
         if not 0 < len(tag) <= MAX_TAG_LENGTH:
-            msg = f"{place}: {tag!r} has {len(tag)} characters; W&B takes tags of 1 to {MAX_TAG_LENGTH}"
+            msg = f"{place}: {tag!r} has {len(tag)} characters; W&B takes tags of 1 to {MAX_TAG_LENGTH}, shorten it"
             raise ConfigurationError(msg)
     return tuple(tags)
 

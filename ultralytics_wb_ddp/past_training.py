@@ -73,7 +73,7 @@ class PastTraining:
         if results.earlier:  # older releases have mixed the trainings, in a run of another id
             digest.update(b"last")
         arguments, problems = read_arguments(directory)
-        for name in (ARGUMENTS, OPTIONS, HYPERPARAMETERS):
+        for name in (OPTIONS, HYPERPARAMETERS) if is_of_yolov5(directory) else (ARGUMENTS,):
             with suppress(OSError):
                 digest.update((directory / name).read_bytes())
         files = (file for file in directory.iterdir() if not file.name.startswith("."))

@@ -97,10 +97,9 @@ class _Training:
         if lost := sum(epoch > epochs[-1] for epoch in self.lost):
             notes.append(f"{_count(lost)} left out: the training went on from an earlier one, up to {epochs[-1] + 1}")
         rows = tuple({**self.epochs[epoch][0], EPOCH: epoch + 1} for epoch in epochs)
-        spent = [seconds for epoch in epochs if (seconds := self.epochs[epoch][1]) is not None]
-        return Results(
-            rows, tuple(accumulate(spent)) if len(spent) == len(epochs) else (), tuple(notes), earlier, self.mark
-        )
+        spent = [taken for epoch in epochs if (taken := self.epochs[epoch][1]) is not None]
+        seconds = tuple(accumulate(spent)) if len(spent) == len(epochs) else ()
+        return Results(rows, seconds, tuple(notes), earlier, self.mark)
 
 
 def read_results(file: Path) -> Results:
