@@ -18,6 +18,7 @@ from conftest import INTERRUPTED, NIGHTLY, Job, RunJob, RunOnline, run_command
 from ultralytics_wb_ddp.past_training import PastTraining
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.results_csv import ResultsError, read_results
+from ultralytics_wb_ddp.testing import read_run
 
 OLD = """\
                   epoch,         train/box_loss,       metrics/mAP50(B),                 lr/pg0
@@ -29,6 +30,12 @@ epoch,time,train/loss,metrics/accuracy_top1,metrics/accuracy_top5,val/loss,lr/pg
 1,10,0.5,0.25,1,nan,0.01
 2,20,inf,0.5,1,0.7,0.02
 3,30,0.3,0.
+"""
+TWICE = "epoch,time,train/box_loss\n1,9,7\n2,18,6\n3,27,5\n1,10,4\n2,20,3\n"
+YOLOV5 = """\
+               epoch,      train/box_loss,       metrics/mAP_0.5,               x/lr0
+                   0,              1.2345,                   0.1,                0.01
+                   1,              1.1111,                   0.2,                0.02
 """
 END = 1_700_000_000.0  # when the old training was over, in seconds since 1970
 
@@ -66,6 +73,13 @@ class Backfill:
         write(self.runs_dir / "classify/a b", CLASSIFY, name="a b", epochs=100, project="p/q")
         write(self.runs_dir / "damaged", "epoc,loss\n1,2\n")
         write(self.runs_dir / "before", "", epochs=3)
+        (write(self.runs_dir / "begun", "", epochs=3) / "results.csv").unlink()
+        write(self.runs_dir / "twice", TWICE, epochs=2)
+        foreign = write(self.runs_dir / "exp2", YOLOV5)
+        (foreign / "opt.yaml").write_text("epochs: 2\nname: exp\nproject: runs/train\nsave_dir: runs/train/exp2\n")
+        (foreign / "hyp.yaml").write_bytes(b"lr0: 0.01\nnote: caf\xe9\n")
+        (write(self.runs_dir / "yolov7", "") / "results.csv").rename(self.runs_dir / "yolov7/results.txt")
+        (self.runs_dir / "yolov7/opt.yaml").write_text("epochs: 2\n")
         (write(self.runs_dir / "folder", "") / "results.csv").unlink()
         (self.runs_dir / "folder/results.csv").mkdir()
         RunRecord("abc").save(write(self.runs_dir / "live", OLD), closed=True)
@@ -169,16 +183,57 @@ def test_training_that_was_not_over_is_a_failed_run(backfill: Backfill) -> None:
 def test_what_cannot_be_imported_is_named_and_the_others_go_on(backfill: Backfill) -> None:
     assert backfill.done.returncode == 1
     assert "results.csv has no column 'epoch' (its first columns: epoc, loss)" in backfill.line("runs/damaged")
-    assert "results.csv has no column 'epoch' (its first columns: none)" in backfill.line("runs/before")
     assert "failed: [Errno 21] Is a directory: " in backfill.line("runs/folder")
     assert backfill.line("nowhere") == "nowhere: failed: there is no such file or directory"
-    assert sorted(backfill.done.stdout.splitlines()[-1].split(", ")) == ["2 skipped", "3 imported", "4 failed"]
+    assert sorted(backfill.done.stdout.splitlines()[-1].split(", ")) == ["3 failed", "5 imported", "5 skipped"]
+
+
+def test_training_without_an_epoch_is_skipped_and_no_failure(backfill: Backfill) -> None:
+    reason = "the training ended before its first epoch was over"
+    assert backfill.line("runs/begun") == f"runs/begun: skipped: there is no results.csv: {reason}"
+    assert "runs/before: skipped: results.csv holds no epoch: the training ended" in backfill.line("runs/before")
+    assert "skipped: results.txt is of YOLOv7 or of an old YOLOv5" in backfill.line("runs/yolov7")
+
+
+def test_last_training_of_a_directory_is_imported(backfill: Backfill) -> None:
+    run = backfill.run("twice")
+
+    assert [(row["epoch"], row["train/box_loss"]) for row in run.history] == [(1, 4), (2, 3)]
+    assert (run.state, run.summary["train/box_loss"]) == ("finished", {"min": 3})
+    assert "results.csv holds an earlier training, too: 3 epochs are left out" in backfill.done.stdout
+
+
+def test_training_of_yolov5_has_its_options_and_hyperparameters(backfill: Backfill) -> None:
+    run = backfill.run("exp2")
+
+    assert (run.project, run.state, run.values["lr0"], run.values["epochs"]) == ("YOLOv5", "finished", 0.01, 2)
+    assert [(row["epoch"], row["x/lr0"]) for row in run.history] == [(1, 0.01), (2, 0.02)]
+    assert "hyp.yaml is not UTF-8 in line 2" in backfill.done.stdout
+
+
+def test_training_that_came_after_an_import_is_a_run_of_its_own(tmp_path: Path) -> None:
+    training = write(tmp_path / "old", OLD, epochs=2, name="old")
+    first = run_command(tmp_path, "import", "old", "--mode", "offline", timeout=100)
+    run_id = json.loads((training / RECORD_FILE).read_text())["id"]
+    with (training / "results.csv").open("a") as file:
+        file.write("1,9,0.3,0.03\n2,8,0.4,0.03\n3,7,0.5,0.03\n")
+
+    second = run_command(tmp_path, "import", "old", "--mode", "offline", timeout=100)
+    third = run_command(tmp_path, "import", "old", "--mode", "offline", timeout=100)
+
+    record = json.loads((training / RECORD_FILE).read_text())
+    assert (first.returncode, second.returncode, record["imported_epochs"]) == (0, 0, 3)
+    assert record["id"] != run_id
+    assert f"run {run_id} is of an earlier training in this directory and stays as it is" in second.stdout
+    assert f"skipped: it was imported as run {record['id']}" in third.stdout
+    (folder,) = (training / "wandb").glob(f"offline-run-*-{record['id']}")
+    assert [row["epoch"] for row in read_run(folder / f"run-{record['id']}.wandb").rows("epoch")] == [1, 2, 3]
 
 
 def test_training_that_was_logged_is_left_alone(backfill: Backfill) -> None:
     assert backfill.line("runs/live") == "runs/live: skipped: it was logged as run abc"
     assert "skipped: W&B's files of run xyz lie in runs/stock/wandb: it was logged" in backfill.line("runs/stock")
-    assert len(backfill.server.runs) == 3
+    assert len(backfill.server.runs) == 5
 
 
 def test_training_is_imported_once_wherever_it_lies(backfill: Backfill, tmp_path: Path) -> None:
@@ -297,7 +352,7 @@ def test_file_without_an_epoch_says_that_none_was_over(tmp_path: Path) -> None:
 
 def test_training_that_stopped_early_is_over(tmp_path: Path) -> None:
     training = PastTraining.read(write(tmp_path / "train", OLD, epochs=100))
-    assert not training.is_complete(None)
+    assert training.is_complete({}) is False
 
     (tmp_path / "train/results.png").write_bytes(b"")
-    assert training.is_complete(None)
+    assert training.is_complete({}) is True

@@ -11,13 +11,16 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoint_facts import sha256_of
-from ultralytics_wb_ddp.checkpoints import CheckpointPolicy, collection_of
+from ultralytics_wb_ddp.checkpoints import CheckpointPolicy
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of
-from ultralytics_wb_ddp.past_training import ARGUMENTS, RESULTS, Checkpoint, PastTraining
+from ultralytics_wb_ddp.names import collection_of
+from ultralytics_wb_ddp.past_arguments import ARGUMENTS, HYPERPARAMETERS, OPTIONS
+from ultralytics_wb_ddp.past_checkpoint import Checkpoint
+from ultralytics_wb_ddp.past_training import RESULTS, PastTraining, is_training
 from ultralytics_wb_ddp.progress import working
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
-from ultralytics_wb_ddp.results_csv import ResultsError
+from ultralytics_wb_ddp.results_csv import NoEpochError, ResultsError
 from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run, resume_run
 from ultralytics_wb_ddp.stock import stock_options
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Imported", "find_trainings", "import_trainings"]
 
+FILES = frozenset({RESULTS, ARGUMENTS, OPTIONS, HYPERPARAMETERS})
 OF_A_TRAINING = ("wandb", "weights")  # folders in which no other training lies
 # The machine that imports is not the one that has trained.
 SETTINGS = {
@@ -77,16 +81,16 @@ def find_trainings(paths: Iterable[str]) -> Iterator[Path | Imported]:
         if not matches:
             yield Imported(Path(path), "failed", "there is no such file or directory")
         for match in map(Path, matches):
-            start = match.parent if match.name in {RESULTS, ARGUMENTS} else match
+            start = match.parent if match.name in FILES and match.is_file() else match
             if os.path.realpath(start) in seen:
                 continue
             problems: list[OSError] = []
             for folder, folders, files in os.walk(start, onerror=problems.append):
-                is_training = not {RESULTS, ARGUMENTS}.isdisjoint({*files, *folders})
-                skipped = {*OF_A_TRAINING, RESULTS, ARGUMENTS} if is_training else set()
+                is_found = is_training({*files, *FILES.intersection(folders)})
+                skipped = {*OF_A_TRAINING, *FILES} if is_found else set()
                 folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in skipped)
                 real = os.path.realpath(folder)
-                if is_training and real not in seen:
+                if is_found and real not in seen:
                     yield Path(folder)
                 seen.add(real)
             for problem in problems:
@@ -120,6 +124,8 @@ def import_trainings(paths: Iterable[str], options: RunOptions, *, dry_run: bool
         except _Unreachable as problem:
             lost = f"W&B cannot be used: {problem}"
             yield Imported(found, "failed", lost)
+        except NoEpochError as problem:
+            yield Imported(found, "skipped", str(problem))
         except (ResultsError, OSError) as problem:
             yield Imported(found, "failed", str(problem))
         except Exception as problem:  # noqa: BLE001  # the other trainings are still to be imported
@@ -132,9 +138,11 @@ def _import(directory: Path, options: RunOptions, *, dry_run: bool, lost: str) -
     if record and record.imported_epochs is None:
         return Imported(directory, "skipped", f"it was logged as run {record.id}", url=record.url)
     training = PastTraining.read(directory)
-    if record and training.last_epoch <= (record.imported_epochs or 0):
-        return Imported(directory, "skipped", f"it was imported as run {record.id}", url=record.url)
-    stock = None if record else RunRecord.find(directory, None)
+    other = record if record and record.imported_mark not in {None, training.mark} else None
+    record = None if other else record
+    if record and (text := _why_known(record, training)):
+        return Imported(directory, "skipped", text, url=record.url)
+    stock = None if record or other else RunRecord.find(directory, None)
     if stock and stock.id != training.run_id:
         text = f"W&B's files of run {stock.id} lie in {directory / 'wandb'}: it was logged; 'wandb sync' sends it"
         return Imported(directory, "skipped", text)
@@ -142,17 +150,25 @@ def _import(directory: Path, options: RunOptions, *, dry_run: bool, lost: str) -
         return Imported(directory, "failed", f"{RECORD_FILE} cannot be written into it; import a copy")
     if lost:
         return Imported(directory, "failed", lost)
-    namespace = SimpleNamespace(
-        args=SimpleNamespace(project=training.arguments.get("project"), name=training.name), save_dir=directory
-    )
+    namespace = SimpleNamespace(args=SimpleNamespace(project=training.project, name=training.name), save_dir=directory)
     options = options.or_else(stock_options(namespace))
     done = Imported(directory, "would be imported", "", list(training.notes))
+    if other:
+        done.notes.append(f"run {other.id} is of an earlier training in this directory and stays as it is")
     run_id, project = (record.id, record.project) if record else (training.run_id, options.project)
     if not dry_run:
         done.status = "imported"
         _write(training, options, record, done)
     done.text = f"as run {run_id} of project {project}, {_extent(training)}{done.text}"
     return done
+
+
+def _why_known(record: RunRecord, training: PastTraining) -> str:
+    """Return that a training is in a run as far as it has come; nothing where epochs are to be added."""
+    text = f"it was imported as run {record.id}"
+    if record.imported_mark is None and training.results.earlier:  # by a release that mixed the trainings in the file
+        return f"{text}, mixed with another training; delete {RECORD_FILE} and 'wandb' to import the last one"
+    return text if training.last_epoch <= (record.imported_epochs or 0) else ""
 
 
 def _extent(training: PastTraining) -> str:
@@ -163,7 +179,7 @@ def _extent(training: PastTraining) -> str:
 def _write(training: PastTraining, options: RunOptions, earlier: RunRecord | None, done: Imported) -> None:
     """Write the run of a training."""
     checkpoints = _read_checkpoints(training, done)
-    is_complete = training.is_complete(checkpoints.get("last"))
+    is_complete = training.is_complete(checkpoints)
     run = _open(training, options, earlier)
     try:
         known = (earlier and earlier.imported_epochs) or 0
@@ -181,10 +197,12 @@ def _write(training: PastTraining, options: RunOptions, earlier: RunRecord | Non
         finish_run(run, 1)
         raise
     done.url = record.url
-    finish_run(run, int(not is_complete))
-    record.imported_epochs = training.last_epoch
+    finish_run(run, int(is_complete is False))
+    record.imported_epochs, record.imported_mark = training.last_epoch, training.mark
     record.save(training.directory, closed=True)
-    if not is_complete:
+    if is_complete is None:
+        done.notes.append("the files do not say whether the training was over: the run is marked as finished")
+    elif not is_complete:
         done.text = "; the training was not over: the run is marked as failed"
     if command := record.links.get("sync_command"):
         done.notes.append(f"it is on disk, send it with: {command}")

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.names import inputs_of
 from ultralytics_wb_ddp.plain import redact, to_plain
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class BeforeTraining:
             return None
         from ultralytics_wb_ddp.artifacts import log_files
 
-        return log_files(self.run, paths, name or f"run_{self.run.id}_training_inputs", type)
+        return log_files(self.run, paths, name or inputs_of(self.run.id), type)
 
     def save_training_job_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Put facts about the job into the run's config under ``job``, and into ``training-job-metadata.json``.

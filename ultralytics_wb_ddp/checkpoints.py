@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoint_facts import Measurement, facts_of, git_state, sha256_of
 from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.names import collection_of, safe_name
 from ultralytics_wb_ddp.registry import link_checkpoint
 
 if TYPE_CHECKING:
@@ -30,14 +31,9 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config import RunOptions
     from ultralytics_wb_ddp.training import Session
 
-__all__ = ["CheckpointPolicy", "Checkpoints", "collection_of"]
+__all__ = ["CheckpointPolicy", "Checkpoints"]
 
 INTERVALS = {"best": 0, "best+last": 10, "all": 1, "none": 0}  # epochs
-
-
-def collection_of(run_id: str) -> str:
-    """Return the name of the artifact whose versions are a run's checkpoints: the stock callback's name for it."""
-    return f"run_{run_id}_model"
 
 
 @dataclass(frozen=True)
@@ -249,7 +245,7 @@ class Checkpoints:
         from ultralytics_wb_ddp.s3_upload import upload_to_s3
 
         run = self._session.run
-        place = f"{self._store}/{run.id}/epoch-{metadata['epoch']}/{file.name}"
+        place = f"{self._store}/{safe_name(run.id)}/epoch-{metadata['epoch']}/{file.name}"
         place = upload_to_s3(file, place, progress=False)
         return log_s3_reference(
             run, place, collection_of(run.id), "model", aliases=aliases, metadata=metadata, strict=True

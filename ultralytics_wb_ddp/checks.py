@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Container, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from ultralytics_wb_ddp.errors import ExplainedError
-from ultralytics_wb_ddp.names import problem_of_link
+from ultralytics_wb_ddp.names import MAX_BYTES, MAX_LENGTH, problem_of_link
 from ultralytics_wb_ddp.plain import ADDRESS, names_secret
 from ultralytics_wb_ddp.s3_path import S3Error, S3Path
 
@@ -17,6 +18,8 @@ __all__ = [
     "ConfigurationError",
     "check_choice",
     "check_count",
+    "check_environment",
+    "check_job_type",
     "check_link",
     "check_names",
     "check_project",
@@ -25,14 +28,16 @@ __all__ = [
     "check_store",
     "check_switch",
     "check_tags",
+    "check_text",
     "check_uri",
     "refuse_type",
 ]
 
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
-MAX_LENGTH = 128  # of a run id and of a project's name
+OF_RUN_FOLDER = len("offline-run-20260101_120000-")
 MAX_TAG_LENGTH = 64
+MAX_JOB_TYPE_LENGTH = 64
 
 
 class ConfigurationError(ExplainedError, ValueError):
@@ -54,10 +59,13 @@ def check_run_id(run_id: str, where: str) -> str:
         if bad
         else f"a run id has at most {MAX_LENGTH} characters"
         if len(run_id) > MAX_LENGTH
+        else f"W&B names a folder after it, and {len(run_id.encode())} bytes are too many for one"
+        if len(run_id.encode()) > MAX_BYTES - OF_RUN_FOLDER
         else ""
     )
     if cause:
-        msg = f"{where}={run_id!r}: {cause}; use letters, digits, '-', '_' and '.'"
+        remedy = "shorten it" if len(run_id) > MAX_LENGTH and not bad else "use letters, digits, '-', '_' and '.'"
+        msg = f"{where}={run_id!r}: {cause}; {remedy}"
         raise ConfigurationError(msg)
     return run_id
 
@@ -113,9 +121,47 @@ def check_tags(place: str, value: Any) -> tuple[str, ...]:
         raise ConfigurationError(msg)
     for tag in tags:
         if not 0 < len(tag) <= MAX_TAG_LENGTH:
-            msg = f"{place}: {tag!r} has {len(tag)} characters; W&B takes tags of 1 to {MAX_TAG_LENGTH}"
+            msg = f"{place}: {tag!r} has {len(tag)} characters; W&B takes tags of 1 to {MAX_TAG_LENGTH}, shorten it"
             raise ConfigurationError(msg)
     return tuple(tags)
+
+
+def check_text(place: str, value: str, *, length: int = MAX_LENGTH) -> str:
+    """Return a name that is shown for a run, such as its group, if W&B has room for it.
+
+    Raises:
+        ConfigurationError: It is longer than that, or empty.
+    """
+    if not 0 < len(value.strip()) <= len(value) <= length:
+        msg = f"{place}={value!r} has {len(value)} characters; W&B takes 1 to {length}, shorten it"
+        raise ConfigurationError(msg)
+    return value
+
+
+def check_job_type(place: str, value: str) -> str:
+    """Return the job type of a run if W&B has room for it.
+
+    Raises:
+        ConfigurationError: It is longer than 64 characters, or empty.
+    """
+    return check_text(place, value, length=MAX_JOB_TYPE_LENGTH)
+
+
+def check_environment(given: Container[str], env: Mapping[str, str] | None = None) -> None:
+    """Refuse variables of wandb's that name a run in a way that W&B does not take.
+
+    Args:
+        given: Names of the settings for which wandb does not look at its variable.
+        env: The environment; None is that of this process.
+
+    Raises:
+        ConfigurationError: A value is too long or holds a reserved character.
+    """
+    env = os.environ if env is None else env
+    for name, (variable, check) in OF_ENVIRONMENT.items():
+        is_launchers = name == "id" and "ULTRALYTICS_WB_DDP" in env  # W&B has taken it
+        if name not in given and env.get(variable) and not is_launchers:
+            check(variable, env[variable])
 
 
 def check_switch(place: str, value: Any) -> bool:
@@ -211,3 +257,14 @@ def refuse_type(place: str, value: Any) -> NoReturn:
     shown = "" if names_secret(place) else f"={value!r}"
     msg = f"{place}{shown} is of type {type(value).__name__}; a string is expected"
     raise ConfigurationError(msg)
+
+
+# What wandb reads where a setting is not given.
+OF_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
+    "id": ("WANDB_RUN_ID", lambda variable, value: check_run_id(value, variable)),
+    "project": ("WANDB_PROJECT", check_project),
+    "name": ("WANDB_NAME", check_text),
+    "group": ("WANDB_RUN_GROUP", check_text),
+    "job_type": ("WANDB_JOB_TYPE", check_job_type),
+    "tags": ("WANDB_TAGS", lambda variable, value: check_tags(variable, filter(None, value.split(",")))),
+}

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.handoff import set_or_unset
+from ultralytics_wb_ddp.names import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -140,6 +141,27 @@ def without_prompt() -> Iterator[None]:
             yield
         finally:
             sys.stdin = terminal
+
+
+def shorten_table_names() -> None:
+    """Have wandb shorten the names of the artifacts that it makes for tables.
+
+    It makes them of the run's id and the table's key, and refuses those that are too long for an artifact when the
+    table is logged. The others stay as they are.
+    """
+    try:
+        from wandb.sdk.artifacts import _internal_artifact as module
+
+        make = module.sanitize_artifact_name
+    except (ImportError, AttributeError):  # another release: long names are refused as ever
+        return
+    if make.__module__ == __name__:
+        return
+
+    def shorten(name: str) -> str:
+        return safe_name(make(name))
+
+    module.sanitize_artifact_name = shorten
 
 
 def flush(run: Any, *, flushes_itself: bool = True) -> None:

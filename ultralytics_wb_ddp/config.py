@@ -14,6 +14,8 @@ from ultralytics_wb_ddp.checks import (
     ConfigurationError,
     check_choice,
     check_count,
+    check_environment,
+    check_job_type,
     check_link,
     check_names,
     check_project,
@@ -22,6 +24,7 @@ from ultralytics_wb_ddp.checks import (
     check_store,
     check_switch,
     check_tags,
+    check_text,
     check_uri,
     refuse_type,
 )
@@ -55,6 +58,9 @@ _OF_KIND: dict[str, Callable[[str, Any], Any]] = {
 }
 _OF_NAME: dict[str, Callable[[str, str], str]] = {
     "project": check_project,
+    "name": check_text,
+    "group": check_text,
+    "job_type": check_job_type,
     "link": check_link,
     "checkpoint_store": check_store,
     "data_uri": check_uri,
@@ -188,6 +194,7 @@ class RunOptions:
         """
         check_names(values, [field.name for field in fields(cls)], where)
         given = {name: value for name, value in values.items() if value is not None}
+        check_environment(given)
         return cls(**{name: _check(name, value, where) for name, value in given.items()})
 
     def or_else(self, default: RunOptions) -> Self:

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from ultralytics_wb_ddp.client import without_prompt
 from ultralytics_wb_ddp.errors import ExplainedError
@@ -137,7 +138,7 @@ def _path_of(run: str) -> str:
     """Return the path of a run that may be given by its web address."""
     path = run.partition("?")[0].strip("/")
     if "://" in path:
-        path = path.partition("://")[2].partition("/")[2]
+        path = unquote(path.partition("://")[2].partition("/")[2])
     return path.replace("/runs/", "/")
 
 

@@ -16,6 +16,7 @@ from ultralytics_wb_ddp.handoff import write_json
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.manager import WandbManager
+from ultralytics_wb_ddp.names import file_name, run_name
 from ultralytics_wb_ddp.ranks import Topology, is_main_process
 from ultralytics_wb_ddp.runs import opened_by_us, wandb_run
 
@@ -137,7 +138,7 @@ class RunGroup:
     def _file(self) -> Path:
         """Where the metrics of finished trainings are kept, for the day when W&B cannot be asked."""
         directory = self._config.dir or os.environ.get("WANDB_DIR") or "."
-        return Path(directory, "wandb", f"group-{self._config.project}-{self.name}.json")
+        return Path(directory, "wandb", file_name(f"group-{self._config.project}-{self.name}", ".json"))
 
     def _id(self, number: int) -> str:
         return f"{self.name}-{self.job_type}-{number}"
@@ -208,7 +209,7 @@ class _Member(WandbManager):
     def __init__(self, group: RunGroup, suffix: str, job_type: str, number: int | None = None) -> None:
         super().__init__(group._cfg, group.name, group.name)  # noqa: SLF001  # its other half
         self._group, self._number = group, number
-        name = f"{self.config.name or group.name}-{suffix}"
+        name = run_name(self.config.name or group.name, suffix)
         self.config = replace(self.config, id=f"{group.name}-{suffix}", name=name, group=group.name, job_type=job_type)
         self._options = self.config
 
@@ -242,7 +243,8 @@ def _check(config: WandbConfig, name: str, runs: int, job_type: str, *, resume: 
         )
     if cause:
         raise ConfigurationError(cause)
-    check_run_id(f"{name}-{job_type}-{runs - 1}", "id in the group")
+    for end in (f"{job_type}-{runs - 1}", SUMMARY):
+        check_run_id(f"{name}-{end}", "id in the group")
     return config
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checkpoints import collection_of
 from ultralytics_wb_ddp.client import add_reference_entry, find_artifact, use_artifact
 from ultralytics_wb_ddp.examine import Examination, Findings
 from ultralytics_wb_ddp.fingerprint import Dataset
 from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.names import collection_of, input_name
 from ultralytics_wb_ddp.plain import ADDRESS, redact, to_plain, without_credentials
 from ultralytics_wb_ddp.record import RunRecord, places_of
 from ultralytics_wb_ddp.starting_weights import Sample, files_of_trainer
@@ -199,7 +199,7 @@ class Inputs:
         if not found and self.sources.network.is_trained:
             logger.info("the weights that the training starts from are of no known file, and no input of the run")
         for weights in found:
-            artifact = wandb.Artifact(_name("weights", _title_of(weights)), type="model")
+            artifact = wandb.Artifact(input_name("weights", _title_of(weights)), type="model")
             artifact.add_reference(weights.resolve().as_uri(), name=weights.name)
             if candidates := _known_as(weights):
                 self._known.append((weights, candidates, artifact))
@@ -238,7 +238,7 @@ class Inputs:
             return
         if found.changes:
             logger.warning("the dataset has changed since this training was interrupted: %s", found.changes)
-        artifact = wandb.Artifact(_name("dataset", self._title(dataset)), type="dataset")
+        artifact = wandb.Artifact(input_name("dataset", self._title(dataset)), type="dataset")
         artifact.metadata = _describe(dataset, found)
         self._add_data_file(artifact, _without_places)
         artifact.add_file(str(file), name="files.tsv")
@@ -299,11 +299,6 @@ def _title_of(weights: Path) -> str:
     weights = weights.resolve()
     is_checkpoint = CHECKPOINTS.fullmatch(weights.stem) and weights.parent.name == "weights"
     return f"{weights.parent.parent.name}_{weights.stem}" if is_checkpoint else weights.stem
-
-
-def _name(kind: str, title: str) -> str:
-    """Return the name of an artifact, which nobody else gives to theirs: ``coco8:latest`` stays what it was."""
-    return f"{kind}_{re.sub(r'[^A-Za-z0-9_.-]', '_', title)}"[:128]
 
 
 def _add_text(artifact: Any, name: str, text: str) -> None:

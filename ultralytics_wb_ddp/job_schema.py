@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError, check_names
+from ultralytics_wb_ddp.checks import ConfigurationError, check_names, check_text
 from ultralytics_wb_ddp.config import MISSING, WandbConfig
 from ultralytics_wb_ddp.context import settings_around
 from ultralytics_wb_ddp.data_yaml import check_data
-from ultralytics_wb_ddp.names import problem_of_alias
+from ultralytics_wb_ddp.names import problem_of_alias, problem_of_artifact, run_name
 from ultralytics_wb_ddp.parallel import ParallelConfig
 from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.s3_path import S3Error, S3Path
@@ -69,6 +69,9 @@ class Output:
         except S3Error as error:
             msg = f"{where}.s3: {error}"
             raise ConfigurationError(msg) from error
+        if problem := problem_of_artifact(output.name):
+            msg = f"{where}.name={output.name!r}: {problem}"
+            raise ConfigurationError(msg)
         for alias in output.aliases:
             if problem := problem_of_alias(alias):
                 msg = f"{where}.aliases: {alias!r}: {problem}"
@@ -124,6 +127,7 @@ class Job:
         named = [given for given in ("name", "group") if values.get(given)]
         for given in named:
             _check_text(given, values[given])
+            check_text(given, values[given])
         wandb = WandbConfig.from_cfg(values, {"keep_open": True, **settings_around(*named)}, where="wandb")
         model, task = _read_model(values.get("model"))
         train = _section(values.get("train"), "train")
@@ -142,7 +146,7 @@ class Job:
         artifacts = _section(values.get("artifacts"), "artifacts", ["inputs", "outputs"])
         outputs = _list(artifacts.get("outputs"), "artifacts.outputs")
         return cls(
-            name=values.get("name") or name,
+            name=values.get("name") or run_name(name),
             group=values.get("group"),
             wandb=wandb,
             model=model,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.after_training import AfterTraining
 from ultralytics_wb_ddp.before_training import BeforeTraining
-from ultralytics_wb_ddp.checks import refuse_type
+from ultralytics_wb_ddp.checks import check_text, refuse_type
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig
 from ultralytics_wb_ddp.context import blocks, release, settings_around, take_up
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
@@ -73,6 +73,8 @@ class WandbManager(BeforeTraining, AfterTraining):
         for place, value in (("job_name", job_name), ("experiment_group_name", experiment_group_name)):
             if not isinstance(value, (str, type(None))):
                 refuse_type(place, value)
+            if value:
+                check_text(place, value)
         self._blocks = blocks()
         named = ("name", "group") if experiment_group_name else ("name",)
         self.config = WandbConfig.from_cfg(cfg, settings_around(*named))

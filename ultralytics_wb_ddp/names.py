@@ -1,14 +1,103 @@
-"""Names that W&B refuses, and why; wandb says some of it only when a training is over."""
+"""Names: those that are made of others, and those that W&B refuses, and why.
+
+W&B takes as the id of a run what it refuses in the name of an artifact. Such a name is made here: one that W&B takes
+stays as it is, another one is made safe, always in the same way and with a part of its hash, so that two ids never
+share a name. wandb says some of what it refuses only when a training is over.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 
-__all__ = ["problem_of_alias", "problem_of_link"]
+__all__ = [
+    "LONG_ID",
+    "MAX_BYTES",
+    "MAX_LENGTH",
+    "collection_of",
+    "derived_id",
+    "file_name",
+    "input_name",
+    "inputs_of",
+    "problem_of_alias",
+    "problem_of_artifact",
+    "problem_of_link",
+    "run_name",
+    "safe_name",
+]
 
-MAX_LENGTH = 128
+MAX_LENGTH = 128  # of the id and the name of a run, of a group, a project and an artifact
+REFUSED = re.compile(r"[^A-Za-z0-9_.-]")  # in the name of an artifact
+LONG_ID = 64  # characters of a run id with which the names that wandb makes of it and a key may be too long
+MAX_BYTES = 255  # of a file's name
+MARK = 8  # digits of the hash
 RESERVED_IN_LINK = "\\#?%:"
 REGISTRY = "wandb-registry-"
+
+
+def safe_name(title: str, length: int = MAX_LENGTH) -> str:
+    """Return a title as W&B takes it in the name of an artifact.
+
+    Args:
+        title: A run id, or what a user calls something.
+        length: Characters that there is room for.
+    """
+    if title and len(title) <= length and not REFUSED.search(title):
+        return title
+    return f"{REFUSED.sub('_', title)[: length - MARK - 1]}-{_mark(title)}"
+
+
+def _mark(title: str) -> str:
+    return hashlib.sha256(title.encode("utf-8", "surrogatepass")).hexdigest()[:MARK]
+
+
+def _around(run_id: str, end: str) -> str:
+    return f"run_{safe_name(run_id, MAX_LENGTH - len('run_') - len(end))}{end}"
+
+
+def collection_of(run_id: str) -> str:
+    """Return the name of the artifact whose versions are a run's checkpoints: the stock callback's name for it."""
+    return _around(run_id, "_model")
+
+
+def inputs_of(run_id: str) -> str:
+    """Return the name of the artifact that holds what a run's training was made from."""
+    return _around(run_id, "_training_inputs")
+
+
+def input_name(kind: str, title: str) -> str:
+    """Return the name of an input's artifact, which nobody else gives to theirs: ``coco8:latest`` stays what it was.
+
+    Args:
+        kind: ``"dataset"`` or ``"weights"``.
+        title: What people call it.
+    """
+    return f"{kind}_{safe_name(title, MAX_LENGTH - len(kind) - 1)}"
+
+
+def derived_id(base_id: str, end: str) -> str:
+    """Return the id of a run that belongs to another one, such as ``{base_id}-rank-1``."""
+    room = MAX_LENGTH - len(end) - 1
+    shown = base_id if len(base_id) <= room else f"{base_id[: room - MARK - 1]}-{_mark(base_id)}"
+    return f"{shown}-{end}"
+
+
+def file_name(title: str, end: str) -> str:
+    """Return the name of a file, shortened where file systems have no room for it."""
+    is_short = len(title.encode("utf-8", "surrogatepass")) <= MAX_BYTES - len(end)
+    return f"{title if is_short else safe_name(title, MAX_LENGTH)}{end}"
+
+
+def run_name(name: str, end: str = "") -> str:
+    """Return the display name of a run, shortened where W&B has no room for it.
+
+    Args:
+        name: The name.
+        end: What tells the run from others of this name.
+    """
+    room = MAX_LENGTH - (len(end) + 1 if end else 0)
+    shown = name if len(name) <= room else f"{name[: room - 3]}..."
+    return f"{shown}-{end}" if end else shown
 
 
 def problem_of_alias(alias: str) -> str | None:
@@ -20,6 +109,13 @@ def problem_of_alias(alias: str) -> str | None:
     if re.fullmatch(r"v\d+", alias):
         return "W&B gives such names to versions itself; choose another word"
     return None
+
+
+def problem_of_artifact(name: str) -> str | None:
+    """Return what is wrong with the name that a user gives to an artifact, with the remedy; None if nothing is."""
+    if not isinstance(name, str) or REFUSED.search(name) or not name:
+        return "W&B takes letters, digits, '-', '_' and '.' in the name of an artifact; replace the others"
+    return f"it has {len(name)} characters; W&B takes {MAX_LENGTH}, shorten it" if len(name) > MAX_LENGTH else None
 
 
 def problem_of_link(target: str) -> str | None:

@@ -11,12 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.checks import ConfigurationError, check_environment
+from ultralytics_wb_ddp.client import shorten_table_names
+from ultralytics_wb_ddp.config import OF_THE_RUN, RunOptions
 from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.names import LONG_ID, run_name
 from ultralytics_wb_ddp.ranks import RankPlan
 from ultralytics_wb_ddp.runs import (
     check_shared,
@@ -87,6 +89,8 @@ def open_session(
     )
     if plan.how == "skip" or (local is not None and local.disabled):
         return None
+    if plan.how in {"new", "resume"}:
+        check_environment({name for name in OF_THE_RUN if getattr(options, name)})
     session: Session | None
     try:
         if rank_plan.mode == "new":
@@ -104,6 +108,8 @@ def open_session(
     if session is None or session.run.disabled:
         return None
     session.base_id = base_id
+    if len(session.run.id) > LONG_ID:
+        shorten_table_names()
     session.links = Links.of_run(session.run, nodes(base_id))
     _say(session)
     return session
@@ -263,7 +269,8 @@ def open_side_session(
 
 def _of_rank(options: RunOptions, rank_plan: RankPlan) -> RunOptions:
     """Return how the run of one rank among several is made."""
-    name = f"{options.name}-{rank_plan.label}" if options.name and rank_plan.label else rank_plan.label or options.name
+    label = rank_plan.label or ""
+    name = run_name(options.name, label) if options.name else rank_plan.label
     return replace(options, name=name, group=options.group or rank_plan.group)
 
 

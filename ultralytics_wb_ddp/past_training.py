@@ -5,61 +5,36 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.log import cause_of
-from ultralytics_wb_ddp.plain import redact, to_plain
-from ultralytics_wb_ddp.results_csv import Results, read_results, without_placeholders
+from ultralytics_wb_ddp.past_arguments import (
+    ARGUMENTS,
+    HYPERPARAMETERS,
+    OPTIONS,
+    is_of_yolov5,
+    names_of_foreign,
+    read_arguments,
+)
+from ultralytics_wb_ddp.past_checkpoint import is_stripped
+from ultralytics_wb_ddp.results_csv import NoEpochError, Results, read_results, without_placeholders
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
     from pathlib import Path
 
-__all__ = ["ARGUMENTS", "RESULTS", "Checkpoint", "PastTraining"]
+    from ultralytics_wb_ddp.past_checkpoint import Checkpoint
 
-ARGUMENTS, RESULTS = "args.yaml", "results.csv"
+__all__ = ["RESULTS", "PastTraining", "is_training"]
+
+RESULTS = "results.csv"
+OLD_RESULTS = "results.txt"  # of YOLOv5 before 2021-10 and of YOLOv7
 PICTURES = (".jpg", ".jpeg", ".png")
 END_PICTURE = "results.png"  # drawn when a training is over
 DIGITS = 4  # significant ones that results.csv has in every release
 ID_DIGITS = 10
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint says of itself.
-
-    Attributes:
-        is_stripped: Whether the training was over: Ultralytics takes the optimizer out at its end.
-        fitness: Fitness of its epoch.
-        metrics: Metrics of its epoch.
-        arguments: Arguments of the training, without secrets, with what ``optimizer=auto`` in ``args.yaml`` came to be.
-    """
-
-    is_stripped: bool
-    fitness: float | None
-    metrics: dict[str, float]
-    arguments: dict[str, Any]
-
-    @classmethod
-    def read(cls, file: Path) -> Checkpoint:
-        """Read a checkpoint, which is a pickle, as Ultralytics does.
-
-        Raises:
-            ValueError: It is no complete checkpoint.
-            Exception: Of any kind, where it needs a class that is not there.
-        """
-        if not zipfile.is_zipfile(file):  # its table of contents is written last
-            msg = f"{file.name} is no complete checkpoint ({file.stat().st_size} bytes)"
-            raise ValueError(msg)
-        import torch
-
-        content = torch.load(file, map_location="cpu", weights_only=False)
-        metrics = {key: float(value) for key, value in (content.get("train_metrics") or {}).items()}
-        metrics = {key: value for key, value in metrics.items() if math.isfinite(value)}
-        arguments = redact(to_plain(content.get("train_args") or {}))
-        return cls(not content.get("optimizer"), metrics.pop("fitness", None), metrics, arguments)
+SLACK = 60  # seconds that a file may be older than the last epoch
 
 
 @dataclass(frozen=True)
@@ -87,32 +62,47 @@ class PastTraining:
         """Read a directory.
 
         Raises:
-            ResultsError: There is no epoch in it.
+            NoEpochError: There is no epoch in it.
+            ResultsError: ``results.csv`` is none.
             OSError: It cannot be read.
         """
+        if not (directory / RESULTS).exists():
+            raise NoEpochError(_why_no_epoch(directory))
         results = read_results(directory / RESULTS)
         digest = hashlib.sha256((directory / RESULTS).read_bytes())
-        arguments, notes = {}, list(results.notes)
-        try:
-            arguments = _read_arguments(directory / ARGUMENTS)
-            digest.update((directory / ARGUMENTS).read_bytes())
-        except Exception as problem:  # noqa: BLE001  # damaged in any way
-            notes.append(f"{ARGUMENTS} cannot be read ({cause_of(problem).splitlines()[0]}): the run has no config")
+        if results.earlier:  # older releases have mixed the trainings, in a run of another id
+            digest.update(b"last")
+        arguments, problems = read_arguments(directory)
+        for name in (OPTIONS, HYPERPARAMETERS) if is_of_yolov5(directory) else (ARGUMENTS,):
+            with suppress(OSError):
+                digest.update((directory / name).read_bytes())
         rows = without_placeholders(results.rows, are_validated=arguments.get("val") is not False)
         results = replace(results, rows=rows)
         files = (file for file in directory.iterdir() if not file.name.startswith("."))
         pictures = tuple(sorted(file for file in files if file.suffix.lower() in PICTURES and file.is_file()))
-        return cls(directory, arguments, results, pictures, tuple(notes), digest.hexdigest()[:ID_DIGITS])
+        return cls(directory, arguments, results, pictures, (*results.notes, *problems), digest.hexdigest()[:ID_DIGITS])
 
     @property
     def name(self) -> str:
         """The name of the training."""
-        return str(self.arguments.get("name") or self.directory.name)
+        named = names_of_foreign(self.arguments)[1] if is_of_yolov5(self.directory) else self.arguments.get("name")
+        return str(named or self.directory.name)
+
+    @property
+    def project(self) -> str | None:
+        """The project that a run of the training would have had."""
+        project = names_of_foreign(self.arguments)[0] if is_of_yolov5(self.directory) else self.arguments.get("project")
+        return None if project is None else str(project)
 
     @property
     def run_id(self) -> str:
         """The id of its run, the same wherever the directory lies."""
         return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', self.name)[:64]}_{self.digest}"
+
+    @property
+    def mark(self) -> str:
+        """What tells the training from another one in the same directory, however far it has come: its first epoch."""
+        return hashlib.sha256(self.results.mark.encode()).hexdigest()[:ID_DIGITS]
 
     @property
     def last_epoch(self) -> int:
@@ -125,15 +115,30 @@ class PastTraining:
         epochs = self.arguments.get("epochs")
         return epochs if isinstance(epochs, int) and not isinstance(epochs, bool) else None
 
-    def is_complete(self, last: Checkpoint | None) -> bool:
-        """Return whether the training was over, be it that it stopped early.
+    def is_complete(self, checkpoints: Mapping[str, Checkpoint]) -> bool | None:
+        """Return whether the training was over, be it that it stopped early; None where that cannot be told.
 
         Args:
-            last: Its last checkpoint, if that can be read.
+            checkpoints: Its checkpoints that can be read, by ``"last"`` and ``"best"``.
         """
-        has_all = self.epochs is not None and self.last_epoch >= self.epochs
-        is_over = last.is_stripped if last else (self.directory / END_PICTURE).exists()
-        return has_all or is_over
+        if self.epochs is not None and self.last_epoch >= self.epochs:
+            return True
+        files = {name: self.directory / "weights" / f"{name}.pt" for name in ("last", "best")}
+        there = [name for name, file in files.items() if self._is_of_this_training(file)]
+        said = (checkpoints[name].is_stripped if name in checkpoints else is_stripped(files[name]) for name in there)
+        known = next((answer for answer in said if answer is not None), None)
+        if known is not None:
+            return known
+        if self._is_of_this_training(self.directory / END_PICTURE):
+            return True
+        return None if there or self.epochs is None else False
+
+    def _is_of_this_training(self, file: Path) -> bool:
+        """Return whether a file is there and no earlier training has left it."""
+        if not file.exists():
+            return False
+        age = (self.directory / RESULTS).stat().st_mtime - file.stat().st_mtime
+        return not self.results.earlier or age < SLACK
 
     def times(self) -> list[float]:
         """Return when each epoch was over, in seconds since 1970: the last one when ``results.csv`` was written."""
@@ -141,8 +146,8 @@ class PastTraining:
         seconds, count = self.results.seconds, len(self.results.rows)
         if seconds and all(map(math.isfinite, seconds)):
             return [end - seconds[-1] + passed for passed in seconds]
-        file = self.directory / ARGUMENTS
-        start = min(file.stat().st_mtime if file.exists() else end, end)
+        files = (self.directory / name for name in (ARGUMENTS, OPTIONS))
+        start = min([end, *(file.stat().st_mtime for file in files if file.exists())])
         return [start + (end - start) * (place + 1) / count for place in range(count)]
 
     def epoch_of(self, metrics: Mapping[str, float]) -> int | None:
@@ -162,12 +167,13 @@ def _same(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=10**-DIGITS, abs_tol=1e-9)
 
 
-def _read_arguments(file: Path) -> dict[str, Any]:
-    import yaml
+def is_training(names: Container[str]) -> bool:
+    """Return whether a directory that holds certain files is a training's, also one of YOLOv5 or YOLOv7."""
+    is_foreign = OPTIONS in names and (HYPERPARAMETERS in names or OLD_RESULTS in names)
+    return RESULTS in names or ARGUMENTS in names or is_foreign
 
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        msg = f"it holds no arguments but {type(content).__name__}"
-        raise ValueError(msg)  # noqa: TRY004  # the file is wrong, not the program
-    arguments: dict[str, Any] = redact(to_plain(content))
-    return arguments
+
+def _why_no_epoch(directory: Path) -> str:
+    if (directory / OLD_RESULTS).exists():
+        return f"{OLD_RESULTS} is of YOLOv7 or of an old YOLOv5, which note epochs otherwise; only {RESULTS} is read"
+    return f"there is no {RESULTS}: the training ended before its first epoch was over"

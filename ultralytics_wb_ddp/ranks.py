@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError, check_choice
 from ultralytics_wb_ddp.config import RANK_SCOPES, RUN_MODES
+from ultralytics_wb_ddp.names import derived_id
 from ultralytics_wb_ddp.slurm import integer, slurm_environment
 
 if TYPE_CHECKING:
@@ -133,14 +134,14 @@ def plan_rank(topology: Topology | None, run_mode: str, rank_scope: str, base_id
     several = topology.num_workers > 1
     by_node = several and rank_scope == "worker"
     node = f"worker-{topology.worker_index}"
-    scope_id = f"{base_id}-{node}" if by_node else base_id
+    scope_id = derived_id(base_id, node) if by_node else base_id
     is_first = (topology.local_rank if by_node else topology.rank) == 0
     if run_mode == "auto":
         return RankPlan(scope_id, label=node if by_node else None) if is_first else None
     on_node = f"{node}-rank-{topology.local_rank}"
     if run_mode == "new":
         label = on_node if by_node else f"rank-{topology.rank}"
-        return RankPlan(f"{base_id}-{label}", group=scope_id, label=label, mode="new")
+        return RankPlan(derived_id(base_id, label), group=scope_id, label=label, mode="new")
     has_node = several and topology.worker_index is not None
     label = on_node if has_node else f"rank-{topology.rank}"
     return RankPlan(scope_id, label=label, primary=is_first, mode="shared")

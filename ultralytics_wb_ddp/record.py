@@ -48,6 +48,7 @@ class RunRecord:
         best_epoch: Epoch of the best checkpoint, counted from 1.
         base_id: Id that those of the other ranks' runs are derived from, if it is not this run's.
         imported_epochs: Last epoch of a training that was imported, not logged; None once it was logged.
+        imported_mark: What tells the training that was imported from another one in the same directory.
         links: Web addresses of the run, its project, group and sweep, and of the runs of other nodes; offline, the
             command that sends the run.
         is_jobs: Whether the run ends with a job that has not come to its end, although the training has closed it.
@@ -70,6 +71,7 @@ class RunRecord:
     best_epoch: int | None = None
     base_id: str | None = None
     imported_epochs: int | None = None
+    imported_mark: str | None = None
     links: dict[str, Any] = field(default_factory=dict)
     is_jobs: bool = False
     trains: dict[str, Any] | None = None
@@ -89,7 +91,7 @@ class RunRecord:
         """
         record = earlier if earlier and earlier.id == run.id else cls(run.id)
         record.project, record.entity, record.url = run.project or None, run.entity or None, run_url(run)
-        record.imported_epochs = None
+        record.imported_epochs = record.imported_mark = None
         known = {name: link for name, link in record.links.items() if name != "sync_command"}
         record.links = {**known, **links}
         record.floor = dict(record.best)

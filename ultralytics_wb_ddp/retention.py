@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checkpoints import collection_of
 from ultralytics_wb_ddp.client import without_prompt
 from ultralytics_wb_ddp.download import TIMEOUT, DownloadError, find_run
 from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.log import cause_of
+from ultralytics_wb_ddp.names import collection_of
 from ultralytics_wb_ddp.progress import shown
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,7 +204,8 @@ def folder_of(run: Any) -> Path:
 
 def folder_in_command(command: str) -> Path:
     """Return the folder that :func:`sync_command` has named in the command for one."""
-    return Path(command.partition(" sync ")[2])
+    named = command.partition(" sync ")[2]
+    return Path(shlex.split(named)[0] if named.startswith("'") else named)
 
 
 def was_online(folder: Path) -> bool:
@@ -213,6 +215,7 @@ def was_online(folder: Path) -> bool:
 
 def sync_command(*folders: Path | str) -> str:
     """Return the command that sends what runs have on disk, the parts of a run in the order of the folders."""
+    named = " ".join(shlex.quote(str(folder)) for folder in folders)
     if len(folders) == 1 and not was_online(Path(folders[0])):
-        return f"wandb sync {folders[0]}"
-    return f"ultralytics-wb-ddp sync {' '.join(map(str, folders))}"
+        return f"wandb sync {named}"
+    return f"ultralytics-wb-ddp sync {named}"

@@ -20,12 +20,14 @@ from ultralytics_wb_ddp.client import (
     known_settings,
     send_console,
     service,
+    shorten_table_names,
     without_prompt,
 )
 from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word, next_step_of
 from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
 from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.names import LONG_ID
 from ultralytics_wb_ddp.runs import (
     OpenedRun,
     folder_of,
@@ -221,6 +223,8 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Write
         return run
     ask_nothing(run)
     send_console(run)
+    if len(run.id) > LONG_ID:
+        shorten_table_names()
     sidecar.tell(run_id=run.id)
     opened[run.id] = OpenedRun(run, options, sidecar)
     return run

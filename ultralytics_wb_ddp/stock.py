@@ -7,8 +7,9 @@ import os
 import re
 from typing import Any
 
-from ultralytics_wb_ddp.checks import MAX_LENGTH, RESERVED_IN_PROJECT
+from ultralytics_wb_ddp.checks import RESERVED_IN_PROJECT
 from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.names import MAX_LENGTH, run_name
 
 __all__ = ["first_stock", "is_stock", "stock_options", "switch_off_stock_callback"]
 
@@ -57,6 +58,6 @@ def stock_options(trainer: Any) -> RunOptions:
     return RunOptions(
         project=os.environ.get("WANDB_PROJECT")
         or re.sub(f"[{re.escape(RESERVED_IN_PROJECT)}]", "-", named)[-MAX_LENGTH:],
-        name=os.environ.get("WANDB_NAME") or str(trainer.args.name),
+        name=os.environ.get("WANDB_NAME") or run_name(str(trainer.args.name)),
         dir=os.environ.get("WANDB_DIR") or str(trainer.save_dir),
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
 from ultralytics_wb_ddp.log import short_path
+from ultralytics_wb_ddp.names import collection_of
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
+from ultralytics_wb_ddp.results_csv import ResultsError, read_results
 from ultralytics_wb_ddp.runs import folder_in_command, sync_command
 from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
 from ultralytics_wb_ddp.training_state import TrainingState
@@ -59,6 +60,7 @@ def check_training(training: Path, launcher: Path) -> list[Finding]:
     if trains and logged:  # the rows of the newest epochs are not on disk yet
         trained = {epoch for epoch in trained if epoch <= max(logged)}
     findings.append(_check_metrics(main, runs[main], trained))
+    findings += _check_checkpoint(main, runs[main], training)
     findings += [
         finding
         for run_id, sessions in runs.items()
@@ -166,10 +168,8 @@ def _check_number(runs: Runs, record: RunRecord | None) -> Finding:
 def _trained_epochs(training: Path) -> set[int]:
     """Return the epochs of which Ultralytics itself has noted results."""
     try:
-        with (training / RESULTS).open(encoding="utf-8", newline="") as lines:
-            rows: list[dict[Any, Any]] = list(csv.DictReader(lines, skipinitialspace=True))
-        return {int(str(row[key])) for row in rows for key in row if str(key).strip() == "epoch"}
-    except (OSError, ValueError):
+        return {int(row["epoch"]) for row in read_results(training / RESULTS).rows}
+    except (OSError, ResultsError):
         return set()
 
 
@@ -190,6 +190,17 @@ def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int]) 
             "metrics", f"{RESULTS} has no epoch: the training ended before the first", "look at what it printed"
         )
     return ok("metrics", f"run {run_id} has all {_count(len(trained), 'epoch')} of {RESULTS}")
+
+
+def _check_checkpoint(run_id: str, sessions: list[RecordedRun], training: Path) -> list[Finding]:
+    """Say so where a run that is over holds no checkpoint; what was sent while it ran is not in its files."""
+    is_whole = all(run.path.parent.name.startswith("offline-") for run in sessions)
+    held = {found.name for run in sessions for found in run.artifacts if not found.is_input}
+    file = training / "weights" / "best.pt"
+    if not is_whole or sessions[-1].state != "finished" or not file.exists() or collection_of(run_id) in held:
+        return []
+    text = f"run {run_id} does not hold {file}"
+    return [warning("checkpoint", text, f"that is right with checkpoints='none'; otherwise {WARNINGS}")]
 
 
 def _check_end(run_id: str, sessions: list[RecordedRun], trains: int | None) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.decision import choose, which_ranks
 from ultralytics_wb_ddp.handoff import Handoff
+from ultralytics_wb_ddp.names import collection_of
 from ultralytics_wb_ddp.stock import stock_options
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def make_plan(request: Request, settings: Any) -> Plan:
         processes=len(request.devices) or 1,
         run_mode=run_mode,
         directory=_directory(options, manager=request.manager, settings=settings),
-        uploads=tuple(_uploads(handoff.run_id if handoff else "<id>", settings, request.options))
+        uploads=tuple(_uploads(handoff.run_id if handoff else None, settings, request.options))
         if mode != "disabled"
         else (),
         named_by_handoff=bool(handoff and handoff is inherited and handoff.host),
@@ -174,15 +175,16 @@ def _directory(options: RunOptions, *, manager: bool, settings: Any) -> str:
     return os.path.join(os.path.abspath(options.dir or settings.root_dir), "wandb")  # noqa: PTH100, PTH118  # a string
 
 
-def _uploads(run_id: str, settings: Any, options: RunOptions) -> Iterator[str]:
+def _uploads(run_id: str | None, settings: Any, options: RunOptions) -> Iterator[str]:
     """Yield what a run holds, by what it may cost and what it may reveal."""
     yield "losses, learning rates and validation metrics of each epoch"
     yield "plots and curves"
     if options.mistakes:
         yield f"the {options.mistakes} validation images that the model gets most wrong"
     if kept := CHECKPOINTS[options.checkpoints]:
+        artifact = collection_of(run_id) if run_id else "run_<id>_model"
         where = f"in {options.checkpoint_store}" if options.checkpoint_store else "as large as the model"
-        yield f"{kept} (artifact run_{run_id}_model, {where})"
+        yield f"{kept} (artifact {artifact}, {where})"
     yield "the training's arguments"
     if settings.console != "off":
         yield "what is printed"

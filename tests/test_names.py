@@ -1,0 +1,215 @@
+"""Names that are made of a run's id or a user's words are such that W&B takes them, and stay where it does already."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import NIGHTLY, RunJob, RunOnline
+from ultralytics_wb_ddp import ConfigurationError, WandbManager
+from ultralytics_wb_ddp.checks import check_environment, check_run_id
+from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.doctor.past import check_training
+from ultralytics_wb_ddp.download import _path_of
+from ultralytics_wb_ddp.job_schema import Output
+from ultralytics_wb_ddp.names import collection_of, derived_id, file_name, input_name, inputs_of, run_name, safe_name
+from ultralytics_wb_ddp.ranks import Topology, plan_rank
+from ultralytics_wb_ddp.runs import folder_in_command, sync_command
+from ultralytics_wb_ddp.testing import find_run_files, read_run
+
+ODD = ["lr=0.01 bs=8", "größe", "日本", "a&b|c*", "a\tb", "x" * 128, "日" * 128, "-", "a b", "a_b ", ""]
+TAKEN = re.compile(r"[A-Za-z0-9_.-]{1,128}")  # by wandb.Artifact
+
+
+@pytest.mark.parametrize("run_id", ["train_20260101_120000_ab12", "3f9k2x1a", "a.b-c_d", "x" * 118])
+def test_name_of_the_checkpoints_of_an_ordinary_run_is_the_stock_callbacks(run_id: str) -> None:
+    assert collection_of(run_id) == f"run_{run_id}_model"
+
+
+def test_name_of_the_inputs_of_an_ordinary_run_is_what_it_was() -> None:
+    assert (inputs_of("abc"), input_name("dataset", "coco8")) == ("run_abc_training_inputs", "dataset_coco8")
+
+
+@pytest.mark.parametrize("made", [safe_name, collection_of, inputs_of, lambda title: input_name("weights", title)])
+def test_names_made_of_odd_ids_are_taken_and_differ(made: Any) -> None:
+    names = [made(run_id) for run_id in ODD]
+
+    assert all(TAKEN.fullmatch(name) for name in names)
+    assert len(set(names)) == len(ODD)
+    assert names == [made(run_id) for run_id in ODD]
+    assert collection_of("lr=0.01 bs=8") == "run_lr_0.01_bs_8-a3436afb_model"
+
+
+def test_ids_of_the_ranks_of_a_run_with_a_long_id_are_short_enough_and_differ() -> None:
+    def of_rank(rank: int, base_id: str) -> str:
+        plan = plan_rank(Topology(rank, rank, 2, 2, 0, 1), "new", "global", base_id)
+        assert plan
+        return check_run_id(plan.run_id, "id")
+
+    assert of_rank(1, "abc") == "abc-rank-1"
+    ids = {of_rank(rank, base_id) for rank in (0, 1) for base_id in ("x" * 128, "x" * 127 + "y")}
+    assert len(ids) == 4
+    assert derived_id("x" * 121, "rank-1") == f"{'x' * 121}-rank-1"
+
+
+def test_names_of_runs_are_shortened_in_front_of_what_tells_them_apart() -> None:
+    assert run_name("a" * 128) == "a" * 128
+    assert run_name("a" * 200) == f"{'a' * 125}..."
+    assert run_name("a" * 200, "rank-1") == f"{'a' * 118}...-rank-1"
+
+
+def test_names_of_files_stay_where_they_are_short() -> None:
+    assert file_name("group-demo-my group", ".json") == "group-demo-my group.json"
+    assert len(file_name("日" * 128, ".json").encode()) <= 255
+
+
+@pytest.mark.parametrize(
+    "folder", ["wandb/offline-run-1-a", "wandb/offline-run-1-lr=0.01 bs=8", "it's/offline-run-1-a"]
+)
+def test_command_that_sends_a_run_can_be_copied(folder: str) -> None:
+    command = sync_command(folder)
+
+    assert shlex.split(command) == ["wandb", "sync", folder]
+    assert folder_in_command(command) == Path(folder)
+    assert folder_in_command(f"wandb sync {folder}") == Path(folder), "as older releases have noted it"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("name", "n" * 129, "has 129 characters; W&B takes 1 to 128"),
+        ("group", "g" * 200, "has 200 characters; W&B takes 1 to 128"),
+        ("job_type", "j" * 65, "has 65 characters; W&B takes 1 to 64"),
+        ("tags", ["t" * 65], "has 65 characters; W&B takes tags of 1 to 64"),
+    ],
+)
+def test_value_that_w_and_b_has_no_room_for_is_refused(setting: str, value: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)) as caught:
+        RunOptions.parse({setting: value}, "cfg.wandb")
+
+    assert f"cfg.wandb.{setting}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting", "value"),
+    [
+        ("WANDB_TAGS", "tags", f"good,{'t' * 65}"),
+        ("WANDB_NAME", "name", "n" * 129),
+        ("WANDB_RUN_GROUP", "group", "g" * 129),
+        ("WANDB_JOB_TYPE", "job_type", "j" * 65),
+        ("WANDB_PROJECT", "project", "a/b"),
+        ("WANDB_RUN_ID", "id", "a/b"),
+    ],
+)
+def test_variable_is_checked_where_the_setting_is_not_given(
+    monkeypatch: pytest.MonkeyPatch, variable: str, setting: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(ConfigurationError, match=variable):
+        RunOptions.parse({}, "add_wandb_callback()")
+    check_environment({setting})
+
+
+def test_variables_that_w_and_b_takes_are_not_refused() -> None:
+    check_environment((), {"WANDB_TAGS": "a,,b,", "WANDB_NAME": "n" * 128, "WANDB_RUN_ID": "lr=0.01 bs=8"})
+    check_environment((), {"WANDB_RUN_ID": "x" * 200, "ULTRALYTICS_WB_DDP": "{}"})
+
+
+def test_name_of_a_job_and_of_its_group_is_checked_before_the_run() -> None:
+    cfg = {"wandb": {"project": "demo"}}
+
+    with pytest.raises(ConfigurationError, match="job_name='nnn"):
+        WandbManager(cfg, "n" * 129)
+    with pytest.raises(ConfigurationError, match="experiment_group_name='ggg"):
+        WandbManager(cfg, "job", "g" * 129)
+
+
+def test_all_ids_of_a_group_are_checked_before_its_first_run() -> None:
+    cfg = {"wandb": {"project": "demo"}}
+
+    WandbManager.group(cfg, "g" * 120, 10)
+    with pytest.raises(ConfigurationError, match="summary': a run id has at most 128 characters; shorten it"):
+        WandbManager.group(cfg, "g" * 121, 10)
+
+
+@pytest.mark.parametrize(("name", "words"), [("my model", "W&B takes letters, digits"), ("x" * 129, "shorten it")])
+def test_artifact_of_a_job_has_a_name_that_w_and_b_takes(name: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        Output.parse({"s3": "s3://bucket/key", "name": name}, "artifacts.outputs[0]")
+
+
+def test_web_address_of_a_run_with_an_odd_id_names_the_run() -> None:
+    assert _path_of("https://wandb.ai/team/my%20demo/runs/lr%3D0.01%20bs%3D8?nw=x") == "team/my demo/lr=0.01 bs=8"
+    assert _path_of("team/demo/100%25") == "team/demo/100%25"
+
+
+def test_id_that_is_too_long_for_a_folder_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="W&B names a folder after it, and 384 bytes are too many"):
+        check_run_id("日" * 128, "id")
+
+
+def test_run_of_a_user_with_an_odd_and_long_id_holds_checkpoint_and_tables(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+import wandb
+run = wandb.init(project="demo", mode="offline", id="größe lr=0.01 " + "x" * 114)
+add_wandb_callback(model, run=run)
+model.train(**ONE_PROCESS)
+run.finish()
+"""
+    )
+    (file,) = find_run_files(job.directory / "wandb")
+    run = read_run(file)
+    kinds = [artifact.type for artifact in run.artifacts]
+
+    assert (len(run.id), run.state) == (128, "finished")
+    assert collection_of(run.id) in {artifact.name for artifact in run.artifacts}
+    assert kinds.count("run_table") >= 2
+    assert "could not be logged" not in job.output
+    findings = check_training(job.directory / "train", job.directory)
+    assert {finding.check for finding in findings if finding.status != "ok"} == {"sent"}
+
+
+@NIGHTLY
+def test_checkpoint_of_a_run_with_an_odd_id_is_found_again(run_online: RunOnline) -> None:
+    job, server = run_online(
+        """\
+import wandb
+run = wandb.init(project="demo", id="lr=0.01 bs=8")
+add_wandb_callback(model, run=run, checkpoints="best+last", checkpoint_interval=1)
+model.train(**{**ONE_PROCESS, "epochs": 3})
+run.finish()
+
+from ultralytics_wb_ddp import restore_checkpoint
+from ultralytics_wb_ddp.retention import checkpoints_of
+print("VERSIONS", len(checkpoints_of(run.entity, run.project, run.id)))
+print("RESTORED", restore_checkpoint(f"{run.entity}/{run.project}/{run.id}", alias="epoch-2").is_file())
+""",
+    )
+    (run,) = server.runs
+
+    assert {artifact.name for artifact in run.artifacts} >= {collection_of(run.id)}
+    assert "RESTORED True" in job.output
+    assert "VERSIONS 0" not in job.output
+
+
+def test_doctor_sees_that_a_run_has_no_checkpoint(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+import wandb
+run = wandb.init(project="demo", mode="offline", id="bare")
+add_wandb_callback(model, run=run, checkpoints="none")
+model.train(**ONE_PROCESS)
+run.finish()
+"""
+    )
+    findings = check_training(job.directory / "train", job.directory)
+
+    assert [finding.message for finding in findings if finding.check == "checkpoint"] == [
+        f"run bare does not hold {job.directory / 'train/weights/best.pt'}"
+    ]

@@ -1,0 +1,121 @@
+"""The arguments that a training has left on disk, of Ultralytics and of YOLOv5: as much of them as can be read."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.log import cause_of
+from ultralytics_wb_ddp.plain import redact, to_plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["ARGUMENTS", "HYPERPARAMETERS", "OPTIONS", "is_of_yolov5", "names_of_foreign", "read_arguments"]
+
+ARGUMENTS = "args.yaml"
+OPTIONS, HYPERPARAMETERS = "opt.yaml", "hyp.yaml"  # of YOLOv5 to YOLOv7
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def is_of_yolov5(directory: Path) -> bool:
+    """Return whether YOLOv5, or another one that was made of it, has trained in a directory."""
+    return not (directory / ARGUMENTS).exists() and (directory / OPTIONS).exists()
+
+
+def read_arguments(directory: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the arguments of a training, without secrets, and what could not be read of them."""
+    is_foreign = is_of_yolov5(directory)
+    arguments: dict[str, Any] = {}
+    notes: list[str] = []
+    for name in (OPTIONS, HYPERPARAMETERS) if is_foreign else (ARGUMENTS,):
+        try:
+            arguments |= _read(directory / name, notes)
+        except Exception as problem:  # noqa: BLE001, PERF203  # damaged in any way
+            lost = "part of its config" if is_foreign else "config"
+            notes.append(f"{name} cannot be read ({cause_of(problem).splitlines()[0]}): the run has no {lost}")
+    return arguments, notes
+
+
+def names_of_foreign(options: dict[str, Any]) -> tuple[str, str | None]:
+    """Return the project of a training of YOLOv5, as its own W&B logger has it, and the name of its directory.
+
+    Args:
+        options: Its options, of which ``name`` is not that name: it is ``exp`` for ``exp2``, too.
+    """
+    paths = (str(options.get(name) or "") for name in ("project", "save_dir"))
+    project, saved = (re.split(r"[/\\]", path.rstrip("/\\")) for path in paths)
+    is_default = project[-2:] in ([""], ["runs", "train"])
+    return "YOLOv5" if is_default else project[-1], saved[-1] or None
+
+
+def _read(file: Path, notes: list[str]) -> dict[str, Any]:
+    """Return what a file holds.
+
+    Args:
+        file: The file.
+        notes: Takes what could not be read of it.
+
+    Raises:
+        ValueError: It holds no arguments.
+        OSError: It cannot be read.
+    """
+    import yaml
+
+    content = file.read_bytes()
+    text = content.decode("utf-16" if content[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig", errors="replace")
+    text = NOT_IN_YAML.sub(UNREADABLE, text)
+    damaged = [number for number, line in enumerate(text.splitlines(), start=1) if UNREADABLE in line]
+    if damaged:
+        lines = ", ".join(map(str, damaged))
+        notes.append(f"{file.name} is not UTF-8 in line {lines}: what cannot be read there is {UNREADABLE!r}")
+    try:
+        found = yaml.load(text, Loader=_loader())  # noqa: S506  # a safe loader
+    except yaml.YAMLError:
+        found = _read_entries(text, file.name, notes)
+    if not isinstance(found, dict):
+        msg = f"it holds no arguments but {type(found).__name__}"
+        raise ValueError(msg)  # noqa: TRY004  # the file is wrong, not the program
+    arguments: dict[str, Any] = redact(to_plain(found))
+    return arguments
+
+
+def _read_entries(text: str, name: str, notes: list[str]) -> dict[str, Any] | None:
+    """Return the entries that can be read, each by itself; None where there are none."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    lines = text.splitlines()
+    starts = [place for place, line in enumerate(lines) if re.match(r"[^\s#-]", line)]
+    for start, end in zip(starts, [*starts[1:], len(lines)]):
+        try:
+            found |= yaml.load("\n".join(lines[start:end]), Loader=_loader())  # noqa: S506  # a safe loader
+        except (yaml.YAMLError, TypeError):  # noqa: PERF203  # the others are wanted
+            notes.append(f"line {start + 1} of {name} cannot be read and is left out")
+    return found or None
+
+
+@cache
+def _loader() -> Any:
+    """Return a loader that takes objects of Python's, such as paths, for what they are made of."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # carries no types
+        pass
+
+    def construct(loader: Any, _: str, node: Any) -> Any:
+        if isinstance(node, yaml.ScalarNode):
+            return loader.construct_scalar(node)
+        if isinstance(node, yaml.MappingNode):
+            return loader.construct_mapping(node, deep=True)
+        return loader.construct_sequence(node, deep=True)
+
+    def construct_path(loader: Any, _: str, node: Any) -> str:
+        parts = loader.construct_sequence(node, deep=True)
+        return "/".join(map(str, parts)).replace("//", "/")
+
+    Loader.add_multi_constructor("tag:yaml.org,2002:python/object/apply:pathlib.", construct_path)
+    Loader.add_multi_constructor("", construct)  # the first that fits counts
+    return Loader
