@@ -21,6 +21,7 @@ from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, prote
 from ultralytics_wb_ddp.logged_training import LoggedTraining
 from ultralytics_wb_ddp.rank_metrics import MeterEvents
 from ultralytics_wb_ddp.ranks import is_main_process
+from ultralytics_wb_ddp.runs import warn_of_unused_run
 from ultralytics_wb_ddp.stock import first_stock, stock_options, switch_off_stock_callback
 from ultralytics_wb_ddp.team import Team
 from ultralytics_wb_ddp.travel import prepare, seal
@@ -314,6 +315,9 @@ class WandbCallback(MeterEvents):
         team = self._team()
         team.meet()
         self._training = training = self._new(trainer, team, is_main=False)
+        if team.plan is None:
+            handoff = self._handoff or Handoff.from_env()
+            warn_of_unused_run(handoff.run_id if handoff else None)
         training.session = team.join(self.options, Path(trainer.save_dir))
         if training.session:
             self._take_care(Path(trainer.save_dir))
