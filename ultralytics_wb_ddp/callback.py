@@ -285,7 +285,7 @@ class WandbCallback(MeterEvents):
 
     def _start(self, trainer: Any) -> LoggedTraining:
         """Get the run of this training."""
-        from ultralytics_wb_ddp.opening import open_session
+        from ultralytics_wb_ddp.opening import open_session, warn_of_new_run
         from ultralytics_wb_ddp.record import RunRecord
 
         save_dir = Path(trainer.save_dir)
@@ -304,6 +304,8 @@ class WandbCallback(MeterEvents):
         )
         self._training = training = self._new(trainer, team)
         if session:
+            if trainer.args.resume and earlier is None and not (self._handoff or Handoff.from_env()):
+                warn_of_new_run(session, trainer.args.resume, save_dir)
             training.session, training.checkpoints = session, Checkpoints(session, self.options)
             self._take_care(save_dir)
             session.start(save_dir, earlier)
