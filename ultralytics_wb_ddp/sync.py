@@ -30,7 +30,7 @@ from ultralytics_wb_ddp.versions import version_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["SyncError", "sync"]
+__all__ = ["RunAtWandb", "SyncError", "sync"]
 
 NOTICED = 2.0  # seconds that may pass without a word
 TIMEOUT = 30.0  # seconds that the service has to say what has arrived
@@ -98,7 +98,7 @@ def sync(folders: Sequence[Path]) -> int:
 
 def _send(folder: Path, part: RecordedRun) -> int:
     """Send a part and make sure that it arrives; it is marked as sent only then."""
-    run = _Run(part)
+    run = RunAtWandb(part.entity, part.project, part.id)
     before = run.ask()
     mark = part.path.with_name(f"{part.path.name}.synced")
     if mark.exists() and before.exists and before.rows >= len(part.history):
@@ -118,7 +118,7 @@ def _send(folder: Path, part: RecordedRun) -> int:
         logger.error("run %s: 'wandb sync' of %s has failed with exit code %d", part.id, short_path(folder), code)
         return code
     wanted = before.rows + len(sent) if _appends() else len(part.history)
-    missing = [*run.wait(wanted, len(sent)), *run.missing_files(folder)]
+    missing = [*run.missing_rows(wanted, len(sent)), *run.missing_files(part, folder)]
     if missing:
         msg = (
             f"run {run.path}: of {short_path(folder)} W&B has not got {', '.join(missing)}; check that this API key "
@@ -130,26 +130,27 @@ def _send(folder: Path, part: RecordedRun) -> int:
     return 0
 
 
-class _Run:
-    """The run of a part, as the service has it.
+class RunAtWandb:
+    """A run as the service has it.
 
     Args:
-        part: The part.
+        entity: Its entity; nothing for the key's own.
+        project: Its project.
+        run_id: Its id.
     """
 
-    def __init__(self, part: RecordedRun) -> None:
+    def __init__(self, entity: str, project: str, run_id: str) -> None:
         from ultralytics_wb_ddp.server import VIEWER, find_server
 
-        self._part = part
         self._server = find_server(timeout=TIMEOUT)
-        entity = part.entity or os.environ.get("WANDB_ENTITY")  # as wandb sync takes it
-        self._entity = entity or (self._server.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or ""
-        self.path = f"{self._entity}/{part.project}/{part.id}"
+        entity = entity or os.environ.get("WANDB_ENTITY") or ""  # as wandb sync takes it
+        entity = entity or (self._server.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or ""
+        self._place = {"project": project, "entity": entity, "name": run_id}
+        self.path = f"{entity}/{project}/{run_id}"
 
     def ask(self) -> Arrived:
         """Return what has arrived of it by now."""
-        part = self._part
-        answer = self._server.ask("Run", RUN, project=part.project, entity=self._entity, name=part.id)
+        answer = self._server.ask("Run", RUN, **self._place)
         run = (answer.get("project") or {}).get("run")
         if not run:
             return Arrived()
@@ -161,12 +162,13 @@ class _Run:
             last_step=int(last_step),
         )
 
-    def wait(self, wanted: int, sent: int) -> list[str]:
-        """Return what has not arrived when the service has had the time to count: rows, or the run's end.
+    def missing_rows(self, wanted: int, sent: int, last_step: int = -1) -> list[str]:
+        """Return what has not arrived when the service has had the time to count: the run, rows, its end.
 
         Args:
             wanted: How many rows there should be.
             sent: How many of them were sent now.
+            last_step: Step of the row that should be the last one.
         """
         deadline = time.monotonic() + ARRIVAL
         while True:
@@ -176,16 +178,18 @@ class _Run:
             missing = []
             if run.rows < wanted:
                 missing.append(f"{min(wanted - run.rows, max(sent, 1))} of {sent} rows")
+            elif run.last_step < last_step:
+                missing.append(f"the rows after step {run.last_step}")
             if run.state in {"running", "pending"}:
                 missing.append("the run's end")
             if not missing or time.monotonic() > deadline:
                 return missing
             time.sleep(PAUSE)
 
-    def missing_files(self, folder: Path) -> list[str]:
-        """Return which files and artifacts of the part have not arrived."""
-        kept = [name for name in self._part.files if (folder / "files" / name).is_file()]
-        digests = _artifacts_of(self._part)
+    def missing_files(self, part: RecordedRun, folder: Path) -> list[str]:
+        """Return which files and artifacts of a part have not arrived."""
+        kept = [name for name in part.files if (folder / "files" / name).is_file()]
+        digests = _artifacts_of(part)
         if not kept and not digests:
             return []
         try:
