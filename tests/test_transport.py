@@ -253,6 +253,16 @@ def test_each_trouble_has_its_words(fault: dict[str, int | bool], words: str) ->
         assert words in ask(server).text
 
 
+@pytest.mark.parametrize("key", [f" {SECRET}", f"{SECRET}\n", "\x00", "ü" * 40])
+def test_odd_key_is_an_error_that_does_not_show_it(key: str) -> None:
+    with WandbServer() as server:
+        asked = Server(server.url, key, "WANDB_API_KEY", 2, wandb.Settings(base_url=server.url))
+        with pytest.raises(Trouble) as raised:
+            asked.ask("Viewer", VIEWER)
+
+    assert key.strip() not in str(raised.value)
+
+
 def test_host_without_an_address_is_told() -> None:
     assert "o such host" in ask("http://nosuch.invalid").text
 

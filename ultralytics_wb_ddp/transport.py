@@ -99,7 +99,10 @@ def _put_by_core(
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
     made = settings.model_copy()
-    made.base_url, made.api_key = url, key
+    try:
+        made.base_url, made.api_key = url, key
+    except Exception:  # noqa: BLE001  # its text quotes the key
+        raise NoAnswerError(Why.AWAY, "W&B's client refuses the address or the key") from None
     # wandb-core takes no less than one more try, and whole seconds only.
     made.x_graphql_retry_max, made.x_graphql_retry_wait_min_seconds, made.x_graphql_retry_wait_max_seconds = 1, 1, 1
     made.x_graphql_timeout_seconds = max(1, round(timeout))
@@ -191,7 +194,7 @@ def _put_directly(
 
 def _post(url: str, key: str | None, settings: Any, body: Mapping[str, Any], timeout: float) -> Any:
     context = ssl.create_default_context()  # SSL_CERT_FILE and SSL_CERT_DIR, else the system's, as wandb-core
-    if settings.insecure_disable_ssl:  # the user's own choice, which wandb-core follows
+    if getattr(settings, "insecure_disable_ssl", False):  # the user's own choice, which wandb-core follows
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     headers = {"Content-Type": "application/json", **(getattr(settings, "x_extra_http_headers", None) or {})}
     if key:
@@ -227,7 +230,8 @@ def _told_by_python(problem: Exception) -> NoAnswerError:
         return NoAnswerError(Why.LATE)
     if isinstance(reason, ValueError) and not isinstance(reason, OSError):
         return NoAnswerError(Why.FOREIGN)
-    return NoAnswerError(Why.AWAY, _begin(re.sub(r"^[\[<][^\]>]*[\]>] ", "", str(reason)).rsplit(": ", 1)[-1]))
+    text = re.sub(r"^[\[<][^\]>]*[\]>] | \(_ssl\.c:\d+\)$", "", str(reason))
+    return NoAnswerError(Why.AWAY, _begin(text.rsplit(": ", 1)[-1]))
 
 
 def _begin(text: str) -> str:
