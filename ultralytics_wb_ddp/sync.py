@@ -9,17 +9,21 @@ has arrived.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.download import find_run
 from ultralytics_wb_ddp.errors import ExplainedError
+from ultralytics_wb_ddp.handoff import write_json
 from ultralytics_wb_ddp.log import cause_of, logger, short_path
 from ultralytics_wb_ddp.runs import was_online
 from ultralytics_wb_ddp.session import COUNTING_LAG
@@ -35,6 +39,7 @@ __all__ = ["RunAtWandb", "SyncError", "sync"]
 NOTICED = 2.0  # seconds that may pass without a word
 TIMEOUT = 30.0  # seconds that the service has to say what has arrived
 ARRIVAL = 15.0  # seconds that the service has to count what was sent
+NO_RUN = "the run itself"
 NAMED = 5  # files that a message names
 PAUSE = 1.0  # seconds between two looks at what has arrived
 RUN = """
@@ -88,7 +93,8 @@ def sync(folders: Sequence[Path]) -> int:
     parts = [(folder, read_run(folder)) for folder in folders]
     require_server()
     for folder, part in parts:
-        _wait_until_counted(part.path.stat().st_mtime, part.id)
+        files = (part.path, _attempt_of(part))
+        _wait_until_counted(max(file.stat().st_mtime for file in files if file.exists()), part.id)
         if code := _send(folder, part):
             return code
         if folder is not folders[-1]:
@@ -105,11 +111,12 @@ def _send(folder: Path, part: RecordedRun) -> int:
         logger.info("run %s: %s was sent before", part.id, short_path(folder))
         return 0
     mark.unlink(missing_ok=True)
+    arrived = _arrived_rows(folder, part, before)
     with tempfile.TemporaryDirectory() as place:
-        is_rest = was_online(folder) and _appends()
-        source = _without_arrived(folder, part, Path(place), before.last_step) if is_rest else folder
-        sent = [row for row in part.history if not is_rest or row["_step"] > before.last_step]
+        source = _without_rows(folder, part, Path(place), arrived) if arrived else folder
         command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(source)]
+        with contextlib.suppress(OSError):  # the place may be read-only
+            write_json(_attempt_of(part), {"before": before.rows, "arrived": arrived})
         try:
             code = subprocess.run(command, check=False).returncode  # noqa: S603  # wandb itself
         finally:
@@ -117,8 +124,10 @@ def _send(folder: Path, part: RecordedRun) -> int:
     if code:
         logger.error("run %s: 'wandb sync' of %s has failed with exit code %d", part.id, short_path(folder), code)
         return code
-    wanted = before.rows + len(sent) if _appends() else len(part.history)
-    missing = [*run.missing_rows(wanted, len(sent)), *run.missing_files(part, folder)]
+    sent = len(part.history) - arrived
+    missing = run.missing_rows(before.rows + sent if _appends() else sent, sent)
+    if missing != [NO_RUN]:
+        missing += run.missing_files(part, folder)
     if missing:
         msg = (
             f"run {run.path}: of {short_path(folder)} W&B has not got {', '.join(missing)}; check that this API key "
@@ -126,8 +135,33 @@ def _send(folder: Path, part: RecordedRun) -> int:
             "and not marked as sent"
         )
         raise SyncError(msg)
-    mark.touch()
+    with contextlib.suppress(OSError):
+        _attempt_of(part).unlink(missing_ok=True)
+        mark.touch()
     return 0
+
+
+def _attempt_of(part: RecordedRun) -> Path:
+    """Return the file that says, until a part has arrived, how many rows W&B had of run and part before it was sent."""
+    return part.path.with_name(f"{part.path.name}.sending")
+
+
+def _arrived_rows(folder: Path, part: RecordedRun, before: Arrived) -> int:
+    """Return how many of a part's rows W&B has, which are its first ones.
+
+    Of a session that was online, their steps say it. Of one that was written offline, an earlier attempt to send it
+    has noted how many rows there were.
+    """
+    if not before.exists or not _appends():
+        return 0
+    if was_online(folder):
+        return sum(row["_step"] <= before.last_step for row in part.history)
+    try:
+        attempt = json.loads(_attempt_of(part).read_text(encoding="utf-8"))
+        come = max(0, before.rows - int(attempt["before"]))
+        return min(int(attempt["arrived"]) + come, len(part.history))
+    except (OSError, ValueError, KeyError, TypeError):  # there was none
+        return 0
 
 
 class RunAtWandb:
@@ -174,7 +208,7 @@ class RunAtWandb:
         while True:
             run = self.ask()
             if not run.exists:
-                return ["the run itself"]
+                return [NO_RUN]
             missing = []
             if run.rows < wanted:
                 missing.append(f"{min(wanted - run.rows, max(sent, 1))} of {sent} rows")
@@ -227,13 +261,14 @@ def _appends() -> bool:
     return version_of(wandb.__version__) >= APPENDS_SINCE
 
 
-def _without_arrived(folder: Path, part: RecordedRun, place: Path, last_step: int) -> Path:
-    """Return a copy of a part, in another place, without the rows that the service has."""
+def _without_rows(folder: Path, part: RecordedRun, place: Path, arrived: int) -> Path:
+    """Return a copy of a part, in another place, without its first rows."""
     from wandb.proto import wandb_internal_pb2 as pb
 
+    numbers = count()
+
     def has_arrived(data: bytes) -> bool:
-        record = pb.Record.FromString(data)
-        return bool(record.WhichOneof("record_type") == "history" and record.history.step.num <= last_step)
+        return pb.Record.FromString(data).WhichOneof("record_type") == "history" and next(numbers) < arrived
 
     content = part.path.read_bytes()
     copy = place / folder.resolve().name
