@@ -309,6 +309,23 @@ def test_w_and_b_that_is_away_is_said_once_and_nothing_is_marked_as_imported(tmp
     assert not (tmp_path / "a" / RECORD_FILE).exists()
 
 
+def test_import_whose_rows_are_refused_has_failed_and_names_the_command_that_sends_them(tmp_path: Path) -> None:
+    write(tmp_path / "a", OLD, epochs=3)
+    with WandbServer() as server:
+        server.faults.add("FileStream", status=404)
+        done = command(server, tmp_path, "a")
+        server.faults.clear()
+        (folder,) = (tmp_path / "a" / "wandb").glob("run-*-*")
+        sent = run_command(tmp_path, "sync", str(folder), timeout=100, **server.environment)
+
+    assert done.returncode == 1
+    assert "W&B has not got the rows after step -1" in done.stdout
+    assert "send it with: ultralytics-wb-ddp sync " in done.stdout
+    assert folder.name in done.stdout
+    assert sent.returncode == 0, sent.stderr
+    assert [row["epoch"] for row in server.runs[0].history if "epoch" in row][:2] == [1, 2]
+
+
 def test_nothing_to_import_is_an_error(tmp_path: Path) -> None:
     done = run_command(tmp_path, "import", ".", timeout=60)
 

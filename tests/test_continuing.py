@@ -19,6 +19,26 @@ def test_resumed_training_continues_its_run(run_job: RunJob) -> None:
     assert [row.get("epoch") for row in resumed.history] == [2, 2, 2]
 
 
+def test_training_that_is_resumed_without_its_record_says_that_its_run_is_new(run_job: RunJob) -> None:
+    again = """
+import shutil
+os.makedirs("elsewhere")
+shutil.move("train/weights/last.pt", "elsewhere/last.pt")
+shutil.rmtree("train")  # as on another machine
+model = YOLO("elsewhere/last.pt")
+add_wandb_callback(model, dir=os.getcwd())
+model.train(resume=True)
+"""
+    job = run_job("add_wandb_callback(model, dir=os.getcwd())\n" + INTERRUPTED + again)
+    interrupted, resumed = job.runs
+
+    assert resumed.id != interrupted.id
+    told = f"WARNING: the resumed training goes on in the new run {resumed.id}: which run holds its first epochs"
+    assert job.output.count(told) == 1
+    assert "no wandb_run.json beside the checkpoint" in job.output
+    assert "WANDB_RUN_ID" in job.output
+
+
 @NIGHTLY
 def test_forgotten_prepare_for_training_does_no_harm(run_job: RunJob) -> None:
     job = run_job("""\

@@ -508,8 +508,9 @@ class Trained:
         content = {"id": run_id, "project": "demo", "entity": None, "url": None, **more}
         (self.directory / "wandb_run.json").write_text(json.dumps(content))
 
-    def log(self, run_id: str, *rows: str, below: Path | None = None) -> None:
-        arguments = [sys.executable, "-c", LOG, run_id, str(below or self.directory), *rows]
+    def log(self, run_id: str, *rows: str, below: Path | None = None, project: str = "demo") -> None:
+        code = LOG.replace('"demo"', repr(project))
+        arguments = [sys.executable, "-c", code, run_id, str(below or self.directory), *rows]
         subprocess.run(
             arguments, check=True, cwd=self.job, env=job_environment(self.job, self.job), capture_output=True
         )
@@ -555,6 +556,35 @@ def test_several_runs_are_named_with_the_usual_causes(trained: Trained) -> None:
     assert "several runs created: empty (0 epochs), full (2 epochs)" in text
     assert "did not give it to add_wandb_callback(model, run=run)" in text
     assert "has all 2 epochs" in answer["ok"]["metrics"]
+
+
+def test_unrelated_runs_of_the_same_script_are_no_error(trained: Trained) -> None:
+    trained.log("before", "-", below=trained.job)
+    (trained.directory / "args.yaml").write_text("epochs: 2\n")
+    trained.log("full", "1", "2")
+    trained.results(2)
+    trained.record("full")
+    trained.log("after", "-", below=trained.job)
+
+    answer = trained.examine()
+
+    assert answer["error"] == {}
+    assert "full is the only one" in answer["ok"]["one run"]
+    assert "other run" not in answer["warning"]
+
+
+def test_run_of_another_project_that_was_open_during_the_training_is_a_hint(trained: Trained) -> None:
+    (trained.directory / "args.yaml").write_text("epochs: 2\n")
+    trained.log("open", "-", below=trained.job, project="monitor")
+    trained.log("full", "1", "2")
+    trained.results(2)
+    trained.record("full")
+
+    answer = trained.examine()
+
+    assert answer["error"] == {}
+    assert "run open of project monitor was open while this training ran" in answer["warning"]["other run"]
+    assert "add_wandb_callback(model, run=run)" in answer["warning"]["other run"]
 
 
 def test_run_of_another_job_beside_the_training_does_not_count(trained: Trained) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
+import pytest
 
 from ultralytics_wb_ddp.launch import Launcher, a_peer_has_died, find_launches, terminate_workers
 
@@ -82,3 +83,47 @@ pathlib.Path({str(tmp_path / "alive")!r}).touch()
 
     assert (tmp_path / "alive").exists()
     assert (tmp_path / "output.log").read_text() == "unread\nas well\n"
+
+
+# SIGTERM to all processes of a launch: the main thread fails because torchrun has ended, while a run is being finished.
+ENDS_FIRST = """
+import os, signal, sys, time
+from ultralytics_wb_ddp.launch import on_termination
+
+def main():
+    on_termination(lambda: time.sleep(1))
+    os.kill(os.getpid(), signal.SIGTERM)
+    END
+
+if __name__ == "__main__":
+    main()
+"""
+IN_CHILD = """
+import multiprocessing
+from first import main
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=main)
+    child.start()
+    child.join()
+    raise SystemExit(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("end", ["raise RuntimeError", "sys.exit(1)", "sys.exit(0)", "return"])
+@pytest.mark.parametrize("script", ["first.py", "spawned.py"])
+def test_process_that_was_terminated_has_its_exit_code_whatever_its_main_thread_does(
+    tmp_path: Path, script: str, end: str
+) -> None:
+    (tmp_path / "first.py").write_text(ENDS_FIRST.replace("END", end))
+    (tmp_path / "spawned.py").write_text(IN_CHILD)
+
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 143, done.stderr
+
+
+def test_process_that_was_not_terminated_keeps_its_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "first.py").write_text(ENDS_FIRST.replace("END", "sys.exit(3)").replace("os.kill", "print"))
+
+    assert subprocess.run([sys.executable, "first.py"], cwd=tmp_path, check=False).returncode == 3

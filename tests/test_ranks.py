@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from conftest import NIGHTLY, PRELUDE, LaunchAgents, RunJob
 from ultralytics_wb_ddp import (
     ConfigurationError,
     RankPlan,
@@ -238,3 +239,43 @@ def test_shared_mode_offline_says_what_to_use(
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"run_mode='shared' with {named}: .* use run_mode='auto'"):
         which_ranks(RunOptions.parse({"run_mode": "shared", **options}, "add_wandb_callback"), handoff, env)
+
+
+def test_run_that_a_rank_without_a_run_has_opened_is_named(run_job: RunJob) -> None:
+    job = run_job(
+        """
+import sys
+from ultralytics_wb_ddp.runs import warn_of_unused_run
+warn_of_unused_run(None)
+assert "wandb" not in sys.modules
+
+import wandb
+with wandb.init(project="demo", id="theirs", mode="offline") as run:
+    warn_of_unused_run("theirs")  # the launcher's, joined here
+    warn_of_unused_run(None)
+warn_of_unused_run(None)  # it is finished
+""",
+        prelude="",
+    )
+
+    told = "this rank has opened run theirs, which gets no rows of this training: rank 0 logs it; call wandb.init on"
+    assert job.output.count(told) == 1
+
+
+@NIGHTLY
+def test_every_rank_that_opens_a_run_under_torchrun_hears_of_it(launch_agents: LaunchAgents) -> None:
+    job = launch_agents(
+        PRELUDE
+        + """
+import wandb
+from ultralytics_wb_ddp import train_distributed
+run = wandb.init(project="demo", id=f"rank-{os.environ['RANK']}", mode="offline")
+add_wandb_callback(model, run=run)
+train_distributed(model, trainer=CpuDDPTrainer, **SETTINGS)
+run.finish()
+"""
+    )
+
+    assert job.exit_code == 0, job.output[-3000:]
+    assert job.output.count("this rank has opened run") == 1
+    assert "[RANK 1] this rank has opened run rank-1, which gets no rows" in job.output

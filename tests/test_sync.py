@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
-from conftest import RunJob, run_command
+from conftest import NIGHTLY, RunJob, run_command
 from ultralytics_wb_ddp.cli import main
 from ultralytics_wb_ddp.runs import sync_command
 from ultralytics_wb_ddp.testing import find_run_files
@@ -85,6 +88,93 @@ def test_server_that_is_away_is_an_error_and_nothing_is_marked_as_sent(run_job: 
     assert done.stderr.startswith("Error: ")
     assert "Traceback" not in done.stderr
     assert list(file.parent.glob("*.synced")) == []
+
+
+# What the server does not take
+
+KEPT = """
+import wandb
+run = wandb.init(project="demo", id="abc", mode="offline", resume="allow", config={"lr": 0.1})
+for x in range(3):
+    run.log({"x": x})
+open("note.txt", "w").write("what is kept")
+run.save("note.txt")
+artifact = wandb.Artifact("weights", "model")
+artifact.add_file("note.txt")
+run.log_artifact(artifact)
+run.finish(exit_code=2)
+"""
+
+
+@pytest.fixture(scope="module")
+def kept(run_job: RunJob) -> Path:
+    """The folder of a session that was written offline."""
+    return run_job(KEPT, prelude="").run.path.parent
+
+
+def send(kept: Path, server: WandbServer, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Send a copy of the session, called ``offline-run-...`` as it was."""
+    folder = directory / kept.name
+    shutil.copytree(kept, folder, symlinks=True)
+    return run_command(directory, "sync", str(folder), timeout=120, **server.environment)
+
+
+@pytest.mark.parametrize("count_lag", [0.0, 4.0])
+def test_part_that_has_arrived_is_marked_as_sent_and_not_sent_twice(
+    kept: Path, tmp_path: Path, count_lag: float
+) -> None:
+    with WandbServer() as server:
+        server.backend.store.count_lag = count_lag
+        done = send(kept, server, tmp_path)
+        again = run_command(tmp_path, "sync", str(tmp_path / kept.name), timeout=120, **server.environment)
+
+    assert (done.returncode, again.returncode) == (0, 0), done.stderr + again.stderr
+    assert "was sent before" in again.stderr
+    assert [row["x"] for row in server.runs[0].history] == [0, 1, 2]
+    assert (server.runs[0].state, server.runs[0].exit_code) == ("failed", 2)
+    assert len(list((tmp_path / kept.name).glob("*.synced"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault", "missing"),
+    [
+        ("UpsertBucket", {"status": 403}, "the run itself"),
+        ("UpsertBucket", {"status": 400}, "the run itself"),
+        pytest.param("UpsertBucket", {"status": 404}, "the run itself", marks=NIGHTLY),
+        ("FileStream", {"status": 404}, "3 of 3 rows, the run's end"),
+        ("Upload", {"status": 403}, "note.txt"),
+        ("CreateArtifact", {"status": 400}, "artifact weights"),
+    ],
+)
+def test_part_that_the_server_refuses_is_an_error_that_names_what_is_missing(
+    kept: Path, tmp_path: Path, kind: str, fault: dict[str, int], missing: str
+) -> None:
+    with WandbServer() as server:
+        server.faults.add(kind, **fault)  # type: ignore[arg-type]
+        done = send(kept, server, tmp_path)
+
+        assert done.returncode == 1, done.stderr
+        assert "Error: run team/demo/abc: of " in done.stderr
+        assert missing in done.stderr.split("W&B has not got ")[1].split(";")[0]
+        assert list((tmp_path / kept.name).glob("*.synced")) == []
+
+        server.faults.clear()
+        again = run_command(tmp_path, "sync", str(tmp_path / kept.name), timeout=120, **server.environment)
+
+    assert again.returncode == 0, again.stderr
+    assert [row["x"] for row in server.runs[0].history] == [0, 1, 2], "no row is there twice"
+    assert len(list((tmp_path / kept.name).glob("*.synced"))) == 1
+
+
+def test_mark_of_wandbs_own_does_not_keep_a_part_that_has_not_arrived(kept: Path, tmp_path: Path) -> None:
+    with WandbServer() as server:
+        (tmp_path / kept.name).mkdir()
+        shutil.copytree(kept, tmp_path / kept.name, symlinks=True, dirs_exist_ok=True)
+        (tmp_path / kept.name / "run-abc.wandb.synced").touch()
+        done = run_command(tmp_path, "sync", str(tmp_path / kept.name), timeout=120, **server.environment)
+
+    assert done.returncode == 0, done.stderr
+    assert len(server.runs[0].history) == 3
 
 
 def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:

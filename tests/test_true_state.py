@@ -169,6 +169,33 @@ def test_preempted_launcher_marks_the_run(
     prove(f"SIGTERM to the launcher, {name}", server, epochs=[1], state="preempted", exit_code=exit_code)
 
 
+@pytest.mark.parametrize(
+    ("usage", "order"),
+    [
+        pytest.param(USERS, "reversed", id="users-workers-first"),
+        pytest.param(USERS, "list", id="users-launcher-first", marks=NIGHTLY),
+        pytest.param(OPEN, "reversed", id="open-workers-first", marks=NIGHTLY),
+        pytest.param(CLOSED, "reversed", id="closed-workers-first", marks=NIGHTLY),
+        pytest.param(CLOSED, "list", id="closed-launcher-first", marks=NIGHTLY),
+        pytest.param(USERS.replace("TWO_PROCESSES", "ONE_PROCESS"), "list", id="alone", marks=NIGHTLY),
+    ],
+)
+def test_launch_of_which_every_process_is_terminated_is_preempted(run_job: RunJob, usage: str, order: str) -> None:
+    everybody = (
+        "import psutil, subprocess",
+        "launcher = psutil.Process(int(os.environ['LAUNCHER']))",
+        "launch = [each for each in [launcher, *launcher.children(recursive=True)] if 'python' in each.name()]",
+        f"kill = '; '.join(f'kill -TERM {{each.pid}}' for each in {order}(launch))",
+        "subprocess.Popen(['sh', '-c', kill], start_new_session=True)",
+        "time.sleep(60)",
+    )
+    note_pid = "os.environ['LAUNCHER'] = str(os.getpid())\n"
+    job = run_job(note_pid + in_epoch_2(0, *everybody) + usage, check=False)
+
+    assert job.exit_code == 143, job.output[-3000:]
+    assert {run.exit_code for run in job.runs} <= {143, 1}
+
+
 @NIGHTLY
 @pytest.mark.parametrize("usage", [pytest.param(CLOSED, id="closed"), pytest.param(OWN, id="own")])
 def test_ctrl_c_during_the_training_ends_in_the_state_of_an_interrupt(

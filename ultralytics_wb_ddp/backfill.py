@@ -21,6 +21,7 @@ from ultralytics_wb_ddp.past_training import RESULTS, PastTraining, is_training
 from ultralytics_wb_ddp.progress import working
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.results_csv import NoEpochError, ResultsError
+from ultralytics_wb_ddp.runs import folder_of, sync_command
 from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run, resume_run
 from ultralytics_wb_ddp.stock import stock_options
 
@@ -204,8 +205,20 @@ def _write(training: PastTraining, options: RunOptions, earlier: RunRecord | Non
         done.notes.append("the files do not say whether the training was over: the run is marked as finished")
     elif not is_complete:
         done.text = "; the training was not over: the run is marked as failed"
+    if not run.offline:
+        _check_arrival(run, record, done)
     if command := record.links.get("sync_command"):
         done.notes.append(f"it is on disk, send it with: {command}")
+
+
+def _check_arrival(run: Any, record: RunRecord, done: Imported) -> None:
+    """Ask W&B whether it has the run: the client ends without an error, too, where its rows were refused."""
+    from ultralytics_wb_ddp.sync import RunAtWandb
+
+    at_wandb = RunAtWandb(record.entity or "", record.project or "", record.id)
+    if missing := at_wandb.missing_rows(0, 0, record.next_step - 1):
+        done.status = "failed"
+        done.text += f"; W&B has not got {', '.join(missing)}: send it with: {sync_command(folder_of(run))}"
 
 
 def _open(training: PastTraining, options: RunOptions, earlier: RunRecord | None) -> Any:

@@ -22,6 +22,7 @@ from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, prote
 from ultralytics_wb_ddp.logged_training import LoggedTraining
 from ultralytics_wb_ddp.rank_metrics import MeterEvents
 from ultralytics_wb_ddp.ranks import is_main_process
+from ultralytics_wb_ddp.runs import warn_of_unused_run
 from ultralytics_wb_ddp.stock import first_stock, stock_options, switch_off_stock_callback
 from ultralytics_wb_ddp.team import Team
 from ultralytics_wb_ddp.teardown import tear_down_after_exceptions
@@ -301,7 +302,7 @@ class WandbCallback(MeterEvents):
 
     def _start(self, trainer: Any) -> LoggedTraining:
         """Get the run of this training."""
-        from ultralytics_wb_ddp.opening import open_session
+        from ultralytics_wb_ddp.opening import open_session, warn_of_new_run
 
         save_dir = Path(trainer.save_dir)
         earlier = _find_earlier(trainer)
@@ -318,6 +319,8 @@ class WandbCallback(MeterEvents):
         self._training = training = self._new(trainer, team)
         training.data = self._data.get(trainer, trainer.args.data)
         if session:
+            if trainer.args.resume and earlier is None and not (self._handoff or Handoff.from_env()):
+                warn_of_new_run(session, trainer.args.resume, save_dir)
             training.session, training.checkpoints = session, Checkpoints(session, self.options)
             self._take_care(save_dir)
             session.start(save_dir, earlier)
@@ -328,6 +331,9 @@ class WandbCallback(MeterEvents):
         team = self._team()
         team.meet()
         self._training = training = self._new(trainer, team, is_main=False)
+        if team.plan is None:
+            handoff = self._handoff or Handoff.from_env()
+            warn_of_unused_run(handoff.run_id if handoff else None)
         training.session = team.join(self.options, Path(trainer.save_dir))
         if training.session:
             self._take_care(Path(trainer.save_dir))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import multiprocessing
 import os
 import signal
 import socket
@@ -10,6 +12,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, replace
+from multiprocessing import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -43,6 +46,7 @@ CLOCK_STEP = 30.0  # seconds by which a process's start may seem to move: it is 
 _parent = os.getppid()
 _output_file: list[Path] = []  # where what is printed goes once nobody reads it any more
 _on_termination: list[Callable[[], Any]] = []
+_terminated = threading.Event()  # whether SIGTERM has arrived: this process ends with its exit code, whatever else
 
 
 @dataclass(frozen=True)
@@ -196,15 +200,31 @@ def on_termination(act: Callable[[], Any]) -> None:
     _on_termination[:] = [act]
     signal.signal(signal.SIGTERM, _leave_to_thread)
     os.register_at_fork(after_in_child=_reset)
-    threading.Thread(target=_wait_for_termination, args=(reader,), name="wandb-ddp-sigterm", daemon=True).start()
+    thread = threading.Thread(target=_wait_for_termination, args=(reader,), name="wandb-ddp-sigterm", daemon=True)
+    thread.start()
+    atexit.register(_let_thread_end, thread)
+    if multiprocessing.parent_process() is not None:  # it ends without what is registered there
+        util.Finalize(None, _let_thread_end, (thread,), exitpriority=1)
 
 
 def _leave_to_thread(*_: Any) -> None:
-    """Do nothing here, where it might never be done."""
+    """Do nothing here, where it might never be done, but note it before this thread can reach its end."""
+    _terminated.set()
+
+
+def _let_thread_end(thread: threading.Thread) -> None:
+    """At the end of a process that SIGTERM has reached, leave the exit code to the thread that waits for it.
+
+    The signal reaches torchrun and the processes that load data, too, as a rule: the main thread fails because these
+    have ended, and would be faster.
+    """
+    if _terminated.is_set():
+        thread.join()
 
 
 def _reset() -> None:
     """In a forked process, such as one that loads data, SIGTERM is that process's own affair again."""
+    _terminated.clear()
     signal.set_wakeup_fd(-1)
     if signal.getsignal(signal.SIGTERM) is _leave_to_thread:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -213,6 +233,7 @@ def _reset() -> None:
 def _wait_for_termination(reader: int) -> None:
     while signal.SIGTERM not in os.read(reader, 1):  # it is told of every signal that has a handler
         pass
+    _terminated.set()
     try:
         _on_termination[0]()
     finally:

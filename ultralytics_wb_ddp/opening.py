@@ -20,6 +20,7 @@ from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.names import LONG_ID, run_name
 from ultralytics_wb_ddp.ranks import RankPlan
+from ultralytics_wb_ddp.record import RECORD_FILE
 from ultralytics_wb_ddp.runs import (
     check_shared,
     find_handoff,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.record import RunRecord
 
-__all__ = ["open_session", "open_side_session", "reopen_session"]
+__all__ = ["open_session", "open_side_session", "reopen_session", "warn_of_new_run"]
 
 
 def open_session(
@@ -122,6 +123,24 @@ def _say(session: Session) -> None:
     is_shown = run.offline or (session.how not in {"adopt", "attach"} and not run.settings.silent)
     links = "" if is_shown else str(session.links)
     logger.info("%s run %s of project %s%s", verb[session.how], run.id, run.project, links and f": {links}")
+
+
+def warn_of_new_run(session: Session, checkpoint: Any, save_dir: Path) -> None:
+    """Say that a training which is resumed has lost its run: the record of it was not copied with the checkpoint.
+
+    Args:
+        session: The session of the run that was made.
+        checkpoint: The checkpoint that is resumed, as Ultralytics was told.
+        save_dir: Directory of the training, as it stands in the checkpoint.
+    """
+    if session.how != "new":
+        return
+    msg = (
+        "the resumed training goes on in the new run %s: which run holds its first epochs is not known, as there is no "
+        "%s beside the checkpoint (%s) or in %s; to continue that run, start again with WANDB_RUN_ID and WANDB_PROJECT "
+        "set to it, or copy its %s beside the checkpoint"
+    )
+    logger.warning(msg, session.run.id, RECORD_FILE, checkpoint, save_dir, RECORD_FILE)
 
 
 def _open_planned(

@@ -40,6 +40,7 @@ __all__ = [
     "use_users_run",
     "users_runs",
     "wandb_run",
+    "warn_of_unused_run",
     "was_online",
     "word_to",
 ]
@@ -97,6 +98,22 @@ def wandb_run() -> Any:
     """Return ``wandb.run`` if it is open; never imports wandb."""
     run = getattr(sys.modules.get("wandb"), "run", None)
     return None if run is None or is_closed(run) else run
+
+
+def warn_of_unused_run(logged_id: str | None) -> None:
+    """Say on a rank that does not log that the run which the script has opened there gets no rows; imports no wandb.
+
+    Args:
+        logged_id: Id of the run that the launcher has handed to the ranks.
+    """
+    run = wandb_run()
+    if run is None or run.disabled or run.id == logged_id or getattr(run, "_is_attached", False) or opened_by_us(run):
+        return
+    msg = (
+        "this rank has opened run %s, which gets no rows of this training: rank 0 logs it; call wandb.init on rank 0 "
+        "only, below 'if is_main_process():' of ultralytics_wb_ddp, or have each rank log with run_mode='new'"
+    )
+    logger.warning(msg, run.id)
 
 
 def run_url(run: Any) -> str | None:

@@ -1,24 +1,23 @@
-"""W&B's server asked directly, with one request for each question and a limit in time.
+"""W&B's server asked by its own client, with a limit in time for each question.
 
-The client's own calls repeat what fails, for minutes in some releases, and report a server in trouble and one that is
-away in the same words.
+The client's public calls repeat what fails, for minutes in some releases, and report a server in trouble and one that
+is away in the same words.
 """
 
 from __future__ import annotations
 
 import netrc
 import os
-import re
-import threading
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from ultralytics_wb_ddp.errors import ExplainedError
+from ultralytics_wb_ddp.transport import NoAnswerError, Why, is_asked_by_core, put
 
 __all__ = ["VIEWER", "Server", "Trouble", "find_key", "find_server", "require_server", "trouble_with_key"]
 
-UNAUTHORIZED, FORBIDDEN, FAILURE = 401, 403, 400
+UNAUTHORIZED, FORBIDDEN = 401, 403
 KEY_LENGTH = 40
 VIEWER = "query Viewer { viewer { id entity } }"
 
@@ -40,12 +39,26 @@ class Trouble(ExplainedError):  # noqa: N818  # it may be a warning only
 
 @dataclass(frozen=True)
 class Server:
-    """A server that questions are put to."""
+    """A server that questions are put to.
+
+    Attributes:
+        url: Its address.
+        key: API key; None for none.
+        source: Where the key comes from.
+        timeout: Seconds that it has for each answer.
+        settings: The settings of W&B's client, which asks.
+    """
 
     url: str
     key: str | None
     source: str
     timeout: float
+    settings: Any
+
+    @property
+    def has_token(self) -> bool:
+        """Whether the client trades an identity token for a key."""
+        return bool(getattr(self.settings, "identity_token_file", None))
 
     def ask(self, operation: str, query: str, **variables: str) -> dict[str, Any]:
         """Return the data of an answer.
@@ -53,47 +66,30 @@ class Server:
         Raises:
             Trouble: There is none.
         """
-        answers: list[Any] = []
-        body = {"operationName": operation, "query": query, "variables": variables}
-        thread = threading.Thread(target=self._post, args=(body, answers), daemon=True)
-        thread.start()
-        thread.join(self.timeout)  # the timeout of requests limits neither the look-up of a name nor a trickle
-        if not answers:
-            text = f"{self.url} does not answer within {self.timeout:g} s"
-            raise Trouble(text, "check network and proxy")
-        if isinstance(answers[0], Exception):
-            text = f"{self.url} cannot be reached: {_root_cause(answers[0])}"
-            raise Trouble(text, "check network, proxy and WANDB_BASE_URL")
-        return self._data(operation, answers[0])
-
-    def _post(self, body: dict[str, Any], answers: list[Any]) -> None:
-        import requests
-
-        auth = ("api", self.key) if self.key else None
         try:
-            answers.append(requests.post(f"{self.url}/graphql", json=body, auth=auth, timeout=self.timeout))
-        except requests.Timeout:
-            return
-        except Exception as problem:  # noqa: BLE001  # told by the thread that waits
-            answers.append(problem)
+            return put(self.url, self.key, self.settings, query, variables, timeout=self.timeout)
+        except NoAnswerError as problem:
+            trouble = self._trouble(operation, problem)
+        raise trouble
 
-    def _data(self, operation: str, answer: Any) -> dict[str, Any]:
-        if answer.status_code in {UNAUTHORIZED, FORBIDDEN}:
-            refusal = self.refusal(f"with status {answer.status_code}")
-            raise refusal
-        if answer.status_code >= FAILURE:
-            text = f"{self.url} answers with status {answer.status_code}"
-            raise Trouble(text, "check WANDB_BASE_URL and the server's state")
-        try:
-            content = answer.json()
-            problems, data = content.get("errors"), content.get("data")
-        except (ValueError, AttributeError):
-            text = f"{self.url} answers, but not as a W&B server"
-            raise Trouble(text, "check WANDB_BASE_URL and the proxy") from None
-        if problems or not isinstance(data, dict):
-            text = f"{self.url} does not answer the question {operation}"
-            raise Trouble(text, "look at project and run in the browser", status="warning")
-        return data
+    def _trouble(self, operation: str, problem: NoAnswerError) -> Trouble:
+        """Return why there is no answer, and what to do."""
+        if problem.why is Why.LATE:
+            return Trouble(f"{self.url} does not answer within {self.timeout:g} s", "check network and proxy")
+        if problem.why is Why.AWAY:
+            remedy = "check network, proxy and WANDB_BASE_URL"
+            if "certificate" in problem.text.lower():
+                remedy = "set SSL_CERT_FILE or SSL_CERT_DIR to where the certificates are that are to be trusted"
+            return Trouble(f"{self.url} cannot be reached: {problem.text}", remedy)
+        if problem.status in {UNAUTHORIZED, FORBIDDEN}:
+            return self.refusal(f"with status {problem.status}")
+        if problem.why is Why.STATUS:
+            text = f"{self.url} answers with status {problem.status}"
+            return Trouble(text, "check WANDB_BASE_URL and the server's state")
+        if problem.why is Why.FOREIGN:
+            return Trouble(f"{self.url} answers, but not as a W&B server", "check WANDB_BASE_URL and the proxy")
+        text = f"{self.url} does not answer the question {operation}"
+        return Trouble(text, "look at project and run in the browser", status="warning")
 
     def refusal(self, how: str) -> Trouble:
         """Return that the key is of no use here."""
@@ -116,8 +112,9 @@ def find_server(api_key: str | None = None, *, timeout: float = 30.0) -> Server:
     from wandb.sdk import wandb_setup
 
     # The client reads the environment once in a process, its public API each time.
-    url = str(os.environ.get("WANDB_BASE_URL") or wandb_setup.singleton().settings.base_url).rstrip("/")
-    return Server(url, *find_key(api_key, url), timeout)
+    settings = wandb_setup.singleton().settings
+    url = str(os.environ.get("WANDB_BASE_URL") or settings.base_url).rstrip("/")
+    return Server(url, *find_key(api_key, url), timeout, settings)
 
 
 def require_server(api_key: str | None = None) -> None:
@@ -129,12 +126,10 @@ def require_server(api_key: str | None = None) -> None:
     Raises:
         Trouble: It does not; the message says why and what to do.
     """
-    from wandb.sdk import wandb_setup
-
-    if getattr(wandb_setup.singleton().settings, "identity_token_file", None):  # the client trades it for a key
-        return
     server = find_server(api_key)
-    if trouble := trouble_with_key(server.key, server.source, server.url):
+    if server.has_token and not is_asked_by_core():
+        return
+    if not server.has_token and (trouble := trouble_with_key(server.key, server.source, server.url)):
         msg = f"API key: {trouble.text}"
         raise Trouble(msg, trouble.remedy, about="key")
     if not server.ask("Viewer", VIEWER).get("viewer"):
@@ -173,15 +168,3 @@ def trouble_with_key(key: str | None, source: str, url: str) -> Trouble | None:
     else:
         return None
     return Trouble(text, remedy, about="key")
-
-
-def _root_cause(problem: BaseException) -> str:
-    """Return the innermost reason of a failed connection, which the outer ones bury."""
-    while True:
-        inner = getattr(problem, "reason", None) or next(
-            (arg for arg in problem.args if isinstance(arg, Exception)), None
-        )
-        if not isinstance(inner, BaseException):
-            text = re.sub(r"\[Errno -?\d+\] ", "", str(problem)).rsplit(": ", 1)[-1]
-            return text if text.count("(") == text.count(")") else text.rstrip(")")
-        problem = inner

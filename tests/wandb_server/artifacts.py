@@ -117,6 +117,13 @@ class Artifacts(Topic):
             run.used_artifacts.append(artifact)
         return {"useArtifact": {"artifact": {"id": artifact.id}}}
 
+    @answers("RunOutputArtifacts")
+    def outputs(self, asked: Asked) -> Answer:
+        """List the artifacts that a run has logged and that are complete."""
+        run = self.store.run(asked.get("entity"), asked.get("project"), asked.get("runName") or asked.get("run"))
+        nodes = [self._node(each) for each in run.artifacts if each.state == "COMMITTED"] if run else []
+        return {"project": {"run": run and {"artifacts": connection(nodes)}}}
+
     @answers("RunInputArtifacts")
     def inputs(self, asked: Asked) -> Answer:
         """List what a run uses."""

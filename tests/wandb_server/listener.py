@@ -12,6 +12,7 @@ import gzip
 import json
 import re
 import socket
+import ssl
 import sys
 import time
 import traceback
@@ -23,6 +24,8 @@ from wandb_server.faults import Request
 from wandb_server.runs import take_file_stream
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wandb_server.server import WandbServer
 
 OPERATION = re.compile(r"\b(?:query|mutation)\s+(\w+)")
@@ -33,11 +36,15 @@ class Listener(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], owner: WandbServer) -> None:
+    def __init__(self, address: tuple[str, int], owner: WandbServer, certificate: Path | None = None) -> None:
         self.owner = owner
         self.connections: set[socket.socket] = set()
         self.gone = False
         super().__init__(address, _Handler)
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self.connections.add(request)
@@ -54,7 +61,7 @@ class Listener(ThreadingHTTPServer):
 
     def handle_error(self, *_: Any) -> None:
         """Report mistakes of the server's, but not that a client went away, which killed clients do."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):
             traceback.print_exc()
 
 

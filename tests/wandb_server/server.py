@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 from typing_extensions import Self
 
@@ -23,19 +24,23 @@ class WandbServer:
         faults: What goes wrong, see :meth:`Faults.add`.
         api_keys: The API keys that it knows; whoever gives another, or none, is answered 401.
         requests: All that arrived, in order.
+
+    Args:
+        certificate: File with a certificate for 127.0.0.1 and its key: it is asked by https then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         self.faults = Faults()
         self.api_keys = {API_KEY}
         self.requests: list[Request] = []
         self.lock = threading.Lock()  # held while a request is obeyed, never while one waits
         self._address = ("127.0.0.1", 0)
         self._listener: Listener | None = None
+        self._certificate = certificate
 
     def __enter__(self) -> Self:
         self.up()
-        self.url = f"http://127.0.0.1:{self._address[1]}"
+        self.url = f"http{'s' if self._certificate else ''}://127.0.0.1:{self._address[1]}"
         self.backend = Backend(self.url)
         return self
 
@@ -53,7 +58,7 @@ class WandbServer:
 
     def up(self) -> None:
         """Come back, on the same port."""
-        self._listener = listener = Listener(self._address, self)
+        self._listener = listener = Listener(self._address, self, self._certificate)
         self._address = ("127.0.0.1", listener.server_address[1])
         threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True).start()
 

@@ -15,6 +15,7 @@ from ultralytics_wb_ddp.results_csv import ResultsError, read_results
 from ultralytics_wb_ddp.runs import folder_in_command, sync_command
 from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
 from ultralytics_wb_ddp.training_state import TrainingState
+from ultralytics_wb_ddp.transaction_log import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,8 @@ WARNINGS = "look for warnings of ultralytics_wb_ddp in what the training printed
 CAUSES = (
     "the usual causes: the script made a run of its own and did not give it to add_wandb_callback(model, run=run); the "
     "stock callback made a run because ours was not there, as in model.tune() and the yolo command (yolo settings "
-    "wandb=False switches it off, 'ultralytics-wb-ddp patch apply' has it continue a run)"
+    "wandb=False switches it off, 'ultralytics-wb-ddp patch apply' has it continue a run); under torchrun, every "
+    "process called wandb.init: do so on rank 0 only, below 'if is_main_process():'"
 )
 Runs = dict[str, list[RecordedRun]]
 
@@ -54,8 +56,9 @@ def check_training(training: Path, launcher: Path) -> list[Finding]:
         text = f"there is no run file below {training} or in {' or in '.join(map(str, places))}"
         remedy = "give with --dir the directory above the 'wandb' in which the run's files are"
         return [*findings, warning("run", text, remedy)]
-    findings.append(_check_number(runs, record))
     main = _main_run(runs, record)
+    findings += _set_aside(runs, main, training)
+    findings.append(_check_number(runs, record))
     trained, logged = _trained_epochs(training), _epochs(runs[main])
     if trains and logged:  # the rows of the newest epochs are not on disk yet
         trained = {epoch for epoch in trained if epoch <= max(logged)}
@@ -110,9 +113,49 @@ def _is_stray(run: RecordedRun, training: Path) -> bool:
     """Return whether a run of the launcher's was open while the training ran, and got none of its metrics."""
     if _epochs([run]):
         return False
+    begin, end = _times_of(training)
+    return _started(run) <= end and run.path.stat().st_mtime >= begin - SLACK
+
+
+def _times_of(training: Path) -> tuple[float, float]:
+    """Return when a training has begun and ended, as far as its files say."""
     files = [training / name for name in (ARGUMENTS, RESULTS, RECORD_FILE) if (training / name).exists()]
     times = [file.stat().st_mtime for file in files]
-    return _started(run) <= max(times) and run.path.stat().st_mtime >= min(times) - SLACK
+    return min(times), max(times)
+
+
+def _set_aside(runs: Runs, main: str, training: Path) -> list[Finding]:
+    """Take out the runs that are about something else, and name those of which that is likely only.
+
+    A run that holds something, but no epoch, was made for something else where it ended before the training began, or
+    began after its end: an evaluation, say. Where it was open meanwhile, another project speaks for it.
+    """
+    begin, end = _times_of(training)
+    findings = []
+    for run_id in [run_id for run_id in runs if run_id != main]:
+        sessions = runs[run_id]
+        if _epochs(sessions) or not any(run.history or run.summary or run.artifacts for run in sessions):
+            continue
+        project = sessions[-1].project
+        if all(run.path.stat().st_mtime < begin or _began(run) > end for run in sessions):
+            del runs[run_id]
+        elif project != runs[main][-1].project:
+            del runs[run_id]
+            text = f"run {run_id} of project {project} was open while this training ran and has none of its epochs"
+            remedy = "it is in order if it is about something else; otherwise call add_wandb_callback(model, run=run)"
+            findings.append(warning("other run", text, remedy))
+    return findings
+
+
+def _began(run: RecordedRun) -> float:
+    """Return when a session began, to more than the second that its name has."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    for data in unpack(run.path.read_bytes(), run.path):
+        record = pb.Record.FromString(data)
+        if record.WhichOneof("record_type") == "run":
+            return float(record.run.start_time.ToMicroseconds()) / 1e6
+    return _started(run)
 
 
 def _started(run: RecordedRun) -> float:

@@ -37,7 +37,7 @@ def check_server(request: Request, plan: Plan, settings: Any) -> list[Finding]:
     has_key = _or_offline(_finding(wrong)) if wrong else ok("key", f"found in {source}")
     findings = [] if getattr(settings, "identity_token_file", None) else [has_key]
     usable = key if all(finding.status == "ok" for finding in findings) else None
-    server = Server(url, usable, source, request.timeout)
+    server = Server(url, usable, source, request.timeout, settings)
     try:
         viewer = server.ask("Viewer", VIEWER).get("viewer")
     except Trouble as trouble:
