@@ -32,6 +32,7 @@ __all__ = [
     "plain_table",
     "send_console",
     "service",
+    "set_job_type",
     "use_artifact",
     "without_prompt",
 ]
@@ -162,6 +163,12 @@ def flush(run: Any, *, flushes_itself: bool = True) -> None:
 def interface_of(run: Any) -> Any:
     """Return what sends a run's records to its wandb-core."""
     return getattr(run, "_interface", None) or run._backend.interface  # noqa: SLF001  # no public way
+
+
+def set_job_type(run: Any, job_type: str) -> None:
+    """Set the job type of a run that is open, as assigning to ``run.name`` sets its name."""
+    run._settings.run_job_type = job_type  # noqa: SLF001  # no public way, here and below
+    interface_of(run).publish_run(run)
 
 
 def send_console(run: Any) -> None:

@@ -67,17 +67,15 @@ class Links:
         return cls(url, project, group, run.sweep_url or None, addresses)
 
     @classmethod
-    def of_launcher(cls, run: Any, run_mode: str, rank_scope: str, group: str | None) -> Links:
+    def of_launcher(cls, run: Any, run_mode: str, rank_scope: str) -> Links:
         """Return the links of the launcher's run and of the nodes' runs that will be derived from it.
 
         Args:
             run: The run.
             run_mode: Which ranks log.
             rank_scope: The same.
-            group: Group that the user has given.
         """
-        nodes = plan_nodes(Topology.from_env(), run_mode, rank_scope, run.id)
-        return cls.of_run(run, {node: plan.within(group) for node, plan in nodes.items()})
+        return cls.of_run(run, plan_nodes(Topology.from_env(), run_mode, rank_scope, run.id))
 
     @classmethod
     def of_training(cls, directory: str | os.PathLike[str]) -> Links:

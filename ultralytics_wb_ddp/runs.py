@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import os
 import sys
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.client import ask_nothing
-from ultralytics_wb_ddp.decision import exit_code_of
+from ultralytics_wb_ddp.decision import OFFLINE, exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared, leave_word
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.stopping import redirect_stop
@@ -31,6 +32,7 @@ __all__ = [
     "hold_open",
     "let_finish",
     "local_run",
+    "may_go_on",
     "open_handoff",
     "opened",
     "opened_by_us",
@@ -106,6 +108,21 @@ def run_url(run: Any) -> str | None:
 def opened_by_us(run: Any) -> bool:
     """Return whether a run was opened here by :func:`init_run`, not by the user's own ``wandb.init``."""
     return run.id in opened
+
+
+def may_go_on(run: Any, mode: str | None = None) -> bool:
+    """Return whether a run that was opened here by its id existed before, or may have, where W&B could not be asked.
+
+    Args:
+        run: The ``wandb.Run``.
+        mode: Mode that was asked for; None is left to W&B.
+    """
+    if not run.offline:
+        return bool(run.resumed)
+    folder = folder_of(run)
+    others = folder.parent.glob(f"*run-????????_??????-{glob.escape(run.id)}")
+    is_by_choice = (mode or os.environ.get("WANDB_MODE")) in OFFLINE
+    return not is_by_choice or any(other != folder for other in others)
 
 
 def check_shared(run: Any) -> None:
