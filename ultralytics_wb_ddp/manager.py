@@ -160,6 +160,7 @@ class WandbManager(BeforeTraining, AfterTraining):
         except BaseException:
             self._restore_environment()
             raise
+        self._expects_since, self._has_failed = time.time(), False
         self._export(open_handoff(self.run))
         _held.add(self.run.id)
         take_up(self.run.id, self._blocks)
@@ -173,6 +174,7 @@ class WandbManager(BeforeTraining, AfterTraining):
         adopted it stays open instead, and the workers attach to it.
         """
         if self._needs_run() and self.run is not None:
+            self._is_training_due = True
             is_open = self._adopted or self.config.keep_open or self.run.offline or self.run.disabled
             handoff = open_handoff(self.run) if is_open else Handoff.of_run(self.run, is_open=False)
             if not is_open:
@@ -190,11 +192,14 @@ class WandbManager(BeforeTraining, AfterTraining):
         Returns:
             The ``wandb.Run``; None on a rank that is not the main process.
         """
+        before = self._handoff
         if self._needs_run() and self.run is None:
             self._reopen()
             self._export(open_handoff(self.run))
         elif self.run is not None and self._handoff and self._handoff.is_shared:
             self.run.config.update(self._handoff.config_left(), allow_val_change=True)
+        if before and self.run is not None:
+            self._look_for_training(before)
         return self.run
 
     resume_run = resume_after_training
@@ -209,6 +214,7 @@ class WandbManager(BeforeTraining, AfterTraining):
             return
         from ultralytics_wb_ddp.session import finish_run
 
+        self._has_failed = bool(exit_code)
         try:
             if self.run is None and exit_code:  # the training failed while the run was closed
                 _, worker_code = self._handoff.after_training(self.config.finish_timeout)
@@ -250,6 +256,8 @@ class WandbManager(BeforeTraining, AfterTraining):
             self._name_job_type(inherited)
         self.wandb_url = run_url(self.run)
         self._own_group = self.run.group or None
+        if self._adopted:
+            self._tell_settings_without_effect()
         self._links = Links.of_launcher(self.run, *which_ranks(self._options, None, os.environ))
 
     def _usual(self) -> RunOptions:

@@ -18,9 +18,10 @@ from ultralytics_wb_ddp.handoff import Handoff, is_shared
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.ranks import RankPlan
-from ultralytics_wb_ddp.runs import check_shared, find_handoff, folder_of, local_run, sync_command, word_to
+from ultralytics_wb_ddp.runs import check_shared, find_handoff, folder_of, local_run, may_go_on, sync_command, word_to
 from ultralytics_wb_ddp.session import Writer, attach, init_run, resume_run
 from ultralytics_wb_ddp.training import Session, close_abandoned, owned
+from ultralytics_wb_ddp.wrong_use import callbacks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,6 +69,7 @@ def open_session(
         or (earlier and (earlier.base_id or earlier.id))
         or _new_run_id(options.name or default.name or "train")
     )
+    callbacks_of.add(base_id)
     rank_plan = which(base_id) or RankPlan(base_id)
     plan = choose(
         local=local is not None,
@@ -77,6 +79,7 @@ def open_session(
         earlier=earlier.handoff() if earlier else None,
     )
     if plan.how == "skip" or (local is not None and local.disabled):
+        _say_disabled(options)
         return None
     session: Session | None
     try:
@@ -93,6 +96,9 @@ def open_session(
             raise
         session = _open_on_disk(handoff, options, default, cause_of(error))
     if session is None or session.run.disabled:
+        if session:
+            session.close(0)  # as wandb.run, a later training would take it for a run of the user's
+            _say_disabled(options)
         return None
     session.base_id = base_id
     session.links = Links.of_run(session.run, nodes(base_id))
@@ -100,10 +106,18 @@ def open_session(
     return session
 
 
+def _say_disabled(options: RunOptions) -> None:
+    """Say that there is no run because somebody wants none."""
+    mode = f"WANDB_MODE={os.environ.get('WANDB_MODE')}" if options.mode is None and "WANDB_MODE" in os.environ else ""
+    logger.info("W&B is disabled (%s): nothing of this training is logged", mode or "mode='disabled'")
+
+
 def _say(session: Session) -> None:
     """Say which run it is; W&B itself has just shown the address of one that was opened here, unless it is silent."""
     verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made", "shared": "sharing"}
     run = session.run
+    if session.how == "resume" and not session.is_known and not may_go_on(run, session.mode):
+        verb["resume"] = "made"
     is_shown = run.offline or (session.how not in {"adopt", "attach"} and not run.settings.silent)
     links = "" if is_shown else str(session.links)
     logger.info("%s run %s of project %s%s", verb[session.how], run.id, run.project, links and f": {links}")

@@ -87,6 +87,17 @@ class Session:
         if is_users:
             use_users_run(run)
 
+    @property
+    def mode(self) -> str | None:
+        """The mode that was asked for; None is left to W&B."""
+        return (self._handoff and self._handoff.mode) or self._options.mode
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the run that is continued is known to exist, from a process that had it open."""
+        handoff = self._handoff
+        return handoff is not None and bool(handoff.host or handoff.closed_at or handoff.next_step)
+
     def start(self, save_dir: Path | None = None, earlier: RunRecord | None = None) -> None:
         """Define the metrics, and have the training's directory name the run.
 
