@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.handoff import set_or_unset
+from ultralytics_wb_ddp.job_checks import check_job
 from ultralytics_wb_ddp.job_schema import Job
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.parallel import ParallelConfig
@@ -67,6 +68,7 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
     from ultralytics_wb_ddp.manager import WandbManager
 
     job = Job.from_cfg(cfg, name)
+    check_job(job)
     model = YOLO(job.model, task=job.task)
     earlier = _find_record(job)
     if earlier and earlier.project:
