@@ -467,6 +467,14 @@ def test_on_rank_1_every_method_is_a_quiet_no_op(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("log", "; the run has it: manager.run.log$"), ("lgo", "attribute 'lgo'$")]
+)
+def test_attribute_of_the_run_is_pointed_to(make_manager: MakeManager, name: str, words: str) -> None:
+    with pytest.raises(AttributeError, match=words):
+        getattr(make_manager(), name)
+
+
 def test_method_without_a_run_says_to_initialize(make_manager: MakeManager) -> None:
     with pytest.raises(RuntimeError, match=r"call initialize\(\) first"):
         make_manager().save_config({})

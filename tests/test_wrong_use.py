@@ -12,7 +12,7 @@ import pytest
 import wandb
 
 from conftest import NIGHTLY, Job, RunJob
-from ultralytics_wb_ddp import WandbManager, wandb_config
+from ultralytics_wb_ddp import ConfigurationError, WandbCallback, WandbManager, wandb_config
 from ultralytics_wb_ddp.wrong_use import without_effect
 
 WARNING = "ultralytics_wb_ddp: WARNING: "
@@ -190,6 +190,25 @@ def test_settings_of_a_manager_that_adopts_a_run_are_named(
     assert record.getMessage().startswith(
         "project='demo', group='group', tags=['b'], notes='text' of cfg.wandb have no effect: run "
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        (
+            "id",
+            "wandb.init(id=...) makes a run of this id, to be given as run=; a manager and a job take it in cfg.wandb.id",
+        ),
+        ("api_key", "set WANDB_API_KEY or call 'wandb login'; a manager"),
+        ("epochs", "it is an argument of the training: model.train(epochs=...), train.epochs in a job"),
+        ("device", "it is an argument of the training"),
+    ],
+)
+def test_option_of_something_else_is_told_its_place(name: str, place: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        WandbCallback(**{name: 1})  # type: ignore[arg-type]
+
+    assert str(refused.value).startswith(f"add_wandb_callback: {name!r} has no place here: {place}")
 
 
 def test_options_that_say_what_the_run_is_have_an_effect(offline: dict[str, Any]) -> None:

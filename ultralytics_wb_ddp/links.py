@@ -85,9 +85,10 @@ class Links:
             directory: Directory of the training, ``model.trainer.save_dir``.
 
         Raises:
-            FileNotFoundError: It names no run: nothing of this package has logged the training.
+            FileNotFoundError: It has no such file: nothing of this package has logged the training.
         """
-        record = RunRecord.find(Path(directory), None)
+        is_logged = Path(directory, RECORD_FILE).is_file()
+        record = RunRecord.find(Path(directory), None) if is_logged else None
         if record is None:
             msg = f"{str(directory)!r} has no {RECORD_FILE}; give the directory of a training, model.trainer.save_dir"
             raise FileNotFoundError(msg)

@@ -43,6 +43,10 @@ EXPORTED = (
     VARIABLE,
 )
 
+OF_RUN = (  # what people look for at the manager
+    *("log", "summary", "name", "id", "url", "tags", "notes", "log_artifact", "use_artifact", "define_metric"),
+    *("alert", "watch", "save", "log_code", "dir", "project", "entity", "mark_preempting"),
+)
 OF_THE_RUN = ("WANDB_ENTITY", "WANDB_RUN_GROUP", "EXPERIMENT_GROUP_NAME")  # exported for one run, not for others
 
 _held: set[str] = set()  # ids of the runs that managers of this process hold
@@ -99,6 +103,13 @@ class WandbManager(BeforeTraining, AfterTraining):
         self._environment: dict[str, str | None] = {}
         self._own_group: str | None = None  # that the run really has
         self._exported: dict[str, str | None] = {}  # what this manager has written to the environment
+
+    if not TYPE_CHECKING:  # a misspelt name stays an error of the type checker
+
+        def __getattr__(self, name: str) -> Any:
+            remedy = f"; the run has it: manager.run.{name}" if name in OF_RUN else ""
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}{remedy}"
+            raise AttributeError(msg)
 
     def __enter__(self) -> Self:
         self.initialize()

@@ -101,8 +101,9 @@ def open_session(
             _say_disabled(options)
         return None
     session.base_id = base_id
+    beside = f"; each other rank logs to one of its own in group {session.run.group}" if rank_plan.mode == "new" else ""
     session.links = Links.of_run(session.run, nodes(base_id))
-    _say(session)
+    _say(session, beside)
     return session
 
 
@@ -112,7 +113,7 @@ def _say_disabled(options: RunOptions) -> None:
     logger.info("W&B is disabled (%s): nothing of this training is logged", mode or "mode='disabled'")
 
 
-def _say(session: Session) -> None:
+def _say(session: Session, beside: str = "") -> None:
     """Say which run it is; W&B itself has just shown the address of one that was opened here, unless it is silent."""
     verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made", "shared": "sharing"}
     run = session.run
@@ -120,7 +121,8 @@ def _say(session: Session) -> None:
         verb["resume"] = "made"
     is_shown = run.offline or (session.how not in {"adopt", "attach"} and not run.settings.silent)
     links = "" if is_shown else str(session.links)
-    logger.info("%s run %s of project %s%s", verb[session.how], run.id, run.project, links and f": {links}")
+    place = links and f": {links}"
+    logger.info("%s run %s of project %s%s%s", verb[session.how], run.id, run.project, place, beside)
 
 
 def _open_planned(

@@ -36,6 +36,7 @@ __all__ = [
     "open_handoff",
     "opened",
     "opened_by_us",
+    "parts_on_disk",
     "run_url",
     "sync_command",
     "use_users_run",
@@ -119,10 +120,15 @@ def may_go_on(run: Any, mode: str | None = None) -> bool:
     """
     if not run.offline:
         return bool(run.resumed)
-    folder = folder_of(run)
-    others = folder.parent.glob(f"*run-????????_??????-{glob.escape(run.id)}")
     is_by_choice = (mode or os.environ.get("WANDB_MODE")) in OFFLINE
-    return not is_by_choice or any(other != folder for other in others)
+    return not is_by_choice or len(parts_on_disk(run)) > 1
+
+
+def parts_on_disk(run: Any) -> list[Path]:
+    """Return the folders beside that of a run which hold parts of the same run, and its own; the oldest first."""
+    folder = folder_of(run)
+    found = {folder, *folder.parent.glob(f"*run-????????_??????-{glob.escape(run.id)}")}
+    return sorted(found, key=lambda part: part.name.partition("run-")[2])
 
 
 def check_shared(run: Any) -> None:
@@ -230,6 +236,4 @@ def was_online(folder: Path) -> bool:
 
 def sync_command(*folders: Path | str) -> str:
     """Return the command that sends what runs have on disk, the parts of a run in the order of the folders."""
-    if len(folders) == 1 and not was_online(Path(folders[0])):
-        return f"wandb sync {folders[0]}"
     return f"ultralytics-wb-ddp sync {' '.join(map(str, folders))}"

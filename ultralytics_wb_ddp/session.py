@@ -31,9 +31,11 @@ from ultralytics_wb_ddp.runs import (
     hold_open,
     let_finish,
     opened,
+    parts_on_disk,
     sync_command,
     users_runs,
     wandb_run,
+    was_online,
 )
 from ultralytics_wb_ddp.sidecar import Guest, Sidecar
 from ultralytics_wb_ddp.stopping import on_stop
@@ -283,6 +285,9 @@ def finish_run(run: Any, exit_code: int) -> None:
         if held.word:
             leave_word(held.word, next_step=next_step, exit_code=exit_code)
         _closing.clear()
+    if run.offline:
+        unsent = [part for part in parts_on_disk(run) if not was_online(part) and not [*part.glob("*.synced")]]
+        logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(*unsent))
     if not is_sent or not is_written:
         msg = "run %s could not be sent completely within %g s: what is missing is on disk, send it with: %s"
         logger.warning(msg, run.id, timeout, sync_command(folder_of(run)))

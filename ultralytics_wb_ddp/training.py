@@ -132,10 +132,10 @@ class Session:
         self.record.best = {**self.record.floor, **self.record.best}
         if "epoch" in summary and (earlier is None or earlier.id != self.run.id):
             logger.warning(
-                "run %s holds %s epochs of an earlier training already; this one is added to it because WANDB_RUN_ID "
+                "run %s holds %s of an earlier training already; this one is added to it because WANDB_RUN_ID "
                 "or the launcher names the run: 'unset WANDB_RUN_ID' if it is left over",
                 self.run.id,
-                summary["epoch"],
+                f"{summary['epoch']} epoch{'' if summary['epoch'] == 1 else 's'}",
             )
 
     def log(self, row: Mapping[str, Any], *, is_best: bool) -> None:

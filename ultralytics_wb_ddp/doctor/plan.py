@@ -98,7 +98,7 @@ _WHO_LOGS = {
 }
 _MODES = {
     "online": "online: rows are sent while the training runs",
-    "offline": "offline: nothing is sent before 'wandb sync'",
+    "offline": "offline: nothing is sent before 'ultralytics-wb-ddp sync'",
     "disabled": "disabled: nothing is logged",
 }
 
@@ -183,6 +183,11 @@ def _uploads(run_id: str, settings: Any, options: RunOptions) -> Iterator[str]:
     if kept := CHECKPOINTS[options.checkpoints]:
         where = f"in {options.checkpoint_store}" if options.checkpoint_store else "as large as the model"
         yield f"{kept} (artifact run_{run_id}_model, {where})"
+    if options.inputs:
+        yield (
+            "what the training is made from, as input artifacts: data YAML, list of the dataset's files, model YAML or "
+            "name of the weights, config (inputs=False leaves them out)"
+        )
     yield "the training's arguments"
     if settings.console != "off":
         yield "what is printed"
