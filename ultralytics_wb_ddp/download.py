@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ultralytics_wb_ddp.client import without_prompt
 from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.log import cause_of
 from ultralytics_wb_ddp.progress import shown
 from ultralytics_wb_ddp.tables import FORMATS, TableError, check_format, write_table
-
-if TYPE_CHECKING:
-    import os
 
 __all__ = ["DownloadError", "DownloadedRun", "check_path", "download_run", "find_run", "missing_of"]
 
@@ -144,7 +142,7 @@ def check_path(run: str) -> None:
         DownloadError: It is a folder of this machine, or of another form.
     """
     parts = _path_of(run).split("/")
-    if Path(run).expanduser().exists() or FOLDER.match(parts[-1]):
+    if Path(run).exists() or FOLDER.match(parts[-1]):
         msg = (
             f"run {run!r} is a folder of this machine, and entity/project/run-id is expected; send what it holds with: "
             f"ultralytics-wb-ddp sync {run}, or read it with ultralytics_wb_ddp.testing.read_run({run!r})"

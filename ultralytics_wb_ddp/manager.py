@@ -281,7 +281,7 @@ class WandbManager(BeforeTraining, AfterTraining):
         from ultralytics_wb_ddp.runs import may_go_on
 
         job_type = self._options.or_else(self._usual()).job_type
-        is_known = inherited is not None and inherited.host is not None  # another of our processes has made it
+        is_known = inherited is not None and inherited.is_of_known_run
         is_new = not is_known and not may_go_on(self.run, self._options.mode)
         if job_type and is_new and not self.run.disabled and not self.run.job_type:
             set_job_type(self.run, job_type)

@@ -115,10 +115,11 @@ class DistributedTrainerMixin:
         wrap = DistributedDataParallel.__init__
 
         def wrap_as_asked(module: Any, *args: Any, **kwargs: Any) -> None:
-            if "output_device" in wanted:
+            asked = dict(wanted)
+            if "output_device" in asked:
                 own = next(iter(kwargs.get("device_ids") or ()), None)
-                wanted["output_device"] = number_here(wanted["output_device"], device_names(self.args.device), own)
-            wrap(module, *args, **{**kwargs, **wanted})
+                asked["output_device"] = number_here(asked["output_device"], device_names(self.args.device), own)
+            wrap(module, *args, **{**kwargs, **asked})
 
         with replaced(DistributedDataParallel, "__init__", wrap_as_asked):
             super()._setup_train(*world_size)  # type: ignore[misc]  # the trainer's

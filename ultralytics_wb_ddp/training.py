@@ -94,9 +94,8 @@ class Session:
 
     @property
     def is_known(self) -> bool:
-        """Whether the run that is continued is known to exist, from a process that had it open."""
-        handoff = self._handoff
-        return handoff is not None and bool(handoff.host or handoff.closed_at or handoff.next_step)
+        """Whether the run that is continued is known to exist."""
+        return self._handoff is not None and self._handoff.is_of_known_run
 
     def start(self, save_dir: Path | None = None, earlier: RunRecord | None = None) -> None:
         """Define the metrics, and have the training's directory name the run.
