@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import without_prompt
 from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.log import cause_of
 from ultralytics_wb_ddp.progress import shown
 from ultralytics_wb_ddp.tables import FORMATS, TableError, check_format, write_table
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = ["DownloadError", "DownloadedRun", "check_path", "download_run", "find_run", "missing_of"]
 
