@@ -136,7 +136,7 @@ def test_trouble_with_wandb_does_not_end_the_training(run_job: RunJob) -> None:
     assert "2 epochs completed" in job.output
     assert "'gone' is open on host 'another-host'" in job.output
     assert "prepare_for_training()" in job.output
-    assert f"send it when the launcher is done with: wandb sync {job.run.path.parent}" in job.output
+    assert f"send it when the launcher is done with: ultralytics-wb-ddp sync {job.run.path.parent}" in job.output
     assert (job.run.id, epochs(job)) == ("gone", [1, 2, 2, 2])
 
 

@@ -20,6 +20,8 @@ import pytest
 from conftest import END, EPOCHS, NIGHTLY, PRELUDE, Job, LaunchAgents, RunJob, epochs
 from ultralytics_wb_ddp import ConfigurationError, ParallelConfig, train_distributed
 from ultralytics_wb_ddp.parallel import find_free_port
+from ultralytics_wb_ddp.testing import CpuDDPTrainer
+from ultralytics_wb_ddp.trainer import number_here
 
 EXAMPLE = Path(__file__).parent.parent / "examples/torchrun_two_nodes.py"
 
@@ -277,6 +279,12 @@ def test_own_launch_takes_port_and_settings(run_job: RunJob) -> None:
 # What cannot work
 
 
+RANK_0 = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"} | {
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "12355",
+}
+
+
 @pytest.fixture
 def busy_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -295,6 +303,54 @@ def test_port_in_use_is_named_before_anything_is_loaded(busy_port: int, monkeypa
 def test_devices_that_contradict_the_number_of_processes_are_named(device: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"parallel.world_size=2 contradicts device=.* name as many devices"):
         train_distributed(None, parallel=ParallelConfig(world_size=2), device=device)
+
+
+@pytest.mark.parametrize("device", ["cpu", "0,1", None])
+@pytest.mark.parametrize("env", [{}, RANK_0], ids=["launch", "rank"])
+def test_output_device_is_refused_where_the_processes_are_on_the_cpu(
+    device: str | None, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    config = ParallelConfig(world_size=2 if device != "cpu" or env else 1, output_device=0)
+
+    with pytest.raises(
+        ConfigurationError, match=r"parallel.output_device=0 is for processes on GPUs, and these are on"
+    ):
+        train_distributed(None, parallel=config, trainer=CpuDDPTrainer, device=device)
+
+
+@pytest.mark.parametrize(
+    ("names", "own", "number"),
+    [
+        (["0", "1"], 1, 1),
+        (["2", "3"], 3, 3),  # a release that counts as the user does
+        (["2", "3"], 1, 1),  # one that shows its workers nothing else than what trains
+        ([], None, 3),
+    ],
+)
+def test_output_device_is_counted_as_the_worker_does(
+    names: list[str], own: int | None, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+
+    assert number_here(int((names or ["3"])[-1]), names, own) == number
+
+
+@NIGHTLY
+def test_output_device_reaches_pytorch(run_job: RunJob) -> None:
+    script = """
+    from ultralytics_wb_ddp import ParallelConfig
+    from ultralytics_wb_ddp.ddp import DistributedTrainerMixin
+
+    class Asking(DistributedTrainerMixin, CpuDDPTrainer):  # past the check, so that PyTorch refuses it
+        parallel = ParallelConfig(output_device=1)
+
+    model.train(**{**TWO_PROCESSES, "trainer": Asking})
+    """
+    job = run_job(script, check=False)
+
+    assert "output_device 1, and module parameters {device(type='cpu')}" in job.output
 
 
 def test_port_in_use_is_named_before_a_launch(busy_port: int) -> None:

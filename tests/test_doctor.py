@@ -541,7 +541,7 @@ def test_training_in_order_is_one_run_with_all_epochs(trained: Trained) -> None:
     assert "run good has all 2 epochs" in ok["metrics"]
     assert "run good is finished" in ok["end"]
     (folder,) = (trained.directory / "wandb").glob("offline-run-*")
-    assert answer.of("warning")["sent"].endswith(f"wandb sync {folder.relative_to(trained.job)}")
+    assert answer.of("warning")["sent"].endswith(f"ultralytics-wb-ddp sync {folder.relative_to(trained.job)}")
 
 
 def test_several_runs_are_named_with_the_usual_causes(trained: Trained) -> None:
@@ -602,7 +602,7 @@ def test_run_of_another_job_beside_the_training_does_not_count(trained: Trained)
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"), [(["-"], "run thin has no epoch, results.csv has 3"), (["1"], "missing: epoch 2, 3")]
+    ("rows", "words"), [(["-"], "run thin has no epoch, results.csv has 3"), (["1"], "missing: epochs 2, 3")]
 )
 def test_metrics_that_are_missing_are_told(trained: Trained, rows: list[str], words: str) -> None:
     trained.log("thin", *rows)
@@ -613,6 +613,38 @@ def test_metrics_that_are_missing_are_told(trained: Trained, rows: list[str], wo
 
     assert "metrics missing" in answer["error"]["metrics"]
     assert words in answer["error"]["metrics"]
+
+
+def test_missing_epochs_that_are_not_listed_are_counted(trained: Trained) -> None:
+    trained.log("thin", "1", "2", "3", "4", "5")
+    trained.results(60)
+    trained.record("thin", written_at=time.time() + 60)
+
+    answer = trained.examine()["error"]["metrics"]
+
+    assert (
+        "run thin has 5 epochs, results.csv has 60 -> missing: epochs 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 and 45"
+        in answer
+    )
+    assert "15 and 45 more; look for warnings" in answer
+    assert "resumed" not in answer
+
+
+def test_resume_without_the_callback_is_told(trained: Trained) -> None:
+    trained.log("thin", "1", "2")
+    trained.results(3)
+    trained.record("thin", written_at=time.time() - 60)
+    (trained.directory / "args.yaml").write_text("task: detect\nresume: train/weights/last.pt\n")
+
+    answer = trained.examine()["error"]["metrics"]
+
+    assert "results.csv has 3: the training was resumed without the callback -> missing: epoch 3; call add_w" in answer
+
+
+def test_disabled_client_is_among_the_causes_of_a_training_that_was_not_logged(trained: Trained) -> None:
+    trained.results(3)
+
+    assert "W&B was not disabled (WANDB_MODE=disabled" in trained.examine()["warning"]["record"]
 
 
 def test_run_that_was_sent_but_does_not_say_how_it_ended(trained: Trained) -> None:

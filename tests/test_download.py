@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 from wandb_server import WandbServer
 
 from conftest import Job, RunJob, run_command
+from ultralytics_wb_ddp.cli import main
 from ultralytics_wb_ddp.download import place_below
 from ultralytics_wb_ddp.tables import TableError, check_format, write_table
 
@@ -81,7 +84,36 @@ def test_run_on_disk_names_the_command_that_sends_it(run_job: RunJob) -> None:
     job = run_job(SCRIPT.replace(", strict=True", "").partition('print("downloaded')[0], prelude="")
 
     (folder,) = (job.directory / "wandb").glob("offline-run-*")
-    assert f"run r is on disk only, in {folder}; send it first: wandb sync {folder}" in job.output
+    assert f"run r is on disk only, in {folder}; send it first: ultralytics-wb-ddp sync {folder}" in job.output
+
+
+@pytest.mark.parametrize("command", [["download", "RUN", "out"], ["resume", "RUN"], ["prune", "RUN", "--keep", "1"]])
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        ("abc", "is no path of a run; give entity/project/run-id, or its web address"),
+        ("team//r", "is no path of a run"),
+        ("/some/dir", "is no path of a run"),
+        ("a/b/c/d", "is no path of a run"),
+        (
+            "wandb/offline-run-20260101_000000-r",
+            "is a folder of this machine, .*: ultralytics-wb-ddp sync wandb/offline-",
+        ),
+        ("here/is/something", "is a folder of this machine"),
+    ],
+)
+def test_run_of_another_form_is_refused_before_anybody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], run: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("here/is/something").mkdir(parents=True)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # where nothing listens
+
+    done = CliRunner().invoke(main, [run if word == "RUN" else word for word in command])
+
+    assert done.exit_code == 1
+    assert re.search(words, done.output)
+    assert [each.name for each in tmp_path.iterdir()] == ["here"]
 
 
 def test_names_from_the_server_never_leave_the_directory(finished: tuple[WandbServer, Job], tmp_path: Path) -> None:

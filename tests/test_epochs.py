@@ -292,7 +292,7 @@ TWICE = "model.train(**settings); model.train(**settings)"
 
 def check_apart(job: Job) -> None:
     first, second = job.run.rows("train/box_loss")
-    (warning,) = (line for line in job.output.splitlines() if "holds 1 epochs of an earlier training" in line)
+    (warning,) = (line for line in job.output.splitlines() if "holds 1 epoch of an earlier training" in line)
     assert "leave run= out" in warning
     summary = json.loads((job.directory / "summary.json").read_text())
     assert summary == pytest.approx({key: second[key] for key in summary})

@@ -101,7 +101,7 @@ def test_manager_holds_the_run_before_and_after_the_training(tmp_path: Path) -> 
     assert epochs(job) == [*EPOCHS, END]
     assert job.run.summary["weights"].endswith("best.pt"), "logged after the training"
     assert {artifact.type for artifact in job.run.artifacts} >= {"training-inputs", "model"}
-    assert "the run: wandb sync " in job.output
+    assert "the run: ultralytics-wb-ddp sync " in job.output
 
 
 @NIGHTLY

@@ -144,6 +144,10 @@ def test_mistake_in_a_job_is_an_exit_code_and_one_sentence(tmp_path: Path, monke
         ({"train": {"data": None}}, "train.data is missing"),
         ({"train": {"data": "coco88.yaml"}}, "train.data='coco88.yaml': there is no such file"),
         ({"train": {"data": "folder/shapes"}}, "train.data='folder/shapes': there is no such file"),
+        ({"train": {"data": [1]}}, "train.data=[1]: 1 is no dataset; name a data YAML"),
+        ({"train": {"data": str(TINY.parent)}}, f"train.data='{TINY.parent}' is refused by Ultralytics: "),
+        ({"train": {"data": str(TINY.parent)}, "model": "yolo11n-cls.yaml"}, "has no directory 'train'"),
+        ({"train": {"data": "coco8.yaml"}, "model": "yolo11n-cls.pt"}, "is a data YAML, and a model that classifies"),
         ({"train": {"data": "???"}}, "train.data is ???, to be given by whoever runs the job"),
         ({"train": {"trainer": "nowhere:Trainer"}}, "train.trainer='nowhere:Trainer': No module named 'nowhere'"),
         ({"train": {"trainer": "pathlib:Path"}}, "train.trainer='pathlib:Path' is no trainer of Ultralytics"),
@@ -172,6 +176,42 @@ def test_what_is_wrong_with_a_job_is_said_before_it_starts(
 
     assert words in str(refused.value)
     assert "cfg" not in str(refused.value), "a file has no cfg"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["parallel.world_size=4", "train.device=[0,1]"],
+            "parallel.world_size=4 contradicts device=[0, 1], which names 2",
+        ),
+        (["parallel.rank=0"], "rank is 0 and the number of processes is unknown"),
+        (["parallel.master_addr=node7"], "parallel.master_addr='node7' is for several nodes, and RANK is missing"),
+        (["parallel.output_device=0"], "parallel.output_device=0 is for processes on GPUs"),
+        (["train.device=[90,91]"], "asks for 2; "),
+        (["train.device=90"], "asks for 1; "),
+        (["train.device=zero"], "'zero' is no device"),
+        (["train.batch=-1"], "train.batch=-1: Ultralytics finds a size of batches in one process only"),
+        (["train.resume=nowhere.pt"], "train.resume='nowhere.pt': there is no such file"),
+        (["train.data=[1]"], "train.data=[1]: 1 is no dataset"),
+        (["wandb.run_mode=shared", "wandb.mode=offline"], "W&B's shared mode needs its server"),
+    ],
+)
+def test_dry_run_refuses_what_the_job_refuses(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    two = {"trainer": "ultralytics_wb_ddp.testing:CpuDDPTrainer", "device": "0,1"}
+    train = {**job["train"], **({} if "device" in str(overrides) else two)}
+    OmegaConf.save(OmegaConf.create({**job, "train": train}), tmp_path / "job.yaml")
+
+    looked = CliRunner().invoke(main, ["train", "job.yaml", *overrides, "--dry-run"])
+    ran = CliRunner().invoke(main, ["train", "job.yaml", *overrides])
+
+    for done in (looked, ran):
+        assert done.exit_code == 1
+        assert words in " ".join(done.output.split())
+    assert [file.name for file in tmp_path.iterdir()] == ["job.yaml"]
 
 
 @pytest.mark.parametrize(

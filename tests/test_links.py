@@ -73,7 +73,7 @@ def test_offline_there_is_the_command_that_sends_the_run(found: tuple[str, Job, 
     _, job, links = found
     (folder,) = (job.directory / "wandb").glob("offline-run-*")
 
-    assert links["offline"] == {"sync_command": f"wandb sync {folder}"}
+    assert links["offline"] == {"sync_command": f"ultralytics-wb-ddp sync {folder}"}
 
 
 def test_links_of_a_training_are_in_its_directory(tmp_path: Path) -> None:
@@ -81,8 +81,12 @@ def test_links_of_a_training_are_in_its_directory(tmp_path: Path) -> None:
     RunRecord("r", links=links.as_dict()).save(tmp_path)
 
     assert Links.of_training(tmp_path) == links
-    with pytest.raises(FileNotFoundError, match="give the directory of a training"):
-        Links.of_training(tmp_path / "other")
+    run_of_stock_callback = tmp_path / "stock/wandb/run-20260101_000000-a/run-a.wandb"
+    run_of_stock_callback.parent.mkdir(parents=True)
+    run_of_stock_callback.touch()
+    for other in ("other", "stock"):
+        with pytest.raises(FileNotFoundError, match=r"has no wandb_run\.json; give the directory of a training"):
+            Links.of_training(tmp_path / other)
 
 
 def test_nodes_have_runs_of_their_own_in_worker_scope_only() -> None:

@@ -14,7 +14,7 @@ import wandb
 from omegaconf import OmegaConf
 
 from conftest import RunJob
-from ultralytics_wb_ddp import ConfigurationError, WandbManager
+from ultralytics_wb_ddp import ConfigurationError, WandbManager, wandb_config
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
 from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, read_run
 
@@ -78,12 +78,102 @@ def test_attributes_are_what_was_given() -> None:
 
 def test_options_of_cfg_reach_the_run(make_manager: MakeManager, tmp_path: Path) -> None:
     options = {"id": "my-id", "name": "n", "group": "g", "job_type": "train", "tags": ["a", "b"], "notes": "text"}
-    with make_manager("ignored", "ignored", **options):
+    with make_manager("ignored", **options):
         pass
 
     run = recorded(tmp_path)
     assert (run.id, run.name, run.group, run.job_type) == ("my-id", "n", "g", "train")
     assert (set(run.tags), run.notes) == ({"a", "b"}, "text")
+
+
+@pytest.mark.parametrize("around", [{}, {"name": "of the block"}])
+def test_job_without_a_name_has_the_runs(around: dict[str, Any]) -> None:
+    cfg = {"wandb": {"project": "demo"} | ({} if around else {"name": "of cfg"})}
+
+    with wandb_config(**around):
+        assert WandbManager(cfg).job_name == around.get("name", "of cfg")
+
+
+def test_job_and_run_without_a_name_are_an_error() -> None:
+    with pytest.raises(ConfigurationError, match=r"job_name is missing; give WandbManager\(cfg, job_name=\.\.\.\), or"):
+        WandbManager({"wandb": {"project": "demo"}})
+
+
+@pytest.mark.parametrize(
+    ("section", "env", "job_type"),
+    [
+        ({}, {}, "training"),
+        ({"job_type": "evaluation"}, {}, "evaluation"),
+        ({}, {"WANDB_JOB_TYPE": "tuning"}, "tuning"),
+        ({}, {"WANDB_JOB_TYPE": ""}, "training"),
+        ({"id": "made-by-this-job"}, {}, "training"),
+        ({}, {"WANDB_RUN_ID": "named-by-the-scheduler"}, "training"),
+        ({"mode": "disabled"}, {}, ""),
+    ],
+)
+def test_run_is_of_job_type_training_unless_the_user_says_otherwise(
+    make_manager: MakeManager,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    section: dict[str, str],
+    env: dict[str, str],
+    job_type: str,
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+
+    with make_manager(**section) as manager:
+        assert manager.run.job_type in {job_type, "training"}
+
+    assert [run.job_type for run in all_recorded(tmp_path)] == ([job_type] if job_type else [])
+
+
+def test_job_type_of_a_block_is_the_users_word(make_manager: MakeManager, tmp_path: Path) -> None:
+    with wandb_config(job_type="evaluation"), make_manager():
+        pass
+
+    assert recorded(tmp_path).job_type == "evaluation"
+
+
+def test_run_that_is_continued_keeps_its_job_type(make_manager: MakeManager, tmp_path: Path) -> None:
+    with make_manager(id="the-run", job_type="evaluation"):
+        pass
+    with make_manager(id="the-run"):
+        pass
+
+    assert [run.job_type for run in all_recorded(tmp_path)] == ["evaluation", ""]  # empty: as it is
+
+
+GROUPS = {"experiment": "of the argument", "group": "of cfg", "block": "of the block", "variable": "of the variable"}
+
+
+@pytest.mark.parametrize("left_out", range(5))
+def test_group_is_the_arguments_or_that_of_cfg_or_the_blocks_or_the_variables(
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch, left_out: int
+) -> None:
+    given = dict(list(GROUPS.items())[left_out:])
+    monkeypatch.setenv("EXPERIMENT_GROUP_NAME", given.get("variable", ""))
+    section = {"group": given["group"]} if "group" in given else {}
+    expected = next(iter(given.values()), None)
+
+    with (
+        wandb_config(group=given.get("block")),
+        make_manager("job", given.get("experiment"), **section) as manager,
+    ):
+        assert (manager.run.group or None) == expected
+        exported = (os.environ.get("WANDB_RUN_GROUP"), os.environ.get("EXPERIMENT_GROUP_NAME"))
+        assert [name or None for name in exported] == [expected, expected]
+
+
+@pytest.mark.parametrize("of_user", [None, "the user's"])
+def test_group_and_entity_of_another_manager_are_not_this_ones(
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch, of_user: str | None
+) -> None:
+    if of_user:
+        monkeypatch.setenv("EXPERIMENT_GROUP_NAME", of_user)
+    with make_manager("a", "exp-1", entity="team"), make_manager("b", "exp-2"), make_manager("c") as manager:
+        assert (manager.run.group or None) == of_user
+        assert manager.run.entity != "team"
 
 
 def test_missing_project_is_an_error_before_anything_else_happens(tmp_path: Path) -> None:
@@ -196,6 +286,24 @@ def test_run_that_the_script_made_is_adopted_and_left_open(make_manager: MakeMan
     run.log({"after": 1})
     run.finish()
     assert recorded(tmp_path).history[0]["after"] == 1
+
+
+def test_run_that_is_adopted_keeps_its_job_type(make_manager: MakeManager, tmp_path: Path) -> None:
+    with wandb.init(project="demo", mode="offline", dir=tmp_path, job_type="evaluation"), make_manager() as manager:
+        assert manager.run.job_type == "evaluation"
+
+    assert recorded(tmp_path).job_type == "evaluation"
+
+
+def test_exported_group_is_the_one_that_an_adopted_run_really_has(
+    make_manager: MakeManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPERIMENT_GROUP_NAME", "ours")
+    with wandb.init(project="demo", mode="offline", dir=tmp_path, group="theirs"), make_manager():
+        assert os.environ["EXPERIMENT_GROUP_NAME"] == os.environ["WANDB_RUN_GROUP"] == "theirs"
+
+    assert os.environ["EXPERIMENT_GROUP_NAME"] == "ours"
+    assert "WANDB_RUN_GROUP" not in os.environ
 
 
 def test_script_that_the_job_starts_logs_into_the_jobs_run(run_job: RunJob) -> None:
@@ -357,6 +465,14 @@ def test_on_rank_1_every_method_is_a_quiet_no_op(
     assert dict(os.environ) == before
     assert find_run_files(tmp_path) == []
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("log", "; the run has it: manager.run.log$"), ("lgo", "attribute 'lgo'$")]
+)
+def test_attribute_of_the_run_is_pointed_to(make_manager: MakeManager, name: str, words: str) -> None:
+    with pytest.raises(AttributeError, match=words):
+        getattr(make_manager(), name)
 
 
 def test_method_without_a_run_says_to_initialize(make_manager: MakeManager) -> None:

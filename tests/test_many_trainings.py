@@ -101,7 +101,7 @@ def test_run_id_left_over_in_the_shell_is_doubted(run_job: RunJob) -> None:
         second = run_job(script, **named)
 
     assert "unset WANDB_RUN_ID" not in first.output
-    assert "run yesterdays holds 1 epochs of an earlier training already" in second.output
+    assert "run yesterdays holds 1 epoch of an earlier training already" in second.output
     assert "'unset WANDB_RUN_ID' if it is left over" in second.output
     (run,) = server.runs
     assert epochs_of(run) == [1] * 6

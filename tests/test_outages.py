@@ -97,7 +97,7 @@ def train(run_job: RunJob) -> Callable[..., Job]:
 
 def send(job: Job, env: dict[str, str]) -> None:
     """Call the command that the message names."""
-    (command,) = re.findall(r"wandb sync [^;\n]*", job.output)
+    *_, command = re.findall(r"ultralytics-wb-ddp sync [^;\n]*", job.output)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, **env, "PATH": path}
     subprocess.run(shlex.split(command), cwd=job.directory, env=environment, check=False, capture_output=True)
@@ -277,7 +277,7 @@ def test_nobody_is_asked_for_a_key_in_a_terminal(tmp_path: Path, shapes: Path) -
 
     assert process.wait(timeout=60) == 0, output.decode()
     assert b"Enter your choice" not in output
-    assert b"is written to disk, send it with: wandb sync" in output
+    assert b"is written to disk, send it with: ultralytics-wb-ddp sync" in output
 
 
 @NIGHTLY
@@ -297,4 +297,4 @@ model.train(**{**TWO_PROCESSES, "epochs": 1})
     keys = [{key for row in run.history for key in row} for run in kept.values()]
     assert sorted("ranks/1/train/box_loss" in found for found in keys) == [False, True]
     assert {run.state for run in kept.values()} == {"finished"}
-    assert all(f"wandb sync {folder}" in job.output for folder in kept)
+    assert all(f"ultralytics-wb-ddp sync {folder}" in job.output for folder in kept)

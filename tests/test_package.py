@@ -40,6 +40,10 @@ def test_importing_imports_neither_torch_nor_wandb_nor_ultralytics(statement: st
     assert python(f"{statement}; import sys; print({heavy} & set(sys.modules))") == "set()"
 
 
+def test_public_names_can_be_completed() -> None:
+    assert set(ultralytics_wb_ddp.__all__) <= set(dir(ultralytics_wb_ddp))
+
+
 def test_every_public_name_can_be_had() -> None:
     assert [name for name in ultralytics_wb_ddp.__all__ if not hasattr(ultralytics_wb_ddp, name)] == []
 

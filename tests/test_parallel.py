@@ -77,6 +77,26 @@ def test_section_is_read_from_any_kind_of_config(cfg: Any) -> None:
     assert ParallelConfig.from_cfg(cfg) == ParallelConfig(world_size=4, backend="gloo")
 
 
+def test_section_of_a_pytorch_trainer_is_taken_as_it_is() -> None:
+    section = {"world_size": 3, "rank": None, "master_addr": "localhost", "master_port": "12355"}
+    section |= {"output_device": None, "find_unused_parameters": False}
+    unused = dict.fromkeys(["init_method", "device_ids", "local_rank", "timeout", "static_graph", "nnodes"])
+
+    config = ParallelConfig.from_cfg({"parallel": {**section, **unused}})
+
+    assert config == ParallelConfig(3, None, "localhost", 12355, find_unused_parameters=False)
+    assert config.resolve({}, check_port=False) == {"MASTER_PORT": "12355"}
+
+
+@pytest.mark.parametrize(("given", "index"), [(0, 0), ("1", 1), (None, None)])
+def test_output_device_is_the_index_of_a_device(given: Any, index: int | None) -> None:
+    assert ParallelConfig.from_cfg({"parallel": {"output_device": given}}).output_device == index
+
+
+def test_way_to_meet_that_is_taken_anyway_may_be_named() -> None:
+    assert ParallelConfig.from_cfg({"parallel": {"init_method": "env://"}}) == ParallelConfig()
+
+
 def test_values_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODES", "3")
 
@@ -105,6 +125,21 @@ def test_missing_section_leaves_everything_open(cfg: Any) -> None:
         ({"master_port": 65536}, "parallel.master_port=65536: ports"),
         ({"master_addr": " "}, "parallel.master_addr=' ': give the name"),
         ({"master_addr": 7}, "parallel.master_addr=7: give the name"),
+        ({"output_device": -1}, "parallel.output_device=-1: give the index of a GPU of this machine, counted from 0"),
+        ({"output_device": "cuda"}, "parallel.output_device='cuda': give the index of a GPU"),
+        ({"output_device": True}, "parallel.output_device=True: give the index of a GPU"),
+        ({"output_device": 1.0}, "parallel.output_device=1.0: give the index of a GPU"),
+        (
+            {"init_method": "tcp://10.0.0.1:23456"},
+            "parallel.init_method='tcp.*' has no use here: .* parallel.master_addr",
+        ),
+        ({"local_rank": 0}, "parallel.local_rank=0 has no use here: .* LOCAL_RANK in the environment"),
+        ({"device_ids": [0, 1]}, r"parallel.device_ids=\[0, 1\] has no use here: .* train.device"),
+        ({"timeout": 1800}, "parallel.timeout=1800 has no use here: a collective may take 3 hours"),
+        (
+            {"nproc_per_node": 2},
+            "parallel.nproc_per_node=2 .* torchrun --nproc_per_node; leave it out, or make it null",
+        ),
         ({"backend": "ncll"}, "parallel.backend='ncll': did you mean 'nccl'"),
         ({"backend": "tcp-ip"}, "parallel.backend='tcp-ip': known are nccl, gloo"),
         ({"backend": 1}, "parallel.backend=1: known are"),

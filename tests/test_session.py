@@ -31,7 +31,7 @@ def test_run_is_written_to_disk_where_wandb_cannot_be_reached(run_job: RunJob) -
 
     kept = next(run for run in job.runs if run.history)
     assert kept.state == "finished"
-    assert f"wandb sync {kept.path.parent}" in job.output
+    assert f"ultralytics-wb-ddp sync {kept.path.parent}" in job.output
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_training_without_an_api_key_is_written_to_disk(run_job: RunJob) -> None
     assert [row["epoch"] for row in kept.history] == [1, 1, 1]
     assert kept.state == "finished"
     assert "W&B cannot be used (UsageError: No API key configured" in job.output
-    assert f"wandb sync {kept.path.parent}" in job.output
+    assert f"ultralytics-wb-ddp sync {kept.path.parent}" in job.output
 
 
 def test_row_is_on_disk_within_a_second(run_job: RunJob) -> None:

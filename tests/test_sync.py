@@ -185,7 +185,7 @@ def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_part_that_was_written_offline_takes_wandbs_own_command() -> None:
-    assert sync_command("wandb/offline-run-1-a") == "wandb sync wandb/offline-run-1-a"
+    assert sync_command("wandb/offline-run-1-a") == "ultralytics-wb-ddp sync wandb/offline-run-1-a"
     assert sync_command("wandb/run-1-a") == "ultralytics-wb-ddp sync wandb/run-1-a"
     assert sync_command("wandb/run-1-a", "x/offline-run-2-a").endswith(" sync wandb/run-1-a x/offline-run-2-a")
 

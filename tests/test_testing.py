@@ -177,6 +177,11 @@ def test_read_run_holds_what_the_client_wrote(tmp_path: Path, monkeypatch: pytes
     assert record.artifacts[0].entries == {"a.txt": 5}
 
 
+def test_read_run_of_nothing() -> None:
+    with pytest.raises(FileNotFoundError, match=r"'nope' does not exist; give a \.wandb file, or the directory"):
+        read_run("nope")
+
+
 def test_read_run_of_something_else(tmp_path: Path) -> None:
     file = tmp_path / "run-x.wandb"
     file.write_bytes(b"something else")

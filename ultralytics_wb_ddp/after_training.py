@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.decision import which_ranks
+from ultralytics_wb_ddp.handoff import next_step_of
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.runs import sync_command
+from ultralytics_wb_ddp.wrong_use import callbacks_of, has_trained_since, warn_of_nothing_logged
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
-    from ultralytics_wb_ddp.config import WandbConfig
+    from ultralytics_wb_ddp.config import RunOptions, WandbConfig
     from ultralytics_wb_ddp.download import DownloadedRun
     from ultralytics_wb_ddp.handoff import Handoff
 
@@ -27,7 +31,11 @@ class AfterTraining:
     config: WandbConfig
     run: Any
     _last: Handoff | None  # of the run that was opened last
+    _options: RunOptions
     _links: Links = Links()
+    _expects_since = 0.0  # moment, in seconds since 1970, from which on a training is to be logged
+    _is_training_due = False  # whether one was prepared for
+    _has_failed = False
 
     def links(self) -> Links:
         """Return where the run is to be seen, also when it is closed or finished.
@@ -133,6 +141,21 @@ class AfterTraining:
         if trouble:
             logger.warning("%s", trouble)
         return done
+
+    def _look_for_training(self, before: Handoff) -> None:
+        """Say so where a training took place or was prepared for, and the run has got nothing of any.
+
+        In the other modes ranks log to runs of their own, or rows that this process does not see.
+
+        Args:
+            before: The record of the run from before the training.
+        """
+        since, self._expects_since = self._expects_since, time.time()
+        is_due, self._is_training_due = self._is_training_due, False
+        is_plain = which_ranks(self._options, None, os.environ)[0] == "auto" and not self.run.disabled
+        is_logged = before.run_id in callbacks_of or before.was_taken_up() or next_step_of(self.run) > before.next_step
+        if is_plain and not is_logged and not self._has_failed and (is_due or has_trained_since(since)):
+            warn_of_nothing_logged(before.run_id)
 
     def _path_of_run(self) -> str:
         """Return where W&B has the run that was opened last."""

@@ -145,7 +145,8 @@ def _import(directory: Path, options: RunOptions, *, dry_run: bool, lost: str) -
         return Imported(directory, "skipped", text, url=record.url)
     stock = None if record or other else RunRecord.find(directory, None)
     if stock and stock.id != training.run_id:
-        text = f"W&B's files of run {stock.id} lie in {directory / 'wandb'}: it was logged; 'wandb sync' sends it"
+        place = directory / "wandb"
+        text = f"W&B's files of run {stock.id} lie in {place}: it was logged; send them with 'ultralytics-wb-ddp sync'"
         return Imported(directory, "skipped", text)
     if not os.access(directory, os.W_OK):
         return Imported(directory, "failed", f"{RECORD_FILE} cannot be written into it; import a copy")

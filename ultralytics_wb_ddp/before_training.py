@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import netrc
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.context import settings_around
 from ultralytics_wb_ddp.names import inputs_of
 from ultralytics_wb_ddp.plain import redact, to_plain
+from ultralytics_wb_ddp.wrong_use import GivenOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +29,7 @@ class BeforeTraining:
     """The part of :class:`WandbManager` that stores what a job begins with."""
 
     config: WandbConfig
+    experiment_group_name: str | None
     run: Any
 
     def save_config(self, raw_cfg: Any) -> None:
@@ -79,6 +83,16 @@ class BeforeTraining:
             plain = redact(to_plain(metadata), self._secrets())
             self.run.config.update({"job": plain}, allow_val_change=True)
             self._save_file(METADATA_FILE, json.dumps(plain, indent=2) + "\n")
+
+    def _tell_settings_without_effect(self) -> None:
+        """Name the settings that say something else than the run which is adopted, but for those of blocks around."""
+        around = settings_around()
+        given = {item.name: getattr(self.config, item.name) for item in fields(self.config)}
+        given = {name: value for name, value in given.items() if value != around.get(name)}
+        if self.experiment_group_name:
+            given["group"] = self.experiment_group_name
+        remedy = "give them where it is made, or finish it before the manager makes one"
+        GivenOptions(given, "cfg.wandb", remedy).tell(self.run)
 
     def _save_file(self, name: str, text: str) -> None:
         """Write a file into the run's own directory and have W&B keep it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ultralytics_wb_ddp import stopping
+from ultralytics_wb_ddp import stopping, wrong_use
 from ultralytics_wb_ddp.carry import CarriedCallbacks
 from ultralytics_wb_ddp.checkpoints import Checkpoints
 from ultralytics_wb_ddp.config import RunOptions
@@ -17,7 +17,7 @@ from ultralytics_wb_ddp.context import blocks, options_around
 from ultralytics_wb_ddp.ddp import adopt_environment
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
 from ultralytics_wb_ddp.evaluation import evaluation_row
-from ultralytics_wb_ddp.handoff import Handoff
+from ultralytics_wb_ddp.handoff import Handoff, is_closed
 from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, protect_output, trains_here
 from ultralytics_wb_ddp.logged_training import LoggedTraining
 from ultralytics_wb_ddp.rank_metrics import MeterEvents
@@ -86,10 +86,15 @@ class WandbCallback(MeterEvents):
         self._given = tuple(name for name, value in options.items() if value is not None)
         self._blocks = blocks()
         self._run = run
+        given = {name: getattr(self._options, name) for name in self._given}
+        remedy = "give them to wandb.init, or to the manager that makes the run"
+        self._told = wrong_use.GivenOptions(given, "add_wandb_callback", remedy)
         if run is not None:
             from ultralytics_wb_ddp.runs import fail_with_exceptions
 
             fail_with_exceptions(run)
+            if is_closed(run):
+                wrong_use.warn_of_finished_run(run)
         self._handoff: Handoff | None = None
         self._launcher: Launcher | None = None
         self._training: LoggedTraining | None = None
@@ -123,6 +128,7 @@ class WandbCallback(MeterEvents):
             from ultralytics_wb_ddp.runs import check_shared
 
             check_shared(run)
+        self._told.tell(run, is_made=team.run_mode == "auto")
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to the workers: plain configuration, and the id of an open run instead of the run."""
@@ -136,6 +142,7 @@ class WandbCallback(MeterEvents):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up what travelled; nothing of W&B is touched before this process turns out to log."""
         self._options, self._given = state["options"], state["given"]
+        self._told = wrong_use.GivenOptions({}, "", "")  # where they were given
         self._blocks = ()
         self._handoff = state["handoff"]
         self._launcher = state["launcher"]
@@ -168,6 +175,8 @@ class WandbCallback(MeterEvents):
         if is_main_process():
             training = self._of(trainer) or self._start(trainer)
             training.team.meet()
+            if training.session:
+                self._told.tell(training.session.run, is_made=training.session.how in {"adopt", "attach"})
             training.find_inputs(self._weights)
             training.write_config()
             training.team.invite(training.session, trainer.loss_names)
@@ -387,6 +396,8 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunArgumen
     callback.check(run)
     if run is None:
         _watch_active_run()
+    if not any(isinstance(getattr(each, "__self__", None), WandbCallback) for each in model.callbacks[EVENTS[0]]):
+        wrong_use.warn_of_late_callback(model)
     for event, function in callback.callbacks.items():
         known = model.callbacks[event]
         others = [other for other in known if not isinstance(getattr(other, "__self__", None), WandbCallback)]

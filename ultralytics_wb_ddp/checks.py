@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import sys
 from collections.abc import Callable, Container, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any, NoReturn
@@ -30,9 +31,18 @@ __all__ = [
     "check_tags",
     "check_text",
     "check_uri",
+    "place_of",
     "refuse_type",
 ]
 
+OF_A_MANAGER = {  # what others than a callback take
+    "id": "wandb.init(id=...) makes a run of this id, to be given as run=; a manager and a job take it in cfg.wandb.id",
+    "api_key": "set WANDB_API_KEY or call 'wandb login'; a manager and a job take it in cfg.wandb.api_key",
+    "keep_open": "a manager and a job take it in cfg.wandb.keep_open",
+    "resume": "it is an argument of the training: model.train(resume=True) continues the run as well",
+    "config": "the training's arguments are in the run's config by themselves; add others with run.config.update(...)",
+    "experiment_group_name": "the name here is group",
+}
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
 OF_RUN_FOLDER = len("offline-run-20260101_120000-")
@@ -78,10 +88,29 @@ def check_names(names: Iterable[Any], known: list[str], where: str) -> None:
     """
     for name in names:
         if name not in known:
+            if place := place_of(name, known):
+                msg = f"{where}: {name!r} has no place here: {place}"
+                raise ConfigurationError(msg)
             close = difflib.get_close_matches(str(name), known, n=1)
             remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
             msg = f"{where}: {name!r} is unknown; {remedy}"
             raise ConfigurationError(msg)
+
+
+def place_of(name: Any, known: list[str]) -> str | None:
+    """Return where a setting belongs that is none of a run's options; None where nothing is known of it.
+
+    Args:
+        name: Its name.
+        known: Names of the settings that there are instead.
+    """
+    if "run_mode" not in known:
+        return None
+    if name in OF_A_MANAGER:
+        return OF_A_MANAGER[name]
+    module = sys.modules.get("ultralytics.utils")  # where it is not imported, nobody trains yet
+    is_argument = str(name) in getattr(module, "DEFAULT_CFG_DICT", ())
+    return f"it is an argument of the training: model.train({name}=...), train.{name} in a job" if is_argument else None
 
 
 def check_choice(place: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.handoff import set_or_unset
-from ultralytics_wb_ddp.names import safe_name
+from ultralytics_wb_ddp.names import LONG_ID, safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -33,6 +33,7 @@ __all__ = [
     "plain_table",
     "send_console",
     "service",
+    "set_job_type",
     "use_artifact",
     "without_prompt",
 ]
@@ -143,12 +144,14 @@ def without_prompt() -> Iterator[None]:
             sys.stdin = terminal
 
 
-def shorten_table_names() -> None:
-    """Have wandb shorten the names of the artifacts that it makes for tables.
+def shorten_table_names(run: Any) -> None:
+    """Have wandb shorten the names of the artifacts that it makes for tables, for a run whose id is long.
 
     It makes them of the run's id and the table's key, and refuses those that are too long for an artifact when the
     table is logged. The others stay as they are.
     """
+    if len(run.id) <= LONG_ID:
+        return
     try:
         from wandb.sdk.artifacts import _internal_artifact as module
 
@@ -184,6 +187,12 @@ def flush(run: Any, *, flushes_itself: bool = True) -> None:
 def interface_of(run: Any) -> Any:
     """Return what sends a run's records to its wandb-core."""
     return getattr(run, "_interface", None) or run._backend.interface  # noqa: SLF001  # no public way
+
+
+def set_job_type(run: Any, job_type: str) -> None:
+    """Set the job type of a run that is open, as assigning to ``run.name`` sets its name."""
+    run._settings.run_job_type = job_type  # noqa: SLF001  # no public way, here and below
+    interface_of(run).publish_run(run)
 
 
 def send_console(run: Any) -> None:

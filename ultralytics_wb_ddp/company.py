@@ -34,10 +34,10 @@ def doubt_company(session: Session, *, is_resumed: bool, datasets: int) -> None:
         if epochs and (session.is_of_another_run or not is_resumed):
             record.best, record.floor = {}, best_of(summary)  # whose keys the summary has to forget
             logger.warning(
-                "run %s holds %s epochs of an earlier training already: the rows of both stand on one axis, and "
+                "run %s holds %s of an earlier training already: the rows of both stand on one axis, and "
                 "best values and summary are those of this one. %s; 'unset WANDB_RUN_ID' if it is left over",
                 run.id,
-                epochs,
+                f"{epochs} epoch{'' if epochs == 1 else 's'}",
                 APART,
             )
         elif datasets > 1:

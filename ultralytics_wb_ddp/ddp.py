@@ -10,13 +10,14 @@ from typing import Any
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.parallel import ParallelConfig
 from ultralytics_wb_ddp.slurm import integer
-from ultralytics_wb_ddp.trainer import DistributedTrainerMixin, replaced, spans_nodes
+from ultralytics_wb_ddp.trainer import DistributedTrainerMixin, device_names, replaced, spans_nodes
 from ultralytics_wb_ddp.versions import version_of
 
-__all__ = ["DistributedTrainerMixin", "adopt_environment", "train_distributed"]
+__all__ = ["DistributedTrainerMixin", "adopt_environment", "check_launch", "train_distributed", "trains_on_cpu"]
 
 TIMEOUT = timedelta(hours=3)  # of a collective, as Ultralytics has it
 SPANS_NODES = (8, 4, 90)  # from here on the device is that of the local rank
+OF_THE_WORKERS = ("backend", "output_device", "find_unused_parameters")  # settings that their trainer takes
 CARRIES_CLASSES = (8, 4, 140)  # from here on a launch takes trainer classes along that are made at run time
 
 _stores: dict[tuple[str, ...], Any] = {}  # where the processes of a job meet: opened once, used by all its trainings
@@ -84,6 +85,7 @@ def train_distributed(
     _check_release()
     if device is None:
         device = _first_devices(integer(os.environ, "LOCAL_WORLD_SIZE"))
+    _check_output_device(config, device, device_names(device), trainer)
     made = _join(config, _own_device(device, local_rank))
     result = model.train(trainer=_combined(model, trainer, config), device=device, **train_arguments)
     if made:
@@ -100,28 +102,87 @@ def _launch(model: Any, config: ParallelConfig, trainer: type | None, device: An
     """Train by Ultralytics' own launch, at the port that was asked for."""
     from ultralytics.utils import dist
 
-    wanted = config.world_size
-    if device is None and wanted is not None and wanted > 1:
-        device = _first_devices(wanted)
-    names = _device_names(device)
+    check_launch(config, device, trainer)
+    device = _devices_asked_for(config, device)
+    if device is not None:
+        arguments = {**arguments, "device": device}
+    if len(device_names(device)) < 2:  # noqa: PLR2004  # one process needs no launch
+        return model.train(trainer=trainer, **arguments)
+    port = int(config.resolve()["MASTER_PORT"])
+    if _ultralytics_version() >= CARRIES_CLASSES:
+        trainer = _combined(model, trainer, config)
+    with replaced(dist, "find_free_network_port", lambda: port):
+        return model.train(trainer=trainer, **arguments)
+
+
+def check_launch(config: ParallelConfig, device: Any, trainer: type | None) -> None:
+    """Refuse devices and settings with which this process cannot train, or launch others that do.
+
+    Args:
+        config: How many processes train.
+        device: What ``model.train(device=...)`` is given.
+        trainer: Trainer class; None is Ultralytics' own.
+
+    Raises:
+        ConfigurationError: They do not fit together, to this machine or to this release, or the port is in use.
+    """
+    wanted, names = config.world_size, device_names(_devices_asked_for(config, device))
     if wanted is not None and wanted != max(len(names), 1):
         msg = (
             f"parallel.world_size={wanted} contradicts device={device!r}, which names {len(names)}; name as many "
             f"devices, leave one of the two out, or start the processes of several nodes with torchrun or srun"
         )
         raise ConfigurationError(msg)
-    if device is not None:
-        arguments = {**arguments, "device": device}
+    _check_output_device(config, device, names, trainer)
     if len(names) < 2:  # noqa: PLR2004  # one process needs no launch
-        return model.train(trainer=trainer, **arguments)
-    port = int(config.resolve()["MASTER_PORT"])
-    if _ultralytics_version() >= CARRIES_CLASSES:
-        trainer = _combined(model, trainer, config)
-    elif config.backend is not None or config.find_unused_parameters is not None:
-        msg = "parallel.backend and parallel.find_unused_parameters need torchrun, srun or Ultralytics 8.4.140 or newer"
+        return
+    config.resolve()
+    asked = [name for name in OF_THE_WORKERS if getattr(config, name) is not None]
+    if asked and _ultralytics_version() < CARRIES_CLASSES:
+        listed = " and ".join(f"parallel.{name}" for name in asked)
+        msg = f"{listed} {'needs' if len(asked) == 1 else 'need'} torchrun, srun or Ultralytics 8.4.140 or newer"
         raise ConfigurationError(msg)
-    with replaced(dist, "find_free_network_port", lambda: port):
-        return model.train(trainer=trainer, **arguments)
+
+
+def _devices_asked_for(config: ParallelConfig, device: Any) -> Any:
+    """Return the devices of a launch in Ultralytics' notation; None leaves them to it."""
+    several = device is None and config.world_size is not None and config.world_size > 1
+    return _first_devices(config.world_size or 1) if several else device
+
+
+def _check_output_device(config: ParallelConfig, device: Any, names: list[str], trainer: type | None) -> None:
+    """Refuse an output device that is none of the GPUs that train on this machine.
+
+    Args:
+        config: The settings.
+        device: What ``model.train(device=...)`` is given.
+        names: The devices one by one; none where Ultralytics chooses.
+        trainer: Trainer class; None is Ultralytics' own.
+    """
+    import torch
+
+    wanted = config.output_device
+    if wanted is None:
+        return
+    is_on_cpu = str(device) in {"cpu", "mps"} or trains_on_cpu(trainer) or not torch.cuda.is_available()
+    here = names or [str(number) for number in range(torch.cuda.device_count())]
+    if is_on_cpu:
+        msg = (
+            f"parallel.output_device={wanted} is for processes on GPUs, and these are on the CPU, where PyTorch takes "
+            "none; leave it out, or make it null"
+        )
+        raise ConfigurationError(msg)
+    if str(wanted) not in here:
+        msg = (
+            f"parallel.output_device={wanted} is none of the GPUs that train on this machine ({', '.join(here)}); name "
+            "one of them, or leave it out: each process then uses its own"
+        )
+        raise ConfigurationError(msg)
+
+
+def trains_on_cpu(trainer: type | None) -> bool:
+    """Return whether a trainer class uses no GPU, whatever devices are named: they count its processes."""
+    return bool(getattr(trainer, "uses_only_the_cpu", False))
 
 
 def _combined(model: Any, trainer: type | None, config: ParallelConfig) -> type:
@@ -204,21 +265,12 @@ def _own_device(device: Any, local_rank: int) -> int | None:
     """Return the number of this process's GPU; None without GPUs."""
     import torch
 
-    names = _device_names(device)
+    names = device_names(device)
     if len(names) <= local_rank and names:
         msg = f"device={device!r} has none for LOCAL_RANK={local_rank}; name one for each process of the node"
         raise ConfigurationError(msg)
     is_gpu = torch.cuda.is_available() and bool(names) and names[local_rank].isdigit()
     return int(names[local_rank]) if is_gpu else None
-
-
-def _device_names(device: Any) -> list[str]:
-    """Return the devices in Ultralytics' notation one by one; none for the CPU and for Ultralytics' own choice."""
-    names = (
-        device if isinstance(device, (list, tuple)) else str("" if device is None else device).strip("[]()").split(",")
-    )
-    plain = [str(name).strip().removeprefix("cuda:") for name in names]
-    return [name for name in plain if name not in {"", "cpu", "mps", "None"}]
 
 
 def _ultralytics_version() -> tuple[int, ...]:

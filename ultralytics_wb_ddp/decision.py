@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config import RunOptions
     from ultralytics_wb_ddp.handoff import Handoff
 
-__all__ = ["Plan", "choose", "exit_code_of", "which_ranks"]
+__all__ = ["OFFLINE", "Plan", "choose", "exit_code_of", "which_ranks"]
 
 
 OFFLINE = ("offline", "dryrun")  # as WANDB_MODE has it

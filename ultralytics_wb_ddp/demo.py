@@ -160,14 +160,17 @@ def _report(directory: Path, runs: list[RecordedRun], rows_before: int, rows_aft
     widths = [max(len(line[column]) for line in (*lines, _HEADER)) for column in range(2)]
     for who, rows, what in (_HEADER, *lines):
         click.echo(f"  {who:<{widths[0]}}  {rows:<{widths[1]}}  {what}")
-    wandb = "wandb" if shutil.which("wandb") else short_path(Path(sys.executable).with_name("wandb"))
+    wandb, ours = (
+        name if shutil.which(name) else short_path(Path(sys.executable).with_name(name))
+        for name in ("wandb", "ultralytics-wb-ddp")
+    )
     places = [short_path(part.path.parent) for part in runs]
     click.echo()
     click.echo(f"  folder   {' '.join(places)}")
     if _is_latest(run.path.parent):  # the link is shorter than the folder's name, whose line would be broken
         places[-1] = short_path(run.path.parent.with_name(LATEST))
     click.echo(f"  see it   {wandb} leet {places[-1]}")
-    click.echo(f"  online   {url}" if url else f"  send it  {wandb} sync {' '.join(places)}")
+    click.echo(f"  online   {url}" if url else f"  send it  {ours} sync {' '.join(places)}")
 
 
 _HEADER = ("written by", "rows", "what")

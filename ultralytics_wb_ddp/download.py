@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from ultralytics_wb_ddp.tables import FORMATS, TableError, check_format, write_t
 if TYPE_CHECKING:
     import os
 
-__all__ = ["DownloadError", "DownloadedRun", "download_run", "find_run", "missing_of"]
+__all__ = ["DownloadError", "DownloadedRun", "check_path", "download_run", "find_run", "missing_of"]
 
+FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-|latest-run$")  # of a run on disk, as W&B names it
 TIMEOUT = 30  # seconds for an answer of the server
 CONSOLE = ("output*.log", "logs/output*.log")  # one file; in shared mode one of each writer; or one of each stretch
 
@@ -73,6 +75,7 @@ def download_run(
         check_format(format)
     except TableError as error:
         raise DownloadError(str(error)) from error
+    check_path(run)
     place = _make_directory(directory)
     found = find_run(run, api_key)
     try:
@@ -119,6 +122,7 @@ def find_run(path: str, api_key: str | None) -> Any:
 
     from ultralytics_wb_ddp.server import require_server
 
+    check_path(path)
     try:
         require_server(api_key)
         with without_prompt():
@@ -132,6 +136,25 @@ def find_run(path: str, api_key: str | None) -> Any:
             "(WANDB_BASE_URL) and whether this API key may read it"
         )
         raise DownloadError(msg) from error
+
+
+def check_path(run: str) -> None:
+    """Refuse what is no path of a run at W&B, before anybody is asked.
+
+    Raises:
+        DownloadError: It is a folder of this machine, or of another form.
+    """
+    parts = _path_of(run).split("/")
+    if Path(run).exists() or FOLDER.match(parts[-1]):
+        msg = (
+            f"run {run!r} is a folder of this machine, and entity/project/run-id is expected; send what it holds with: "
+            f"ultralytics-wb-ddp sync {run}, or read it with ultralytics_wb_ddp.testing.read_run({run!r})"
+        )
+        raise DownloadError(msg)
+    least = 3 if run.startswith(("/", ".", "~")) else 2  # without an entity it is the default one
+    if not least <= len(parts) <= 3 or not all(part.strip() for part in parts):  # noqa: PLR2004  # with the entity
+        msg = f"run {run!r} is no path of a run; give entity/project/run-id, or its web address"
+        raise DownloadError(msg)
 
 
 def _path_of(run: str) -> str:

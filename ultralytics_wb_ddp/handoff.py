@@ -181,6 +181,15 @@ class Handoff:
         next_step = max(int(word["next_step"]), self.next_step)
         return replace(self, next_step=next_step, closed_at=word["closed_at"]), int(word["exit_code"])
 
+    @property
+    def is_of_known_run(self) -> bool:
+        """Whether the run is known to exist: a process had it open that has left more than its id."""
+        return bool(self.host or self.closed_at or self.next_step)
+
+    def was_taken_up(self) -> bool:
+        """Return whether a worker of this host has opened the run since it was closed."""
+        return bool(_read_word(self.word))
+
     def config_left(self) -> dict[str, Any]:
         """Return the config that a worker has written to a run which the launcher shared with it meanwhile."""
         config = _read_word(self.word).get("config")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
+import re
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,7 @@ from ultralytics_wb_ddp.names import problem_of_alias, problem_of_artifact, run_
 from ultralytics_wb_ddp.parallel import ParallelConfig
 from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.s3_path import S3Error, S3Path
-from ultralytics_wb_ddp.train_arguments import check_train_arguments
+from ultralytics_wb_ddp.train_arguments import check_train_arguments, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,7 @@ __all__ = ["Job", "Output"]
 
 SECTIONS = ["name", "group", "wandb", "model", "train", "parallel", "artifacts"]
 TRAINER = "trainer"  # an argument of model.train that is a class: here it is named
+TASKS_BY_NAME = {"-seg": "segment", "-cls": "classify", "-pose": "pose", "-obb": "obb"}  # of Ultralytics' weights
 ELSEWHERE = {"model": "model", "task": "model.task"}  # training arguments that a job has another place for
 
 
@@ -142,6 +144,7 @@ class Job:
             "train.data",
             needed=not (train.get("resume") or train.get("cfg")),
             own_format=trainer is not None and _reads_data_itself(trainer),
+            task=lambda: task or _task_of(model),
         )
         artifacts = _section(values.get("artifacts"), "artifacts", ["inputs", "outputs"])
         outputs = _list(artifacts.get("outputs"), "artifacts.outputs")
@@ -248,6 +251,24 @@ def _check_weights(weights: str) -> None:
         remedy = f"did you mean {close[0]!r}?" if close and path.name == weights else "check the path"
         msg = f"model={weights!r}: there is no such file, and none of this name that Ultralytics downloads; {remedy}"
         raise ConfigurationError(msg)
+
+
+def _task_of(weights: str) -> str | None:
+    """Return the task of a model, from its file or, where it is still to be downloaded, its name; None is unknown."""
+    from ultralytics import YOLO
+    from ultralytics.nn.tasks import guess_model_task, yaml_model_load
+
+    path = Path(weights)
+    with quiet():
+        try:
+            if path.suffix in {".yaml", ".yml"}:
+                return str(guess_model_task(yaml_model_load(weights)))
+            if path.exists():
+                return str(YOLO(weights).task)
+        except Exception:  # noqa: BLE001  # the training says what is wrong with the file
+            return None
+    named = next((task for ending, task in TASKS_BY_NAME.items() if path.stem.endswith(ending)), None)
+    return named or ("detect" if re.fullmatch(r"yolo[v\d]*[a-z]u?", path.stem) else None)
 
 
 def _find_trainer(name: Any) -> type | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.handoff import set_or_unset
+from ultralytics_wb_ddp.job_checks import check_job
 from ultralytics_wb_ddp.job_schema import Job
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.parallel import ParallelConfig
@@ -75,6 +76,7 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
     state = find_state(job)
     if state and state.is_over:
         return _end(job, state)
+    check_job(job)
     model = YOLO(job.model, task=job.task)
     earlier = _find_record(job)
     manager = _manager_of(job, earlier)

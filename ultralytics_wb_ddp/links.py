@@ -67,17 +67,15 @@ class Links:
         return cls(url, project, group, run.sweep_url or None, addresses)
 
     @classmethod
-    def of_launcher(cls, run: Any, run_mode: str, rank_scope: str, group: str | None) -> Links:
+    def of_launcher(cls, run: Any, run_mode: str, rank_scope: str) -> Links:
         """Return the links of the launcher's run and of the nodes' runs that will be derived from it.
 
         Args:
             run: The run.
             run_mode: Which ranks log.
             rank_scope: The same.
-            group: Group that the user has given.
         """
-        nodes = plan_nodes(Topology.from_env(), run_mode, rank_scope, run.id)
-        return cls.of_run(run, {node: plan.within(group) for node, plan in nodes.items()})
+        return cls.of_run(run, plan_nodes(Topology.from_env(), run_mode, rank_scope, run.id))
 
     @classmethod
     def of_training(cls, directory: str | os.PathLike[str]) -> Links:
@@ -87,9 +85,10 @@ class Links:
             directory: Directory of the training, ``model.trainer.save_dir``.
 
         Raises:
-            FileNotFoundError: It names no run: nothing of this package has logged the training.
+            FileNotFoundError: It has no such file: nothing of this package has logged the training.
         """
-        record = RunRecord.find(Path(directory), None)
+        is_logged = Path(directory, RECORD_FILE).is_file()
+        record = RunRecord.find(Path(directory), None) if is_logged else None
         if record is None:
             msg = f"{str(directory)!r} has no {RECORD_FILE}; give the directory of a training, model.trainer.save_dir"
             raise FileNotFoundError(msg)

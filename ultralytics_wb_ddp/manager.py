@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.after_training import AfterTraining
 from ultralytics_wb_ddp.before_training import BeforeTraining
-from ultralytics_wb_ddp.checks import check_text, refuse_type
+from ultralytics_wb_ddp.checks import ConfigurationError, check_text, refuse_type
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig
 from ultralytics_wb_ddp.context import blocks, release, settings_around, take_up
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WandbManager"]
 
+JOB_TYPE = "training"  # of a run that a manager makes, unless the user says otherwise
 LABEL = "launcher"  # of this process among the writers of a shared run, where it is none of the ranks
 EXPORTED = (
     "WANDB_RUN_ID",
@@ -42,7 +43,14 @@ EXPORTED = (
     VARIABLE,
 )
 
+OF_RUN = (  # what people look for at the manager
+    *("log", "summary", "name", "id", "url", "tags", "notes", "log_artifact", "use_artifact", "define_metric"),
+    *("alert", "watch", "save", "log_code", "dir", "project", "entity", "mark_preempting"),
+)
+OF_THE_RUN = ("WANDB_ENTITY", "WANDB_RUN_GROUP", "EXPERIMENT_GROUP_NAME")  # exported for one run, not for others
+
 _held: set[str] = set()  # ids of the runs that managers of this process hold
+_exporting: list[WandbManager] = []  # the managers of this process that have changed the environment, the latest last
 
 
 class WandbManager(BeforeTraining, AfterTraining):
@@ -52,42 +60,60 @@ class WandbManager(BeforeTraining, AfterTraining):
 
     Args:
         cfg: The job's config as an OmegaConf config, mapping, dataclass or namespace. ``cfg.wandb`` is read, see
-            :class:`WandbConfig`; ``cfg.wandb.project`` is required, there or from :func:`wandb_config`.
-        job_name: Name of the job; the run gets it unless ``cfg.wandb.name`` says otherwise.
-        experiment_group_name: Group of the run, unless ``cfg.wandb.group`` says otherwise.
+            :class:`WandbConfig`; ``cfg.wandb.project`` is required, there or from :func:`wandb_config`. A run that is
+            made gets the job type ``"training"``, unless ``cfg.wandb.job_type``, :func:`wandb_config` or
+            ``WANDB_JOB_TYPE`` says otherwise; one that is continued keeps its own.
+        job_name: Name of the job; the run gets it unless ``cfg.wandb.name`` says otherwise. By default it is
+            ``cfg.wandb.name``.
+        experiment_group_name: Group of the run. By default it is ``cfg.wandb.group``, then that of
+            :func:`wandb_config`, then ``EXPERIMENT_GROUP_NAME`` in the environment.
 
     Attributes:
         cfg: The config as it was given.
-        job_name: The name as it was given.
+        job_name: The name as it was given, or else ``cfg.wandb.name``.
         experiment_group_name: The group's name as it was given.
         run: The ``wandb.Run`` while it is open in this process, else None.
         wandb_url: Web address of the run; None offline and before :meth:`initialize`.
 
     Raises:
-        ConfigurationError: ``cfg.wandb.project`` is missing, a setting is unknown or wrong, or a name is no string.
+        ConfigurationError: ``cfg.wandb.project`` or both names are missing, a setting is unknown or wrong, or a name is
+            no string.
     """
 
     is_jobs = False  # whether what follows the training is a job's, which says when it has come to its end
 
-    def __init__(self, cfg: Any, job_name: str, experiment_group_name: str | None = None) -> None:
+    def __init__(self, cfg: Any, job_name: str | None = None, experiment_group_name: str | None = None) -> None:
         for place, value in (("job_name", job_name), ("experiment_group_name", experiment_group_name)):
             if not isinstance(value, (str, type(None))):
                 refuse_type(place, value)
             if value:
                 check_text(place, value)
         self._blocks = blocks()
-        named = ("name", "group") if experiment_group_name else ("name",)
-        self.config = WandbConfig.from_cfg(cfg, settings_around(*named))
+        self.config = WandbConfig.from_cfg(cfg, settings_around(*(("name",) if job_name else ())))
+        if not (job_name or self.config.name):
+            msg = "job_name is missing; give WandbManager(cfg, job_name=...), or name the run in cfg.wandb.name"
+            raise ConfigurationError(msg)
         self.cfg = cfg
-        self.job_name = job_name
+        self.job_name = job_name or self.config.name
         self.experiment_group_name = experiment_group_name
-        self._options = self.config.or_else(RunOptions(name=job_name, group=experiment_group_name))
+        self._options = self.config.or_else(RunOptions(name=job_name))
+        if experiment_group_name:
+            self._options = replace(self._options, group=experiment_group_name)
         self.run: Any = None
         self.wandb_url: str | None = None
         self._adopted = False
         self._handoff: Handoff | None = None
         self._last: Handoff | None = None
         self._environment: dict[str, str | None] = {}
+        self._own_group: str | None = None  # that the run really has
+        self._exported: dict[str, str | None] = {}  # what this manager has written to the environment
+
+    if not TYPE_CHECKING:  # a misspelt name stays an error of the type checker
+
+        def __getattr__(self, name: str) -> Any:
+            remedy = f"; the run has it: manager.run.{name}" if name in OF_RUN else ""
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}{remedy}"
+            raise AttributeError(msg)
 
     def __enter__(self) -> Self:
         self.initialize()
@@ -139,6 +165,9 @@ class WandbManager(BeforeTraining, AfterTraining):
         if inherited and inherited.run_id in _held:
             inherited = None  # another manager of this process has exported it for its own training
         self._environment = {name: os.environ.get(name) for name in EXPORTED}
+        for name in OF_THE_RUN:
+            set_or_unset(name, _word_of_user(name))
+        self._options = self._options.or_else(RunOptions(group=os.environ.get("EXPERIMENT_GROUP_NAME") or None))
         if self.config.api_key:
             os.environ["WANDB_API_KEY"] = self.config.api_key
         try:
@@ -146,6 +175,7 @@ class WandbManager(BeforeTraining, AfterTraining):
         except BaseException:
             self._restore_environment()
             raise
+        self._expects_since, self._has_failed = time.time(), False
         self._export(open_handoff(self.run))
         _held.add(self.run.id)
         take_up(self.run.id, self._blocks)
@@ -159,6 +189,7 @@ class WandbManager(BeforeTraining, AfterTraining):
         adopted it stays open instead, and the workers attach to it.
         """
         if self._needs_run() and self.run is not None:
+            self._is_training_due = True
             is_open = self._adopted or self.config.keep_open or self.run.offline or self.run.disabled
             handoff = open_handoff(self.run) if is_open else Handoff.of_run(self.run, is_open=False)
             if not is_open:
@@ -176,12 +207,15 @@ class WandbManager(BeforeTraining, AfterTraining):
         Returns:
             The ``wandb.Run``; None on a rank that is not the main process.
         """
+        before = self._handoff
         if self._needs_run() and self.run is None:
             handoff, _ = self._after_training(exit_code=1)
             self._reopen(handoff)
             self._export(open_handoff(self.run))
         elif self.run is not None and self._handoff and self._handoff.is_shared:
             self.run.config.update(self._handoff.config_left(), allow_val_change=True)
+        if before and self.run is not None:
+            self._look_for_training(before)
         return self.run
 
     resume_run = resume_after_training
@@ -197,6 +231,7 @@ class WandbManager(BeforeTraining, AfterTraining):
         from ultralytics_wb_ddp.session import finish_run
         from ultralytics_wb_ddp.training import close_sessions_of
 
+        self._has_failed = bool(exit_code)
         try:
             if self.run is None and exit_code:  # the training failed while the run was closed
                 handoff, worker_code = self._after_training(exit_code)
@@ -232,13 +267,31 @@ class WandbManager(BeforeTraining, AfterTraining):
             how = {"settings": _console_settings(), "writer": self._writer()}
             if inherited and not self.config.id:
                 self.run = resume_run(self._options, inherited, "allow", **how)
+            elif self.config.id:
+                self.run = init_run(self._options, run_id=self.config.id, resume="allow", **how)
             else:
-                self.run = init_run(
-                    self._options, run_id=self.config.id, resume="allow" if self.config.id else None, **how
-                )
+                self.run = init_run(self._options.or_else(self._usual()), run_id=None, resume=None, **how)
+            self._name_job_type(inherited)
         self.wandb_url = run_url(self.run)
-        which = which_ranks(self._options, None, os.environ)
-        self._links = Links.of_launcher(self.run, *which, self._options.group)
+        self._own_group = self.run.group or None
+        if self._adopted:
+            self._tell_settings_without_effect()
+        self._links = Links.of_launcher(self.run, *which_ranks(self._options, None, os.environ))
+
+    def _usual(self) -> RunOptions:
+        """Return how a run is made where the user says nothing of it."""
+        return RunOptions(job_type=None if os.environ.get("WANDB_JOB_TYPE") else JOB_TYPE)
+
+    def _name_job_type(self, inherited: Handoff | None) -> None:
+        """Give a run a job type that was opened by its id and turns out to be new; one that goes on keeps its own."""
+        from ultralytics_wb_ddp.client import set_job_type
+        from ultralytics_wb_ddp.runs import may_go_on
+
+        job_type = self._options.or_else(self._usual()).job_type
+        is_known = inherited is not None and inherited.is_of_known_run
+        is_new = not is_known and not may_go_on(self.run, self._options.mode)
+        if job_type and is_new and not self.run.disabled and not self.run.job_type:
+            set_job_type(self.run, job_type)
 
     def _after_training(self, exit_code: int) -> tuple[Handoff, int | None]:
         """Return the handoff as the training has left it, and the exit code of its session, if there was one.
@@ -291,12 +344,20 @@ class WandbManager(BeforeTraining, AfterTraining):
         self._handoff = self._last = handoff = replace(
             handoff, options=self._options.of_training(), is_jobs=self.is_jobs
         )
-        os.environ.update(handoff.to_env())
-        named = {"WANDB_RUN_GROUP": self._options.group, "EXPERIMENT_GROUP_NAME": self.experiment_group_name}
-        os.environ.update({name: value for name, value in named.items() if value})
+        self._exported = {
+            **handoff.to_env(),
+            "WANDB_RUN_GROUP": self._own_group,
+            "EXPERIMENT_GROUP_NAME": self._own_group,
+        }
+        for name, value in self._exported.items():
+            set_or_unset(name, value)
+        if self not in _exporting:
+            _exporting.append(self)
 
     def _restore_environment(self) -> None:
         """Put back what :meth:`initialize` found."""
+        if self in _exporting:
+            _exporting.remove(self)
         for name, value in self._environment.items():
             set_or_unset(name, value)
         self._environment = {}
@@ -325,6 +386,15 @@ class WandbManager(BeforeTraining, AfterTraining):
             msg = f"{method}() needs the run of job {self.job_name!r}, which is closed; call resume_after_training()"
             raise RuntimeError(msg)
         return acts
+
+
+def _word_of_user(name: str) -> str | None:
+    """Return a variable of the environment without what managers of this process have exported for their runs."""
+    value = os.environ.get(name)
+    for manager in reversed(_exporting):
+        if value == manager._exported.get(name):  # noqa: SLF001  # of the same class
+            value = manager._environment.get(name)  # noqa: SLF001
+    return value
 
 
 def _console_settings() -> dict[str, str]:

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError, check_environment
-from ultralytics_wb_ddp.client import shorten_table_names
 from ultralytics_wb_ddp.config import OF_THE_RUN, RunOptions
 from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of, logger
-from ultralytics_wb_ddp.names import LONG_ID, run_name
+from ultralytics_wb_ddp.names import run_name
 from ultralytics_wb_ddp.ranks import RankPlan
 from ultralytics_wb_ddp.record import RECORD_FILE
 from ultralytics_wb_ddp.runs import (
@@ -26,6 +25,7 @@ from ultralytics_wb_ddp.runs import (
     find_handoff,
     folder_of,
     local_run,
+    may_go_on,
     opened,
     sync_command,
     wandb_run,
@@ -33,6 +33,7 @@ from ultralytics_wb_ddp.runs import (
 )
 from ultralytics_wb_ddp.session import Writer, attach, init_run, resume_run
 from ultralytics_wb_ddp.training import Session, close_abandoned, owned
+from ultralytics_wb_ddp.wrong_use import callbacks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,6 +81,7 @@ def open_session(
         or (earlier and (earlier.base_id or earlier.id))
         or _new_run_id(options.name or default.name or "train")
     )
+    callbacks_of.add(base_id)
     rank_plan = which(base_id) or RankPlan(base_id)
     plan = choose(
         local=local is not None,
@@ -89,6 +91,7 @@ def open_session(
         earlier=earlier.handoff() if earlier else None,
     )
     if plan.how == "skip" or (local is not None and local.disabled):
+        _say_disabled(options)
         return None
     if plan.how in {"new", "resume"}:
         check_environment({name for name in OF_THE_RUN if getattr(options, name)})
@@ -107,22 +110,39 @@ def open_session(
             raise
         session = _open_on_disk(handoff, options, default, cause_of(error))
     if session is None or session.run.disabled:
+        if session:
+            session.close(0)  # as wandb.run, a later training would take it for a run of the user's
+            _say_disabled(options)
         return None
     session.base_id = base_id
-    if len(session.run.id) > LONG_ID:
-        shorten_table_names()
     session.links = Links.of_run(session.run, nodes(base_id))
-    _say(session)
+    _say(session, rank_plan)
     return session
 
 
-def _say(session: Session) -> None:
-    """Say which run it is; W&B itself has just shown the address of one that was opened here, unless it is silent."""
+def _say_disabled(options: RunOptions) -> None:
+    """Say that there is no run because somebody wants none."""
+    mode = f"WANDB_MODE={os.environ.get('WANDB_MODE')}" if options.mode is None and "WANDB_MODE" in os.environ else ""
+    logger.info("W&B is disabled (%s): nothing of this training is logged", mode or "mode='disabled'")
+
+
+def _say(session: Session, rank_plan: RankPlan | None = None) -> None:
+    """Say which run it is; W&B itself has just shown the address of one that was opened here, unless it is silent.
+
+    Args:
+        session: The session.
+        rank_plan: On the main process, which run this rank logs to.
+    """
     verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made", "shared": "sharing"}
     run = session.run
+    if session.how == "resume" and not session.is_known and not may_go_on(run, session.mode):
+        verb["resume"] = "made"
     is_shown = run.offline or (session.how not in {"adopt", "attach"} and not run.settings.silent)
     links = "" if is_shown else str(session.links)
-    logger.info("%s run %s of project %s%s", verb[session.how], run.id, run.project, links and f": {links}")
+    place = links and f": {links}"
+    is_alone = rank_plan is None or rank_plan.mode != "new"
+    beside = "" if is_alone else f"; each other rank logs to one of its own in group {run.group}"
+    logger.info("%s run %s of project %s%s%s", verb[session.how], run.id, run.project, place, beside)
 
 
 def warn_of_new_run(session: Session, checkpoint: Any, save_dir: Path) -> None:

@@ -21,6 +21,27 @@ __all__ = ["ParallelConfig", "find_free_port", "is_free"]
 
 BACKENDS = ("nccl", "gloo", "mpi", "ucc", "hccl", "xccl")
 LAST_PORT = 65_535
+PLACES = "the processes meet at parallel.master_addr and parallel.master_port"
+OF_TORCHRUN = "it is an option of torchrun, which tells its processes: torchrun --{}"
+OF_THE_PROCESS = "each process knows it from {} in the environment, which torchrun and srun set"
+OF_ULTRALYTICS = "Ultralytics decides it for its models"
+ELSEWHERE = {  # what others keep in such a section, and where it belongs; null says nothing there
+    "init_method": PLACES,
+    "dist_url": PLACES,
+    "local_rank": OF_THE_PROCESS.format("LOCAL_RANK"),
+    "local_world_size": OF_THE_PROCESS.format("LOCAL_WORLD_SIZE"),
+    "nnodes": OF_TORCHRUN.format("nnodes"),
+    "node_rank": OF_TORCHRUN.format("node_rank"),
+    "nproc_per_node": OF_TORCHRUN.format("nproc_per_node"),
+    "device": "the devices are an argument of the training: train.device, or device=[0, 1]",
+    "device_ids": "each process has one of the training's devices: train.device, or device=[0, 1]",
+    "timeout": "a collective may take 3 hours, as Ultralytics has it",
+    "broadcast_buffers": OF_ULTRALYTICS,
+    "bucket_cap_mb": OF_ULTRALYTICS,
+    "gradient_as_bucket_view": OF_ULTRALYTICS,
+    "static_graph": OF_ULTRALYTICS,
+}
+OF_EVERY_LAUNCH = {"init_method": "env://", "dist_url": "env://"}  # what is done anyway
 LOCAL_HOSTS = frozenset({LOOPBACK, "::1", "localhost"})
 VARIABLES = {  # by the setting that says the same
     "world_size": "WORLD_SIZE",
@@ -42,6 +63,8 @@ class ParallelConfig:
         backend: What the processes talk through: ``"nccl"`` between GPUs, ``"gloo"`` between CPUs.
         find_unused_parameters: Whether gradients may be missing for some parameters, in the words of
             ``torch.nn.parallel.DistributedDataParallel``; Ultralytics allows it unless ``compile`` is used.
+        output_device: Index of the GPU of this machine that it puts its output on, one of those that train here; by
+            default each process's own.
 
     Raises:
         ConfigurationError: A value is of a wrong type or outside its range.
@@ -53,10 +76,12 @@ class ParallelConfig:
     master_port: int | None = None
     backend: str | None = None
     find_unused_parameters: bool | None = None
+    output_device: int | None = None
 
     def __post_init__(self) -> None:
         self._check_integer("world_size", 1, None, "give the number of processes on all nodes, 1 or more")
         self._check_integer("rank", 0, None, "ranks count from 0")
+        self._check_integer("output_device", 0, None, "give the index of a GPU of this machine, counted from 0")
         self._check_integer("master_port", 1, LAST_PORT, f"ports go from 1 to {LAST_PORT}")
         if self.world_size is not None and self.rank is not None and self.rank >= self.world_size:
             msg = (
@@ -94,8 +119,14 @@ class ParallelConfig:
         if not isinstance(values, dict):
             msg = f"parallel={values!r} is of type {type(values).__name__}; a section with {', '.join(known)} is read"
             raise ConfigurationError(msg)
-        check_names(values, known, "parallel")
-        return cls(**{name: value for name, value in values.items() if value != MISSING})
+        given = {name: value for name, value in values.items() if value != MISSING}
+        for name in [name for name in given if name in ELSEWHERE]:
+            value = given.pop(name)
+            if value is not None and value != OF_EVERY_LAUNCH.get(name):
+                msg = f"parallel.{name}={value!r} has no use here: {ELSEWHERE[name]}; leave it out, or make it null"
+                raise ConfigurationError(msg)
+        check_names(given, known, "parallel")
+        return cls(**given)
 
     def is_distributed(self, env: Mapping[str, str] | None = None) -> bool:
         """Return whether this process is one of several that somebody has started, and launches none itself.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import os
 import shlex
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.client import ask_nothing
-from ultralytics_wb_ddp.decision import exit_code_of
+from ultralytics_wb_ddp.decision import OFFLINE, exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared, leave_word
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.stopping import redirect_stop
@@ -32,9 +33,11 @@ __all__ = [
     "hold_open",
     "let_finish",
     "local_run",
+    "may_go_on",
     "open_handoff",
     "opened",
     "opened_by_us",
+    "parts_on_disk",
     "run_url",
     "sync_command",
     "use_users_run",
@@ -124,6 +127,26 @@ def run_url(run: Any) -> str | None:
 def opened_by_us(run: Any) -> bool:
     """Return whether a run was opened here by :func:`init_run`, not by the user's own ``wandb.init``."""
     return run.id in opened
+
+
+def may_go_on(run: Any, mode: str | None = None) -> bool:
+    """Return whether a run that was opened here by its id existed before, or may have, where W&B could not be asked.
+
+    Args:
+        run: The ``wandb.Run``.
+        mode: Mode that was asked for; None is left to W&B.
+    """
+    if not run.offline:
+        return bool(run.resumed)
+    is_by_choice = (mode or os.environ.get("WANDB_MODE")) in OFFLINE
+    return not is_by_choice or len(parts_on_disk(run)) > 1
+
+
+def parts_on_disk(run: Any) -> list[Path]:
+    """Return the folders beside that of a run which hold parts of the same run, and its own; the oldest first."""
+    folder = folder_of(run)
+    found = {folder, *folder.parent.glob(f"*run-????????_??????-{glob.escape(run.id)}")}
+    return sorted(found, key=lambda part: part.name.partition("run-")[2])
 
 
 def check_shared(run: Any) -> None:
@@ -232,7 +255,4 @@ def was_online(folder: Path) -> bool:
 
 def sync_command(*folders: Path | str) -> str:
     """Return the command that sends what runs have on disk, the parts of a run in the order of the folders."""
-    named = " ".join(shlex.quote(str(folder)) for folder in folders)
-    if len(folders) == 1 and not was_online(Path(folders[0])):
-        return f"wandb sync {named}"
-    return f"ultralytics-wb-ddp sync {named}"
+    return f"ultralytics-wb-ddp sync {' '.join(shlex.quote(str(folder)) for folder in folders)}"

@@ -27,16 +27,17 @@ from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word, next_step_of
 from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
 from ultralytics_wb_ddp.log import cause_of, logger
-from ultralytics_wb_ddp.names import LONG_ID
 from ultralytics_wb_ddp.runs import (
     OpenedRun,
     folder_of,
     hold_open,
     let_finish,
     opened,
+    parts_on_disk,
     sync_command,
     users_runs,
     wandb_run,
+    was_online,
 )
 from ultralytics_wb_ddp.sidecar import Guest, Sidecar
 from ultralytics_wb_ddp.stopping import on_stop
@@ -223,8 +224,7 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Write
         return run
     ask_nothing(run)
     send_console(run)
-    if len(run.id) > LONG_ID:
-        shorten_table_names()
+    shorten_table_names(run)
     sidecar.tell(run_id=run.id)
     opened[run.id] = OpenedRun(run, options, sidecar)
     return run
@@ -290,6 +290,9 @@ def finish_run(run: Any, exit_code: int) -> None:
         if held.word:
             leave_word(held.word, next_step=next_step, exit_code=exit_code)
         _closing.clear()
+    if run.offline:
+        unsent = [part for part in parts_on_disk(run) if not was_online(part) and not [*part.glob("*.synced")]]
+        logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(*unsent))
     if not is_sent or not is_written:
         msg = "run %s could not be sent completely within %g s: what is missing is on disk, send it with: %s"
         logger.warning(msg, run.id, timeout, sync_command(folder_of(run)))

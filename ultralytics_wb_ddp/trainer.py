@@ -15,7 +15,7 @@ from ultralytics_wb_ddp.slurm import integer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DistributedTrainerMixin", "replaced", "spans_nodes"]
+__all__ = ["DistributedTrainerMixin", "device_names", "number_here", "replaced", "spans_nodes"]
 
 
 class DistributedTrainerMixin:
@@ -26,7 +26,7 @@ class DistributedTrainerMixin:
     although their nodes may share no file system.
 
     Attributes:
-        parallel: Backend and ``find_unused_parameters``, if they are not to be Ultralytics' choice.
+        parallel: Backend, ``output_device`` and ``find_unused_parameters``, if they are not to be Ultralytics' choice.
     """
 
     parallel = ParallelConfig()
@@ -110,11 +110,16 @@ class DistributedTrainerMixin:
     def _setup_train(self, *world_size: int) -> None:
         from torch.nn.parallel import DistributedDataParallel
 
-        wanted = self.parallel.find_unused_parameters
+        names = ("find_unused_parameters", "output_device")
+        wanted = {name: value for name in names if (value := getattr(self.parallel, name)) is not None}
         wrap = DistributedDataParallel.__init__
 
         def wrap_as_asked(module: Any, *args: Any, **kwargs: Any) -> None:
-            wrap(module, *args, **(kwargs if wanted is None else {**kwargs, "find_unused_parameters": wanted}))
+            asked = dict(wanted)
+            if "output_device" in asked:
+                own = next(iter(kwargs.get("device_ids") or ()), None)
+                asked["output_device"] = number_here(asked["output_device"], device_names(self.args.device), own)
+            wrap(module, *args, **{**kwargs, **asked})
 
         with replaced(DistributedDataParallel, "__init__", wrap_as_asked):
             super()._setup_train(*world_size)  # type: ignore[misc]  # the trainer's
@@ -132,6 +137,28 @@ class DistributedTrainerMixin:
         """Take rank 0's estimate of the epochs that fit into ``time=``; each rank makes one from its own clock."""
         if self.args.time and self.world_size > 1 and getattr(self, "epoch_time", None) is not None:
             self.epochs = self.args.epochs = _from_rank_0(lambda: self.epochs)
+
+
+def device_names(device: Any) -> list[str]:
+    """Return the devices in Ultralytics' notation one by one; none for the CPU and for Ultralytics' own choice."""
+    names = (
+        device if isinstance(device, (list, tuple)) else str("" if device is None else device).strip("[]()").split(",")
+    )
+    plain = [str(name).strip().removeprefix("cuda:") for name in names]
+    return [name for name in plain if name not in {"", "cpu", "mps", "None"}]
+
+
+def number_here(device: int, names: list[str], own: int | None) -> int:
+    """Return the number of a GPU as a worker counts: in older releases it sees those of the training only, from 0.
+
+    Args:
+        device: Number of the GPU as the user has given it.
+        names: The devices of this machine that train.
+        own: Number of the worker's own GPU as it counts.
+    """
+    local_rank = integer(os.environ, "LOCAL_RANK", 0)
+    is_as_given = own is None or local_rank >= len(names) or str(own) == names[local_rank]
+    return device if is_as_given or str(device) not in names else names.index(str(device))
 
 
 def _share(file: Path) -> None:

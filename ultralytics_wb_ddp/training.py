@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.background import Background
-from ultralytics_wb_ddp.client import ask_again, flush
+from ultralytics_wb_ddp.client import ask_again, flush, shorten_table_names
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
 from ultralytics_wb_ddp.links import Links
@@ -100,9 +100,20 @@ class Session:
         self.background = Background("wandb-ddp-rows")
         self._error: Exception | None = None  # of the background's, to be raised in the training's thread
         make_room(folder_of(run).parent)
+        shorten_table_names(run)
         is_users = handoff.is_users if how == "attach" and handoff else how == "adopt" and not opened_by_us(run)
         if is_users:
             use_users_run(run)
+
+    @property
+    def mode(self) -> str | None:
+        """The mode that was asked for; None is left to W&B."""
+        return (self._handoff and self._handoff.mode) or self._options.mode
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the run that is continued is known to exist."""
+        return self._handoff is not None and self._handoff.is_of_known_run
 
     def start(self, save_dir: Path | None = None, earlier: RunRecord | None = None) -> None:
         """Define the metrics, and have the training's directory name the run.

@@ -12,6 +12,7 @@ from ultralytics_wb_ddp.background import import_early
 from ultralytics_wb_ddp.decision import which_ranks
 from ultralytics_wb_ddp.launch import is_worker, on_termination
 from ultralytics_wb_ddp.sidecar import Sidecar
+from ultralytics_wb_ddp.wrong_use import callbacks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,7 @@ def seal(run: Any, handoff: Handoff | None, check: Callable[[Any], None]) -> Han
     handoff = find_handoff(run, handoff)
     run = local_run(run, handoff)
     check(run)
+    callbacks_of.update(each for each in (run and run.id, handoff and handoff.run_id) if each)
     if run is None:
         return handoff
     if not opened_by_us(run):

@@ -41,10 +41,19 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
 
 def _show(job: Job) -> bool:
     """Print what a job will do and what stands against it; returns whether nothing does."""
-    from ultralytics_wb_ddp.doctor import examine, report
+    from ultralytics_wb_ddp.checks import ConfigurationError
+    from ultralytics_wb_ddp.doctor import Finding, examine, report
     from ultralytics_wb_ddp.doctor.job import facts_of, request_of
+    from ultralytics_wb_ddp.job_checks import check_job
+    from ultralytics_wb_ddp.jobs import find_state
 
     report.print_facts("What will be trained", facts_of(job))
     plan, findings = examine(request_of(job))
+    try:
+        state = find_state(job)
+        if not (state and state.is_over):  # nothing is started then
+            check_job(job)
+    except ConfigurationError as error:
+        findings = [Finding("job", "error", str(error)), *(each for each in findings if each.check != "GPUs")]
     report.print_report(plan, findings, of_job=True)
     return report.is_well(findings)

@@ -84,7 +84,7 @@ def check_gpus(request: Request) -> list[Finding]:
     text = f"device {request.device} asks for {len(asked)}; {seen}"
     if count == 0:
         why = "this torch sees none" if built else "this torch is built without CUDA"
-        return [warning("GPUs", text, f"{why}; run the doctor where the training will run")]
+        return [warning("GPUs", text, f"{why}; ask where the training will run, or train with device=cpu")]
     return [error("GPUs", text, "name GPUs that are there, counted from 0")]
 
 

@@ -6,6 +6,8 @@ from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from omegaconf import OmegaConf
+
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
 from ultralytics_wb_ddp.log import short_path
@@ -25,8 +27,10 @@ __all__ = ["check_training"]
 
 RESULTS, ARGUMENTS = "results.csv", "args.yaml"
 SLACK = 60  # seconds by which a run of the same job may end before the training starts
+SHOWN = 10  # epochs by their numbers
 STAMP = "%Y%m%d_%H%M%S"  # in the names of W&B's directories
 WARNINGS = "look for warnings of ultralytics_wb_ddp in what the training printed"
+ENABLED = "make sure that W&B was not disabled (WANDB_MODE=disabled, mode='disabled', 'wandb disabled')"
 CAUSES = (
     "the usual causes: the script made a run of its own and did not give it to add_wandb_callback(model, run=run); the "
     "stock callback made a run because ours was not there, as in model.tune() and the yolo command (yolo settings "
@@ -62,7 +66,7 @@ def check_training(training: Path, launcher: Path) -> list[Finding]:
     trained, logged = _trained_epochs(training), _epochs(runs[main])
     if trains and logged:  # the rows of the newest epochs are not on disk yet
         trained = {epoch for epoch in trained if epoch <= max(logged)}
-    findings.append(_check_metrics(main, runs[main], trained))
+    findings.append(_check_metrics(main, runs[main], trained, resumed=_is_resumed_without(training, record)))
     findings += _check_checkpoint(main, runs[main], training)
     findings += [
         finding
@@ -179,7 +183,7 @@ def _main_run(runs: Runs, record: RunRecord | None) -> str:
 
 def _check_record(record: RunRecord | None, training: Path, runs: Runs, trains: int | None) -> Finding:
     if record is None:
-        remedy = "call add_wandb_callback(model) before model.train()"
+        remedy = f"call add_wandb_callback(model) before model.train(), and {ENABLED}"
         return warning("record", f"{training} has no {RECORD_FILE}: this package did not log this training", remedy)
     place = "" if record.id in runs else ", whose files are not here"
     project = "/".join(filter(None, (record.entity, record.project)))
@@ -191,6 +195,15 @@ def _can_be_resumed(training: Path) -> bool:
     try:
         return TrainingState.of(training).can_be_resumed
     except ConfigurationError:  # the checkpoint is damaged
+        return False
+
+
+def _is_resumed_without(training: Path, record: RunRecord | None) -> bool:
+    """Return whether the training was resumed by something that has not touched its record since."""
+    try:
+        is_resumed = bool(OmegaConf.load(training / ARGUMENTS).resume)
+        return is_resumed and record is not None and record.written_at < (training / ARGUMENTS).stat().st_mtime
+    except Exception:  # noqa: BLE001  # damaged in any way
         return False
 
 
@@ -216,17 +229,22 @@ def _trained_epochs(training: Path) -> set[int]:
         return set()
 
 
-def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int]) -> Finding:
+def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int], *, resumed: bool) -> Finding:
     logged = _epochs(sessions)
     missing = sorted(trained - logged)
     if not logged and trained:
-        remedy = f"call add_wandb_callback(model, run=run) before model.train(); {WARNINGS}"
+        remedy = f"call add_wandb_callback(model, run=run) before model.train(), and {ENABLED}; {WARNINGS}"
         return error("metrics", f"metrics missing: run {run_id} has no epoch, {RESULTS} has {len(trained)}", remedy)
     if missing:
         text = (
             f"metrics missing: run {run_id} has {_count(len(logged & trained), 'epoch')}, {RESULTS} has {len(trained)}"
         )
-        remedy = f"missing: epoch {', '.join(map(str, missing[:10]))}; {WARNINGS}"
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        listed = f"missing: {'epoch' if len(missing) == 1 else 'epochs'} {', '.join(map(str, missing[:SHOWN]))}{more}"
+        remedy = f"{listed}; {WARNINGS}"
+        if resumed and missing[0] > max(logged):
+            text += ": the training was resumed without the callback"
+            remedy = f"{listed}; call add_wandb_callback(model) before model.train(resume=True), too"
         return error("metrics", text, remedy)
     if not trained:
         return warning(

@@ -99,7 +99,7 @@ _WHO_LOGS = {
 }
 _MODES = {
     "online": "online: rows are sent while the training runs",
-    "offline": "offline: nothing is sent before 'wandb sync'",
+    "offline": "offline: nothing is sent before 'ultralytics-wb-ddp sync'",
     "disabled": "disabled: nothing is logged",
 }
 
@@ -185,6 +185,11 @@ def _uploads(run_id: str | None, settings: Any, options: RunOptions) -> Iterator
         artifact = collection_of(run_id) if run_id else "run_<id>_model"
         where = f"in {options.checkpoint_store}" if options.checkpoint_store else "as large as the model"
         yield f"{kept} (artifact {artifact}, {where})"
+    if options.inputs:
+        yield (
+            "what the training is made from, as input artifacts: data YAML, list of the dataset's files, model YAML or "
+            "name of the weights, config (inputs=False leaves them out)"
+        )
     yield "the training's arguments"
     if settings.console != "off":
         yield "what is printed"

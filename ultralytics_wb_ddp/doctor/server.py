@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_server"]
 
-OFFLINE = "or train with WANDB_MODE=offline and send the run later with 'wandb sync'"
+OFFLINE = "or train with WANDB_MODE=offline and send the run later with 'ultralytics-wb-ddp sync'"
 
 PROJECT = """
 query Runs($project: String!, $entity: String!) { project(name: $project, entityName: $entity) { runCount } }

@@ -55,6 +55,8 @@ class CpuDDPMixin:
         _callbacks: Callbacks by event.
     """
 
+    uses_only_the_cpu = True  # so that nobody looks for the GPUs that ``device`` seems to name
+
     args: Any
     model: Any
     _requested_device = ""

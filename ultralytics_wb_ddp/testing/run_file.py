@@ -116,6 +116,12 @@ def read_run(path: str | os.PathLike[str]) -> RecordedRun:
     from wandb.proto import wandb_internal_pb2 as pb
 
     file = Path(path)
+    if not file.exists():
+        msg = (
+            f"{str(path)!r} does not exist; give a .wandb file, or the directory that W&B has written for a run: "
+            "run-... or offline-run-... in 'wandb', where the script ran or in the training's directory"
+        )
+        raise FileNotFoundError(msg)
     if file.is_dir():
         files = find_run_files(file)
         if len(files) != 1:
