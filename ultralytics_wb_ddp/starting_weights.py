@@ -111,11 +111,11 @@ def files_of_model() -> tuple[str, ...]:
     if model is None:
         return ()
     overrides, checkpoint = getattr(model, "overrides", None) or {}, getattr(model, "ckpt", None) or {}
-    named = [getattr(model.model, "pt_path", None), getattr(model, "ckpt_path", None)]
+    named = [getattr(getattr(model, "model", None), "pt_path", None), getattr(model, "ckpt_path", None)]
     named += [overrides.get("pretrained"), overrides.get("model")]
     for arguments in (overrides, checkpoint.get("train_args") if isinstance(checkpoint, dict) else None):
         if arguments and arguments.get("save_dir"):  # an earlier training of this model, which has loaded its result
-            named += [Path(arguments["save_dir"], "weights", name) for name in ("best.pt", "last.pt")]
+            named += [Path(str(arguments["save_dir"]), "weights", name) for name in ("best.pt", "last.pt")]
     return tuple(str(file.absolute()) for file in _existing(named))
 
 
@@ -139,8 +139,8 @@ def _existing(named: Iterable[Any]) -> tuple[Path, ...]:
         if not isinstance(name, (str, Path)) or not str(name):
             continue
         file = Path(str(name).partition("?")[0]) if "://" in str(name) else Path(name)
-        file = file if file.suffix else file.with_suffix(".pt")
-        with suppress(OSError):  # a name that is too long for one
+        with suppress(OSError, ValueError):  # no name of a file, or too long for one
+            file = file if file.suffix else file.with_suffix(".pt")
             for place in (file, Path(SETTINGS["weights_dir"], file.name), Path(file.name)):
                 if place.is_file():
                     found.setdefault(place.resolve(), place)
