@@ -17,8 +17,9 @@ from wandb_server import WandbServer
 from conftest import NIGHTLY, LaunchAgents, job_environment, run_command
 from ultralytics_wb_ddp import ConfigurationError, TrainingState, wandb_config
 from ultralytics_wb_ddp.cli import main
+from ultralytics_wb_ddp.commands.train import facts_of
 from ultralytics_wb_ddp.config_file import explained, read_config
-from ultralytics_wb_ddp.doctor.job import facts_of, request_of
+from ultralytics_wb_ddp.job_checks import request_of
 from ultralytics_wb_ddp.job_schema import Job
 from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, read_run
 

@@ -73,7 +73,7 @@ def test_names_of_files_stay_where_they_are_short() -> None:
 def test_command_that_sends_a_run_can_be_copied(folder: str) -> None:
     command = sync_command(folder)
 
-    assert shlex.split(command) == ["wandb", "sync", folder]
+    assert shlex.split(command) == ["ultralytics-wb-ddp", "sync", folder]
     assert folder_in_command(command) == Path(folder)
     assert folder_in_command(f"wandb sync {folder}") == Path(folder), "as older releases have noted it"
 

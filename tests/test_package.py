@@ -61,7 +61,7 @@ def test_unknown_name_is_an_attribute_error() -> None:
 def test_metadata_declares_version_and_requirements() -> None:
     assert version("ultralytics-wb-ddp") == ultralytics_wb_ddp.__version__
     declared = " ".join(requires("ultralytics-wb-ddp") or [])
-    for name in ("ultralytics", "torch", "wandb", "cloudpickle", "omegaconf", "click", "psutil", "requests", "boto3"):
+    for name in ("ultralytics", "torch", "wandb", "cloudpickle", "omegaconf", "click", "psutil", "boto3"):
         assert name in declared
 
 

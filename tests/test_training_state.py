@@ -17,9 +17,9 @@ from wandb_server import WandbServer
 from conftest import NIGHTLY, RunJob, wait_until_closed
 from ultralytics_wb_ddp import ConfigurationError, TrainingState
 from ultralytics_wb_ddp.checkpoint_facts import Progress
-from ultralytics_wb_ddp.doctor.job import facts_of
+from ultralytics_wb_ddp.commands.train import facts_of
+from ultralytics_wb_ddp.job_checks import find_state
 from ultralytics_wb_ddp.job_schema import Job
-from ultralytics_wb_ddp.jobs import find_state
 from ultralytics_wb_ddp.record import RunRecord
 
 CUT_OFF = {"epoch": 0, "optimizer": {"state": {}}, "train_args": {"epochs": 3, "optimizer": "auto"}}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.ddp import check_launch, trains_on_cpu
-from ultralytics_wb_ddp.doctor.job import request_of
+from ultralytics_wb_ddp.doctor.finding import Request
+from ultralytics_wb_ddp.doctor.job import devices_of
 from ultralytics_wb_ddp.doctor.machine import check_gpus
+from ultralytics_wb_ddp.training_state import TrainingState
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.job_schema import Job
 
-__all__ = ["check_job"]
+__all__ = ["check_job", "find_state", "request_of"]
 
 
 def check_job(job: Job) -> None:
@@ -42,3 +45,35 @@ def check_job(job: Job) -> None:
         if wrong and "-1" not in names:  # an idle one, which Ultralytics looks for
             msg = f"train.device={request.device}: {wrong.message.partition(': ')[2] or wrong.message}; {wrong.remedy}"
             raise ConfigurationError(msg)
+
+
+def request_of(job: Job) -> Request:
+    """Return what the doctor is to be asked about a job."""
+    devices = devices_of(job.train.get("device"), job.parallel)
+    return Request(job.wandb, manager=True, of_job=True, device=",".join(devices) or None)
+
+
+def find_state(job: Job) -> TrainingState | None:
+    """Return how far the training has come that a job resumes; None if it resumes none that is here.
+
+    Raises:
+        ConfigurationError: Its checkpoint is missing or damaged, or belongs to no training.
+    """
+    resume = job.train.get("resume")
+    checkpoint = Path(job.model if resume is True else str(resume))
+    if isinstance(resume, str) and "://" not in resume and not checkpoint.exists():
+        msg = (
+            f"train.resume={resume!r}: there is no such file, and Ultralytics would go on with the newest training "
+            f"instead; check the path"
+        )
+        raise ConfigurationError(msg)
+    if not resume or checkpoint.suffix != ".pt" or not checkpoint.exists():
+        return None
+    state = TrainingState.of(checkpoint)
+    if state.is_over and state.run_id is None and not (state.directory / "args.yaml").exists():
+        msg = (
+            f"train.resume={resume!r}: {str(checkpoint)!r} holds nothing to resume and is not a training's; "
+            f"name the weights/last.pt of a training, or leave train.resume out to begin one from these weights"
+        )
+        raise ConfigurationError(msg)
+    return state

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.handoff import set_or_unset
-from ultralytics_wb_ddp.job_checks import check_job
+from ultralytics_wb_ddp.job_checks import check_job, find_state
 from ultralytics_wb_ddp.job_schema import Job
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.parallel import ParallelConfig
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.record import RunRecord
 from ultralytics_wb_ddp.s3_path import S3Error
-from ultralytics_wb_ddp.training_state import TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ultralytics_wb_ddp.manager import WandbManager
+    from ultralytics_wb_ddp.training_state import TrainingState
 
-__all__ = ["JobResult", "find_state", "run_job"]
+__all__ = ["JobResult", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -94,32 +94,6 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
             _deliver(job, manager, save_dir)
     _note_end(save_dir, run_id)
     return JobResult(run_id, manager.wandb_url, save_dir, metrics)
-
-
-def find_state(job: Job) -> TrainingState | None:
-    """Return how far the training has come that a job resumes; None if it resumes none that is here.
-
-    Raises:
-        ConfigurationError: Its checkpoint is missing or damaged, or belongs to no training.
-    """
-    resume = job.train.get("resume")
-    checkpoint = Path(job.model if resume is True else str(resume))
-    if isinstance(resume, str) and "://" not in resume and not checkpoint.exists():
-        msg = (
-            f"train.resume={resume!r}: there is no such file, and Ultralytics would go on with the newest training "
-            f"instead; check the path"
-        )
-        raise ConfigurationError(msg)
-    if not resume or checkpoint.suffix != ".pt" or not checkpoint.exists():
-        return None
-    state = TrainingState.of(checkpoint)
-    if state.is_over and state.run_id is None and not (state.directory / "args.yaml").exists():
-        msg = (
-            f"train.resume={resume!r}: {str(checkpoint)!r} holds nothing to resume and is not a training's; "
-            f"name the weights/last.pt of a training, or leave train.resume out to begin one from these weights"
-        )
-        raise ConfigurationError(msg)
-    return state
 
 
 # Helpers

@@ -10,9 +10,11 @@ import click
 from ultralytics_wb_ddp.commands import KeyValue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ultralytics_wb_ddp.job_schema import Job
 
-__all__ = ["train"]
+__all__ = ["facts_of", "train"]
 
 
 @click.command()
@@ -43,9 +45,7 @@ def _show(job: Job) -> bool:
     """Print what a job will do and what stands against it; returns whether nothing does."""
     from ultralytics_wb_ddp.checks import ConfigurationError
     from ultralytics_wb_ddp.doctor import Finding, examine, report
-    from ultralytics_wb_ddp.doctor.job import facts_of, request_of
-    from ultralytics_wb_ddp.job_checks import check_job
-    from ultralytics_wb_ddp.jobs import find_state
+    from ultralytics_wb_ddp.job_checks import check_job, find_state, request_of
 
     report.print_facts("What will be trained", facts_of(job))
     plan, findings = examine(request_of(job))
@@ -57,3 +57,29 @@ def _show(job: Job) -> bool:
         findings = [Finding("job", "error", str(error)), *(each for each in findings if each.check != "GPUs")]
     report.print_report(plan, findings, of_job=True)
     return report.is_well(findings)
+
+
+def facts_of(job: Job) -> Iterator[tuple[str, str]]:
+    """Yield what a job will do, for people: a title and a sentence each."""
+    from ultralytics_wb_ddp.doctor.job import devices_of
+    from ultralytics_wb_ddp.job_checks import find_state
+
+    yield "job", f"{job.name} of group {job.group}" if job.group else job.name
+    yield "model", f"{job.model} ({job.task})" if job.task else job.model
+    if state := find_state(job):
+        yield "resumes", f"{state}{': nothing is trained' if state.is_over else ''}"
+    yield "data", str(job.train.get("data") or "that of the training which is resumed, or of train.cfg")
+    if job.parallel.is_distributed():
+        how = "as one rank of those that torchrun or srun has started"
+    elif len(devices := devices_of(job.train.get("device"), job.parallel)) > 1:
+        how = f"in {len(devices)} processes on this machine, which Ultralytics launches"
+    else:
+        how = "in this process"
+    yield "trains", f"{how}, with {job.trainer.__name__}" if job.trainer else how
+    shown = {name: value for name, value in job.train.items() if name != "data"}
+    yield "arguments", ", ".join(f"{name}={value}" for name, value in shown.items()) or "Ultralytics' own"
+    if job.inputs:
+        yield "inputs", ", ".join(job.inputs)
+    for output in job.outputs:
+        source = f"{output.upload}, uploaded to {output.s3}" if output.upload else output.s3
+        yield "output", f"{output.name}: {source}"
