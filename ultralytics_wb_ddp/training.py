@@ -369,7 +369,7 @@ class Session:
 
 
 def close_abandoned() -> None:
-    """Close the runs of trainings that have failed here without a word: see :mod:`~ultralytics_wb_ddp.teardown`.
+    """Close the runs of trainings that have failed here without reaching ``teardown``.
 
     A training that begins is the first to know, as a thread has one at a time; those of other threads go on.
     """
