@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.record import best_of
-from ultralytics_wb_ddp.training import logged_epochs, plain_summary
+from ultralytics_wb_ddp.training import ended, plain_summary
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.training import Session
@@ -30,7 +30,8 @@ def doubt_company(session: Session, *, is_resumed: bool, datasets: int) -> None:
         run, record = session.run, session.record
         summary = plain_summary(run.summary)
         is_training = any(key.startswith("lr/") for key in summary)  # scripts may log epochs of their own
-        epochs = summary.get("epoch") if is_training else logged_epochs.get(run.id)
+        known = ended.get(run.id)
+        epochs = summary.get("epoch") if is_training else known and known.epoch
         if epochs and (session.is_of_another_run or not is_resumed):
             record.best, record.floor = {}, best_of(summary)  # whose keys the summary has to forget
             logger.warning(

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+<<<<<<< HEAD
 __all__ = [
     "Session",
     "close_abandoned",
@@ -48,12 +49,15 @@ __all__ = [
     "plain_summary",
     "sessions",
 ]
+=======
+__all__ = ["Session", "close_abandoned", "ended", "get_wandb_run", "owned", "plain_summary", "sessions"]
+>>>>>>> numbers
 
 STOP_TIMEOUT = 1.0  # seconds that the training waits for the answer whether it is to stop
 RECORD_INTERVAL = 1.0  # seconds between two notes of how many batches were trained
 SETTLING = 10.0  # seconds that what follows a row may take, before the training goes on without it
 
-logged_epochs: dict[str, int] = {}  # logged by trainings that are over here, by the id of the run
+ended: dict[str, RunRecord] = {}  # of trainings that are over here, by the id of the run
 sessions: list[Session] = []  # of the trainings that are going on here
 owned: list[Session] = []  # those that opened their run, and therefore finish it
 
@@ -131,6 +135,8 @@ class Session:
             self.record.is_jobs = self._handoff is not None and self._handoff.is_jobs
             self.goes_on = earlier is not None and earlier.id == self.run.id
             self.is_of_another_run = earlier is not None and not self.goes_on
+            if self.goes_on and self.run.id in ended:  # it may have been read before that session was closed
+                self._go_on_from(ended[self.run.id].batches, ended[self.run.id].epoch)
             if save_dir is None:
                 return
             if self.how == "resume" and self.goes_on and self.record.taken is not None and not self._names_given:
@@ -152,8 +158,12 @@ class Session:
         summary = plain_summary(self.run.summary)
         self.record.floor = {**best_of(summary), **self.record.floor}
         self.record.best = {**self.record.floor, **self.record.best}
-        self.record.batches = _further(self.record.batches, summary.get("batch"))
-        self.record.epoch = _further(self.record.epoch, summary.get("epoch"))
+        self._go_on_from(summary.get("batch"), summary.get("epoch"))
+
+    def _go_on_from(self, batches: Any, epoch: Any) -> None:
+        """Have the record know how far the run has come: a process that was killed may have noted less."""
+        self.record.batches = _further(self.record.batches, batches)
+        self.record.epoch = _further(self.record.epoch, epoch)
 
     def log(self, row: Mapping[str, Any], *, is_best: bool) -> None:
         """Log a row. W&B has it when this returns; summary, disk and record follow in the background.
@@ -363,8 +373,7 @@ class Session:
                 finish_run(self.run, exit_code)
         if self._save_dir:
             self.record.save(self._save_dir, closed=True)
-            if self.record.epoch:
-                logged_epochs[self.run.id] = self.record.epoch
+            ended[self.run.id] = self.record
         self._raise_error()
 
 
@@ -410,5 +419,5 @@ def plain_summary(summary: Any) -> dict[str, Any]:
 
 
 def _further(recorded: int | None, seen: Any) -> int | None:
-    """Return how far a run has come: a process that was killed may have logged more than it could note."""
+    """Return the higher number where both are known."""
     return max(recorded, seen) if recorded is not None and isinstance(seen, int) else recorded

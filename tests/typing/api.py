@@ -202,7 +202,13 @@ def ranks() -> str | None:
 
 def several_nodes(model: Any, cfg: Any) -> bool:
     given = ParallelConfig(
-        world_size=8, rank=0, master_addr="node-0", master_port=29500, backend="nccl", find_unused_parameters=False
+        world_size=8,
+        rank=0,
+        master_addr="node-0",
+        master_port=29500,
+        backend="nccl",
+        find_unused_parameters=False,
+        output_device=0,
     )
     parallel: ParallelConfig = given if cfg is None else ParallelConfig.from_cfg(cfg)
     metrics: Any = train_distributed(model, parallel=parallel, data="coco8.yaml", epochs=100)
