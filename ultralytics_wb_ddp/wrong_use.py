@@ -48,7 +48,7 @@ class GivenOptions:
             run: The run that is logged to; None, and one that is finished or disabled, say nothing.
             is_made: Whether it stays as it was made; else its project and its entity do.
         """
-        if run is None or run.disabled or is_closed(run):
+        if not self._values or run is None or run.disabled or is_closed(run):
             return
         found = without_effect(self._values, run)
         listed = [f"{name}={value!r}" for name, value in found.items() if is_made or name in PLACE]
@@ -106,7 +106,10 @@ def has_trained_since(moment: float) -> bool:
         return False
     trainers = [each for each in gc.get_objects() if issubclass(type(each), module.BaseTrainer)]
     files = [Path(str(trainer.save_dir), "args.yaml") for trainer in trainers if hasattr(trainer, "save_dir")]
-    return any(file.exists() and file.stat().st_mtime >= moment for file in files)
+    try:
+        return any(file.exists() and file.stat().st_mtime >= moment for file in files)
+    except OSError:  # of a directory that cannot be looked into
+        return False
 
 
 def warn_of_nothing_logged(run_id: str) -> None:
