@@ -117,7 +117,7 @@ def test_variable_is_checked_where_the_setting_is_not_given(
 
 def test_variables_that_w_and_b_takes_are_not_refused() -> None:
     check_environment((), {"WANDB_TAGS": "a,,b,", "WANDB_NAME": "n" * 128, "WANDB_RUN_ID": "lr=0.01 bs=8"})
-    check_environment((), {"WANDB_RUN_ID": "x" * 200, "ULTRALYTICS_WB_DDP": "{}"})
+    check_environment((), {"WANDB_RUN_GROUP": "x" * 200, "ULTRALYTICS_WB_DDP": "{}"})
 
 
 def test_name_of_a_job_and_of_its_group_is_checked_before_the_run() -> None:

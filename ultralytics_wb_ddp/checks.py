@@ -187,9 +187,10 @@ def check_environment(given: Container[str], env: Mapping[str, str] | None = Non
         ConfigurationError: A value is too long or holds a reserved character.
     """
     env = os.environ if env is None else env
+    if "ULTRALYTICS_WB_DDP" in env:  # a launcher has set them after a run that W&B has taken
+        return
     for name, (variable, check) in OF_ENVIRONMENT.items():
-        is_launchers = name == "id" and "ULTRALYTICS_WB_DDP" in env  # W&B has taken it
-        if name not in given and env.get(variable) and not is_launchers:
+        if name not in given and env.get(variable):
             check(variable, env[variable])
 
 
