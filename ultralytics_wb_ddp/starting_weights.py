@@ -114,8 +114,9 @@ def files_of_model() -> tuple[str, ...]:
     named = [getattr(getattr(model, "model", None), "pt_path", None), getattr(model, "ckpt_path", None)]
     named += [overrides.get("pretrained"), overrides.get("model")]
     for arguments in (overrides, checkpoint.get("train_args") if isinstance(checkpoint, dict) else None):
-        if arguments and arguments.get("save_dir"):  # an earlier training of this model, which has loaded its result
-            named += [Path(str(arguments["save_dir"]), "weights", name) for name in ("best.pt", "last.pt")]
+        if arguments:  # of an earlier training of this model, which has loaded its result; 8.3.0 names no save_dir
+            place = arguments.get("save_dir") or Path(str(arguments.get("project")), str(arguments.get("name")))
+            named += [Path(str(place), "weights", name) for name in ("best.pt", "last.pt")]
     return tuple(str(file.absolute()) for file in _existing(named))
 
 
