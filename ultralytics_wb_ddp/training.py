@@ -38,20 +38,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-<<<<<<< HEAD
 __all__ = [
     "Session",
     "close_abandoned",
     "close_sessions_of",
+    "ended",
     "get_wandb_run",
-    "logged_epochs",
     "owned",
     "plain_summary",
     "sessions",
 ]
-=======
-__all__ = ["Session", "close_abandoned", "ended", "get_wandb_run", "owned", "plain_summary", "sessions"]
->>>>>>> numbers
 
 STOP_TIMEOUT = 1.0  # seconds that the training waits for the answer whether it is to stop
 RECORD_INTERVAL = 1.0  # seconds between two notes of how many batches were trained
