@@ -20,7 +20,6 @@ from ultralytics_wb_ddp.evaluation import evaluation_row
 from ultralytics_wb_ddp.handoff import Handoff, is_closed
 from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, protect_output, trains_here
 from ultralytics_wb_ddp.logged_training import LoggedTraining
-from ultralytics_wb_ddp.rank_metrics import MeterEvents
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.runs import warn_of_unused_run
 from ultralytics_wb_ddp.stock import first_stock, stock_options, switch_off_stock_callback
@@ -55,7 +54,7 @@ EVENTS = (
 ORPHANS_OUTPUT = "output.log"  # in the training's directory: what it prints once its launcher is gone
 
 
-class WandbCallback(MeterEvents):
+class WandbCallback:
     """Logs an Ultralytics training, in whatever number of processes, into one W&B run.
 
     Unless ``run_mode`` or ``rank_scope`` say otherwise, only the main process logs; the others do not even import
@@ -185,14 +184,21 @@ class WandbCallback(MeterEvents):
 
     def on_train_epoch_start(self, trainer: Any) -> None:
         """Get ready for an epoch."""
-        super().on_train_epoch_start(trainer)
+        if self.meter:
+            self.meter.on_train_epoch_start()
         training = self._of(trainer)
         if training:
             training.begin_epoch()
 
+    def on_train_batch_start(self, _: Any) -> None:
+        """Note that a batch has arrived."""
+        if self.meter:
+            self.meter.on_train_batch_start()
+
     def on_train_batch_end(self, trainer: Any) -> None:
         """Log the batch, if every so many of them are to be logged."""
-        super().on_train_batch_end(trainer)
+        if self.meter:
+            self.meter.on_train_batch_end()
         training = self._of(trainer)
         if training:
             training.count_batch()
@@ -208,7 +214,8 @@ class WandbCallback(MeterEvents):
 
     def on_val_start(self, validator: Any) -> None:
         """Watch what the best checkpoint gets wrong; the event comes with the validator."""
-        super().on_val_start(validator)
+        if self.meter:
+            self.meter.on_val_start()
         training = self._training
         if training and training.trainer.validator is validator:
             training.team.watch(validator)
@@ -216,7 +223,8 @@ class WandbCallback(MeterEvents):
 
     def on_val_end(self, validator: Any) -> None:
         """Have ready what the row of the epoch takes; the event comes with the validator, on rank 0."""
-        super().on_val_end(validator)
+        if self.meter:
+            self.meter.on_val_end()
         if self._training and validator.training:
             self._training.team.expect_reports(self._training.epoch)
 

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import json
+import netrc
 import os
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.after_training import AfterTraining
-from ultralytics_wb_ddp.before_training import BeforeTraining
 from ultralytics_wb_ddp.checks import ConfigurationError, check_text, refuse_type
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig
 from ultralytics_wb_ddp.context import blocks, release, settings_around, take_up
 from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
-from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, set_or_unset
+from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, next_step_of, set_or_unset
 from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of, logger
+from ultralytics_wb_ddp.names import inputs_of
+from ultralytics_wb_ddp.plain import redact, to_plain
 from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_rank
-from ultralytics_wb_ddp.runs import open_handoff
+from ultralytics_wb_ddp.runs import open_handoff, sync_command
+from ultralytics_wb_ddp.wrong_use import GivenOptions, callbacks_of, has_trained_since, warn_of_nothing_logged
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
 
     from ultralytics_wb_ddp.arguments import GroupArguments
+    from ultralytics_wb_ddp.download import DownloadedRun
     from ultralytics_wb_ddp.groups import RunGroup
 
 __all__ = ["WandbManager"]
 
+CONFIG_FILE = "configs/training-job-config.yaml"
+METADATA_FILE = "training-job-metadata.json"
 JOB_TYPE = "training"  # of a run that a manager makes, unless the user says otherwise
 LABEL = "launcher"  # of this process among the writers of a shared run, where it is none of the ranks
 EXPORTED = (
@@ -53,7 +61,7 @@ _held: set[str] = set()  # ids of the runs that managers of this process hold
 _exporting: list[WandbManager] = []  # the managers of this process that have changed the environment, the latest last
 
 
-class WandbManager(BeforeTraining, AfterTraining):
+class WandbManager:
     """Holds the run of a training job: makes it, hands it to the workers, takes it back, finishes it.
 
     On a rank that is not the main process every method is a quiet no-op, so that one script serves every launch.
@@ -102,6 +110,7 @@ class WandbManager(BeforeTraining, AfterTraining):
         self.run: Any = None
         self.wandb_url: str | None = None
         self._adopted = False
+        self._links = Links()
         self._handoff: Handoff | None = None
         self._last: Handoff | None = None
         self._environment: dict[str, str | None] = {}
@@ -182,6 +191,58 @@ class WandbManager(BeforeTraining, AfterTraining):
         on_termination(preempt)
         return self.run, self.wandb_url
 
+    def save_config(self, raw_cfg: Any) -> None:
+        """Store a config as ``configs/training-job-config.yaml`` in the run's files.
+
+        Secrets are replaced by ``[redacted]``: values of keys such as ``api_key``, ``token``, ``secret`` and
+        ``password``, however deep, and the API key in use wherever it stands. Interpolations stay as they are written.
+
+        Args:
+            raw_cfg: An OmegaConf config, mapping, dataclass or namespace.
+        """
+        if self._needs_open_run("save_config"):
+            from omegaconf import OmegaConf
+
+            plain = redact(to_plain(raw_cfg), self._secrets())
+            self._save_file(CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(plain)))
+
+    def save_training_artifacts(
+        self,
+        *paths: str | os.PathLike[str],
+        name: str | None = None,
+        type: str = "training-inputs",  # noqa: A002  # W&B's word
+    ) -> Any:
+        """Store files and folders, with the list of installed packages, as one artifact.
+
+        Args:
+            *paths: Files and folders; they are stored as they are, secrets included.
+            name: Name of the artifact; by default ``run_<id>_training_inputs``.
+            type: Type of the artifact.
+
+        Returns:
+            The ``wandb.Artifact``; None on a rank that is not the main process.
+
+        Raises:
+            FileNotFoundError: A path does not exist.
+            ValueError: Two paths have the same name.
+        """
+        if not self._needs_open_run("save_training_artifacts"):
+            return None
+        from ultralytics_wb_ddp.artifacts import log_files
+
+        return log_files(self.run, paths, name or inputs_of(self.run.id), type)
+
+    def save_training_job_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Put facts about the job into the run's config under ``job``, and into ``training-job-metadata.json``.
+
+        Args:
+            metadata: Names and values, nested in any way; secrets are redacted as in :meth:`save_config`.
+        """
+        if self._needs_open_run("save_training_job_metadata"):
+            plain = redact(to_plain(metadata), self._secrets())
+            self.run.config.update({"job": plain}, allow_val_change=True)
+            self._save_file(METADATA_FILE, json.dumps(plain, indent=2) + "\n")
+
     def prepare_for_training(self) -> None:
         """Hand the run to the workers.
 
@@ -219,6 +280,111 @@ class WandbManager(BeforeTraining, AfterTraining):
         return self.run
 
     resume_run = resume_after_training
+
+    def links(self) -> Links:
+        """Return where the run is to be seen, also when it is closed or finished.
+
+        Returns:
+            Web addresses of the run, its project, group and sweep, and of each node's run where each has its own; all
+            of them are None offline, where ``sync_command`` sends the run, and on a rank that is not the main process.
+        """
+        return self._links
+
+    def log_s3_artifact(
+        self,
+        s3_path: str,
+        artifact_name: str,
+        artifact_type: str = "model",
+        *,
+        aliases: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        checksum: bool = True,
+        max_objects: int = 10_000,
+        strict: bool = False,
+    ) -> Any:
+        """Log an artifact that refers to an object in S3, or to all objects below a prefix, without copying it.
+
+        What it refers to is read first: it must exist, and the reference records size, ETag and, in a versioned
+        bucket, the version of each object. Where S3 cannot be asked (no boto3, no credentials, no answer) the
+        reference is recorded without them. Anything else that is wrong leaves the run without the artifact. A message
+        says so; only with ``strict`` is it an error.
+
+        Args:
+            s3_path: ``s3://bucket/key`` of an object or a prefix; ``?versionId=...`` names a version of an object.
+            artifact_name: Name of the artifact.
+            artifact_type: Type of the artifact.
+            aliases: Aliases of the artifact.
+            metadata: Metadata of the artifact.
+            checksum: Read size, ETag and version. Without, one entry names the place, also where it cannot be read;
+                wandb's own download refuses such an entry.
+            max_objects: How many objects a prefix may have.
+            strict: Raise where the reference cannot be recorded with all that ``checksum`` asks for.
+
+        Returns:
+            The ``wandb.Artifact``; None when nothing was recorded.
+
+        Raises:
+            S3Error: With ``strict``: there is nothing at the path, or S3 cannot be asked.
+            ConfigurationError: With ``strict``: W&B would refuse name, type, alias or metadata.
+        """
+        if not self._needs_open_run("log_s3_artifact"):
+            return None
+        from ultralytics_wb_ddp.s3_references import log_s3_reference
+
+        return log_s3_reference(
+            self.run,
+            s3_path,
+            artifact_name,
+            artifact_type,
+            aliases=aliases,
+            metadata=metadata,
+            checksum=checksum,
+            max_objects=max_objects,
+            strict=strict,
+        )
+
+    def download_logs(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        format: str = "csv",  # noqa: A002  # as the command's --format
+        strict: bool = False,
+    ) -> DownloadedRun | None:
+        """Download the run: its files, its history as a table, and what was printed.
+
+        Best after :meth:`finish`, also where the manager was used in a ``with`` statement: of a run that is not
+        finished W&B has only part, and the console's log comes last. Trouble is a message; only with ``strict`` is it
+        an error.
+
+        Args:
+            directory: Where to; it is made. What is there of the same name is written over.
+            format: ``"csv"`` or ``"parquet"``, of the history.
+            strict: Raise where nothing, or not all, can be downloaded.
+
+        Returns:
+            What was downloaded; None if nothing was, and on a rank that is not the main process.
+
+        Raises:
+            DownloadError: With ``strict``: the directory cannot be written to, the run is not at W&B, or something of
+                it could not be downloaded.
+        """
+        if not is_main_process():
+            return None
+        from ultralytics_wb_ddp.download import DownloadError, download_run, missing_of
+
+        try:
+            done = download_run(self._path_of_run(), directory, format=format, api_key=self.config.api_key)
+        except DownloadError as error:
+            if strict:
+                raise
+            logger.warning("logs are not downloaded: %s", error)
+            return None
+        trouble = missing_of(done)
+        if trouble and strict:
+            raise DownloadError(trouble)
+        if trouble:
+            logger.warning("%s", trouble)
+        return done
 
     def finish(self, exit_code: int = 0) -> None:
         """Finish the run and put the environment back as it was before :meth:`initialize`; harmless when repeated.
@@ -361,6 +527,62 @@ class WandbManager(BeforeTraining, AfterTraining):
         for name, value in self._environment.items():
             set_or_unset(name, value)
         self._environment = {}
+
+    def _tell_settings_without_effect(self) -> None:
+        """Name the settings that say something else than the run which is adopted, but for those of blocks around."""
+        around = settings_around()
+        given = {item.name: getattr(self.config, item.name) for item in fields(self.config)}
+        given = {name: value for name, value in given.items() if value != around.get(name)}
+        if self.experiment_group_name:
+            given["group"] = self.experiment_group_name
+        remedy = "give them where it is made, or finish it before the manager makes one"
+        GivenOptions(given, "cfg.wandb", remedy).tell(self.run)
+
+    def _save_file(self, name: str, text: str) -> None:
+        """Write a file into the run's own directory and have W&B keep it."""
+        file = Path(self.run.dir, name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        self.run.save(str(file), base_path=self.run.dir, policy="now")
+
+    def _secrets(self) -> list[str | None]:
+        """Return the API keys that are in use: from the config, the environment and netrc."""
+        try:
+            stored = [password for _, _, password in netrc.netrc(os.environ.get("NETRC")).hosts.values()]
+        except (OSError, netrc.NetrcParseError):
+            stored = []
+        return [self.config.api_key, os.environ.get("WANDB_API_KEY"), *stored]
+
+    def _look_for_training(self, before: Handoff) -> None:
+        """Say so where a training took place or was prepared for, and the run has got nothing of any.
+
+        In the other modes ranks log to runs of their own, or rows that this process does not see.
+
+        Args:
+            before: The record of the run from before the training.
+        """
+        since, self._expects_since = self._expects_since, time.time()
+        is_due, self._is_training_due = self._is_training_due, False
+        is_plain = which_ranks(self._options, None, os.environ)[0] == "auto" and not self.run.disabled
+        is_logged = before.run_id in callbacks_of or before.was_taken_up() or next_step_of(self.run) > before.next_step
+        if is_plain and not is_logged and not self._has_failed and (is_due or has_trained_since(since)):
+            warn_of_nothing_logged(before.run_id)
+
+    def _path_of_run(self) -> str:
+        """Return where W&B has the run that was opened last."""
+        from ultralytics_wb_ddp.download import DownloadError
+
+        run = self._last
+        if run is None:
+            msg = "there is no run yet; call initialize() first"
+        elif run.mode == "online":
+            return "/".join(part for part in (run.entity, run.project, run.run_id) if part)
+        elif run.mode == "offline" and run.files_dir:
+            folder = Path(run.files_dir).parent
+            msg = f"run {run.run_id} is on disk only, in {folder}; send it first: {sync_command(folder)}"
+        else:
+            msg = f"run {run.run_id} is disabled and was never written anywhere; use another mode"
+        raise DownloadError(msg)
 
     def _needs_run(self) -> bool:
         """Return whether this rank acts at all.

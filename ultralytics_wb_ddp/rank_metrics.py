@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PREFIX", "MeterEvents", "RankMeter", "ranks_row"]
+__all__ = ["PREFIX", "RankMeter", "ranks_row"]
 
 PREFIX = "ranks"
 GIBIBYTE = 2**30
@@ -91,37 +91,3 @@ def ranks_row(reports: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
         values = [report[name] for report in reports.values() if name in report]
         row[f"{PREFIX}/spread/{name}"] = max(values) - min(values)
     return row
-
-
-class MeterEvents:
-    """The events of a training that a :class:`RankMeter` alone wants to know of; for the class that gets them."""
-
-    @property
-    def meter(self) -> RankMeter | None:
-        """The clock of this rank; None where nobody wants to know."""
-        raise NotImplementedError
-
-    def on_train_epoch_start(self, _: Any) -> None:
-        """Start the clock of this rank."""
-        if self.meter:
-            self.meter.on_train_epoch_start()
-
-    def on_train_batch_start(self, _: Any) -> None:
-        """Note that a batch has arrived."""
-        if self.meter:
-            self.meter.on_train_batch_start()
-
-    def on_train_batch_end(self, _: Any) -> None:
-        """Note that a batch is done."""
-        if self.meter:
-            self.meter.on_train_batch_end()
-
-    def on_val_start(self, _: Any) -> None:
-        """Note that a validation begins; the event comes with the validator."""
-        if self.meter:
-            self.meter.on_val_start()
-
-    def on_val_end(self, _: Any) -> None:
-        """Note that a validation is over; the event comes with the validator."""
-        if self.meter:
-            self.meter.on_val_end()
