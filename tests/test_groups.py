@@ -18,7 +18,7 @@ from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
 from conftest import NIGHTLY, Job, RunOnline, job_environment
-from ultralytics_wb_ddp import ConfigurationError, RunGroup, Statistics, WandbManager, kfold
+from ultralytics_wb_ddp import ConfigurationError, Statistics, WandbManager, kfold
 from ultralytics_wb_ddp.group_results import metrics_of
 from ultralytics_wb_ddp.testing import find_run_files, make_shapes_dataset, read_run
 
@@ -180,12 +180,12 @@ def test_processes_of_torchrun_cannot_agree_on_what_is_left_to_do(monkeypatch: p
     monkeypatch.setenv("WORLD_SIZE", "2")
 
     with pytest.raises(ConfigurationError, match="resume=True in 2 processes"):
-        RunGroup(CFG, "cv", 2, resume=True)
+        WandbManager.group(CFG, "cv", 2, resume=True)
 
 
 def test_group_outside_of_a_with_statement_is_refused() -> None:
     with pytest.raises(RuntimeError, match="group 'cv' is used in a with statement"):
-        next(iter(RunGroup(CFG, "cv", 2)))
+        next(iter(WandbManager.group(CFG, "cv", 2)))
 
 
 def test_statistics_of_one_training_have_no_deviation() -> None:

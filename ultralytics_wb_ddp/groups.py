@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ultralytics_wb_ddp.checks import ConfigurationError, check_run_id
 from ultralytics_wb_ddp.config import WandbConfig
@@ -15,13 +16,12 @@ from ultralytics_wb_ddp.group_results import Statistics, earlier_results, metric
 from ultralytics_wb_ddp.handoff import write_json
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.log import cause_of, logger
-from ultralytics_wb_ddp.manager import WandbManager
 from ultralytics_wb_ddp.names import file_name, run_name
 from ultralytics_wb_ddp.ranks import Topology, is_main_process
 from ultralytics_wb_ddp.runs import opened_by_us, wandb_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -32,7 +32,29 @@ SUMMARY = "summary"  # job type of the run that holds the statistics
 METRICS = ("metrics/*",)
 
 
-class RunGroup:
+class Manager(Protocol):
+    """Describe what a group needs of the managers of its runs."""
+
+    cfg: Any
+    on_finish: Callable[[int], None] | None
+
+    def initialize(self) -> tuple[Any, str | None]:
+        """Make the run."""
+
+    def resume_after_training(self) -> Any:
+        """Return the run after the training."""
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Finish the run."""
+
+    def links(self) -> Links:
+        """Return the run's web addresses."""
+
+
+ManagerType = TypeVar("ManagerType", bound=Manager)
+
+
+class RunGroup(Generic[ManagerType]):
     """The runs of a cross-validation or of repeated trainings; :meth:`WandbManager.group` makes one.
 
     It is used in a ``with`` statement. Going through it gives the number of each training that is left to do and the
@@ -48,6 +70,7 @@ class RunGroup:
         metrics: Names of the metrics, with ``*`` for any characters: of the evaluation of the best checkpoint, or of
             numbers that you put into a run's summary yourself.
         resume: Leave out the trainings that have finished when a group of this name was started earlier.
+        manager_class: Class of the managers, such as :class:`WandbManager`.
 
     Attributes:
         results: Metrics of each training that counts, by its number. A training counts when its run has finished and
@@ -66,7 +89,9 @@ class RunGroup:
         job_type: str = "fold",
         metrics: Sequence[str] = METRICS,
         resume: bool = False,
+        manager_class: Callable[..., ManagerType],
     ) -> None:
+        self._manager_class = manager_class
         self.name, self.runs, self.job_type = name, runs, job_type
         self.results: dict[int, dict[str, float]] = {}
         self._cfg, self._resume = cfg, resume
@@ -99,13 +124,13 @@ class RunGroup:
             self._recall()
         return self
 
-    def __iter__(self) -> Iterator[tuple[int, WandbManager]]:
+    def __iter__(self) -> Iterator[tuple[int, ManagerType]]:
         if not self._is_entered:
             msg = f"group {self.name!r} is used in a with statement, at whose end it writes its summary"
             raise RuntimeError(msg)
         for number in range(self.runs):
             if number not in self.results:
-                yield number, _Member(self, f"{self.job_type}-{number}", self.job_type, number)
+                yield number, self._make_manager(f"{self.job_type}-{number}", self.job_type, number)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -143,7 +168,32 @@ class RunGroup:
     def _id(self, number: int) -> str:
         return f"{self.name}-{self.job_type}-{number}"
 
-    def take(self, number: int, manager: WandbManager, exit_code: int) -> None:
+    def _make_manager(self, suffix: str, job_type: str, number: int | None = None) -> ManagerType:
+        """Return the manager of one run.
+
+        Args:
+            suffix: The end of the run's id.
+            job_type: Job type of the run.
+            number: Number of the training; None for the summary run.
+        """
+        name = run_name(self._config.name or self.name, suffix)
+        config = replace(self._config, id=f"{self.name}-{suffix}", name=name, group=self.name, job_type=job_type)
+        manager = self._manager_class({"wandb": config}, name, self.name)
+        manager.cfg = self._cfg
+        if number is not None:
+            manager.on_finish = partial(self._count, number, manager)
+        return manager
+
+    def _count(self, number: int, manager: Manager, exit_code: int) -> None:
+        """Take a training into account; trouble with that is a message unless ``on_error="raise"``."""
+        try:
+            self.take(number, manager, exit_code)
+        except Exception as error:
+            if self._config.on_error == "raise":
+                raise
+            logger.warning("group %r does not count run %s: %s", self.name, self._id(number), cause_of(error))
+
+    def take(self, number: int, manager: Manager, exit_code: int) -> None:
         """Take a training into account whose run is about to be finished; its manager does it.
 
         Args:
@@ -177,7 +227,7 @@ class RunGroup:
         counted = f"{len(self.results)} of {self.runs} trainings counted"
         shown = [f"{name} {numbers}" for name, numbers in found.items() if name.startswith("metrics/")]
         logger.info("group %r: %s%s", self.name, counted, "".join(f", {text}" for text in shown))
-        manager = _Member(self, SUMMARY, SUMMARY)
+        manager = self._make_manager(SUMMARY, SUMMARY)
         run, _ = manager.initialize()
         try:
             facts = {"name": self.name, "runs": self.runs, "job_type": self.job_type, "metrics": list(self._metrics)}
@@ -194,35 +244,6 @@ class RunGroup:
             self._links = manager.links()
         finally:
             manager.finish(exit_code)
-
-
-class _Member(WandbManager):
-    """The manager of one run of a group.
-
-    Args:
-        group: The group.
-        suffix: What its id ends with.
-        job_type: Its job type.
-        number: Number of the training; None of the summary run.
-    """
-
-    def __init__(self, group: RunGroup, suffix: str, job_type: str, number: int | None = None) -> None:
-        super().__init__(group._cfg, group.name, group.name)  # noqa: SLF001  # its other half
-        self._group, self._number = group, number
-        name = run_name(self.config.name or group.name, suffix)
-        self.config = replace(self.config, id=f"{group.name}-{suffix}", name=name, group=group.name, job_type=job_type)
-        self._options = self.config
-
-    def finish(self, exit_code: int = 0) -> None:
-        if self._number is not None and self._handoff is not None:
-            try:
-                self._group.take(self._number, self, exit_code)
-            except Exception as error:
-                if self.config.on_error == "raise":
-                    super().finish(exit_code or 1)
-                    raise
-                logger.warning("group %r does not count run %s: %s", self._group.name, self.config.id, cause_of(error))
-        super().finish(exit_code)
 
 
 def _check(config: WandbConfig, name: str, runs: int, job_type: str, *, resume: bool) -> WandbConfig:

@@ -26,7 +26,7 @@ from ultralytics_wb_ddp.runs import open_handoff, sync_command
 from ultralytics_wb_ddp.wrong_use import GivenOptions, callbacks_of, has_trained_since, warn_of_nothing_logged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
@@ -88,6 +88,7 @@ class WandbManager:
             no string.
     """
 
+    on_finish: Callable[[int], None] | None = None  # called with the exit code before the run is finished
     is_jobs = False  # whether what follows the training is a job's, which says when it has come to its end
 
     def __init__(self, cfg: Any, job_name: str | None = None, experiment_group_name: str | None = None) -> None:
@@ -134,7 +135,7 @@ class WandbManager:
         self.finish(exit_code_of(error))
 
     @classmethod
-    def group(cls, cfg: Any, name: str, runs: int, **options: Unpack[GroupArguments]) -> RunGroup:
+    def group(cls, cfg: Any, name: str, runs: int, **options: Unpack[GroupArguments]) -> RunGroup[Self]:
         """Return the runs of a cross-validation or of repeated trainings, with a summary run.
 
         ``with WandbManager.group(cfg, "5-fold", runs=5) as group:``, and in it ``for number, manager in group:``.
@@ -150,7 +151,7 @@ class WandbManager:
         """
         from ultralytics_wb_ddp.groups import RunGroup
 
-        return RunGroup(cfg, name, runs, **options)
+        return RunGroup(cfg, name, runs, manager_class=cls, **options)
 
     def initialize(self) -> tuple[Any, str | None]:
         """Make the run, or continue the one of ``cfg.wandb.id`` or ``WANDB_RUN_ID``, and export the handoff.
@@ -397,6 +398,12 @@ class WandbManager:
         from ultralytics_wb_ddp.session import finish_run
         from ultralytics_wb_ddp.training import close_sessions_of
 
+        trouble: Exception | None = None
+        try:
+            if self.on_finish:
+                self.on_finish(exit_code)
+        except Exception as error:  # noqa: BLE001  # raised once the run is finished
+            exit_code, trouble = exit_code or 1, error
         self._has_failed = bool(exit_code)
         try:
             if self.run is None and exit_code:  # the training failed while the run was closed
@@ -418,6 +425,8 @@ class WandbManager:
             release(self._handoff.run_id)
             self.run = self._handoff = None
             self._restore_environment()
+        if trouble:
+            raise trouble
 
     def _open(self, inherited: Handoff | None) -> None:
         """Make, continue, adopt or attach to the run."""

@@ -96,7 +96,7 @@ def manager(cfg: Any) -> str | None:
 
 def cross_validation(cfg: Any) -> float | None:
     folds: list[Path] = kfold("coco8.yaml", 5, "folds", seed=1)
-    group: RunGroup
+    group: RunGroup[WandbManager]
     with WandbManager.group(cfg, "5-fold", runs=len(folds), metrics=["metrics/*"], resume=True) as group:
         for number, manager in group:
             with manager:
