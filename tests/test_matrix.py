@@ -123,17 +123,17 @@ with WandbManager(CFG, "job") as manager:
 }
 
 CHOICE = [
-    ("8.3.0", "0.22.3", "A"),
+    ("8.3.0", "0.28.1", "A"),
     ("8.3.0", INSTALLED, "patch-closed"),
     ("8.3.199", INSTALLED, "A"),
     ("8.4.139", INSTALLED, "C"),
     ("8.4.139", INSTALLED, "patch-open"),
     ("8.4.183", INSTALLED, "B"),
     ("8.4.183", INSTALLED, "patch-closed"),
-    (INSTALLED, "0.22.3", "patch-open"),
+    (INSTALLED, "0.28.1", "patch-open"),
 ]
 AT_NIGHT = {
-    ("8.3.0", "0.22.3", "A"),
+    ("8.3.0", "0.28.1", "A"),
     ("8.3.199", INSTALLED, "A"),
     ("8.4.139", INSTALLED, "patch-open"),
     ("8.4.183", INSTALLED, "B"),

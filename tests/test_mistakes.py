@@ -41,7 +41,6 @@ VALIDATORS = {
 }
 BOXES = torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.75, 0.5, 0.25, 0.5]])  # centre, width and height of two objects
 ANGLE = 0.5
-STORES_MASKS = pytest.mark.skipif(wandb.__version__ < "0.26", reason="wandb cannot store masks with today's Pillow")
 
 
 def mistake(name: str, mistakes: int = 1, confidence: float = 0.5) -> Mistake:
@@ -335,7 +334,6 @@ def test_rank_that_does_not_send_its_images_is_left_out_after_a_bounded_time(ran
 # What W&B shows
 
 
-@STORES_MASKS
 @pytest.mark.parametrize("task", VALIDATORS)
 def test_table_shows_labels_and_predictions_over_the_same_picture(task: str, tmp_path: Path) -> None:
     batch = labels(task)
@@ -366,7 +364,6 @@ def test_table_shows_labels_and_predictions_over_the_same_picture(task: str, tmp
         assert {0, 2} <= set(np.unique(pixels)) <= ({0, 1, 2} if key == "ground_truth" else {0, 1, 2, 3})
 
 
-@STORES_MASKS
 def test_classes_beyond_what_masks_can_hold_are_numbered_anew() -> None:
     names = {index: f"class {index}" for index in range(1203)}
     found = mistake("a")

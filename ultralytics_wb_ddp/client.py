@@ -1,6 +1,6 @@
 """What the package needs of the W&B client that the client has no public way for, in one place.
 
-Tried with wandb 0.22.3, 0.26.1 and 0.31.0.
+Tried with wandb 0.28.1, 0.29.0 and 0.31.0.
 """
 
 from __future__ import annotations
@@ -107,9 +107,6 @@ def _name_stream(connection: Any, stream: str) -> None:
     inform_init, inform_finish = connection.inform_init, connection.inform_finish
     connection.inform_init = lambda settings, run_id: inform_init(settings=settings, run_id=stream)  # noqa: ARG005
     connection.inform_finish = lambda run_id: inform_finish(run_id=stream)  # noqa: ARG005
-    if hasattr(connection, "make_interface"):  # before wandb 0.26, which has inform_init make it
-        make_interface = connection.make_interface
-        connection.make_interface = lambda stream_id: make_interface(stream_id=stream)  # noqa: ARG005
 
 
 def disconnect(token: str) -> None:
@@ -186,7 +183,7 @@ def flush(run: Any, *, flushes_itself: bool = True) -> None:
 
 def interface_of(run: Any) -> Any:
     """Return what sends a run's records to its wandb-core."""
-    return getattr(run, "_interface", None) or run._backend.interface  # noqa: SLF001  # no public way
+    return run._interface  # noqa: SLF001  # no public way
 
 
 def set_job_type(run: Any, job_type: str) -> None:
@@ -198,7 +195,7 @@ def set_job_type(run: Any, job_type: str) -> None:
 def send_console(run: Any) -> None:
     """Have W&B get what ``console="redirect"`` takes from the file descriptors.
 
-    wandb hands it over in a kind of record that wandb-core passes over (0.22.3 to 0.31), so that only a file here would
+    wandb hands it over in a kind of record that wandb-core passes over (0.28 to 0.31), so that only a file here would
     hold it.
     """
     interface = interface_of(run)
@@ -353,7 +350,7 @@ class SweepAgent:
 
     def __init__(self, entity: str, project: str, sweep_id: str) -> None:
         host, of = socket.gethostname(), {"sweep_id": sweep_id, "entity": entity}
-        try:  # wandb 0.31
+        try:  # from wandb 0.30 on
             from wandb import Api
             from wandb.apis.public.sweeps import _agent_heartbeat, _register_agent
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ultralytics_wb_ddp.log import logger
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -100,7 +98,7 @@ def _image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[int, int
         if mask is not None:
             masks[key] = {"mask_data": mask, "class_labels": labels}
     classes = [{"id": number, "name": name} for number, name in labels.items()]
-    return wandb.Image(picture, file_type="jpg", boxes=boxes or None, masks=_if_possible(masks), classes=classes)
+    return wandb.Image(picture, file_type="jpg", boxes=boxes or None, masks=masks or None, classes=classes)
 
 
 def _boxes(part: Objects, names: Mapping[int, str], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
@@ -144,14 +142,3 @@ def _mask(part: Objects, numbers: Mapping[int, int], size: tuple[int, int]) -> n
         if index in drawn:
             draw.ellipse((x - width, y - width, x + width, y + width), fill=drawn[index])
     return np.asarray(image)
-
-
-def _if_possible(masks: dict[str, Any]) -> dict[str, Any] | None:
-    """Return masks as W&B takes them; wandb 0.22.3 cannot store any with Pillow 13."""
-    import wandb
-
-    try:
-        return {key: wandb.data_types.ImageMask(mask, key) for key, mask in masks.items()} or None
-    except ValueError as error:
-        logger.warning("pictures of mistakes have no masks: wandb %s cannot store them: %s", wandb.__version__, error)
-        return None

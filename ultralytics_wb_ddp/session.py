@@ -301,7 +301,7 @@ def finish_run(run: Any, exit_code: int) -> None:
 def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar | Guest, timeout: float) -> bool:
     """Finish a run; returns whether everything was sent.
 
-    From wandb 0.31 on the client gives up by itself. An older one is given up with its wandb-core.
+    The client gives up by itself. One that does not is given up with its wandb-core.
     """
 
     def give_up() -> None:
@@ -311,9 +311,8 @@ def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar | Guest, timeout:
 
     flush(run)
     expired = threading.Event()
-    grace = GRACE if "finish_timeout" in known_settings() else 0.0
     try:
-        with _limit(timeout + grace, expired, give_up):
+        with _limit(timeout + GRACE, expired, give_up):
             run.finish(exit_code=exit_code)
     except Exception:
         if not expired.is_set():

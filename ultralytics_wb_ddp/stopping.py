@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import SimpleNamespace
 from typing import Any
 
 from ultralytics_wb_ddp.client import interface_of
@@ -68,7 +67,7 @@ def on_stop() -> None:
 def redirect_stop(run: Any) -> None:
     """Have a run that the user has opened call :func:`on_stop`.
 
-    Runs that are opened with ``settings={"stop_fn": on_stop}``, which wandb takes from 0.26 on, need none of this.
+    Runs that are opened with ``settings={"stop_fn": on_stop}`` need none of this.
     """
     checker = getattr(run, "_run_status_checker", None)
     if checker is None:  # offline, or attached to
@@ -76,9 +75,5 @@ def redirect_stop(run: Any) -> None:
     inner = getattr(getattr(checker, "_stop_checker", None), "_impl", None)
     if inner is not None:  # wandb 0.31
         inner._stop_fn = on_stop  # noqa: SLF001  # no public way
-    elif hasattr(run.settings, "stop_fn"):
-        object.__setattr__(checker._settings, "stop_fn", on_stop)  # noqa: SLF001  # it is frozen
     else:
-        from wandb.sdk import wandb_run
-
-        wandb_run.interrupt = SimpleNamespace(interrupt_main=on_stop)
+        object.__setattr__(checker._settings, "stop_fn", on_stop)  # noqa: SLF001  # it is frozen

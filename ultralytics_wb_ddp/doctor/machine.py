@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["check_directories", "check_gpus", "check_packages", "quiet"]
 
 PYTHON = ((3, 10), (3, 13))
-OLDEST = {"ultralytics": "8.3.0", "wandb": "0.22.3", "torch": "", "cloudpickle": ""}
+OLDEST = {"ultralytics": "8.3.0", "wandb": "0.28.1", "torch": "", "cloudpickle": ""}
 CARRIES_CALLBACKS = (8, 4, 140)
 LITTLE_SPACE = 1024**3
 DEVICE = re.compile(r"-1|\d+|none|cpu|cuda|mps|(npu|xpu)(:\d+)?|(tpu|intel|vulkan).*", re.IGNORECASE)  # Ultralytics'
