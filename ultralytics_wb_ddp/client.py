@@ -17,7 +17,7 @@ from ultralytics_wb_ddp.handoff import set_or_unset
 from ultralytics_wb_ddp.names import LONG_ID, safe_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 __all__ = [
     "SweepAgent",
@@ -257,6 +257,78 @@ def ask_again(run: Any) -> None:
     """Undo :func:`ask_nothing`."""
     for name in ("_public_api", "_assert_can_log_artifact", "_telemetry_callback"):
         run.__dict__.pop(name, None)
+
+
+def request_stop_status(run: Any) -> Any:
+    """Ask a run's wandb-core whether the Stop button was pressed; the returned handle waits for the answer."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    record = pb.Record(request=pb.Request(stop_status=pb.StopStatusRequest()))
+    return interface_of(run)._deliver(record)  # noqa: SLF001  # no public way
+
+
+def set_stop_function(run: Any, function: Callable[[], None]) -> None:
+    """Replace the function that an open run calls when the Stop button is pressed.
+
+    Args:
+        run: The ``wandb.Run``; one that is offline or attached calls none.
+        function: The function.
+    """
+    checker = getattr(run, "_run_status_checker", None)
+    if checker is None:
+        return
+    inner = getattr(getattr(checker, "_stop_checker", None), "_impl", None)
+    if inner is not None:  # wandb 0.31
+        inner._stop_fn = function  # noqa: SLF001  # no public way
+    else:
+        object.__setattr__(checker._settings, "stop_fn", function)  # noqa: SLF001  # it is frozen
+
+
+def replace_finish(run: Any, finish: Callable[..., None]) -> None:
+    """Replace a run's ``finish``, which the end of a ``with`` block calls, too."""
+    run.finish = run._finish = finish  # noqa: SLF001
+
+
+def restore_finish(run: Any) -> None:
+    """Undo :func:`replace_finish`."""
+    for name in ("finish", "_finish"):
+        run.__dict__.pop(name, None)
+
+
+def set_files_dir(run: Any, directory: str) -> None:
+    """Set the directory in which an attached run puts images and tables.
+
+    Attaching takes it from this process's own settings, and nothing is uploaded from there.
+    """
+    run._settings.x_files_dir = directory  # noqa: SLF001  # no public way
+
+
+def is_attached(run: Any) -> bool:
+    """Return whether a run is open in another process and was attached to here."""
+    return bool(getattr(run, "_is_attached", False))
+
+
+def has_finish_timed_out(run: Any) -> bool:
+    """Return whether a run's ``finish`` gave up before everything was sent."""
+    return bool(getattr(run, "_finish_timed_out", False))
+
+
+def client_settings() -> Any:
+    """Return the settings of the W&B client, from its variables and files.
+
+    Raises:
+        Exception: The client refuses one of them; the kind differs between releases.
+    """
+    from wandb.sdk import wandb_setup
+
+    return wandb_setup.singleton().settings
+
+
+def storage_directories() -> tuple[str, str]:
+    """Return the directories of W&B's cache and of the artifacts that are being put together."""
+    from wandb import env
+
+    return str(env.get_cache_dir()), str(env.get_data_dir())
 
 
 def use_artifact(run: Any, artifact: Any) -> None:

@@ -187,7 +187,7 @@ def trains_on_cpu(trainer: type | None) -> bool:
 
 def _combined(model: Any, trainer: type | None, config: ParallelConfig) -> type:
     """Return the trainer's class with what several processes need."""
-    base = trainer or model._smart_load("trainer")  # noqa: SLF001  # as model.train finds it
+    base = trainer or model.task_map[model.task]["trainer"]
     bases = (base,) if issubclass(base, DistributedTrainerMixin) else (DistributedTrainerMixin, base)
     return type(base.__name__, bases, {"parallel": config})
 

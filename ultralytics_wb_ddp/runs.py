@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.client import ask_nothing
+from ultralytics_wb_ddp.client import ask_nothing, is_attached, replace_finish, restore_finish
 from ultralytics_wb_ddp.decision import OFFLINE, exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared, leave_word
 from ultralytics_wb_ddp.log import logger
@@ -110,7 +110,7 @@ def warn_of_unused_run(logged_id: str | None) -> None:
         logged_id: Id of the run that the launcher has handed to the ranks.
     """
     run = wandb_run()
-    if run is None or run.disabled or run.id == logged_id or getattr(run, "_is_attached", False) or opened_by_us(run):
+    if run is None or run.disabled or run.id == logged_id or is_attached(run) or opened_by_us(run):
         return
     msg = (
         "this rank has opened run %s, which gets no rows of this training: rank 0 logs it; call wandb.init on rank 0 "
@@ -199,13 +199,12 @@ def hold_open(run: Any, reason: str) -> None:
     def finish(*_: Any, **__: Any) -> None:
         logger.warning("run %s stays open: %s", run.id, reason)
 
-    run.finish = run._finish = finish  # noqa: SLF001  # the latter is what the end of a ``with`` block calls
+    replace_finish(run, finish)
 
 
 def let_finish(run: Any) -> None:
     """Undo :func:`hold_open`."""
-    for name in ("finish", "_finish"):
-        run.__dict__.pop(name, None)
+    restore_finish(run)
 
 
 def use_users_run(run: Any) -> None:

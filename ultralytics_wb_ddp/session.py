@@ -17,9 +17,12 @@ from ultralytics_wb_ddp.client import (
     disconnect,
     expect_no_service,
     flush,
+    has_finish_timed_out,
+    is_attached,
     known_settings,
     send_console,
     service,
+    set_files_dir,
     shorten_table_names,
     without_prompt,
 )
@@ -317,7 +320,7 @@ def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar | Guest, timeout:
     except Exception:
         if not expired.is_set():
             raise
-    return not expired.is_set() and not getattr(run, "_finish_timed_out", False)
+    return not expired.is_set() and not has_finish_timed_out(run)
 
 
 def preempt() -> None:
@@ -341,7 +344,7 @@ def preempt() -> None:
     while _closing.is_set() and time.monotonic() < deadline:
         time.sleep(FLUSH_TIME)
     for run in users_runs.values():
-        if not is_closed(run) and not getattr(run, "_is_attached", False):
+        if not is_closed(run) and not is_attached(run):
             flush(run, flushes_itself=False)
             thread = threading.Thread(target=run.finish, kwargs={"exit_code": TERMINATED}, daemon=True)
             thread.start()
@@ -361,8 +364,8 @@ def attach(handoff: Handoff) -> Any:
     try:
         with service(handoff.service or os.environ.get("WANDB_SERVICE", "")):
             run = wandb.attach(handoff.run_id)
-        if handoff.files_dir:  # attaching takes the directory from this process's own settings, where nobody looks
-            run._settings.x_files_dir = handoff.files_dir  # noqa: SLF001  # W&B has no public way
+        if handoff.files_dir:
+            set_files_dir(run, handoff.files_dir)
         ask_nothing(run)
         hold_open(run, "it is the launcher's, which finishes it after the training")
         return run  # noqa: TRY300

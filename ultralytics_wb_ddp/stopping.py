@@ -6,7 +6,7 @@ import signal
 import threading
 from typing import Any
 
-from ultralytics_wb_ddp.client import interface_of
+from ultralytics_wb_ddp.client import request_stop_status, set_stop_function
 from ultralytics_wb_ddp.launch import find_launches
 from ultralytics_wb_ddp.log import logger
 
@@ -32,13 +32,10 @@ class StopButton:
         """Return whether the button of this run was pressed, as far as is known."""
         if run.offline:
             return False
-        from wandb.proto import wandb_internal_pb2 as pb
-
         timeout = 0.0
         if self._question is None:
             timeout = TIMEOUT
-            record = pb.Record(request=pb.Request(stop_status=pb.StopStatusRequest()))
-            self._question = interface_of(run)._deliver(record)  # noqa: SLF001  # no public way
+            self._question = request_stop_status(run)
         try:
             answer = self._question.wait_or(timeout=timeout)
         except TimeoutError:
@@ -69,11 +66,4 @@ def redirect_stop(run: Any) -> None:
 
     Runs that are opened with ``settings={"stop_fn": on_stop}`` need none of this.
     """
-    checker = getattr(run, "_run_status_checker", None)
-    if checker is None:  # offline, or attached to
-        return
-    inner = getattr(getattr(checker, "_stop_checker", None), "_impl", None)
-    if inner is not None:  # wandb 0.31
-        inner._stop_fn = on_stop  # noqa: SLF001  # no public way
-    else:
-        object.__setattr__(checker._settings, "stop_fn", on_stop)  # noqa: SLF001  # it is frozen
+    set_stop_function(run, on_stop)

@@ -27,7 +27,7 @@ from ultralytics_wb_ddp.handoff import write_json
 from ultralytics_wb_ddp.log import cause_of, logger, short_path
 from ultralytics_wb_ddp.runs import was_online
 from ultralytics_wb_ddp.session import COUNTING_LAG
-from ultralytics_wb_ddp.testing.run_file import RecordedRun, read_run
+from ultralytics_wb_ddp.testing.run_file import RecordedRun, is_row, read_records, read_run
 from ultralytics_wb_ddp.transaction_log import HEADER_SIZE, pack, unpack
 from ultralytics_wb_ddp.versions import version_of
 
@@ -240,10 +240,9 @@ class RunAtWandb:
 
 def _artifacts_of(part: RecordedRun) -> dict[str, str]:
     """Return the names of the artifacts that a part has logged, by their digests."""
-    from wandb.proto import wandb_internal_pb2 as pb
-
-    records = (pb.Record.FromString(data) for data in unpack(part.path.read_bytes(), part.path))
-    artifacts = [record.artifact for record in records if record.WhichOneof("record_type") == "artifact"]
+    artifacts = [
+        record.artifact for record in read_records(part.path) if record.WhichOneof("record_type") == "artifact"
+    ]
     return {artifact.digest: artifact.name for artifact in artifacts if not artifact.use_after_commit}
 
 
@@ -263,12 +262,10 @@ def _appends() -> bool:
 
 def _without_rows(folder: Path, part: RecordedRun, place: Path, arrived: int) -> Path:
     """Return a copy of a part, in another place, without its first rows."""
-    from wandb.proto import wandb_internal_pb2 as pb
-
     numbers = count()
 
     def has_arrived(data: bytes) -> bool:
-        return pb.Record.FromString(data).WhichOneof("record_type") == "history" and next(numbers) < arrived
+        return is_row(data) and next(numbers) < arrived
 
     content = part.path.read_bytes()
     copy = place / folder.resolve().name

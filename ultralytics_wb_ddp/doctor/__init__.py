@@ -106,9 +106,9 @@ def _client_settings() -> tuple[Any, list[Finding]]:
 
     try:
         with quiet():
-            from wandb.sdk import wandb_setup
+            from ultralytics_wb_ddp.client import client_settings
 
-            return wandb_setup.singleton().settings, []
+            return client_settings(), []
     except ImportError:  # check_packages has said so
         return None, []
     except Exception as problem:  # noqa: BLE001  # the kind differs between W&B releases

@@ -98,11 +98,12 @@ def check_directories(request: Request, settings: Any) -> list[Finding]:
 
 def _places(request: Request, settings: Any) -> Iterator[tuple[str, str | Path]]:
     if settings is not None:
-        from wandb import env
+        from ultralytics_wb_ddp.client import storage_directories
 
+        cache, uploads = storage_directories()
         yield "W&B's files", request.directory or settings.root_dir
-        yield "W&B's cache", env.get_cache_dir()
-        yield "W&B's uploads", env.get_data_dir()
+        yield "W&B's cache", cache
+        yield "W&B's uploads", uploads
     with contextlib.suppress(Exception), quiet():  # check_packages has said what is wrong with it
         from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
 

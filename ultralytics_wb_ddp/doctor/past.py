@@ -15,9 +15,8 @@ from ultralytics_wb_ddp.names import collection_of
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.results_csv import ResultsError, read_results
 from ultralytics_wb_ddp.runs import folder_in_command, sync_command
-from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
+from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_records, read_run
 from ultralytics_wb_ddp.training_state import TrainingState
-from ultralytics_wb_ddp.transaction_log import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,10 +152,7 @@ def _set_aside(runs: Runs, main: str, training: Path) -> list[Finding]:
 
 def _began(run: RecordedRun) -> float:
     """Return when a session began, to more than the second that its name has."""
-    from wandb.proto import wandb_internal_pb2 as pb
-
-    for data in unpack(run.path.read_bytes(), run.path):
-        record = pb.Record.FromString(data)
+    for record in read_records(run.path):
         if record.WhichOneof("record_type") == "run":
             return float(record.run.start_time.ToMicroseconds()) / 1e6
     return _started(run)

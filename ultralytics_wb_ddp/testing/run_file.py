@@ -12,6 +12,7 @@ from ultralytics_wb_ddp.transaction_log import unpack
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
 __all__ = ["RecordedArtifact", "RecordedRun", "find_run_files", "read_run"]
 
@@ -88,6 +89,21 @@ class RecordedRun:
             *keys: Names of values, such as ``"train/box_loss"``.
         """
         return [row for row in self.history if all(key in row for key in keys)]
+
+
+def read_records(file: Path) -> Iterator[Any]:
+    """Yield the records of a ``.wandb`` file as wandb's protocol buffers; an incomplete last one is left out."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    for data in unpack(file.read_bytes(), file):
+        yield pb.Record.FromString(data)
+
+
+def is_row(data: bytes) -> bool:
+    """Return whether a record of a ``.wandb`` file is a row of the history."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    return bool(pb.Record.FromString(data).WhichOneof("record_type") == "history")
 
 
 def find_run_files(directory: str | os.PathLike[str]) -> list[Path]:
