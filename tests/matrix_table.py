@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from ultralytics_wb_ddp.versions import version_of
+from ultralytics_wb_ddp.utils.versions import version_of
 
 __all__ = ["MARKS", "results", "table"]
 

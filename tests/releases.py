@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics_wb_ddp.versions import version_of
+from ultralytics_wb_ddp.utils.versions import version_of
 
 __all__ = ["INSTALLED", "NAMED", "PATHS", "RELEASES", "Releases", "number_of"]
 

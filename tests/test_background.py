@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ultralytics_wb_ddp.background import Background, beside, import_early
+from ultralytics_wb_ddp.utils.threads import Background, beside, import_early
 
 
 def test_jobs_are_done_in_order_beside_the_one_who_asks() -> None:

@@ -17,7 +17,7 @@ from ultralytics_wb_ddp import ConfigurationError, RunGroup, WandbConfig
 from ultralytics_wb_ddp.arguments import BlockArguments, GroupArguments, RunArguments, Strategy
 from ultralytics_wb_ddp.checks import check_run_id
 from ultralytics_wb_ddp.config import STRATEGIES, RunOptions
-from ultralytics_wb_ddp.plain import redact, to_plain
+from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 
 
 @dataclass

@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 
-from ultralytics_wb_ddp.decision import Plan, choose, exit_code_of
+from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff
+from ultralytics_wb_ddp.utils.errors import exit_code_of
 
 OPEN = Handoff("abc", "demo", state="open", host="here", mode="online")
 CLOSED = Handoff("abc", "demo", state="closed", host="here", mode="online")

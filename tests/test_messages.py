@@ -18,11 +18,11 @@ from click.testing import CliRunner
 from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError
 from ultralytics_wb_ddp.cli import Commands, main
-from ultralytics_wb_ddp.errors import explanation_of
-from ultralytics_wb_ddp.progress import shown, working
 from ultralytics_wb_ddp.retention import checkpoints_of
 from ultralytics_wb_ddp.server import Trouble
-from ultralytics_wb_ddp.testing import read_run
+from ultralytics_wb_ddp.testing.run_file import read_run
+from ultralytics_wb_ddp.utils.errors import explanation_of
+from ultralytics_wb_ddp.utils.progress import shown, working
 
 PACKAGE = Path(__file__).parent.parent / "ultralytics_wb_ddp"
 KEY = "0123456789" * 4
@@ -226,7 +226,7 @@ def test_log_file_has_no_progress_although_wandb_makes_a_terminal_of_it(run_job:
         """\
         import sys
         from ultralytics_wb_ddp import WandbManager
-        from ultralytics_wb_ddp.progress import shown, working
+        from ultralytics_wb_ddp.utils.progress import shown, working
         with WandbManager({"wandb": {"project": "demo"}}, "job"):
             print("a terminal:", sys.stderr.isatty())
             with working("what goes on"):

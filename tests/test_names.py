@@ -19,7 +19,7 @@ from ultralytics_wb_ddp.job_schema import Output
 from ultralytics_wb_ddp.names import collection_of, derived_id, file_name, input_name, inputs_of, run_name, safe_name
 from ultralytics_wb_ddp.ranks import Topology, plan_rank
 from ultralytics_wb_ddp.runs import folder_in_command, sync_command
-from ultralytics_wb_ddp.testing import find_run_files, read_run
+from ultralytics_wb_ddp.testing.run_file import find_run_files, read_run
 
 ODD = ["lr=0.01 bs=8", "größe", "日本", "a&b|c*", "a\tb", "x" * 128, "日" * 128, "-", "a b", "a_b ", ""]
 TAKEN = re.compile(r"[A-Za-z0-9_.-]{1,128}")  # by wandb.Artifact

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import NIGHTLY, job_environment
-from ultralytics_wb_ddp.testing import RecordedRun, find_run_files, read_run
+from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
 
 EXAMPLE = Path(__file__).parent.parent / "examples/slurm.sbatch"
 
@@ -22,7 +22,7 @@ ON_A_CLUSTER = """\
 import os, time
 from ultralytics import YOLO
 from ultralytics.utils import DEFAULT_CFG, callbacks
-from ultralytics_wb_ddp.testing import CpuDDPTrainer
+from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPTrainer
 
 class SmallTrainer(CpuDDPTrainer):
     def __init__(self, cfg=DEFAULT_CFG, overrides=None, _callbacks=None):

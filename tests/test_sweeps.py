@@ -19,10 +19,10 @@ from wandb_server import API_KEY, StoredRun, WandbServer
 from conftest import NIGHTLY, PRELUDE, RunOnline, job_environment, run_command, wait_until_closed
 from ultralytics_wb_ddp import ConfigurationError, get_wandb_sweep_id, run_sweep
 from ultralytics_wb_ddp.cli import main
-from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.sweep_config import SweepConfig, check_objective, check_parameters, sweep_path, train_arguments
 from ultralytics_wb_ddp.sweep_jobs import job_of_trial
 from ultralytics_wb_ddp.sweeps import split_devices
+from ultralytics_wb_ddp.utils.serialization import to_plain
 
 SWEEP = """\
 import wandb

@@ -15,7 +15,7 @@ from wandb_server.store import StoredRun
 from conftest import NIGHTLY, RunJob, run_command
 from ultralytics_wb_ddp.cli import main
 from ultralytics_wb_ddp.runs import sync_command
-from ultralytics_wb_ddp.testing import find_run_files
+from ultralytics_wb_ddp.testing.run_file import find_run_files
 from ultralytics_wb_ddp.transaction_log import HEADER_SIZE, pack, unpack
 
 # A session whose process is killed: the rows of the first seconds have arrived, the last has not.

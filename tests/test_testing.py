@@ -10,8 +10,9 @@ import yaml
 from PIL import Image
 
 from conftest import NIGHTLY, Job, RunJob
-from ultralytics_wb_ddp.testing import CpuDDPTrainer, cpu_settings, find_run_files, make_shapes_dataset, read_run
-from ultralytics_wb_ddp.testing.shapes import TASKS
+from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPTrainer, cpu_settings
+from ultralytics_wb_ddp.testing.run_file import find_run_files, read_run
+from ultralytics_wb_ddp.testing.shapes import TASKS, make_shapes_dataset
 
 
 def test_shapes_dataset_has_images_and_labels_of_every_class(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ RTDETR = """\
 from pathlib import Path
 Path("trainers.py").write_text('''\
 from ultralytics.models.rtdetr.train import RTDETRTrainer
-from ultralytics_wb_ddp.testing import CpuDDPMixin
+from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPMixin
 
 class CpuDDPRTDETRTrainer(CpuDDPMixin, RTDETRTrainer):
     pass

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import pytest
 
 from conftest import END, EPOCHS, Job, RunJob
-from ultralytics_wb_ddp.versions import version_of
+from ultralytics_wb_ddp.utils.versions import version_of
 
 TELLS_OF_FAILURES = (8, 4, 177)  # before this release nobody can log the epoch in which a training fails
 

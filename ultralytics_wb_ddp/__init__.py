@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ultralytics_wb_ddp.agents import SweepError
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
     from ultralytics_wb_ddp.checks import ConfigurationError
     from ultralytics_wb_ddp.config import WandbConfig
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.restore import RestoreError, restore_checkpoint
     from ultralytics_wb_ddp.s3_path import S3Error
     from ultralytics_wb_ddp.s3_upload import upload_to_s3
-    from ultralytics_wb_ddp.sweeps import Sweep, SweepError, run_sweep
+    from ultralytics_wb_ddp.sweep_server import Sweep
+    from ultralytics_wb_ddp.sweeps import run_sweep
     from ultralytics_wb_ddp.training import get_wandb_run
     from ultralytics_wb_ddp.training_state import TrainingState
     from ultralytics_wb_ddp.trial import get_wandb_sweep_id
@@ -43,8 +45,8 @@ _MODULE_OF = {
     "RestoreError": "restore",
     "S3Error": "s3_path",
     "ParallelConfig": "parallel",
-    "Sweep": "sweeps",
-    "SweepError": "sweeps",
+    "Sweep": "sweep_server",
+    "SweepError": "agents",
     "Topology": "ranks",
     "TrainingState": "training_state",
     "WandbCallback": "callback",

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ultralytics_wb_ddp.errors import ExplainedError
-from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.trial import stop_file
+from ultralytics_wb_ddp.utils.errors import ExplainedError
+from ultralytics_wb_ddp.utils.logging import cause_of, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

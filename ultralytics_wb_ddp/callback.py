@@ -15,7 +15,7 @@ from ultralytics_wb_ddp.checkpoints import Checkpoints
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.context import blocks, options_around
 from ultralytics_wb_ddp.ddp import adopt_environment
-from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
+from ultralytics_wb_ddp.decision import which_ranks
 from ultralytics_wb_ddp.evaluation import evaluation_row
 from ultralytics_wb_ddp.handoff import Handoff, is_closed
 from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, protect_output, trains_here
@@ -26,6 +26,7 @@ from ultralytics_wb_ddp.stock import first_stock, stock_options, switch_off_stoc
 from ultralytics_wb_ddp.team import Team
 from ultralytics_wb_ddp.teardown import tear_down_after_exceptions
 from ultralytics_wb_ddp.travel import prepare, seal
+from ultralytics_wb_ddp.utils.errors import exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

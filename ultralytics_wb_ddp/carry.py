@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.log import cause_of
 from ultralytics_wb_ddp.teardown import tear_down_after_exceptions
+from ultralytics_wb_ddp.utils.logging import cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.plain import redact, to_plain
+from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

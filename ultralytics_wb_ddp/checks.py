@@ -10,10 +10,10 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
-from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.names import MAX_BYTES, MAX_LENGTH, problem_of_link
-from ultralytics_wb_ddp.plain import ADDRESS, names_secret
 from ultralytics_wb_ddp.s3_path import S3Error, S3Path
+from ultralytics_wb_ddp.utils.errors import ExplainedError
+from ultralytics_wb_ddp.utils.serialization import ADDRESS, names_secret
 
 __all__ = [
     "ConfigurationError",

@@ -13,7 +13,7 @@ import click
 
 from ultralytics_wb_ddp import __version__
 from ultralytics_wb_ddp.commands import Group
-from ultralytics_wb_ddp.errors import explanation_of
+from ultralytics_wb_ddp.utils.errors import explanation_of
 
 __all__ = ["main"]
 

@@ -28,7 +28,7 @@ from ultralytics_wb_ddp.checks import (
     check_uri,
     refuse_type,
 )
-from ultralytics_wb_ddp.plain import REDACTED, to_plain
+from ultralytics_wb_ddp.utils.serialization import REDACTED, to_plain
 
 __all__ = ["RunOptions", "WandbConfig"]
 

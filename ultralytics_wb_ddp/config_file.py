@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.plain import names_secret
+from ultralytics_wb_ddp.utils.serialization import names_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

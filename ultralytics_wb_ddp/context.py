@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig
-from ultralytics_wb_ddp.plain import REDACTED
+from ultralytics_wb_ddp.utils.serialization import REDACTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

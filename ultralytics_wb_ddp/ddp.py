@@ -11,7 +11,7 @@ from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.parallel import ParallelConfig
 from ultralytics_wb_ddp.slurm import integer
 from ultralytics_wb_ddp.trainer import DistributedTrainerMixin, device_names, replaced, spans_nodes
-from ultralytics_wb_ddp.versions import version_of
+from ultralytics_wb_ddp.utils.versions import version_of
 
 __all__ = ["DistributedTrainerMixin", "adopt_environment", "check_launch", "train_distributed", "trains_on_cpu"]
 

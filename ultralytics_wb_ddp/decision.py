@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config import RunOptions
     from ultralytics_wb_ddp.handoff import Handoff
 
-__all__ = ["OFFLINE", "Plan", "choose", "exit_code_of", "which_ranks"]
-
 
 OFFLINE = ("offline", "dryrun")  # as WANDB_MODE has it
 
@@ -91,18 +89,3 @@ def which_ranks(options: RunOptions, handoff: Handoff | None, env: Mapping[str, 
         )
         raise ConfigurationError(msg)
     return run_mode, rank_scope
-
-
-def exit_code_of(error: BaseException | None) -> int:
-    """Return the exit code that a run deserves when its work ends with this exception; 0 for None.
-
-    ``SystemExit`` counts with its own code, which wandb itself would record as a success, and Ctrl-C with 255, as
-    wandb has it.
-    """
-    if error is None:
-        return 0
-    if isinstance(error, KeyboardInterrupt):
-        return 255
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
-    return 1

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from ultralytics_wb_ddp.client import without_prompt
-from ultralytics_wb_ddp.errors import ExplainedError
-from ultralytics_wb_ddp.log import cause_of
-from ultralytics_wb_ddp.progress import shown
 from ultralytics_wb_ddp.tables import FORMATS, TableError, check_format, write_table
+from ultralytics_wb_ddp.utils.errors import ExplainedError
+from ultralytics_wb_ddp.utils.logging import cause_of
+from ultralytics_wb_ddp.utils.progress import shown
 
 if TYPE_CHECKING:
     import os

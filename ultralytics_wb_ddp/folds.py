@@ -11,7 +11,7 @@ import yaml
 
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.fingerprint import Dataset, images_of
-from ultralytics_wb_ddp.plain import to_plain
+from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:
     import os

@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.logged_training import FINAL
+from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

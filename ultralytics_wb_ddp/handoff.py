@@ -19,11 +19,11 @@ import psutil
 
 from ultralytics_wb_ddp.checks import ConfigurationError, check_run_id
 from ultralytics_wb_ddp.config import MODES, RunOptions
+from ultralytics_wb_ddp.utils.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["VARIABLE", "Handoff", "is_closed", "is_shared", "leave_word", "next_step_of", "set_or_unset", "write_json"]
 
 VARIABLE = "ULTRALYTICS_WB_DDP"
 WORD_FILE = "worker.json"  # beside the run's files in the launcher
@@ -219,16 +219,6 @@ def _is_open(word: dict[str, Any]) -> bool:
     return "exit_code" not in word and "pid" in word and psutil.pid_exists(word["pid"])
 
 
-def write_json(file: Path, content: Any) -> None:
-    """Write a file so that it is complete or absent whenever somebody reads it, and after a crash."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    with draft.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(content, indent=2) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)
-
-
 def is_closed(run: Any) -> bool:
     """Return whether a ``wandb.Run`` was finished in this process."""
     return bool(getattr(run, "_is_finished", False))
@@ -286,11 +276,3 @@ def _read_record(text: str) -> dict[str, Any]:
         msg = f"{VARIABLE} holds {wrong}, which no release writes; {remedy}"
         raise ConfigurationError(msg)
     return record
-
-
-def set_or_unset(name: str, value: str | None) -> None:
-    """Set a variable of the environment; None removes it."""
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value

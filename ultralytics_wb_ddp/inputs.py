@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.client import add_reference_entry, find_artifact, use_artifact
 from ultralytics_wb_ddp.examine import Examination, Findings
 from ultralytics_wb_ddp.fingerprint import Dataset
-from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.names import collection_of, input_name
-from ultralytics_wb_ddp.plain import ADDRESS, redact, to_plain, without_credentials
 from ultralytics_wb_ddp.record import RunRecord, places_of
 from ultralytics_wb_ddp.starting_weights import Sample, files_of_trainer
+from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.utils.serialization import ADDRESS, redact, to_plain, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -16,9 +16,9 @@ from ultralytics_wb_ddp.context import settings_around
 from ultralytics_wb_ddp.data_yaml import check_data
 from ultralytics_wb_ddp.names import problem_of_alias, problem_of_artifact, run_name
 from ultralytics_wb_ddp.parallel import ParallelConfig
-from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.s3_path import S3Error, S3Path
 from ultralytics_wb_ddp.train_arguments import check_train_arguments, quiet
+from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import charts, trial
-from ultralytics_wb_ddp.background import beside
 from ultralytics_wb_ddp.checkpoint_facts import Measurement, Progress, finite_numbers
 from ultralytics_wb_ddp.company import doubt_company
 from ultralytics_wb_ddp.launch import datasets_in_turn
-from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.results_csv import read_results, without_placeholders
+from ultralytics_wb_ddp.utils.serialization import to_plain
+from ultralytics_wb_ddp.utils.threads import beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

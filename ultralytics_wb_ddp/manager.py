@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.checks import ConfigurationError, check_text, refuse_type
 from ultralytics_wb_ddp.config import RunOptions, WandbConfig
 from ultralytics_wb_ddp.context import blocks, release, settings_around, take_up
-from ultralytics_wb_ddp.decision import exit_code_of, which_ranks
-from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, next_step_of, set_or_unset
+from ultralytics_wb_ddp.decision import which_ranks
+from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, next_step_of
 from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.names import inputs_of
-from ultralytics_wb_ddp.plain import redact, to_plain
 from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.runs import open_handoff, sync_command
+from ultralytics_wb_ddp.utils.environment import set_or_unset
+from ultralytics_wb_ddp.utils.errors import exit_code_of
+from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 from ultralytics_wb_ddp.wrong_use import GivenOptions, callbacks_of, has_trained_since, warn_of_nothing_logged
 
 if TYPE_CHECKING:

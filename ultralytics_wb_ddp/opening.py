@@ -16,7 +16,6 @@ from ultralytics_wb_ddp.config import OF_THE_RUN, RunOptions
 from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared
 from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.names import run_name
 from ultralytics_wb_ddp.ranks import RankPlan
 from ultralytics_wb_ddp.record import RECORD_FILE
@@ -33,6 +32,7 @@ from ultralytics_wb_ddp.runs import (
 )
 from ultralytics_wb_ddp.session import Writer, attach, init_run, resume_run
 from ultralytics_wb_ddp.training import Session, close_abandoned, owned
+from ultralytics_wb_ddp.utils.logging import cause_of, logger
 from ultralytics_wb_ddp.wrong_use import callbacks_of
 
 if TYPE_CHECKING:

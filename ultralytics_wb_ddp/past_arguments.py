@@ -6,8 +6,8 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.log import cause_of
-from ultralytics_wb_ddp.plain import redact, to_plain
+from ultralytics_wb_ddp.utils.logging import cause_of
+from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 
 if TYPE_CHECKING:
     from pathlib import Path

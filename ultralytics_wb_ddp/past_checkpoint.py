@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoint_facts import Progress
-from ultralytics_wb_ddp.plain import redact, to_plain
+from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,8 +18,8 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from ultralytics_wb_ddp.errors import ExplainedError
-from ultralytics_wb_ddp.versions import version_of
+from ultralytics_wb_ddp.utils.errors import ExplainedError
+from ultralytics_wb_ddp.utils.versions import version_of
 
 __all__ = ["Diff", "PatchError", "Status", "apply", "examine", "read_diffs", "revert"]
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.handoff import Handoff, next_step_of, write_json
+from ultralytics_wb_ddp.handoff import Handoff, next_step_of
 from ultralytics_wb_ddp.launch import KnownProcess, is_worker
 from ultralytics_wb_ddp.runs import run_url
 from ultralytics_wb_ddp.session import BEST
 from ultralytics_wb_ddp.trial import get_wandb_sweep_id
+from ultralytics_wb_ddp.utils.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

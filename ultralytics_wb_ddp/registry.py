@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.names import problem_of_link
+from ultralytics_wb_ddp.utils.logging import cause_of, logger
 
 __all__ = ["link_checkpoint"]
 

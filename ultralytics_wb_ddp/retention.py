@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import without_prompt
 from ultralytics_wb_ddp.download import TIMEOUT, DownloadError, find_run
-from ultralytics_wb_ddp.errors import ExplainedError
-from ultralytics_wb_ddp.log import cause_of
 from ultralytics_wb_ddp.names import collection_of
-from ultralytics_wb_ddp.progress import shown
+from ultralytics_wb_ddp.utils.errors import ExplainedError
+from ultralytics_wb_ddp.utils.logging import cause_of
+from ultralytics_wb_ddp.utils.progress import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.client import ask_nothing, is_attached, replace_finish, restore_finish
-from ultralytics_wb_ddp.decision import OFFLINE, exit_code_of
+from ultralytics_wb_ddp.decision import OFFLINE
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared, leave_word
-from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.stopping import redirect_stop
+from ultralytics_wb_ddp.utils.errors import exit_code_of
+from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.config import RunOptions

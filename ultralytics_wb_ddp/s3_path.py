@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ultralytics_wb_ddp.errors import ExplainedError
+from ultralytics_wb_ddp.utils.errors import ExplainedError
 
 __all__ = ["S3Error", "S3Path"]
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.client import add_reference_entry
-from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.names import problem_of_alias
 from ultralytics_wb_ddp.s3 import (
     DeniedError,
@@ -17,6 +16,7 @@ from ultralytics_wb_ddp.s3 import (
     find_objects,
 )
 from ultralytics_wb_ddp.s3_path import S3Path
+from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ultralytics_wb_ddp.errors import ExplainedError
 from ultralytics_wb_ddp.transport import NoAnswerError, Why, is_asked_by_core, put
+from ultralytics_wb_ddp.utils.errors import ExplainedError
 
 __all__ = ["VIEWER", "Server", "Trouble", "find_key", "find_server", "require_server", "trouble_with_key"]
 

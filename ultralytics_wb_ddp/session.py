@@ -26,10 +26,8 @@ from ultralytics_wb_ddp.client import (
     shorten_table_names,
     without_prompt,
 )
-from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word, next_step_of
 from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
-from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.runs import (
     OpenedRun,
     folder_of,
@@ -46,6 +44,8 @@ from ultralytics_wb_ddp.sidecar import Guest, Sidecar
 from ultralytics_wb_ddp.stopping import on_stop
 from ultralytics_wb_ddp.storing import make_room
 from ultralytics_wb_ddp.trial import get_wandb_sweep_id, is_trials_run, other_run
+from ultralytics_wb_ddp.utils.errors import exit_code_of
+from ultralytics_wb_ddp.utils.logging import cause_of, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from typing import Any
 
 from ultralytics_wb_ddp.client import request_stop_status, set_stop_function
 from ultralytics_wb_ddp.launch import find_launches
-from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.utils.logging import logger
 
 __all__ = ["StopButton", "has_trained", "on_stop", "redirect_stop", "trainings"]
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.utils.logging import logger
 
 __all__ = ["make_room", "store"]
 

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from ultralytics_wb_ddp.checks import ConfigurationError, check_choice, check_names
 from ultralytics_wb_ddp.config_file import explained, read_config
-from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.train_arguments import check_train_arguments
+from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

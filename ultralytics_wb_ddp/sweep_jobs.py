@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.config_file import explained
-from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.sweep_config import check_objective, check_parameters, example, train_arguments
+from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,8 +10,8 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.sweep_config import sweep_path
+from ultralytics_wb_ddp.utils.logging import cause_of, logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

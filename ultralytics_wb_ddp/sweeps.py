@@ -14,12 +14,12 @@ from ultralytics_wb_ddp.agents import Agents, SweepError, Trial
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.context import blocks, merged
 from ultralytics_wb_ddp.launch import is_worker
-from ultralytics_wb_ddp.log import logger
-from ultralytics_wb_ddp.plain import to_plain
 from ultralytics_wb_ddp.sweep_config import SweepConfig, check_parameters, read_job, train_arguments
 from ultralytics_wb_ddp.sweep_jobs import check_job, devices_of, in_the_job, run_trial
 from ultralytics_wb_ddp.sweep_server import ObjectiveCheck, Sweep, create_sweep, find_sweep
 from ultralytics_wb_ddp.trial import is_trial
+from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

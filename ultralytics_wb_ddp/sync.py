@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.download import find_run
-from ultralytics_wb_ddp.errors import ExplainedError
-from ultralytics_wb_ddp.handoff import write_json
-from ultralytics_wb_ddp.log import cause_of, logger, short_path
 from ultralytics_wb_ddp.runs import was_online
 from ultralytics_wb_ddp.session import COUNTING_LAG
 from ultralytics_wb_ddp.testing.run_file import RecordedRun, is_row, read_records, read_run
 from ultralytics_wb_ddp.transaction_log import HEADER_SIZE, pack, unpack
-from ultralytics_wb_ddp.versions import version_of
+from ultralytics_wb_ddp.utils.errors import ExplainedError
+from ultralytics_wb_ddp.utils.files import write_json
+from ultralytics_wb_ddp.utils.logging import cause_of, logger, short_path
+from ultralytics_wb_ddp.utils.versions import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

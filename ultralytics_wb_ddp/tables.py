@@ -7,7 +7,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.errors import ExplainedError
+from ultralytics_wb_ddp.utils.errors import ExplainedError
 
 if TYPE_CHECKING:
     from pathlib import Path

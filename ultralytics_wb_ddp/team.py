@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.evaluation import MistakeCollector
 from ultralytics_wb_ddp.exchange import Exchange, Question
 from ultralytics_wb_ddp.handoff import Handoff, is_shared
-from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.rank_metrics import PREFIX, RankMeter, ranks_row
 from ultralytics_wb_ddp.ranks import RankPlan, Topology, plan_nodes, plan_rank
+from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ultralytics_wb_ddp.versions import version_of
+from ultralytics_wb_ddp.utils.versions import version_of
 
 __all__ = ["tear_down_after_exceptions"]
 

@@ -11,12 +11,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.background import Background
 from ultralytics_wb_ddp.client import ask_again, flush, shorten_table_names
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
 from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.log import cause_of, logger
 from ultralytics_wb_ddp.record import RunRecord, best_of
 from ultralytics_wb_ddp.runs import (
     config_of,
@@ -33,6 +31,8 @@ from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run
 from ultralytics_wb_ddp.stopping import StopButton
 from ultralytics_wb_ddp.storing import make_room, store
 from ultralytics_wb_ddp.transaction_log import holds_records
+from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.utils.threads import Background
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -14,12 +14,12 @@ from ultralytics_wb_ddp.checkpoint_facts import Progress
 from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.config import RunOptions
 from ultralytics_wb_ddp.context import options_around
-from ultralytics_wb_ddp.decision import exit_code_of
-from ultralytics_wb_ddp.log import logger
 from ultralytics_wb_ddp.logged_training import FINAL
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.record import RunRecord
 from ultralytics_wb_ddp.results_csv import read_results
+from ultralytics_wb_ddp.utils.errors import exit_code_of
+from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack

@@ -14,9 +14,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from ultralytics_wb_ddp.decision import exit_code_of
 from ultralytics_wb_ddp.launch import on_termination
-from ultralytics_wb_ddp.log import logger
+from ultralytics_wb_ddp.utils.errors import exit_code_of
+from ultralytics_wb_ddp.utils.logging import logger
 
 __all__ = ["read_parameters"]
 

@@ -38,20 +38,17 @@ from ultralytics_wb_ddp import (
     upload_to_s3,
     wandb_config,
 )
-from ultralytics_wb_ddp.testing import (
+from ultralytics_wb_ddp.testing.cpu_ddp import (
     CpuDDPClassificationTrainer,
     CpuDDPMixin,
     CpuDDPOBBTrainer,
     CpuDDPPoseTrainer,
     CpuDDPSegmentationTrainer,
     CpuDDPTrainer,
-    RecordedArtifact,
-    RecordedRun,
     cpu_settings,
-    find_run_files,
-    make_shapes_dataset,
-    read_run,
 )
+from ultralytics_wb_ddp.testing.run_file import RecordedArtifact, RecordedRun, find_run_files, read_run
+from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
 
 
 def own_run(model: Any, run: Any) -> None:

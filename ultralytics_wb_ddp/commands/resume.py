@@ -28,9 +28,9 @@ def resume(
     """
     from omegaconf import OmegaConf
 
-    from ultralytics_wb_ddp.plain import to_plain
     from ultralytics_wb_ddp.restore import restore_checkpoint
     from ultralytics_wb_ddp.train_arguments import check_train_arguments
+    from ultralytics_wb_ddp.utils.serialization import to_plain
 
     given = OmegaConf.from_dotlist(list(overrides))
     arguments = check_train_arguments(to_plain(given), "model.train", also=["trainer"])

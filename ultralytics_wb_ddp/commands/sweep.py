@@ -10,7 +10,7 @@ import click
 from ultralytics_wb_ddp.commands import KeyValue
 
 if TYPE_CHECKING:
-    from ultralytics_wb_ddp.sweeps import Sweep
+    from ultralytics_wb_ddp.sweep_server import Sweep
 
 __all__ = ["sweep"]
 

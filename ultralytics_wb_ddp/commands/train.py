@@ -44,7 +44,8 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
 def _show(job: Job) -> bool:
     """Print what a job will do and what stands against it; returns whether nothing does."""
     from ultralytics_wb_ddp.checks import ConfigurationError
-    from ultralytics_wb_ddp.doctor import Finding, examine, report
+    from ultralytics_wb_ddp.doctor import examine, report
+    from ultralytics_wb_ddp.doctor.finding import Finding
     from ultralytics_wb_ddp.job_checks import check_job, find_state, request_of
 
     report.print_facts("What will be trained", facts_of(job))

@@ -46,7 +46,7 @@ def _read_config(file: Path, given: dict[str, str]) -> Request:
     from ultralytics_wb_ddp.config_file import explained, read_config
     from ultralytics_wb_ddp.doctor.job import devices_of
     from ultralytics_wb_ddp.parallel import ParallelConfig
-    from ultralytics_wb_ddp.plain import to_plain
+    from ultralytics_wb_ddp.utils.serialization import to_plain
 
     with explained(file):
         cfg: Any = OmegaConf.merge(read_config(file), {"wandb": given})

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
-from ultralytics_wb_ddp.log import cause_of
-from ultralytics_wb_ddp.versions import version_of
+from ultralytics_wb_ddp.utils.logging import cause_of
+from ultralytics_wb_ddp.utils.versions import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

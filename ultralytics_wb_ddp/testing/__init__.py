@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
 
 _MODULE_OF = {
-    "CpuDDPClassificationTrainer": "cpu_ddp",
-    "CpuDDPMixin": "cpu_ddp",
-    "CpuDDPOBBTrainer": "cpu_ddp",
-    "CpuDDPPoseTrainer": "cpu_ddp",
-    "CpuDDPSegmentationTrainer": "cpu_ddp",
-    "CpuDDPTrainer": "cpu_ddp",
-    "RecordedArtifact": "run_file",
-    "RecordedRun": "run_file",
-    "cpu_settings": "cpu_ddp",
-    "find_run_files": "run_file",
-    "make_shapes_dataset": "shapes",
-    "read_run": "run_file",
+    "CpuDDPClassificationTrainer": "testing.cpu_ddp",
+    "CpuDDPMixin": "testing.cpu_ddp",
+    "CpuDDPOBBTrainer": "testing.cpu_ddp",
+    "CpuDDPPoseTrainer": "testing.cpu_ddp",
+    "CpuDDPSegmentationTrainer": "testing.cpu_ddp",
+    "CpuDDPTrainer": "testing.cpu_ddp",
+    "RecordedArtifact": "testing.run_file",
+    "RecordedRun": "testing.run_file",
+    "cpu_settings": "testing.cpu_ddp",
+    "find_run_files": "testing.run_file",
+    "make_shapes_dataset": "testing.shapes",
+    "read_run": "testing.run_file",
 }
 
 __all__ = [
@@ -56,4 +56,4 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    return getattr(import_module(f"ultralytics_wb_ddp.{_MODULE_OF[name]}"), name)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.log import short_path
 from ultralytics_wb_ddp.transaction_log import unpack
+from ultralytics_wb_ddp.utils.logging import short_path
 
 if TYPE_CHECKING:
     import os

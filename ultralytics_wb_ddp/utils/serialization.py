@@ -14,11 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["ADDRESS", "REDACTED", "names_secret", "redact", "to_plain", "without_credentials"]
-
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+")
 REDACTED = "[redacted]"
-
 _SECRET_WORDS = frozenset(
     {"accesskey", "apikey", "authorization", "credential", "credentials", "passphrase", "passwd", "password"}
     | {"passwords", "privatekey", "pwd", "secret", "secretkey", "secrets", "token"}

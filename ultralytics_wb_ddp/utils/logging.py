@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cause_of", "is_terminal", "logger", "short_path"]
-
 _was_terminal = sys.stderr is not None and sys.stderr.isatty()
 
 
@@ -41,13 +39,6 @@ def _name_rank(record: logging.LogRecord) -> bool:
 
 
 logger = logging.getLogger("ultralytics_wb_ddp")
-if not logger.handlers:
-    _handler = _Fallback()
-    _handler.setFormatter(logging.Formatter("ultralytics_wb_ddp: %(levelname)s: %(message)s"))
-    logger.addHandler(_handler)
-    logger.addFilter(_name_rank)
-    _quiet = os.environ.get("YOLO_VERBOSE", "true").lower() == "false"  # who silences Ultralytics means its callbacks
-    logger.setLevel(logging.WARNING if _quiet else logging.INFO)
 
 
 def is_terminal() -> bool:
@@ -67,3 +58,12 @@ def cause_of(error: BaseException) -> str:
 def short_path(path: Path) -> str:
     """Return a path as one would type it here."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if not logger.handlers:
+    _handler = _Fallback()
+    _handler.setFormatter(logging.Formatter("ultralytics_wb_ddp: %(levelname)s: %(message)s"))
+    logger.addHandler(_handler)
+    logger.addFilter(_name_rank)
+    _quiet = os.environ.get("YOLO_VERBOSE", "true").lower() == "false"  # who silences Ultralytics means its callbacks
+    logger.setLevel(logging.WARNING if _quiet else logging.INFO)

@@ -8,13 +8,12 @@ from collections.abc import Sized
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ultralytics_wb_ddp.log import is_terminal
+from ultralytics_wb_ddp.utils.logging import is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["bar", "shown", "working"]
 
 Item = TypeVar("Item")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["version_of"]
-
 
 def version_of(text: str) -> tuple[int, ...]:
     """Return the numbers of a version, without what marks a candidate or a build: (2, 9, 1) for ``2.9.1+cu128``."""

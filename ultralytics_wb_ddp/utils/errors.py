@@ -14,9 +14,22 @@ from __future__ import annotations
 
 from subprocess import CalledProcessError
 
-from ultralytics_wb_ddp.log import cause_of
+from ultralytics_wb_ddp.utils.logging import cause_of
 
-__all__ = ["ExplainedError", "explanation_of"]
+
+def exit_code_of(error: BaseException | None) -> int:
+    """Return the exit code that a run deserves when its work ends with this exception; 0 for None.
+
+    ``SystemExit`` counts with its own code, which wandb itself would record as a success, and Ctrl-C with 255, as
+    wandb has it.
+    """
+    if error is None:
+        return 0
+    if isinstance(error, KeyboardInterrupt):
+        return 255
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 1
 
 
 class ExplainedError(Exception):

@@ -1,0 +1,20 @@
+"""Write files so that readers see a complete file or none."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write a file so that it is complete or absent whenever somebody reads it, and after a crash."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    with draft.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps(content, indent=2) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(file)
