@@ -51,7 +51,7 @@ def log_many_epochs() -> None:
     sys.path.insert(0, str(ROOT))
     import wandb
 
-    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.training import Session
 
     os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true")

@@ -30,7 +30,7 @@ def rank(number: int, token: str | None) -> None:
     """Write rows to the shared run, and say how long it took to get it."""
     import wandb  # noqa: F401  # its import is the same in both cases
 
-    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.runs import open_handoff
     from ultralytics_wb_ddp.session import Writer, finish_run, init_run
 

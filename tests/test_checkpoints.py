@@ -16,8 +16,8 @@ from wandb_server.store import StoredArtifact
 from conftest import NIGHTLY, Job, RunJob, RunOnline
 from ultralytics_wb_ddp.checkpoint_facts import git_state
 from ultralytics_wb_ddp.checkpoints import CheckpointPolicy
-from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 
 
 def policy(checkpoints: str, interval: int | None = None) -> CheckpointPolicy:

@@ -14,9 +14,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from ultralytics_wb_ddp import ConfigurationError, RunGroup, WandbConfig
-from ultralytics_wb_ddp.arguments import BlockArguments, GroupArguments, RunArguments, Strategy
-from ultralytics_wb_ddp.checks import check_run_id
-from ultralytics_wb_ddp.config import STRATEGIES, RunOptions
+from ultralytics_wb_ddp.config.options import (
+    STRATEGIES,
+    BlockArguments,
+    GroupArguments,
+    RunArguments,
+    RunOptions,
+    Strategy,
+)
+from ultralytics_wb_ddp.config.validation import check_run_id
 from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 
 

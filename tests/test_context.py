@@ -13,7 +13,7 @@ import pytest
 
 from conftest import NIGHTLY, RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbCallback, WandbManager, wandb_config
-from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.config.options import RunOptions
 
 OFFLINE = {"project": "demo", "mode": "offline"}
 

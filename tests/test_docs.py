@@ -12,7 +12,7 @@ import click
 import pytest
 
 from ultralytics_wb_ddp.cli import COMMANDS, main
-from ultralytics_wb_ddp.config import WandbConfig
+from ultralytics_wb_ddp.config.options import WandbConfig
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ultralytics_wb_ddp"

@@ -20,7 +20,7 @@ from wandb_server import WandbServer
 
 from conftest import job_environment, run_command
 from ultralytics_wb_ddp.cli import main
-from ultralytics_wb_ddp.config import WandbConfig
+from ultralytics_wb_ddp.config.options import WandbConfig
 from ultralytics_wb_ddp.doctor.finding import Finding, Request
 from ultralytics_wb_ddp.doctor.leftovers import check_leftovers
 from ultralytics_wb_ddp.doctor.machine import check_gpus

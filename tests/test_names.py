@@ -11,12 +11,20 @@ import pytest
 
 from conftest import NIGHTLY, RunJob, RunOnline
 from ultralytics_wb_ddp import ConfigurationError, WandbManager
-from ultralytics_wb_ddp.checks import check_environment, check_run_id
-from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.config.names import (
+    collection_of,
+    derived_id,
+    file_name,
+    input_name,
+    inputs_of,
+    run_name,
+    safe_name,
+)
+from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.validation import check_environment, check_run_id
 from ultralytics_wb_ddp.doctor.past import check_training
 from ultralytics_wb_ddp.download import _path_of
 from ultralytics_wb_ddp.job_schema import Output
-from ultralytics_wb_ddp.names import collection_of, derived_id, file_name, input_name, inputs_of, run_name, safe_name
 from ultralytics_wb_ddp.ranks import Topology, plan_rank
 from ultralytics_wb_ddp.runs import folder_in_command, sync_command
 from ultralytics_wb_ddp.testing.run_file import find_run_files, read_run

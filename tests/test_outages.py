@@ -226,7 +226,7 @@ def test_command_for_a_wandb_core_that_dies_sends_what_it_had_not_sent(run_job: 
             """\
 import time, psutil
 from pathlib import Path
-from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.opening import open_session
 from ultralytics_wb_ddp.runs import opened
 session = open_session(None, None, RunOptions(project="demo"), earlier=None, default=RunOptions())

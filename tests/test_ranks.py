@@ -14,7 +14,7 @@ from ultralytics_wb_ddp import (
     is_main_process,
     plan_rank,
 )
-from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.decision import which_ranks
 from ultralytics_wb_ddp.handoff import Handoff
 

@@ -12,7 +12,7 @@ import wandb, logging
 from PIL import Image
 from pathlib import Path
 from ultralytics_wb_ddp import charts
-from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.training import Session
 
 run = wandb.init(project="demo", mode="offline")

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.agents import SweepError
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
-    from ultralytics_wb_ddp.checks import ConfigurationError
-    from ultralytics_wb_ddp.config import WandbConfig
-    from ultralytics_wb_ddp.context import wandb_config
+    from ultralytics_wb_ddp.config.options import WandbConfig
+    from ultralytics_wb_ddp.config.s3_path import S3Error
+    from ultralytics_wb_ddp.config.scope import wandb_config
+    from ultralytics_wb_ddp.config.validation import ConfigurationError
     from ultralytics_wb_ddp.ddp import train_distributed
     from ultralytics_wb_ddp.folds import kfold
     from ultralytics_wb_ddp.group_results import Statistics
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.parallel import ParallelConfig
     from ultralytics_wb_ddp.ranks import RankPlan, Topology, get_distributed_info, is_main_process, plan_rank
     from ultralytics_wb_ddp.restore import RestoreError, restore_checkpoint
-    from ultralytics_wb_ddp.s3_path import S3Error
     from ultralytics_wb_ddp.s3_upload import upload_to_s3
     from ultralytics_wb_ddp.sweep_server import Sweep
     from ultralytics_wb_ddp.sweeps import run_sweep
@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULE_OF = {
-    "ConfigurationError": "checks",
+    "ConfigurationError": "config.validation",
     "JobResult": "jobs",
     "Links": "links",
     "RunGroup": "groups",
     "Statistics": "group_results",
     "RankPlan": "ranks",
     "RestoreError": "restore",
-    "S3Error": "s3_path",
+    "S3Error": "config.s3_path",
     "ParallelConfig": "parallel",
     "Sweep": "sweep_server",
     "SweepError": "agents",
     "Topology": "ranks",
     "TrainingState": "training_state",
     "WandbCallback": "callback",
-    "WandbConfig": "config",
+    "WandbConfig": "config.options",
     "WandbManager": "manager",
     "add_wandb_callback": "callback",
     "callbacks": "callback",
@@ -65,7 +65,7 @@ _MODULE_OF = {
     "run_sweep": "sweeps",
     "train_distributed": "ddp",
     "upload_to_s3": "s3_upload",
-    "wandb_config": "context",
+    "wandb_config": "config.scope",
 }
 
 __all__ = [

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoint_facts import sha256_of
 from ultralytics_wb_ddp.checkpoints import CheckpointPolicy
+from ultralytics_wb_ddp.config.names import collection_of
 from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.names import collection_of
 from ultralytics_wb_ddp.past_arguments import ARGUMENTS, HYPERPARAMETERS, OPTIONS
 from ultralytics_wb_ddp.past_checkpoint import Checkpoint
 from ultralytics_wb_ddp.past_training import RESULTS, PastTraining, is_training
@@ -28,7 +28,7 @@ from ultralytics_wb_ddp.utils.progress import working
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.config.options import RunOptions
 
 __all__ = ["Imported", "find_trainings", "import_trainings"]
 

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 from ultralytics_wb_ddp import stopping, wrong_use
 from ultralytics_wb_ddp.carry import CarriedCallbacks
 from ultralytics_wb_ddp.checkpoints import Checkpoints
-from ultralytics_wb_ddp.config import RunOptions
-from ultralytics_wb_ddp.context import blocks, options_around
+from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.scope import blocks, options_around
 from ultralytics_wb_ddp.ddp import adopt_environment
 from ultralytics_wb_ddp.decision import which_ranks
 from ultralytics_wb_ddp.evaluation import evaluation_row
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ultralytics_wb_ddp.arguments import RunArguments
+    from ultralytics_wb_ddp.config.options import RunArguments
     from ultralytics_wb_ddp.rank_metrics import RankMeter
     from ultralytics_wb_ddp.record import RunRecord
 
@@ -71,7 +71,7 @@ class WandbCallback:
         **options: How a new run is made, in the words of ``wandb.init`` (``project``, ``name``, ``tags``, ...), what is
             logged (``checkpoints``, ``mistakes``, ``run_mode``, ...) and whether trouble with W&B is a warning
             (``on_error="warn"``, the default) or ends the training (``"raise"``): see
-            :class:`~ultralytics_wb_ddp.config.RunOptions`.
+            :class:`~ultralytics_wb_ddp.config.options.RunOptions`.
 
     Raises:
         TypeError: ``run`` is no W&B run.

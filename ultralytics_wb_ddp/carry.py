@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.teardown import tear_down_after_exceptions
 from ultralytics_wb_ddp.utils.logging import cause_of
 

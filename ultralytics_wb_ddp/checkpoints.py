@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoint_facts import Measurement, facts_of, git_state, sha256_of
-from ultralytics_wb_ddp.names import collection_of, safe_name
+from ultralytics_wb_ddp.config.names import collection_of, safe_name
 from ultralytics_wb_ddp.registry import link_checkpoint
 from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.training import Session
 
 __all__ = ["CheckpointPolicy", "Checkpoints"]

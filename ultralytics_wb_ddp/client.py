@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.names import LONG_ID, safe_name
+from ultralytics_wb_ddp.config.names import LONG_ID, safe_name
 from ultralytics_wb_ddp.utils.environment import set_or_unset
 
 if TYPE_CHECKING:

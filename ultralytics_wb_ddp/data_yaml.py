@@ -7,8 +7,8 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.config_file import explanation_of_yaml
+from ultralytics_wb_ddp.config.validation import ConfigurationError
+from ultralytics_wb_ddp.config.yaml_file import explanation_of_yaml
 from ultralytics_wb_ddp.train_arguments import quiet
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import sys
 from datetime import timedelta
 from typing import Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.parallel import ParallelConfig
 from ultralytics_wb_ddp.slurm import integer
 from ultralytics_wb_ddp.trainer import DistributedTrainerMixin, device_names, replaced, spans_nodes

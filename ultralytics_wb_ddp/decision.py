@@ -9,16 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config.options import OFFLINE
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.handoff import Handoff
-
-
-OFFLINE = ("offline", "dryrun")  # as WANDB_MODE has it
 
 
 @dataclass(frozen=True)

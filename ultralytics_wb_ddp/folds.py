@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.fingerprint import Dataset, images_of
 from ultralytics_wb_ddp.utils.serialization import to_plain
 

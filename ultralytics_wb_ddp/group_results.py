@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from ultralytics_wb_ddp.config import WandbConfig
+    from ultralytics_wb_ddp.config.options import WandbConfig
 
 __all__ = ["Statistics", "earlier_results", "metrics_of"]
 

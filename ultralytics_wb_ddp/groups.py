@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ultralytics_wb_ddp.checks import ConfigurationError, check_run_id
-from ultralytics_wb_ddp.config import WandbConfig
-from ultralytics_wb_ddp.context import settings_around
+from ultralytics_wb_ddp.config.names import file_name, run_name
+from ultralytics_wb_ddp.config.options import WandbConfig
+from ultralytics_wb_ddp.config.scope import settings_around
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_run_id
 from ultralytics_wb_ddp.group_results import Statistics, earlier_results, metrics_of
 from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.names import file_name, run_name
 from ultralytics_wb_ddp.ranks import Topology, is_main_process
 from ultralytics_wb_ddp.runs import opened_by_us, wandb_run
 from ultralytics_wb_ddp.utils.errors import exit_code_of

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ultralytics_wb_ddp.checks import ConfigurationError, check_run_id
-from ultralytics_wb_ddp.config import MODES, RunOptions
+from ultralytics_wb_ddp.config.options import MODES, RunOptions
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_run_id
 from ultralytics_wb_ddp.utils.files import write_json
 
 if TYPE_CHECKING:

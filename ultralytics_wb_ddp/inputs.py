@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import add_reference_entry, find_artifact, use_artifact
+from ultralytics_wb_ddp.config.names import collection_of, input_name
 from ultralytics_wb_ddp.examine import Examination, Findings
 from ultralytics_wb_ddp.fingerprint import Dataset
-from ultralytics_wb_ddp.names import collection_of, input_name
 from ultralytics_wb_ddp.record import RunRecord, places_of
 from ultralytics_wb_ddp.starting_weights import Sample, files_of_trainer
 from ultralytics_wb_ddp.utils.logging import cause_of, logger

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.ddp import check_launch, trains_on_cpu
 from ultralytics_wb_ddp.doctor.finding import Request
 from ultralytics_wb_ddp.doctor.job import devices_of

@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError, check_names, check_text
-from ultralytics_wb_ddp.config import MISSING, WandbConfig
-from ultralytics_wb_ddp.context import settings_around
+from ultralytics_wb_ddp.config.names import problem_of_alias, problem_of_artifact, run_name
+from ultralytics_wb_ddp.config.options import MISSING, WandbConfig
+from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
+from ultralytics_wb_ddp.config.scope import settings_around
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_names, check_text
 from ultralytics_wb_ddp.data_yaml import check_data
-from ultralytics_wb_ddp.names import problem_of_alias, problem_of_artifact, run_name
 from ultralytics_wb_ddp.parallel import ParallelConfig
-from ultralytics_wb_ddp.s3_path import S3Error, S3Path
 from ultralytics_wb_ddp.train_arguments import check_train_arguments, quiet
 from ultralytics_wb_ddp.utils.serialization import to_plain
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.s3_path import S3Error
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.job_checks import check_job, find_state
 from ultralytics_wb_ddp.job_schema import Job
 from ultralytics_wb_ddp.parallel import ParallelConfig
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.record import RunRecord
-from ultralytics_wb_ddp.s3_path import S3Error
 from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.logging import logger
 

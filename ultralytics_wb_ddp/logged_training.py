@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ultralytics_wb_ddp.checkpoints import Checkpoints
-    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.inputs import Inputs
     from ultralytics_wb_ddp.launch import Launcher
     from ultralytics_wb_ddp.team import Team

@@ -11,14 +11,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError, check_text, refuse_type
-from ultralytics_wb_ddp.config import RunOptions, WandbConfig
-from ultralytics_wb_ddp.context import blocks, release, settings_around, take_up
+from ultralytics_wb_ddp.config.names import inputs_of
+from ultralytics_wb_ddp.config.options import RunOptions, WandbConfig
+from ultralytics_wb_ddp.config.scope import blocks, release, settings_around, take_up
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, refuse_type
 from ultralytics_wb_ddp.decision import which_ranks
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, next_step_of
 from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.names import inputs_of
 from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.runs import open_handoff, sync_command
 from ultralytics_wb_ddp.utils.environment import set_or_unset
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from ultralytics_wb_ddp.arguments import GroupArguments
+    from ultralytics_wb_ddp.config.options import GroupArguments
     from ultralytics_wb_ddp.download import DownloadedRun
     from ultralytics_wb_ddp.groups import RunGroup
 

@@ -11,12 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError, check_environment
-from ultralytics_wb_ddp.config import OF_THE_RUN, RunOptions
+from ultralytics_wb_ddp.config.names import run_name
+from ultralytics_wb_ddp.config.options import OF_THE_RUN, RunOptions
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_environment
 from ultralytics_wb_ddp.decision import Plan, choose
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared
 from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.names import run_name
 from ultralytics_wb_ddp.ranks import RankPlan
 from ultralytics_wb_ddp.record import RECORD_FILE
 from ultralytics_wb_ddp.runs import (

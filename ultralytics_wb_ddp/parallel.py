@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError, check_names
-from ultralytics_wb_ddp.config import MISSING
+from ultralytics_wb_ddp.config.options import MISSING
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_names
 from ultralytics_wb_ddp.ranks import check_no_local_rank, check_places
 from ultralytics_wb_ddp.slurm import FIRST_PORT, LOOPBACK, PORTS, integer, slurm_environment
 from ultralytics_wb_ddp.utils.serialization import to_plain

@@ -6,9 +6,9 @@ import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError, check_choice
-from ultralytics_wb_ddp.config import RANK_SCOPES, RUN_MODES
-from ultralytics_wb_ddp.names import derived_id
+from ultralytics_wb_ddp.config.names import derived_id
+from ultralytics_wb_ddp.config.options import RANK_SCOPES, RUN_MODES
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_choice
 from ultralytics_wb_ddp.slurm import integer, slurm_environment
 
 if TYPE_CHECKING:

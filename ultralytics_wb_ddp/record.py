@@ -15,7 +15,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.handoff import Handoff, next_step_of
 from ultralytics_wb_ddp.launch import KnownProcess, is_worker
 from ultralytics_wb_ddp.runs import run_url

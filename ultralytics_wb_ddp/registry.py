@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ultralytics_wb_ddp.names import problem_of_link
+from ultralytics_wb_ddp.config.names import problem_of_link
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 
 __all__ = ["link_checkpoint"]

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import without_prompt
+from ultralytics_wb_ddp.config.names import collection_of
 from ultralytics_wb_ddp.download import TIMEOUT, DownloadError, find_run
-from ultralytics_wb_ddp.names import collection_of
 from ultralytics_wb_ddp.utils.errors import ExplainedError
 from ultralytics_wb_ddp.utils.logging import cause_of
 from ultralytics_wb_ddp.utils.progress import shown

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.client import ask_nothing, is_attached, replace_finish, restore_finish
-from ultralytics_wb_ddp.decision import OFFLINE
+from ultralytics_wb_ddp.config.options import OFFLINE
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared, leave_word
 from ultralytics_wb_ddp.stopping import redirect_stop
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:
-    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.sidecar import Guest, Sidecar
 
 __all__ = [

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from ultralytics_wb_ddp.s3_path import S3Error, S3Path
+from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
 from ultralytics_wb_ddp.utils.logging import cause_of
 
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
 from ultralytics_wb_ddp.client import add_reference_entry
-from ultralytics_wb_ddp.names import problem_of_alias
+from ultralytics_wb_ddp.config.names import problem_of_alias
+from ultralytics_wb_ddp.config.s3_path import S3Path
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.s3 import (
     DeniedError,
     S3Object,
@@ -15,7 +16,6 @@ from ultralytics_wb_ddp.s3 import (
     check_unchanged,
     find_objects,
 )
-from ultralytics_wb_ddp.s3_path import S3Path
 from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:

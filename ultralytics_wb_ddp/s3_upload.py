@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
 from ultralytics_wb_ddp.s3 import connect, explained
-from ultralytics_wb_ddp.s3_path import S3Error, S3Path
 from ultralytics_wb_ddp.utils.progress import bar
 
 if TYPE_CHECKING:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.config.options import RunOptions
 
 __all__ = [
     "BEST",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

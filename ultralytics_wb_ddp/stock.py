@@ -7,9 +7,9 @@ import os
 import re
 from typing import Any
 
-from ultralytics_wb_ddp.checks import RESERVED_IN_PROJECT
-from ultralytics_wb_ddp.config import RunOptions
-from ultralytics_wb_ddp.names import MAX_LENGTH, run_name
+from ultralytics_wb_ddp.config.names import MAX_LENGTH, run_name
+from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.validation import RESERVED_IN_PROJECT
 
 __all__ = ["first_stock", "is_stock", "stock_options", "switch_off_stock_callback"]
 

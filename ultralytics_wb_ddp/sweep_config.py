@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ultralytics_wb_ddp.checks import ConfigurationError, check_choice, check_names
-from ultralytics_wb_ddp.config_file import explained, read_config
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_choice, check_names
+from ultralytics_wb_ddp.config.yaml_file import explained, read_config
 from ultralytics_wb_ddp.train_arguments import check_train_arguments
 from ultralytics_wb_ddp.utils.serialization import to_plain
 

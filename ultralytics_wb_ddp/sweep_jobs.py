@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.config_file import explained
+from ultralytics_wb_ddp.config.validation import ConfigurationError
+from ultralytics_wb_ddp.config.yaml_file import explained
 from ultralytics_wb_ddp.sweep_config import check_objective, check_parameters, example, train_arguments
 from ultralytics_wb_ddp.utils.serialization import to_plain
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.sweep_config import sweep_path
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.agents import Agents, SweepError, Trial
-from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.context import blocks, merged
+from ultralytics_wb_ddp.config.scope import blocks, merged
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.launch import is_worker
 from ultralytics_wb_ddp.sweep_config import SweepConfig, check_parameters, read_job, train_arguments
 from ultralytics_wb_ddp.sweep_jobs import check_job, devices_of, in_the_job, run_trial
@@ -24,7 +24,7 @@ from ultralytics_wb_ddp.utils.serialization import to_plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ultralytics_wb_ddp.context import Block
+    from ultralytics_wb_ddp.config.scope import Block
 
 __all__ = ["MAX_AGENTS", "Sweep", "SweepError", "Trial", "run_sweep", "split_devices"]
 

@@ -17,7 +17,7 @@ from ultralytics_wb_ddp.utils.logging import logger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.training import Session
 
 __all__ = ["Team"]

@@ -8,7 +8,7 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.client import ask_again, flush, shorten_table_names
-from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.record import RunRecord, best_of

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoint_facts import Progress
-from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.config import RunOptions
-from ultralytics_wb_ddp.context import options_around
+from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.scope import options_around
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.logged_training import FINAL
 from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.record import RunRecord
@@ -24,7 +24,7 @@ from ultralytics_wb_ddp.utils.logging import logger
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from ultralytics_wb_ddp.arguments import RunArguments
+    from ultralytics_wb_ddp.config.options import RunArguments
     from ultralytics_wb_ddp.training import Session
 
 __all__ = ["TrainingState"]

@@ -17,7 +17,7 @@ from ultralytics_wb_ddp.wrong_use import callbacks_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.handoff import Handoff
 
 __all__ = ["prepare", "seal"]

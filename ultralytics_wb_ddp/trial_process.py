@@ -54,7 +54,7 @@ def _leave_run(exit_code: int, error: BaseException | None) -> None:
 
     What went wrong is printed while there is a run whose log takes it.
     """
-    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.runs import opened, wandb_run
     from ultralytics_wb_ddp.session import finish_run, init_run
 

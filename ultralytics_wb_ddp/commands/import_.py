@@ -33,7 +33,7 @@ def import_(paths: tuple[str, ...], *, dry_run: bool, **given: str | None) -> No
     """
     os.environ.setdefault("WANDB_SILENT", "true")  # what it says of each run says this, too
     from ultralytics_wb_ddp.backfill import import_trainings
-    from ultralytics_wb_ddp.config import RunOptions
+    from ultralytics_wb_ddp.config.options import RunOptions
 
     options = RunOptions.parse(given, "--")
     count: Counter[str] = Counter()

@@ -28,7 +28,7 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
     train.epochs=5 or 'wandb.tags=[a,b]'. The exit code is 0 when the training and its outputs have come to their end;
     the run has the same state.
     """
-    from ultralytics_wb_ddp.config_file import explained, read_config
+    from ultralytics_wb_ddp.config.yaml_file import explained, read_config
     from ultralytics_wb_ddp.job_schema import Job
     from ultralytics_wb_ddp.jobs import run_job
 
@@ -43,7 +43,7 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
 
 def _show(job: Job) -> bool:
     """Print what a job will do and what stands against it; returns whether nothing does."""
-    from ultralytics_wb_ddp.checks import ConfigurationError
+    from ultralytics_wb_ddp.config.validation import ConfigurationError
     from ultralytics_wb_ddp.doctor import examine, report
     from ultralytics_wb_ddp.doctor.finding import Finding
     from ultralytics_wb_ddp.job_checks import check_job, find_state, request_of

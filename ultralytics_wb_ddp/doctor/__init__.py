@@ -26,7 +26,7 @@ def read_request(
     Raises:
         ConfigurationError: The file is no YAML, its ``wandb`` section is missing or wrong, or an option is.
     """
-    from ultralytics_wb_ddp.config import WandbConfig
+    from ultralytics_wb_ddp.config.options import WandbConfig
 
     request = Request(WandbConfig.parse(given, "--"))
     if config is not None:
@@ -42,8 +42,8 @@ def _read_config(file: Path, given: dict[str, str]) -> Request:
     """
     from omegaconf import DictConfig, OmegaConf
 
-    from ultralytics_wb_ddp.config import WandbConfig
-    from ultralytics_wb_ddp.config_file import explained, read_config
+    from ultralytics_wb_ddp.config.options import WandbConfig
+    from ultralytics_wb_ddp.config.yaml_file import explained, read_config
     from ultralytics_wb_ddp.doctor.job import devices_of
     from ultralytics_wb_ddp.parallel import ParallelConfig
     from ultralytics_wb_ddp.utils.serialization import to_plain
@@ -61,7 +61,7 @@ def _read_config(file: Path, given: dict[str, str]) -> Request:
 
 def examine(request: Request) -> tuple[Plan | None, list[Finding]]:
     """Return what will happen, or None if nothing can be said, and what every check has found."""
-    from ultralytics_wb_ddp.checks import ConfigurationError
+    from ultralytics_wb_ddp.config.validation import ConfigurationError
     from ultralytics_wb_ddp.doctor.finding import error
     from ultralytics_wb_ddp.doctor.leftovers import check_leftovers
     from ultralytics_wb_ddp.doctor.machine import check_directories, check_gpus, check_packages

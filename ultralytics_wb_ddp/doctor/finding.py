@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ultralytics_wb_ddp.config import WandbConfig
+    from ultralytics_wb_ddp.config.options import WandbConfig
 
 __all__ = ["Finding", "Request", "error", "ok", "warning"]
 

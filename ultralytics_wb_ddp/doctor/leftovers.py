@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
 from ultralytics_wb_ddp.ranks import Topology, is_main_process

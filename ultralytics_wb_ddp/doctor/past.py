@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config.names import collection_of
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
-from ultralytics_wb_ddp.names import collection_of
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.results_csv import ResultsError, read_results
 from ultralytics_wb_ddp.runs import folder_in_command, sync_command

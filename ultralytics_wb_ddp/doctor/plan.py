@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
-from ultralytics_wb_ddp.config import RunOptions
+from ultralytics_wb_ddp.config.names import collection_of
+from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.decision import choose, which_ranks
 from ultralytics_wb_ddp.handoff import Handoff
-from ultralytics_wb_ddp.names import collection_of
 from ultralytics_wb_ddp.stock import stock_options
 
 if TYPE_CHECKING:

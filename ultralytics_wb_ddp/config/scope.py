@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ultralytics_wb_ddp.config import RunOptions, WandbConfig
+from ultralytics_wb_ddp.config.options import RunOptions, WandbConfig
 from ultralytics_wb_ddp.utils.serialization import REDACTED
 
 if TYPE_CHECKING:
@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from ultralytics_wb_ddp.arguments import BlockArguments
+    from ultralytics_wb_ddp.config.options import BlockArguments
 
-__all__ = ["Block", "blocks", "merged", "options_around", "release", "settings_around", "take_up", "wandb_config"]
 
 INHERITED = "_ultralytics_wb_ddp_blocks"  # attribute of a thread: the blocks in which it was started
-
 _entered: ContextVar[tuple[Block, ...] | None] = ContextVar("ultralytics_wb_ddp_blocks", default=None)
 _taken_up: dict[str, tuple[Block, ...]] = {}  # by the id of a run that a manager holds
 _installing = threading.Lock()

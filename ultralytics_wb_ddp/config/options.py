@@ -1,16 +1,15 @@
-"""What can be configured: the settings of a run, their defaults, and how those of several places go together."""
+"""Keyword arguments that functions hand on: their names and types, for editors and type checkers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from os import PathLike, fspath
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from typing_extensions import Self
 
-from ultralytics_wb_ddp.arguments import Checkpoints, ErrorPolicy, Mode, OrphanPolicy, RankScope, RunMode
-from ultralytics_wb_ddp.checks import (
+from ultralytics_wb_ddp.config.validation import (
     ConfigurationError,
     check_choice,
     check_count,
@@ -30,8 +29,17 @@ from ultralytics_wb_ddp.checks import (
 )
 from ultralytics_wb_ddp.utils.serialization import REDACTED, to_plain
 
-__all__ = ["RunOptions", "WandbConfig"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
+
+Mode = Literal["online", "offline", "disabled"]
+RunMode = Literal["auto", "new", "shared"]
+RankScope = Literal["global", "worker"]
+Strategy = Literal["main", "node", "all"]
+Checkpoints = Literal["best", "best+last", "all", "none"]
+ErrorPolicy = Literal["warn", "raise"]
+OrphanPolicy = Literal["continue", "stop"]
 MODES = get_args(Mode)
 RUN_MODES = get_args(RunMode)
 RANK_SCOPES = get_args(RankScope)
@@ -39,7 +47,6 @@ STRATEGIES = {"main": ("auto", "global"), "node": ("auto", "worker"), "all": ("n
 OF_THE_RUN = ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode", "dir")  # not of a training
 MAX_MISTAKES = 256  # images: what a rank keeps of one may take up 1.5 MB
 MISSING = "???"  # OmegaConf's mark of a value that is still to be given
-
 _CHOICES = {
     "mode": MODES,
     "on_error": get_args(ErrorPolicy),
@@ -49,7 +56,6 @@ _CHOICES = {
     "checkpoints": get_args(Checkpoints),
     "strategy": tuple(STRATEGIES),
 }
-
 # By the word that a setting's annotation begins with.
 _OF_KIND: dict[str, Callable[[str, Any], Any]] = {
     "bool": check_switch,
@@ -65,6 +71,56 @@ _OF_NAME: dict[str, Callable[[str, str], str]] = {
     "checkpoint_store": check_store,
     "data_uri": check_uri,
 }
+OFFLINE = ("offline", "dryrun")  # as WANDB_MODE has it
+
+
+class RunArguments(TypedDict, total=False):
+    """The options of ``add_wandb_callback``, explained at :class:`RunOptions`; None counts as not given."""
+
+    project: str | None
+    entity: str | None
+    name: str | None
+    group: str | None
+    job_type: str | None
+    tags: Sequence[str] | None
+    notes: str | None
+    mode: Mode | None
+    dir: str | PathLike[str] | None
+    run_mode: RunMode | None
+    rank_scope: RankScope | None
+    strategy: Strategy | None
+    rank_metrics: bool | None
+    batch_interval: int | None
+    inputs: bool | None
+    data_uri: str | None
+    mistakes: int | None
+    checkpoints: Checkpoints | None
+    checkpoint_interval: int | None
+    checkpoint_keep: int | None
+    checkpoint_ttl: int | None
+    checkpoint_store: str | None
+    link: str | None
+    on_error: ErrorPolicy | None
+    on_launcher_lost: OrphanPolicy | None
+    init_timeout: float | None
+    finish_timeout: float | None
+    flush_interval: float | None
+
+
+class BlockArguments(RunArguments, total=False):
+    """The options of ``wandb_config``: those of a manager besides."""
+
+    id: str | None
+    api_key: str | None
+    keep_open: bool | None
+
+
+class GroupArguments(TypedDict, total=False):
+    """The options of ``WandbManager.group``, explained at :class:`RunGroup`."""
+
+    job_type: str
+    metrics: Sequence[str]
+    resume: bool
 
 
 @dataclass(frozen=True)

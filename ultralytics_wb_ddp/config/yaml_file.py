@@ -6,7 +6,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checks import ConfigurationError
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.utils.serialization import names_secret
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from yaml import YAMLError
-
-__all__ = ["explained", "explanation_of_yaml", "read_config"]
 
 
 def read_config(file: Path, overrides: Sequence[str] = ()) -> Any:

@@ -1,4 +1,4 @@
-"""Values that users write: each is returned in the form in which it is used, or refused with an error."""
+"""Check values that users write, by W&B's own rules."""
 
 from __future__ import annotations
 
@@ -10,30 +10,10 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
-from ultralytics_wb_ddp.names import MAX_BYTES, MAX_LENGTH, problem_of_link
-from ultralytics_wb_ddp.s3_path import S3Error, S3Path
+from ultralytics_wb_ddp.config.names import MAX_BYTES, MAX_LENGTH, problem_of_link
+from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
 from ultralytics_wb_ddp.utils.errors import ExplainedError
 from ultralytics_wb_ddp.utils.serialization import ADDRESS, names_secret
-
-__all__ = [
-    "ConfigurationError",
-    "check_choice",
-    "check_count",
-    "check_environment",
-    "check_job_type",
-    "check_link",
-    "check_names",
-    "check_project",
-    "check_run_id",
-    "check_seconds",
-    "check_store",
-    "check_switch",
-    "check_tags",
-    "check_text",
-    "check_uri",
-    "place_of",
-    "refuse_type",
-]
 
 OF_A_MANAGER = {  # what others than a callback take
     "id": "wandb.init(id=...) makes a run of this id, to be given as run=; a manager and a job take it in cfg.wandb.id",

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from ultralytics_wb_ddp.utils.errors import ExplainedError
 
-__all__ = ["S3Error", "S3Path"]
-
 PATH = re.compile(r"s3://([^/?#]+)/([^?#]+)(?:\?versionId=([^?#&]+))?")
 
 

@@ -10,22 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = [
-    "LONG_ID",
-    "MAX_BYTES",
-    "MAX_LENGTH",
-    "collection_of",
-    "derived_id",
-    "file_name",
-    "input_name",
-    "inputs_of",
-    "problem_of_alias",
-    "problem_of_artifact",
-    "problem_of_link",
-    "run_name",
-    "safe_name",
-]
-
 MAX_LENGTH = 128  # of the id and the name of a run, of a group, a project and an artifact
 REFUSED = re.compile(r"[^A-Za-z0-9_.-]")  # in the name of an artifact
 LONG_ID = 64  # characters of a run id with which the names that wandb makes of it and a key may be too long

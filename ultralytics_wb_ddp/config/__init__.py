@@ -1,0 +1,1 @@
+"""Options that users write: names, checks, scopes and YAML files."""
