@@ -24,8 +24,8 @@ from s3_service import S3Service, s3_service
 from wandb_server import WandbServer
 
 from ultralytics_wb_ddp.parallel import find_free_port
-from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
 from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
 PRELUDE = """\
 import os, sys

@@ -18,7 +18,7 @@ from conftest import INTERRUPTED, NIGHTLY, Job, RunJob, RunOnline, run_command
 from ultralytics_wb_ddp.past_training import PastTraining
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.results_csv import ResultsError, read_results
-from ultralytics_wb_ddp.testing.run_file import read_run
+from ultralytics_wb_ddp.wandb_client.run_file import read_run
 
 OLD = """\
                   epoch,         train/box_loss,       metrics/mAP50(B),                 lr/pg0

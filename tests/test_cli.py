@@ -16,7 +16,7 @@ from wandb_server import WandbServer
 from conftest import NIGHTLY, run_command
 from ultralytics_wb_ddp import __version__
 from ultralytics_wb_ddp.cli import COMMANDS, Commands, main
-from ultralytics_wb_ddp.testing.run_file import find_run_files, read_run
+from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
 
 
 def demo(directory: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

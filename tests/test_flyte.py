@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import END, EPOCHS, NIGHTLY, PRELUDE, Job, LaunchAgents, RunJob, RunOnline, epochs
-from ultralytics_wb_ddp.testing.run_file import RecordedRun
+from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 
 pytest.importorskip("flyteplugins.wandb", reason="the extra 'flyte' is not installed")
 

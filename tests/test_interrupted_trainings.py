@@ -18,7 +18,7 @@ from test_true_state import CLOSED, KILL, NAMES, OPEN, OWN, USERS, in_epoch_2
 from wandb_server import WandbServer
 
 from conftest import INTERRUPTED, NIGHTLY, ONLINE, Job, RunJob, RunOnline, wait_until_closed
-from ultralytics_wb_ddp.testing.run_file import read_run
+from ultralytics_wb_ddp.wandb_client.run_file import read_run
 
 # The Stop button
 

@@ -21,7 +21,7 @@ from ultralytics_wb_ddp.commands.train import facts_of
 from ultralytics_wb_ddp.config.yaml_file import explained, read_config
 from ultralytics_wb_ddp.job_checks import request_of
 from ultralytics_wb_ddp.job_schema import Job
-from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
+from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
 EXAMPLE = Path(__file__).parent.parent / "examples/job.yaml"
 TINY = Path(__file__).with_name("tiny.yaml")

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbManager, wandb_config
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
-from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
+from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
 MakeManager = Callable[..., WandbManager]
 API_KEY = "0123456789abcdef0123456789abcdef01234567"

@@ -15,7 +15,7 @@ from releases import INSTALLED, NAMED, Releases, number_of
 from wandb_server import StoredRun, WandbServer
 
 from conftest import END, EPOCHS, NIGHTLY, Job, Patch, RunJob, wait_until_closed
-from ultralytics_wb_ddp.testing.run_file import RecordedRun
+from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 
 CARRIES_CALLBACKS = (8, 4, 140)  # the first release whose launch takes callbacks along
 ONLINE = "CFG['wandb']['mode'] = 'online'\n"

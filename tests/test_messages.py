@@ -19,10 +19,10 @@ from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError
 from ultralytics_wb_ddp.cli import Commands, main
 from ultralytics_wb_ddp.retention import checkpoints_of
-from ultralytics_wb_ddp.server import Trouble
-from ultralytics_wb_ddp.testing.run_file import read_run
 from ultralytics_wb_ddp.utils.errors import explanation_of
 from ultralytics_wb_ddp.utils.progress import shown, working
+from ultralytics_wb_ddp.wandb_client.run_file import read_run
+from ultralytics_wb_ddp.wandb_client.server import Trouble
 
 PACKAGE = Path(__file__).parent.parent / "ultralytics_wb_ddp"
 KEY = "0123456789" * 4

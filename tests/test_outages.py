@@ -20,7 +20,7 @@ from measures import epochs_of, note, prove
 from wandb_server import WandbServer
 
 from conftest import NIGHTLY, PRELUDE, Job, RunJob, job_environment
-from ultralytics_wb_ddp.testing.run_file import RecordedRun
+from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 
 Trouble = Callable[[WandbServer, dict[str, str]], None]
 BOUND = 4.0  # seconds that opening and closing the run may take

@@ -13,7 +13,7 @@ from ultralytics.models.yolo.classify import ClassificationValidator
 
 from conftest import Job, RunJob
 from ultralytics_wb_ddp import charts
-from ultralytics_wb_ddp.testing.run_file import RecordedRun
+from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 
 MEASURED = {"model/speed_PyTorch(ms)", "_step"}  # differs between any two trainings; the client's own
 OURS_ONLY = {"per_class_metrics", "mistakes"}

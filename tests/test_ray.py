@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import job_environment
-from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
+from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
 pytest.importorskip("ray.train", reason="the extra 'ray' is not installed")
 

@@ -75,7 +75,7 @@ def test_row_is_on_disk_within_a_second(run_job: RunJob) -> None:
         """\
         import time
         from ultralytics_wb_ddp import WandbManager
-        from ultralytics_wb_ddp.testing.run_file import read_run
+        from ultralytics_wb_ddp.wandb_client.run_file import read_run
         with WandbManager({"wandb": {"project": "demo", "mode": "offline"}}, "job") as manager:
             manager.run.log({"x": 1})
             time.sleep(1.5)

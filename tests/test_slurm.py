@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import NIGHTLY, job_environment
-from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
+from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
 EXAMPLE = Path(__file__).parent.parent / "examples/slurm.sbatch"
 

@@ -14,9 +14,8 @@ from wandb_server.store import StoredRun
 
 from conftest import NIGHTLY, RunJob, run_command
 from ultralytics_wb_ddp.cli import main
-from ultralytics_wb_ddp.runs import sync_command
-from ultralytics_wb_ddp.testing.run_file import find_run_files
-from ultralytics_wb_ddp.transaction_log import HEADER_SIZE, pack, unpack
+from ultralytics_wb_ddp.wandb_client.run_file import HEADER_SIZE, find_run_files, pack, unpack
+from ultralytics_wb_ddp.wandb_client.run_state import sync_command
 
 # A session whose process is killed: the rows of the first seconds have arrived, the last has not.
 CUT_OFF = """

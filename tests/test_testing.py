@@ -11,8 +11,8 @@ from PIL import Image
 
 from conftest import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPTrainer, cpu_settings
-from ultralytics_wb_ddp.testing.run_file import find_run_files, read_run
 from ultralytics_wb_ddp.testing.shapes import TASKS, make_shapes_dataset
+from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
 
 
 def test_shapes_dataset_has_images_and_labels_of_every_class(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ import wandb
 from wandb_server import API_KEY, WandbServer
 
 from conftest import job_environment, run_command
-from ultralytics_wb_ddp.server import Server, Trouble
-from ultralytics_wb_ddp.transport import NoAnswerError, Why, _put_directly
+from ultralytics_wb_ddp.wandb_client.server import Server, Trouble
+from ultralytics_wb_ddp.wandb_client.transport import NoAnswerError, Why, _put_directly
 
 CLIENT = """
 import wandb

@@ -22,7 +22,7 @@ from ultralytics_wb_ddp.utils.logging import cause_of, logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from ultralytics_wb_ddp.client import SweepAgent
+    from ultralytics_wb_ddp.wandb_client.internals import SweepAgent
 
 __all__ = ["Agents", "SweepError", "Trial"]
 

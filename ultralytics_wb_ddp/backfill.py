@@ -19,11 +19,11 @@ from ultralytics_wb_ddp.past_checkpoint import Checkpoint
 from ultralytics_wb_ddp.past_training import RESULTS, PastTraining, is_training
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.results_csv import NoEpochError, ResultsError
-from ultralytics_wb_ddp.runs import folder_of, sync_command
 from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run, resume_run
 from ultralytics_wb_ddp.stock import stock_options
 from ultralytics_wb_ddp.utils.logging import cause_of
 from ultralytics_wb_ddp.utils.progress import working
+from ultralytics_wb_ddp.wandb_client.run_state import folder_of, sync_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -17,7 +17,7 @@ from ultralytics_wb_ddp.config.scope import blocks, options_around
 from ultralytics_wb_ddp.ddp import adopt_environment
 from ultralytics_wb_ddp.decision import which_ranks
 from ultralytics_wb_ddp.evaluation import evaluation_row
-from ultralytics_wb_ddp.handoff import Handoff, is_closed
+from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, protect_output, trains_here
 from ultralytics_wb_ddp.logged_training import LoggedTraining
 from ultralytics_wb_ddp.ranks import is_main_process
@@ -27,6 +27,7 @@ from ultralytics_wb_ddp.team import Team
 from ultralytics_wb_ddp.teardown import tear_down_after_exceptions
 from ultralytics_wb_ddp.travel import prepare, seal
 from ultralytics_wb_ddp.utils.errors import exit_code_of
+from ultralytics_wb_ddp.wandb_client.run_state import is_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -434,7 +435,8 @@ def _find_earlier(trainer: Any) -> RunRecord | None:
 def _watch_active_run() -> None:
     """Have the user's run that is active here fail with its training, also where that fails before its first event."""
     if "wandb" in sys.modules:
-        from ultralytics_wb_ddp.runs import fail_with_exceptions, wandb_run
+        from ultralytics_wb_ddp.runs import fail_with_exceptions
+        from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
         run = wandb_run()
         if run is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ultralytics_wb_ddp.client import plain_table
+from ultralytics_wb_ddp.wandb_client.internals import plain_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.record import best_of
-from ultralytics_wb_ddp.training import ended, plain_summary
+from ultralytics_wb_ddp.training import ended
 from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.wandb_client.run_state import plain_summary
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.training import Session

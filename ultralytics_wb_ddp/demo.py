@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ultralytics_wb_ddp.handoff import next_step_of
-from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_run
 from ultralytics_wb_ddp.utils.logging import short_path
+from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
+from ultralytics_wb_ddp.wandb_client.run_state import next_step_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
-from ultralytics_wb_ddp.client import without_prompt
 from ultralytics_wb_ddp.tables import FORMATS, TableError, check_format, write_table
-from ultralytics_wb_ddp.utils.errors import ExplainedError
 from ultralytics_wb_ddp.utils.logging import cause_of
 from ultralytics_wb_ddp.utils.progress import shown
+from ultralytics_wb_ddp.wandb_client.server import DownloadError, check_path, find_run
 
 if TYPE_CHECKING:
     import os
 
-__all__ = ["DownloadError", "DownloadedRun", "check_path", "download_run", "find_run", "missing_of"]
 
-FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-|latest-run$")  # of a run on disk, as W&B names it
-TIMEOUT = 30  # seconds for an answer of the server
 CONSOLE = ("output*.log", "logs/output*.log")  # one file; in shared mode one of each writer; or one of each stretch
-
-
-class DownloadError(ExplainedError):
-    """A run cannot be brought back: the message names the value, the cause and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -114,55 +104,6 @@ def _make_directory(directory: str | os.PathLike[str]) -> Path:
         msg = f"directory {str(directory)!r} cannot be written to: {cause_of(error)}; give another one"
         raise DownloadError(msg) from error
     return place
-
-
-def find_run(path: str, api_key: str | None) -> Any:
-    """Return W&B's public object for a run, whose settings are loaded."""
-    import wandb
-
-    from ultralytics_wb_ddp.server import require_server
-
-    check_path(path)
-    try:
-        require_server(api_key)
-        with without_prompt():
-            return wandb.Api(timeout=TIMEOUT, api_key=api_key).run(_path_of(path))
-    except ExplainedError as error:
-        msg = f"run {path!r} cannot be read: {error}"
-        raise DownloadError(msg) from error
-    except Exception as error:
-        msg = (
-            f"run {path!r} cannot be read: {cause_of(error)}; check its path, entity/project/run-id, the server "
-            "(WANDB_BASE_URL) and whether this API key may read it"
-        )
-        raise DownloadError(msg) from error
-
-
-def check_path(run: str) -> None:
-    """Refuse what is no path of a run at W&B, before anybody is asked.
-
-    Raises:
-        DownloadError: It is a folder of this machine, or of another form.
-    """
-    parts = _path_of(run).split("/")
-    if Path(run).exists() or FOLDER.match(parts[-1]):
-        msg = (
-            f"run {run!r} is a folder of this machine, and entity/project/run-id is expected; send what it holds with: "
-            f"ultralytics-wb-ddp sync {run}, or read it with ultralytics_wb_ddp.testing.read_run({run!r})"
-        )
-        raise DownloadError(msg)
-    least = 3 if run.startswith(("/", ".", "~")) else 2  # without an entity it is the default one
-    if not least <= len(parts) <= 3 or not all(part.strip() for part in parts):  # noqa: PLR2004  # with the entity
-        msg = f"run {run!r} is no path of a run; give entity/project/run-id, or its web address"
-        raise DownloadError(msg)
-
-
-def _path_of(run: str) -> str:
-    """Return the path of a run that may be given by its web address."""
-    path = run.partition("?")[0].strip("/")
-    if "://" in path:
-        path = unquote(path.partition("://")[2].partition("/")[2])
-    return path.replace("/runs/", "/")
 
 
 def _download_files(files: dict[str, Any], root: Path, *, progress: bool) -> tuple[list[Path], dict[str, str]]:

@@ -110,7 +110,7 @@ def earlier_results(
 
 def _ask(config: WandbConfig, run_ids: Sequence[str], wanted: Sequence[str]) -> dict[int, dict[str, float]]:
     """Ask W&B for the runs that have finished."""
-    from ultralytics_wb_ddp.server import VIEWER, find_server
+    from ultralytics_wb_ddp.wandb_client.server import VIEWER, find_server
 
     server = find_server(config.api_key, timeout=TIMEOUT)
     entity = config.entity or os.environ.get("WANDB_ENTITY")

@@ -15,10 +15,11 @@ from ultralytics_wb_ddp.config.validation import ConfigurationError, check_run_i
 from ultralytics_wb_ddp.group_results import Statistics, earlier_results, metrics_of
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.ranks import Topology, is_main_process
-from ultralytics_wb_ddp.runs import opened_by_us, wandb_run
+from ultralytics_wb_ddp.runs import opened_by_us
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.files import write_json
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -205,7 +206,7 @@ class RunGroup(Generic[ManagerType]):
         self._states[number] = "failed" if exit_code else "finished"
         if exit_code:
             return
-        from ultralytics_wb_ddp.training import plain_summary
+        from ultralytics_wb_ddp.wandb_client.run_state import plain_summary
 
         run = manager.resume_after_training()
         if run.disabled:

@@ -20,6 +20,7 @@ import psutil
 from ultralytics_wb_ddp.config.options import MODES, RunOptions
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_run_id
 from ultralytics_wb_ddp.utils.files import write_json
+from ultralytics_wb_ddp.wandb_client.run_state import is_shared, next_step_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -217,26 +218,6 @@ def _read_word(file: Path | None) -> dict[str, Any]:
 
 def _is_open(word: dict[str, Any]) -> bool:
     return "exit_code" not in word and "pid" in word and psutil.pid_exists(word["pid"])
-
-
-def is_closed(run: Any) -> bool:
-    """Return whether a ``wandb.Run`` was finished in this process."""
-    return bool(getattr(run, "_is_finished", False))
-
-
-def is_shared(run: Any) -> bool:
-    """Return whether a ``wandb.Run`` is one of several writers of its run."""
-    return getattr(run.settings, "mode", "") == "shared"
-
-
-def next_step_of(run: Any) -> int:
-    """Return the step of the next row; 0 for a finished run and for a shared one, which has no counter of its own."""
-    if is_closed(run):
-        return 0  # W&B would wait 30 s for an answer
-    try:
-        return int(max(run.step, run.starting_step))  # run.step reads 0 right after a resume
-    except Exception:  # noqa: BLE001  # the kind differs between W&B releases
-        return 0
 
 
 def _read_record(text: str) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.client import add_reference_entry, find_artifact, use_artifact
 from ultralytics_wb_ddp.config.names import collection_of, input_name
 from ultralytics_wb_ddp.examine import Examination, Findings
 from ultralytics_wb_ddp.fingerprint import Dataset
@@ -20,6 +19,7 @@ from ultralytics_wb_ddp.record import RunRecord, places_of
 from ultralytics_wb_ddp.starting_weights import Sample, files_of_trainer
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 from ultralytics_wb_ddp.utils.serialization import ADDRESS, redact, to_plain, without_credentials
+from ultralytics_wb_ddp.wandb_client.internals import add_reference_entry, find_artifact, use_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

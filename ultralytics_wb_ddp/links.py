@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from ultralytics_wb_ddp.ranks import Topology, plan_nodes
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
-from ultralytics_wb_ddp.runs import folder_of, run_url, sync_command
+from ultralytics_wb_ddp.wandb_client.run_state import folder_of, run_url, sync_command
 
 if TYPE_CHECKING:
     import os

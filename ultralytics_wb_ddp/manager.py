@@ -16,15 +16,16 @@ from ultralytics_wb_ddp.config.options import RunOptions, WandbConfig
 from ultralytics_wb_ddp.config.scope import blocks, release, settings_around, take_up
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, refuse_type
 from ultralytics_wb_ddp.decision import which_ranks
-from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, next_step_of
+from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
 from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_rank
-from ultralytics_wb_ddp.runs import open_handoff, sync_command
+from ultralytics_wb_ddp.runs import open_handoff
 from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 from ultralytics_wb_ddp.utils.serialization import redact, to_plain
+from ultralytics_wb_ddp.wandb_client.run_state import next_step_of, sync_command
 from ultralytics_wb_ddp.wrong_use import GivenOptions, callbacks_of, has_trained_since, warn_of_nothing_logged
 
 if TYPE_CHECKING:
@@ -373,7 +374,8 @@ class WandbManager:
         """
         if not is_main_process():
             return None
-        from ultralytics_wb_ddp.download import DownloadError, download_run, missing_of
+        from ultralytics_wb_ddp.download import download_run, missing_of
+        from ultralytics_wb_ddp.wandb_client.server import DownloadError
 
         try:
             done = download_run(self._path_of_run(), directory, format=format, api_key=self.config.api_key)
@@ -432,8 +434,9 @@ class WandbManager:
 
     def _open(self, inherited: Handoff | None) -> None:
         """Make, continue, adopt or attach to the run."""
-        from ultralytics_wb_ddp.runs import opened_by_us, run_url, wandb_run
+        from ultralytics_wb_ddp.runs import opened_by_us
         from ultralytics_wb_ddp.session import attach, init_run, resume_run
+        from ultralytics_wb_ddp.wandb_client.run_state import run_url, wandb_run
 
         active = wandb_run()
         if active is not None and not opened_by_us(active):
@@ -461,8 +464,8 @@ class WandbManager:
 
     def _name_job_type(self, inherited: Handoff | None) -> None:
         """Give a run a job type that was opened by its id and turns out to be new; one that goes on keeps its own."""
-        from ultralytics_wb_ddp.client import set_job_type
         from ultralytics_wb_ddp.runs import may_go_on
+        from ultralytics_wb_ddp.wandb_client.internals import set_job_type
 
         job_type = self._options.or_else(self._usual()).job_type
         is_known = inherited is not None and inherited.is_of_known_run
@@ -581,7 +584,7 @@ class WandbManager:
 
     def _path_of_run(self) -> str:
         """Return where W&B has the run that was opened last."""
-        from ultralytics_wb_ddp.download import DownloadError
+        from ultralytics_wb_ddp.wandb_client.server import DownloadError
 
         run = self._last
         if run is None:

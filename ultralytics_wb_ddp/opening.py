@@ -15,24 +15,15 @@ from ultralytics_wb_ddp.config.names import run_name
 from ultralytics_wb_ddp.config.options import OF_THE_RUN, RunOptions
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_environment
 from ultralytics_wb_ddp.decision import Plan, choose
-from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared
+from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.ranks import RankPlan
 from ultralytics_wb_ddp.record import RECORD_FILE
-from ultralytics_wb_ddp.runs import (
-    check_shared,
-    find_handoff,
-    folder_of,
-    local_run,
-    may_go_on,
-    opened,
-    sync_command,
-    wandb_run,
-    word_to,
-)
+from ultralytics_wb_ddp.runs import check_shared, find_handoff, local_run, may_go_on, opened, word_to
 from ultralytics_wb_ddp.session import Writer, attach, init_run, resume_run
 from ultralytics_wb_ddp.training import Session, close_abandoned, owned
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.wandb_client.run_state import folder_of, is_closed, is_shared, sync_command, wandb_run
 from ultralytics_wb_ddp.wrong_use import callbacks_of
 
 if TYPE_CHECKING:

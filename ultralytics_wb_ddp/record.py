@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.handoff import Handoff, next_step_of
+from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.launch import KnownProcess, is_worker
-from ultralytics_wb_ddp.runs import run_url
 from ultralytics_wb_ddp.session import BEST
 from ultralytics_wb_ddp.trial import get_wandb_sweep_id
 from ultralytics_wb_ddp.utils.files import write_json
+from ultralytics_wb_ddp.wandb_client.run_state import next_step_of, run_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

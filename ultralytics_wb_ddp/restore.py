@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoint_facts import Progress, sha256_of
-from ultralytics_wb_ddp.download import DownloadError, find_run
 from ultralytics_wb_ddp.inputs import FINGERPRINT_FILE
 from ultralytics_wb_ddp.record import RunRecord
 from ultralytics_wb_ddp.retention import checkpoints_of
@@ -17,6 +16,7 @@ from ultralytics_wb_ddp.utils.errors import ExplainedError
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 from ultralytics_wb_ddp.utils.progress import working
 from ultralytics_wb_ddp.utils.serialization import to_plain
+from ultralytics_wb_ddp.wandb_client.server import DownloadError, find_run
 
 if TYPE_CHECKING:
     import os

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.client import without_prompt
 from ultralytics_wb_ddp.config.names import collection_of
-from ultralytics_wb_ddp.download import TIMEOUT, DownloadError, find_run
 from ultralytics_wb_ddp.utils.errors import ExplainedError
 from ultralytics_wb_ddp.utils.logging import cause_of
 from ultralytics_wb_ddp.utils.progress import shown
+from ultralytics_wb_ddp.wandb_client.internals import without_prompt
+from ultralytics_wb_ddp.wandb_client.server import TIMEOUT, DownloadError, find_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -108,7 +108,7 @@ def checkpoints_of(entity: str, project: str, run_id: str) -> list[Any]:
     """
     import wandb
 
-    from ultralytics_wb_ddp.server import require_server
+    from ultralytics_wb_ddp.wandb_client.server import require_server
 
     require_server()
     with without_prompt():

@@ -5,49 +5,24 @@ from __future__ import annotations
 import functools
 import glob
 import os
-import shlex
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.client import ask_nothing, is_attached, replace_finish, restore_finish
 from ultralytics_wb_ddp.config.options import OFFLINE
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.handoff import Handoff, is_closed, is_shared, leave_word
+from ultralytics_wb_ddp.handoff import Handoff, leave_word
 from ultralytics_wb_ddp.stopping import redirect_stop
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.wandb_client.internals import ask_nothing, is_attached, replace_finish, restore_finish
+from ultralytics_wb_ddp.wandb_client.run_state import folder_of, is_closed, is_shared, wandb_run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.sidecar import Guest, Sidecar
-
-__all__ = [
-    "OpenedRun",
-    "check_shared",
-    "config_of",
-    "fail_with_exceptions",
-    "find_handoff",
-    "folder_in_command",
-    "folder_of",
-    "hold_open",
-    "let_finish",
-    "local_run",
-    "may_go_on",
-    "open_handoff",
-    "opened",
-    "opened_by_us",
-    "parts_on_disk",
-    "run_url",
-    "sync_command",
-    "use_users_run",
-    "users_runs",
-    "wandb_run",
-    "warn_of_unused_run",
-    "was_online",
-    "word_to",
-]
 
 
 @dataclass
@@ -98,12 +73,6 @@ def local_run(given: Any, handoff: Handoff | None) -> Any:
     return active if named is None or is_closed(named) else named
 
 
-def wandb_run() -> Any:
-    """Return ``wandb.run`` if it is open; never imports wandb."""
-    run = getattr(sys.modules.get("wandb"), "run", None)
-    return None if run is None or is_closed(run) else run
-
-
 def warn_of_unused_run(logged_id: str | None) -> None:
     """Say on a rank that does not log that the run which the script has opened there gets no rows; imports no wandb.
 
@@ -118,11 +87,6 @@ def warn_of_unused_run(logged_id: str | None) -> None:
         "only, below 'if is_main_process():' of ultralytics_wb_ddp, or have each rank log with run_mode='new'"
     )
     logger.warning(msg, run.id)
-
-
-def run_url(run: Any) -> str | None:
-    """Return the web address of a run; None offline, where wandb would warn that there is none."""
-    return None if run.offline else run.url
 
 
 def opened_by_us(run: Any) -> bool:
@@ -230,29 +194,3 @@ def word_to(run: Any, file: Path | None) -> None:
         held.word = file
         leave_word(file, pid=held.sidecar.pid)
         held.sidecar.tell(word=str(file))
-
-
-def config_of(run: Any) -> dict[str, Any]:
-    """Return the config of a run, which is no mapping, as a dictionary."""
-    return {key: run.config[key] for key in run.config.keys()}  # noqa: SIM118
-
-
-def folder_of(run: Any) -> Path:
-    """Return the folder in which a run has on disk what is to be sent."""
-    return Path(run.dir).parent
-
-
-def folder_in_command(command: str) -> Path:
-    """Return the folder that :func:`sync_command` has named in the command for one."""
-    named = command.partition(" sync ")[2]
-    return Path(shlex.split(named)[0] if named.startswith("'") else named)
-
-
-def was_online(folder: Path) -> bool:
-    """Return whether the session in a folder of W&B's has sent its rows itself, as far as it came; the name says so."""
-    return not folder.name.startswith("offline-")
-
-
-def sync_command(*folders: Path | str) -> str:
-    """Return the command that sends what runs have on disk, the parts of a run in the order of the folders."""
-    return f"ultralytics-wb-ddp sync {' '.join(shlex.quote(str(folder)) for folder in folders)}"

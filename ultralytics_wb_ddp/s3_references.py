@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.client import add_reference_entry
 from ultralytics_wb_ddp.config.names import problem_of_alias
 from ultralytics_wb_ddp.config.s3_path import S3Path
 from ultralytics_wb_ddp.config.validation import ConfigurationError
@@ -17,6 +16,7 @@ from ultralytics_wb_ddp.s3 import (
     find_objects,
 )
 from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.wandb_client.internals import add_reference_entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

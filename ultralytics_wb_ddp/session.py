@@ -12,7 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.client import (
+from ultralytics_wb_ddp.handoff import Handoff, leave_word
+from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
+from ultralytics_wb_ddp.runs import OpenedRun, hold_open, let_finish, opened, parts_on_disk, users_runs
+from ultralytics_wb_ddp.sidecar import Guest, Sidecar
+from ultralytics_wb_ddp.stopping import on_stop
+from ultralytics_wb_ddp.trial import get_wandb_sweep_id, is_trials_run, other_run
+from ultralytics_wb_ddp.utils.errors import exit_code_of
+from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.wandb_client.internals import (
     ask_nothing,
     disconnect,
     expect_no_service,
@@ -26,26 +34,16 @@ from ultralytics_wb_ddp.client import (
     shorten_table_names,
     without_prompt,
 )
-from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word, next_step_of
-from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
-from ultralytics_wb_ddp.runs import (
-    OpenedRun,
+from ultralytics_wb_ddp.wandb_client.run_state import (
     folder_of,
-    hold_open,
-    let_finish,
-    opened,
-    parts_on_disk,
+    is_closed,
+    next_step_of,
     sync_command,
-    users_runs,
     wandb_run,
     was_online,
 )
-from ultralytics_wb_ddp.sidecar import Guest, Sidecar
-from ultralytics_wb_ddp.stopping import on_stop
-from ultralytics_wb_ddp.storing import make_room
-from ultralytics_wb_ddp.trial import get_wandb_sweep_id, is_trials_run, other_run
-from ultralytics_wb_ddp.utils.errors import exit_code_of
-from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.wandb_client.server import COUNTING_LAG
+from ultralytics_wb_ddp.wandb_client.storage import make_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,26 +51,13 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.config.options import RunOptions
 
-__all__ = [
-    "BEST",
-    "COUNTING_LAG",
-    "Writer",
-    "attach",
-    "define_metrics",
-    "finish_run",
-    "init_run",
-    "preempt",
-    "resume_run",
-]
 
 # Of a training's numbers, by what they begin with.
 BEST = {"train": "min", "val": "min", "metrics": "max", "lr": None, "ranks": None}
-COUNTING_LAG = 5.0  # seconds after which the service has counted rows as a rule; it takes 2 to 4 (wandb#12421)
 LOCAL_TIMEOUT = 60.0  # seconds that a run may take to open on disk
 GRACE = 2.0  # seconds beyond its own limit after which a client is given up
 FLUSH_TIME = 0.5  # seconds that wandb-core takes to write what it was given
 PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish its runs
-
 _closing = threading.Event()  # set while a run is being finished
 
 

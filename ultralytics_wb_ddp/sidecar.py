@@ -229,8 +229,8 @@ def _finish(facts: dict[str, Any]) -> None:
     """Finish the run in the owner's stead, and leave word of it to the launcher."""
     import wandb
 
-    from ultralytics_wb_ddp.client import flush
-    from ultralytics_wb_ddp.handoff import next_step_of
+    from ultralytics_wb_ddp.wandb_client.internals import flush
+    from ultralytics_wb_ddp.wandb_client.run_state import next_step_of
 
     with contextlib.suppress(Exception):
         run = wandb.attach(facts["run_id"])

@@ -6,9 +6,9 @@ import signal
 import threading
 from typing import Any
 
-from ultralytics_wb_ddp.client import request_stop_status, set_stop_function
 from ultralytics_wb_ddp.launch import find_launches
 from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.wandb_client.internals import request_stop_status, set_stop_function
 
 __all__ = ["StopButton", "has_trained", "on_stop", "redirect_stop", "trainings"]
 

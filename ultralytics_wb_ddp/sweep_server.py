@@ -57,8 +57,8 @@ def create_sweep(definition: Mapping[str, Any], entity: str | None, project: str
     """
     import wandb
 
-    from ultralytics_wb_ddp.client import without_prompt
-    from ultralytics_wb_ddp.server import require_server
+    from ultralytics_wb_ddp.wandb_client.internals import without_prompt
+    from ultralytics_wb_ddp.wandb_client.server import require_server
 
     require_server()
     with without_prompt(), contextlib.redirect_stdout(io.StringIO()):
@@ -80,8 +80,8 @@ def find_sweep(sweep: str) -> tuple[Sweep, dict[str, Any]]:
     """
     import wandb
 
-    from ultralytics_wb_ddp.client import without_prompt
-    from ultralytics_wb_ddp.server import require_server
+    from ultralytics_wb_ddp.wandb_client.internals import without_prompt
+    from ultralytics_wb_ddp.wandb_client.server import require_server
 
     path = sweep_path(sweep)
     require_server()

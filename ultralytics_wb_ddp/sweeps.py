@@ -206,7 +206,7 @@ def _run(
     """Run its trials, one agent for each share of the work."""
     import cloudpickle
 
-    from ultralytics_wb_ddp.client import SweepAgent
+    from ultralytics_wb_ddp.wandb_client.internals import SweepAgent
 
     logger.info("sweep %s: %s", sweep.path, sweep.url)
     metric = (definition.get("metric") or {}).get("name")
@@ -227,7 +227,7 @@ def _run(
 @contextlib.contextmanager
 def _trouble_told() -> Iterator[None]:
     """Say of a server that cannot be used that the sweep cannot go on."""
-    from ultralytics_wb_ddp.server import Trouble
+    from ultralytics_wb_ddp.wandb_client.server import Trouble
 
     try:
         yield

@@ -21,15 +21,21 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ultralytics_wb_ddp.download import find_run
-from ultralytics_wb_ddp.runs import was_online
-from ultralytics_wb_ddp.session import COUNTING_LAG
-from ultralytics_wb_ddp.testing.run_file import RecordedRun, is_row, read_records, read_run
-from ultralytics_wb_ddp.transaction_log import HEADER_SIZE, pack, unpack
 from ultralytics_wb_ddp.utils.errors import ExplainedError
 from ultralytics_wb_ddp.utils.files import write_json
 from ultralytics_wb_ddp.utils.logging import cause_of, logger, short_path
 from ultralytics_wb_ddp.utils.versions import version_of
+from ultralytics_wb_ddp.wandb_client.run_file import (
+    HEADER_SIZE,
+    RecordedRun,
+    is_row,
+    pack,
+    read_records,
+    read_run,
+    unpack,
+)
+from ultralytics_wb_ddp.wandb_client.run_state import was_online
+from ultralytics_wb_ddp.wandb_client.server import COUNTING_LAG, find_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +94,7 @@ def sync(folders: Sequence[Path]) -> int:
         SyncError: Something has not arrived.
         Trouble: W&B cannot be reached, refuses the key, or does not say what has arrived.
     """
-    from ultralytics_wb_ddp.server import require_server
+    from ultralytics_wb_ddp.wandb_client.server import require_server
 
     parts = [(folder, read_run(folder)) for folder in folders]
     require_server()
@@ -174,7 +180,7 @@ class RunAtWandb:
     """
 
     def __init__(self, entity: str, project: str, run_id: str) -> None:
-        from ultralytics_wb_ddp.server import VIEWER, find_server
+        from ultralytics_wb_ddp.wandb_client.server import VIEWER, find_server
 
         self._server = find_server(timeout=TIMEOUT)
         entity = entity or os.environ.get("WANDB_ENTITY") or ""  # as wandb sync takes it

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.evaluation import MistakeCollector
 from ultralytics_wb_ddp.exchange import Exchange, Question
-from ultralytics_wb_ddp.handoff import Handoff, is_shared
+from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.rank_metrics import PREFIX, RankMeter, ranks_row
 from ultralytics_wb_ddp.ranks import RankPlan, Topology, plan_nodes, plan_rank
 from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.wandb_client.run_state import is_shared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +94,7 @@ class Team:
             invitation["loss_names"] = list(loss_names)
             invitation["batches"] = session.record.batches if session.goes_on else None
             if is_shared(run):
-                from ultralytics_wb_ddp.runs import config_of
+                from ultralytics_wb_ddp.wandb_client.run_state import config_of
 
                 invitation["config"] = config_of(run)
         self._exchange.put("invitation", invitation)

@@ -11,48 +11,35 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.client import ask_again, flush, shorten_table_names
 from ultralytics_wb_ddp.config.options import RunOptions
-from ultralytics_wb_ddp.handoff import Handoff, is_closed, leave_word
+from ultralytics_wb_ddp.handoff import Handoff, leave_word
 from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.record import RunRecord, best_of
-from ultralytics_wb_ddp.runs import (
-    config_of,
-    folder_of,
-    hold_open,
-    let_finish,
-    opened_by_us,
-    sync_command,
-    use_users_run,
-    users_runs,
-    wandb_run,
-)
+from ultralytics_wb_ddp.runs import hold_open, let_finish, opened_by_us, use_users_run, users_runs
 from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run
 from ultralytics_wb_ddp.stopping import StopButton
-from ultralytics_wb_ddp.storing import make_room, store
-from ultralytics_wb_ddp.transaction_log import holds_records
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 from ultralytics_wb_ddp.utils.threads import Background
+from ultralytics_wb_ddp.wandb_client.internals import ask_again, flush, shorten_table_names
+from ultralytics_wb_ddp.wandb_client.run_file import holds_records
+from ultralytics_wb_ddp.wandb_client.run_state import (
+    config_of,
+    folder_of,
+    is_closed,
+    plain_summary,
+    sync_command,
+    wandb_run,
+)
+from ultralytics_wb_ddp.wandb_client.storage import make_room, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = [
-    "Session",
-    "close_abandoned",
-    "close_sessions_of",
-    "ended",
-    "get_wandb_run",
-    "owned",
-    "plain_summary",
-    "sessions",
-]
 
 STOP_TIMEOUT = 1.0  # seconds that the training waits for the answer whether it is to stop
 RECORD_INTERVAL = 1.0  # seconds between two notes of how many batches were trained
 SETTLING = 10.0  # seconds that what follows a row may take, before the training goes on without it
-
 ended: dict[str, RunRecord] = {}  # of trainings that are over here, by the id of the run
 sessions: list[Session] = []  # of the trainings that are going on here
 owned: list[Session] = []  # those that opened their run, and therefore finish it
@@ -406,12 +393,6 @@ def get_wandb_run() -> Any:
     found = [session for session in sessions if not is_closed(session.run)]
     nearest = max(enumerate(found), key=lambda item: (item[1].thread is here, item[0]), default=None)
     return nearest[1].run if nearest else wandb_run()
-
-
-def plain_summary(summary: Any) -> dict[str, Any]:
-    """Return a W&B summary, which is no mapping, as dictionaries."""
-    values = {key: summary[key] for key in summary.keys()}  # noqa: SIM118
-    return {key: plain_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}
 
 
 def _further(recorded: int | None, seen: Any) -> int | None:

@@ -145,7 +145,7 @@ class TrainingState:
     def _log_rest(self, session: Session, options: RunOptions) -> None:
         """Log what the end of a training logs, as far as it lies on disk."""
         from ultralytics_wb_ddp.checkpoints import Checkpoints
-        from ultralytics_wb_ddp.training import plain_summary
+        from ultralytics_wb_ddp.wandb_client.run_state import plain_summary
 
         rows = _rows(self.directory)
         best = next((row for row in rows if row["epoch"] == session.record.best_epoch), rows[-1] if rows else {})

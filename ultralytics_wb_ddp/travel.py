@@ -31,9 +31,9 @@ def seal(run: Any, handoff: Handoff | None, check: Callable[[Any], None]) -> Han
         handoff: The record that the callback has brought here itself, or None.
         check: Refuses what cannot be, given the run that is open here or None.
     """
-    from ultralytics_wb_ddp.client import flush
     from ultralytics_wb_ddp.runs import find_handoff, local_run, open_handoff, opened_by_us, use_users_run
     from ultralytics_wb_ddp.session import preempt
+    from ultralytics_wb_ddp.wandb_client.internals import flush
 
     if not is_worker():
         on_termination(preempt)

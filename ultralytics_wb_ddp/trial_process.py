@@ -55,8 +55,9 @@ def _leave_run(exit_code: int, error: BaseException | None) -> None:
     What went wrong is printed while there is a run whose log takes it.
     """
     from ultralytics_wb_ddp.config.options import RunOptions
-    from ultralytics_wb_ddp.runs import opened, wandb_run
+    from ultralytics_wb_ddp.runs import opened
     from ultralytics_wb_ddp.session import finish_run, init_run
+    from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
     left = [held.run for held in opened.values()]
     if (active := wandb_run()) is not None and active not in left:
@@ -107,8 +108,9 @@ def _is_in_order() -> bool:
 
 def _preempt() -> None:
     """Finish the run that the work has made itself, also before its training has begun."""
-    from ultralytics_wb_ddp.runs import opened_by_us, users_runs, wandb_run
+    from ultralytics_wb_ddp.runs import opened_by_us, users_runs
     from ultralytics_wb_ddp.session import preempt
+    from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
     run = wandb_run()
     if run is not None and not opened_by_us(run):

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.handoff import is_closed
 from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.wandb_client.run_state import is_closed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

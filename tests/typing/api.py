@@ -47,8 +47,8 @@ from ultralytics_wb_ddp.testing.cpu_ddp import (
     CpuDDPTrainer,
     cpu_settings,
 )
-from ultralytics_wb_ddp.testing.run_file import RecordedArtifact, RecordedRun, find_run_files, read_run
 from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+from ultralytics_wb_ddp.wandb_client.run_file import RecordedArtifact, RecordedRun, find_run_files, read_run
 
 
 def own_run(model: Any, run: Any) -> None:

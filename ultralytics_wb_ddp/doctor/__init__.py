@@ -106,7 +106,7 @@ def _client_settings() -> tuple[Any, list[Finding]]:
 
     try:
         with quiet():
-            from ultralytics_wb_ddp.client import client_settings
+            from ultralytics_wb_ddp.wandb_client.internals import client_settings
 
             return client_settings(), []
     except ImportError:  # check_packages has said so

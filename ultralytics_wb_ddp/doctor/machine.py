@@ -98,7 +98,7 @@ def check_directories(request: Request, settings: Any) -> list[Finding]:
 
 def _places(request: Request, settings: Any) -> Iterator[tuple[str, str | Path]]:
     if settings is not None:
-        from ultralytics_wb_ddp.client import storage_directories
+        from ultralytics_wb_ddp.wandb_client.internals import storage_directories
 
         cache, uploads = storage_directories()
         yield "W&B's files", request.directory or settings.root_dir

@@ -13,10 +13,10 @@ from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.results_csv import ResultsError, read_results
-from ultralytics_wb_ddp.runs import folder_in_command, sync_command
-from ultralytics_wb_ddp.testing.run_file import RecordedRun, find_run_files, read_records, read_run
 from ultralytics_wb_ddp.training_state import TrainingState
 from ultralytics_wb_ddp.utils.logging import short_path
+from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_records, read_run
+from ultralytics_wb_ddp.wandb_client.run_state import folder_in_command, sync_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
-from ultralytics_wb_ddp.server import VIEWER, Server, Trouble, find_key, trouble_with_key
+from ultralytics_wb_ddp.wandb_client.server import VIEWER, Server, Trouble, find_key, trouble_with_key
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.doctor.finding import Request

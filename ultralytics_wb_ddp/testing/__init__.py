@@ -18,8 +18,8 @@ if TYPE_CHECKING:
         CpuDDPTrainer,
         cpu_settings,
     )
-    from ultralytics_wb_ddp.testing.run_file import RecordedArtifact, RecordedRun, find_run_files, read_run
     from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+    from ultralytics_wb_ddp.wandb_client.run_file import RecordedArtifact, RecordedRun, find_run_files, read_run
 
 _MODULE_OF = {
     "CpuDDPClassificationTrainer": "testing.cpu_ddp",
@@ -28,12 +28,12 @@ _MODULE_OF = {
     "CpuDDPPoseTrainer": "testing.cpu_ddp",
     "CpuDDPSegmentationTrainer": "testing.cpu_ddp",
     "CpuDDPTrainer": "testing.cpu_ddp",
-    "RecordedArtifact": "testing.run_file",
-    "RecordedRun": "testing.run_file",
+    "RecordedArtifact": "wandb_client.run_file",
+    "RecordedRun": "wandb_client.run_file",
     "cpu_settings": "testing.cpu_ddp",
-    "find_run_files": "testing.run_file",
+    "find_run_files": "wandb_client.run_file",
     "make_shapes_dataset": "testing.shapes",
-    "read_run": "testing.run_file",
+    "read_run": "wandb_client.run_file",
 }
 
 __all__ = [

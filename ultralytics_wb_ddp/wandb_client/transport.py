@@ -26,7 +26,6 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener, ge
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["NoAnswerError", "Why", "is_asked_by_core", "put"]
 
 SECOND_TRY = 3.0  # seconds; wandb-core asks again once, a second after the first time
 START_TIMEOUT = 30.0  # seconds that wandb-core may take to start

@@ -9,8 +9,6 @@ from typing import Any
 
 from ultralytics_wb_ddp.utils.logging import logger
 
-__all__ = ["make_room", "store"]
-
 PAGE = 4096  # bytes; a full disk takes no more of them
 
 

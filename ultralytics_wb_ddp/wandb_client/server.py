@@ -8,18 +8,74 @@ from __future__ import annotations
 
 import netrc
 import os
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from ultralytics_wb_ddp.transport import NoAnswerError, Why, is_asked_by_core, put
 from ultralytics_wb_ddp.utils.errors import ExplainedError
+from ultralytics_wb_ddp.utils.logging import cause_of
+from ultralytics_wb_ddp.wandb_client.internals import without_prompt
+from ultralytics_wb_ddp.wandb_client.transport import NoAnswerError, Why, is_asked_by_core, put
 
-__all__ = ["VIEWER", "Server", "Trouble", "find_key", "find_server", "require_server", "trouble_with_key"]
-
+FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-|latest-run$")  # of a run on disk, as W&B names it
+TIMEOUT = 30  # seconds for an answer of the server
 UNAUTHORIZED, FORBIDDEN = 401, 403
 KEY_LENGTH = 40
 VIEWER = "query Viewer { viewer { id entity } }"
+COUNTING_LAG = 5.0  # seconds after which the service has counted rows as a rule; it takes 2 to 4 (wandb#12421)
+
+
+class DownloadError(ExplainedError):
+    """A run cannot be brought back: the message names the value, the cause and the remedy."""
+
+
+def find_run(path: str, api_key: str | None) -> Any:
+    """Return W&B's public object for a run, whose settings are loaded."""
+    import wandb
+
+    check_path(path)
+    try:
+        require_server(api_key)
+        with without_prompt():
+            return wandb.Api(timeout=TIMEOUT, api_key=api_key).run(_path_of(path))
+    except ExplainedError as error:
+        msg = f"run {path!r} cannot be read: {error}"
+        raise DownloadError(msg) from error
+    except Exception as error:
+        msg = (
+            f"run {path!r} cannot be read: {cause_of(error)}; check its path, entity/project/run-id, the server "
+            "(WANDB_BASE_URL) and whether this API key may read it"
+        )
+        raise DownloadError(msg) from error
+
+
+def check_path(run: str) -> None:
+    """Refuse what is no path of a run at W&B, before anybody is asked.
+
+    Raises:
+        DownloadError: It is a folder of this machine, or of another form.
+    """
+    parts = _path_of(run).split("/")
+    if Path(run).exists() or FOLDER.match(parts[-1]):
+        msg = (
+            f"run {run!r} is a folder of this machine, and entity/project/run-id is expected; send what it holds with: "
+            f"ultralytics-wb-ddp sync {run}, or read it with ultralytics_wb_ddp.testing.read_run({run!r})"
+        )
+        raise DownloadError(msg)
+    least = 3 if run.startswith(("/", ".", "~")) else 2  # without an entity it is the default one
+    if not least <= len(parts) <= 3 or not all(part.strip() for part in parts):  # noqa: PLR2004  # with the entity
+        msg = f"run {run!r} is no path of a run; give entity/project/run-id, or its web address"
+        raise DownloadError(msg)
+
+
+def _path_of(run: str) -> str:
+    """Return the path of a run that may be given by its web address."""
+    path = run.partition("?")[0].strip("/")
+    if "://" in path:
+        path = unquote(path.partition("://")[2].partition("/")[2])
+    return path.replace("/runs/", "/")
 
 
 class Trouble(ExplainedError):  # noqa: N818  # it may be a warning only

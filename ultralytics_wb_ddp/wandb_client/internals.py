@@ -19,24 +19,6 @@ from ultralytics_wb_ddp.utils.environment import set_or_unset
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-__all__ = [
-    "SweepAgent",
-    "add_reference_entry",
-    "ask_again",
-    "ask_nothing",
-    "disconnect",
-    "expect_no_service",
-    "find_artifact",
-    "flush",
-    "interface_of",
-    "known_settings",
-    "plain_table",
-    "send_console",
-    "service",
-    "set_job_type",
-    "use_artifact",
-    "without_prompt",
-]
 
 _connecting = threading.RLock()  # wandb's connection is the process's, and several threads may open runs
 LAUNCH = "wandb.sdk.launch.inputs.internal"  # where W&B Launch keeps what is staged

@@ -1,0 +1,71 @@
+"""Read the state of a ``wandb.Run``: its folder, config, step and mode, and the command that sends it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def is_closed(run: Any) -> bool:
+    """Return whether a ``wandb.Run`` was finished in this process."""
+    return bool(getattr(run, "_is_finished", False))
+
+
+def is_shared(run: Any) -> bool:
+    """Return whether a ``wandb.Run`` is one of several writers of its run."""
+    return getattr(run.settings, "mode", "") == "shared"
+
+
+def next_step_of(run: Any) -> int:
+    """Return the step of the next row; 0 for a finished run and for a shared one, which has no counter of its own."""
+    if is_closed(run):
+        return 0  # W&B would wait 30 s for an answer
+    try:
+        return int(max(run.step, run.starting_step))  # run.step reads 0 right after a resume
+    except Exception:  # noqa: BLE001  # the kind differs between W&B releases
+        return 0
+
+
+def wandb_run() -> Any:
+    """Return ``wandb.run`` if it is open; never imports wandb."""
+    run = getattr(sys.modules.get("wandb"), "run", None)
+    return None if run is None or is_closed(run) else run
+
+
+def run_url(run: Any) -> str | None:
+    """Return the web address of a run; None offline, where wandb would warn that there is none."""
+    return None if run.offline else run.url
+
+
+def config_of(run: Any) -> dict[str, Any]:
+    """Return the config of a run, which is no mapping, as a dictionary."""
+    return {key: run.config[key] for key in run.config.keys()}  # noqa: SIM118
+
+
+def folder_of(run: Any) -> Path:
+    """Return the folder in which a run has on disk what is to be sent."""
+    return Path(run.dir).parent
+
+
+def folder_in_command(command: str) -> Path:
+    """Return the folder that :func:`sync_command` has named in the command for one."""
+    named = command.partition(" sync ")[2]
+    return Path(shlex.split(named)[0] if named.startswith("'") else named)
+
+
+def was_online(folder: Path) -> bool:
+    """Return whether the session in a folder of W&B's has sent its rows itself, as far as it came; the name says so."""
+    return not folder.name.startswith("offline-")
+
+
+def sync_command(*folders: Path | str) -> str:
+    """Return the command that sends what runs have on disk, the parts of a run in the order of the folders."""
+    return f"ultralytics-wb-ddp sync {' '.join(shlex.quote(str(folder)) for folder in folders)}"
+
+
+def plain_summary(summary: Any) -> dict[str, Any]:
+    """Return a W&B summary, which is no mapping, as dictionaries."""
+    values = {key: summary[key] for key in summary.keys()}  # noqa: SIM118
+    return {key: plain_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}
