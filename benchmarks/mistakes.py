@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from ultralytics import YOLO
 
 from ultralytics_wb_ddp import add_wandb_callback, evaluation, overlays
-from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 
 MODELS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
 IMAGES, SIZE = 320, 320  # a quarter of the images is evaluated

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from ultralytics.models.yolo.detect import DetectionTrainer
 
-from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPTrainer
+from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
 
 FOLDER = "BENCHMARK_FOLDER"  # variable that names the directory for the notes
 KIBIBYTES = 1 if sys.platform != "darwin" else 1024  # getrusage counts in KiB on Linux, in bytes on macOS

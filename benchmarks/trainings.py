@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
-from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset  # noqa: E402  # found through the line above
+from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset  # noqa: E402  # found through the line above
 
 TIMEOUT = 3600.0
 ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception)\b")

@@ -35,7 +35,7 @@ def train(data: str = "coco8.yaml", epochs: int = 100) -> str:
     """Train, and return the id of the run."""
     weights, settings = "yolo11n.pt", {"data": data, "epochs": epochs, "device": [0, 1, 2, 3]}
     if "--cpu" in sys.argv:
-        from ultralytics_wb_ddp.testing.cpu_ddp import cpu_settings
+        from ultralytics_wb_ddp.testing.cpu_trainers import cpu_settings
 
         weights, settings = "yolo11n.yaml", cpu_settings()
 

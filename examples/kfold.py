@@ -19,7 +19,7 @@ from ultralytics_wb_ddp import TrainingState, WandbManager, add_wandb_callback, 
 
 folds, weights, settings = 5, "yolo11n.pt", {"data": "coco8.yaml", "epochs": 100, "device": [0, 1, 2, 3]}
 if "--cpu" in sys.argv:
-    from ultralytics_wb_ddp.testing.cpu_ddp import cpu_settings
+    from ultralytics_wb_ddp.testing.cpu_trainers import cpu_settings
 
     folds, weights, settings = 2, "yolo11n.yaml", cpu_settings(device="cpu")
 

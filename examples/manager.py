@@ -16,7 +16,7 @@ from ultralytics_wb_ddp import WandbManager, add_wandb_callback
 
 weights, settings = "yolo11n.pt", {"data": "coco8.yaml", "epochs": 100, "device": [0, 1, 2, 3]}
 if "--cpu" in sys.argv:
-    from ultralytics_wb_ddp.testing.cpu_ddp import cpu_settings
+    from ultralytics_wb_ddp.testing.cpu_trainers import cpu_settings
 
     weights, settings = "yolo11n.yaml", cpu_settings()
 

@@ -49,7 +49,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     processes, weights, settings = 4, "yolo11n.pt", {"data": given.data, "epochs": given.epochs, "batch": 64}
     if given.cpu:
-        from ultralytics_wb_ddp.testing.cpu_ddp import cpu_settings
+        from ultralytics_wb_ddp.testing.cpu_trainers import cpu_settings
 
         processes, weights, settings = 2, "yolo11n.yaml", {**cpu_settings(device=None), "epochs": given.epochs}
 

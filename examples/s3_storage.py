@@ -20,7 +20,7 @@ if place is None:
     sys.exit("say where: python examples/s3_storage.py s3://bucket/yolo")
 weights, settings = "yolo11n.pt", {"data": "coco8.yaml", "epochs": 100, "device": [0, 1, 2, 3]}
 if "--cpu" in sys.argv:
-    from ultralytics_wb_ddp.testing.cpu_ddp import cpu_settings
+    from ultralytics_wb_ddp.testing.cpu_trainers import cpu_settings
 
     weights, settings = "yolo11n.yaml", cpu_settings()
 

@@ -16,7 +16,7 @@ from ultralytics_wb_ddp import ParallelConfig, add_wandb_callback, train_distrib
 
 processes, weights, settings = 4, "yolo11n.pt", {"data": "coco8.yaml", "epochs": 100}
 if "--cpu" in sys.argv:
-    from ultralytics_wb_ddp.testing.cpu_ddp import cpu_settings
+    from ultralytics_wb_ddp.testing.cpu_trainers import cpu_settings
 
     processes, weights, settings = 2, "yolo11n.yaml", cpu_settings(device=None)
 

@@ -18,7 +18,7 @@ from ultralytics_wb_ddp import add_wandb_callback, run_sweep
 
 trials, weights, settings = 20, "yolo11n.pt", {"data": "coco8.yaml", "epochs": 100}
 if "--cpu" in sys.argv:
-    from ultralytics_wb_ddp.testing.cpu_ddp import cpu_settings
+    from ultralytics_wb_ddp.testing.cpu_trainers import cpu_settings
 
     trials, weights, settings = 2, "yolo11n.yaml", cpu_settings(device=None)
 

@@ -19,7 +19,7 @@ from ultralytics_wb_ddp import add_wandb_callback, train_distributed
 
 weights, settings = "yolo11n.pt", {"data": "coco8.yaml", "epochs": 100, "batch": 64}  # the batch of all processes
 if "--cpu" in sys.argv:
-    from ultralytics_wb_ddp.testing.cpu_ddp import cpu_settings
+    from ultralytics_wb_ddp.testing.cpu_trainers import cpu_settings
 
     weights, settings = "yolo11n.yaml", cpu_settings(device=None)
 

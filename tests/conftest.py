@@ -24,14 +24,14 @@ from s3_service import S3Service, s3_service
 from wandb_server import WandbServer
 
 from ultralytics_wb_ddp.parallel import find_free_port
-from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
 PRELUDE = """\
 import os, sys
 from ultralytics import YOLO
 from ultralytics_wb_ddp import WandbManager, add_wandb_callback, callbacks
-from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPTrainer
+from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
 
 CFG = {"wandb": {"project": "demo", "mode": "offline"}}
 SETTINGS = dict(data=os.environ["DATA"], epochs=2, imgsz=64, batch=8, workers=0, plots=False, deterministic=False)

@@ -20,7 +20,7 @@ import pytest
 from conftest import END, EPOCHS, NIGHTLY, PRELUDE, Job, LaunchAgents, RunJob, epochs
 from ultralytics_wb_ddp import ConfigurationError, ParallelConfig, train_distributed
 from ultralytics_wb_ddp.parallel import find_free_port
-from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPTrainer
+from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
 from ultralytics_wb_ddp.trainer import number_here
 
 EXAMPLE = Path(__file__).parent.parent / "examples/torchrun_two_nodes.py"

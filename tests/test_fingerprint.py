@@ -13,7 +13,7 @@ from PIL import Image
 from ultralytics.data.utils import check_cls_dataset, check_det_dataset, img2label_paths
 
 from ultralytics_wb_ddp.fingerprint import Dataset, Fingerprint, Stopped, what_changed
-from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 
 
 def take(data: Path) -> Fingerprint:

@@ -28,8 +28,8 @@ ON_A_GPU_MACHINE = """\
 import os, shutil
 from ultralytics import YOLO, settings
 from ultralytics.utils import DEFAULT_CFG
-from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPTrainer
-from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
+from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 
 class SmallTrainer(CpuDDPTrainer):
     def __init__(self, cfg=DEFAULT_CFG, overrides=None, _callbacks=None):

@@ -22,7 +22,7 @@ ON_A_CLUSTER = """\
 import os, time
 from ultralytics import YOLO
 from ultralytics.utils import DEFAULT_CFG, callbacks
-from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPTrainer
+from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
 
 class SmallTrainer(CpuDDPTrainer):
     def __init__(self, cfg=DEFAULT_CFG, overrides=None, _callbacks=None):

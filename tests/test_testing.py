@@ -10,8 +10,8 @@ import yaml
 from PIL import Image
 
 from conftest import NIGHTLY, Job, RunJob
-from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPTrainer, cpu_settings
-from ultralytics_wb_ddp.testing.shapes import TASKS, make_shapes_dataset
+from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer, cpu_settings
+from ultralytics_wb_ddp.testing.shapes_dataset import TASKS, make_shapes_dataset
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
 
 
@@ -89,7 +89,7 @@ def tasks(run_job: RunJob) -> Job:
     """A training of each task, one after the other in one process."""
     return run_job(f"""\
         from pathlib import Path
-        from ultralytics_wb_ddp.testing.shapes import TASKS, make_shapes_dataset
+        from ultralytics_wb_ddp.testing.shapes_dataset import TASKS, make_shapes_dataset
 
         heads, detector = {HEADS!r}, Path(os.environ["MODEL"]).read_text()
         for task in TASKS:
@@ -123,7 +123,7 @@ RTDETR = """\
 from pathlib import Path
 Path("trainers.py").write_text('''\
 from ultralytics.models.rtdetr.train import RTDETRTrainer
-from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPMixin
+from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPMixin
 
 class CpuDDPRTDETRTrainer(CpuDDPMixin, RTDETRTrainer):
     pass

@@ -151,7 +151,7 @@ def test_dry_run_of_a_job_says_that_its_training_is_over(training: Path) -> None
 DYING = """
 import os, signal
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPTrainer
+from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
 
 class Dying(CpuDDPTrainer if os.environ["PROCESSES"] == "2" else DetectionTrainer):
     def die(self, place):

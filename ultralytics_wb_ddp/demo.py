@@ -46,7 +46,7 @@ def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose
     earlier = set(find_run_files(directory))
 
     click.echo(f"1/4  generating {images} images of {CLASSES} shapes in {short_path(directory / 'shapes')}")
-    from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+    from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 
     data = make_shapes_dataset(directory / "shapes", images=images, classes=CLASSES)
 
@@ -54,7 +54,7 @@ def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose
     from ultralytics import YOLO
 
     from ultralytics_wb_ddp import WandbManager, add_wandb_callback
-    from ultralytics_wb_ddp.testing.cpu_ddp import CpuDDPTrainer
+    from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
 
     settings = {"data": str(data), "epochs": epochs, "imgsz": 64, "batch": BATCH, "workers": 0, "device": "0,1"}
     cfg = {"wandb": {"project": PROJECT, "mode": "online" if online else "offline", "dir": str(directory)}}

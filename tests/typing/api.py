@@ -38,7 +38,7 @@ from ultralytics_wb_ddp import (
     upload_to_s3,
     wandb_config,
 )
-from ultralytics_wb_ddp.testing.cpu_ddp import (
+from ultralytics_wb_ddp.testing.cpu_trainers import (
     CpuDDPClassificationTrainer,
     CpuDDPMixin,
     CpuDDPOBBTrainer,
@@ -47,7 +47,7 @@ from ultralytics_wb_ddp.testing.cpu_ddp import (
     CpuDDPTrainer,
     cpu_settings,
 )
-from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedArtifact, RecordedRun, find_run_files, read_run
 
 

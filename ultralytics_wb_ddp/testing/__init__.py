@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ultralytics_wb_ddp.testing.cpu_ddp import (
+    from ultralytics_wb_ddp.testing.cpu_trainers import (
         CpuDDPClassificationTrainer,
         CpuDDPMixin,
         CpuDDPOBBTrainer,
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
         CpuDDPTrainer,
         cpu_settings,
     )
-    from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+    from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
     from ultralytics_wb_ddp.wandb_client.run_file import RecordedArtifact, RecordedRun, find_run_files, read_run
 
 _MODULE_OF = {
-    "CpuDDPClassificationTrainer": "testing.cpu_ddp",
-    "CpuDDPMixin": "testing.cpu_ddp",
-    "CpuDDPOBBTrainer": "testing.cpu_ddp",
-    "CpuDDPPoseTrainer": "testing.cpu_ddp",
-    "CpuDDPSegmentationTrainer": "testing.cpu_ddp",
-    "CpuDDPTrainer": "testing.cpu_ddp",
+    "CpuDDPClassificationTrainer": "testing.cpu_trainers",
+    "CpuDDPMixin": "testing.cpu_trainers",
+    "CpuDDPOBBTrainer": "testing.cpu_trainers",
+    "CpuDDPPoseTrainer": "testing.cpu_trainers",
+    "CpuDDPSegmentationTrainer": "testing.cpu_trainers",
+    "CpuDDPTrainer": "testing.cpu_trainers",
     "RecordedArtifact": "wandb_client.run_file",
     "RecordedRun": "wandb_client.run_file",
-    "cpu_settings": "testing.cpu_ddp",
+    "cpu_settings": "testing.cpu_trainers",
     "find_run_files": "wandb_client.run_file",
-    "make_shapes_dataset": "testing.shapes",
+    "make_shapes_dataset": "testing.shapes_dataset",
     "read_run": "wandb_client.run_file",
 }
 

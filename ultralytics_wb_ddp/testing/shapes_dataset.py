@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-__all__ = ["TASKS", "make_shapes_dataset"]
 
 MIN_IMAGES = 4
 TASKS = ("detect", "segment", "pose", "obb", "classify")

@@ -26,20 +26,11 @@ from ultralytics.models.yolo.pose import PoseTrainer
 from ultralytics.models.yolo.segment import SegmentationTrainer
 from ultralytics.utils import DEFAULT_CFG
 
-from ultralytics_wb_ddp.testing.shapes import make_shapes_dataset
+from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = [
-    "CpuDDPClassificationTrainer",
-    "CpuDDPMixin",
-    "CpuDDPOBBTrainer",
-    "CpuDDPPoseTrainer",
-    "CpuDDPSegmentationTrainer",
-    "CpuDDPTrainer",
-    "cpu_settings",
-]
 
 CPU = torch.device("cpu")
 
