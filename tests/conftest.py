@@ -23,7 +23,7 @@ from releases import RELEASES, Releases
 from s3_service import S3Service, s3_service
 from wandb_server import WandbServer
 
-from ultralytics_wb_ddp.parallel import find_free_port
+from ultralytics_wb_ddp.distributed.parallel_config import find_free_port
 from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 

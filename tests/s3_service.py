@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError
 
-from ultralytics_wb_ddp.parallel import find_free_port
+from ultralytics_wb_ddp.distributed.parallel_config import find_free_port
 
 
 class S3Service:

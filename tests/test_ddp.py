@@ -19,9 +19,9 @@ import pytest
 
 from conftest import END, EPOCHS, NIGHTLY, PRELUDE, Job, LaunchAgents, RunJob, epochs
 from ultralytics_wb_ddp import ConfigurationError, ParallelConfig, train_distributed
-from ultralytics_wb_ddp.parallel import find_free_port
+from ultralytics_wb_ddp.distributed.parallel_config import find_free_port
+from ultralytics_wb_ddp.distributed.trainer_mixin import number_here
 from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
-from ultralytics_wb_ddp.trainer import number_here
 
 EXAMPLE = Path(__file__).parent.parent / "examples/torchrun_two_nodes.py"
 
@@ -87,7 +87,7 @@ def body(rank, port):
 
 if __name__ == "__main__":
     import torch
-    from ultralytics_wb_ddp.parallel import find_free_port
+    from ultralytics_wb_ddp.distributed.parallel_config import find_free_port
 
     torch.multiprocessing.spawn(body, (find_free_port(),), nprocs=2)
 """
@@ -341,7 +341,7 @@ def test_output_device_is_counted_as_the_worker_does(
 def test_output_device_reaches_pytorch(run_job: RunJob) -> None:
     script = """
     from ultralytics_wb_ddp import ParallelConfig
-    from ultralytics_wb_ddp.trainer import DistributedTrainerMixin
+    from ultralytics_wb_ddp.distributed.trainer_mixin import DistributedTrainerMixin
 
     class Asking(DistributedTrainerMixin, CpuDDPTrainer):  # past the check, so that PyTorch refuses it
         parallel = ParallelConfig(output_device=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ultralytics_wb_ddp.launch import Launcher, a_peer_has_died, find_launches, terminate_workers
+from ultralytics_wb_ddp.distributed.processes import Launcher, a_peer_has_died, find_launches, terminate_workers
 
 
 def test_launcher_that_lives_is_not_gone() -> None:
@@ -65,7 +65,7 @@ def test_launch_that_is_ended_leaves_its_exit_code_to_whoever_waits_for_it() -> 
 def test_worker_prints_to_a_file_once_its_reader_is_gone(tmp_path: Path) -> None:
     script = f"""
 import os, pathlib
-from ultralytics_wb_ddp.launch import protect_output
+from ultralytics_wb_ddp.distributed.stdio import protect_output
 protect_output(pathlib.Path({str(tmp_path / "output.log")!r}))
 print("read", flush=True)
 input()
@@ -88,7 +88,7 @@ pathlib.Path({str(tmp_path / "alive")!r}).touch()
 # SIGTERM to all processes of a launch: the main thread fails because torchrun has ended, while a run is being finished.
 ENDS_FIRST = """
 import os, signal, sys, time
-from ultralytics_wb_ddp.launch import on_termination
+from ultralytics_wb_ddp.distributed.signals import on_termination
 
 def main():
     on_termination(lambda: time.sleep(1))

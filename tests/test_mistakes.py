@@ -23,11 +23,11 @@ from ultralytics.models.yolo.segment import SegmentationValidator
 
 from conftest import Job, RunJob
 from ultralytics_wb_ddp import evaluation
+from ultralytics_wb_ddp.distributed.rank_store import Exchange
+from ultralytics_wb_ddp.distributed.topology import Topology
 from ultralytics_wb_ddp.evaluation import MistakeCollector
-from ultralytics_wb_ddp.exchange import Exchange
 from ultralytics_wb_ddp.mistakes import Mistake, Objects, Rank, WorstImages, encode_picture, worst
 from ultralytics_wb_ddp.overlays import mistakes_table
-from ultralytics_wb_ddp.ranks import Topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from ultralytics_wb_ddp import ConfigurationError, ParallelConfig, Topology
-from ultralytics_wb_ddp.parallel import find_free_port, is_free
-from ultralytics_wb_ddp.slurm import first_host, slurm_environment, tasks_per_node
+from ultralytics_wb_ddp.distributed.parallel_config import find_free_port, is_free
+from ultralytics_wb_ddp.distributed.slurm import first_host, slurm_environment, tasks_per_node
 
 WORKER = {
     "RANK": "5",

@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.s3_path import S3Error
     from ultralytics_wb_ddp.config.scope import wandb_config
     from ultralytics_wb_ddp.config.validation import ConfigurationError
-    from ultralytics_wb_ddp.ddp import train_distributed
+    from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
+    from ultralytics_wb_ddp.distributed.topology import (
+        RankPlan,
+        Topology,
+        get_distributed_info,
+        is_main_process,
+        plan_rank,
+    )
+    from ultralytics_wb_ddp.distributed.train import train_distributed
     from ultralytics_wb_ddp.folds import kfold
     from ultralytics_wb_ddp.group_results import Statistics
     from ultralytics_wb_ddp.groups import RunGroup
     from ultralytics_wb_ddp.jobs import JobResult, run_job
     from ultralytics_wb_ddp.links import Links
     from ultralytics_wb_ddp.manager import WandbManager
-    from ultralytics_wb_ddp.parallel import ParallelConfig
-    from ultralytics_wb_ddp.ranks import RankPlan, Topology, get_distributed_info, is_main_process, plan_rank
     from ultralytics_wb_ddp.restore import RestoreError, restore_checkpoint
     from ultralytics_wb_ddp.s3_upload import upload_to_s3
     from ultralytics_wb_ddp.sweep_server import Sweep
@@ -41,29 +47,29 @@ _MODULE_OF = {
     "Links": "links",
     "RunGroup": "groups",
     "Statistics": "group_results",
-    "RankPlan": "ranks",
+    "RankPlan": "distributed.topology",
     "RestoreError": "restore",
     "S3Error": "config.s3_path",
-    "ParallelConfig": "parallel",
+    "ParallelConfig": "distributed.parallel_config",
     "Sweep": "sweep_server",
     "SweepError": "agents",
-    "Topology": "ranks",
+    "Topology": "distributed.topology",
     "TrainingState": "training_state",
     "WandbCallback": "callback",
     "WandbConfig": "config.options",
     "WandbManager": "manager",
     "add_wandb_callback": "callback",
     "callbacks": "callback",
-    "get_distributed_info": "ranks",
+    "get_distributed_info": "distributed.topology",
     "get_wandb_run": "training",
     "get_wandb_sweep_id": "trial",
-    "is_main_process": "ranks",
+    "is_main_process": "distributed.topology",
     "kfold": "folds",
     "restore_checkpoint": "restore",
-    "plan_rank": "ranks",
+    "plan_rank": "distributed.topology",
     "run_job": "jobs",
     "run_sweep": "sweeps",
-    "train_distributed": "ddp",
+    "train_distributed": "distributed.train",
     "upload_to_s3": "s3_upload",
     "wandb_config": "config.scope",
 }

@@ -14,13 +14,15 @@ from ultralytics_wb_ddp.carry import CarriedCallbacks
 from ultralytics_wb_ddp.checkpoints import Checkpoints
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.scope import blocks, options_around
-from ultralytics_wb_ddp.ddp import adopt_environment
 from ultralytics_wb_ddp.decision import which_ranks
+from ultralytics_wb_ddp.distributed.processes import Launcher, is_worker, trains_here
+from ultralytics_wb_ddp.distributed.signals import on_termination
+from ultralytics_wb_ddp.distributed.stdio import protect_output
+from ultralytics_wb_ddp.distributed.topology import is_main_process
+from ultralytics_wb_ddp.distributed.train import adopt_environment
 from ultralytics_wb_ddp.evaluation import evaluation_row
 from ultralytics_wb_ddp.handoff import Handoff
-from ultralytics_wb_ddp.launch import Launcher, is_worker, on_termination, protect_output, trains_here
 from ultralytics_wb_ddp.logged_training import LoggedTraining
-from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.runs import warn_of_unused_run
 from ultralytics_wb_ddp.stock import first_stock, stock_options, switch_off_stock_callback
 from ultralytics_wb_ddp.team import Team

@@ -15,8 +15,8 @@ from ultralytics_wb_ddp.predictions import TASKS, Reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ultralytics_wb_ddp.exchange import Exchange
-    from ultralytics_wb_ddp.ranks import Topology
+    from ultralytics_wb_ddp.distributed.rank_store import Exchange
+    from ultralytics_wb_ddp.distributed.topology import Topology
     from ultralytics_wb_ddp.training import Session
 
     Summary = Sequence[tuple[str, int, float]]  # name, mistakes and confidence of images, the worst first

@@ -12,9 +12,9 @@ from ultralytics_wb_ddp.config.names import file_name, run_name
 from ultralytics_wb_ddp.config.options import WandbConfig
 from ultralytics_wb_ddp.config.scope import settings_around
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_run_id
+from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process
 from ultralytics_wb_ddp.group_results import Statistics, earlier_results, metrics_of
 from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.ranks import Topology, is_main_process
 from ultralytics_wb_ddp.runs import opened_by_us
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.files import write_json

@@ -16,7 +16,7 @@ from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
 from ultralytics_wb_ddp.config.scope import settings_around
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_names, check_text
 from ultralytics_wb_ddp.data_yaml import check_data
-from ultralytics_wb_ddp.parallel import ParallelConfig
+from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
 from ultralytics_wb_ddp.train_arguments import check_train_arguments, quiet
 from ultralytics_wb_ddp.utils.serialization import to_plain
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.s3_path import S3Error
 from ultralytics_wb_ddp.config.validation import ConfigurationError
+from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
+from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.job_checks import check_job, find_state
 from ultralytics_wb_ddp.job_schema import Job
-from ultralytics_wb_ddp.parallel import ParallelConfig
-from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.record import RunRecord
 from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.logging import logger
@@ -139,7 +139,7 @@ def _note_end(save_dir: Path, run_id: str | None) -> None:
 def _train(job: Job, model: Any) -> Any:
     """Train in the processes that there are, or are asked for."""
     if job.parallel.is_distributed() or job.parallel != ParallelConfig():
-        from ultralytics_wb_ddp.ddp import train_distributed
+        from ultralytics_wb_ddp.distributed.train import train_distributed
 
         return train_distributed(model, parallel=job.parallel, trainer=job.trainer, **job.train)
     return model.train(trainer=job.trainer, **job.train)

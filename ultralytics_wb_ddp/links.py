@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ultralytics_wb_ddp.ranks import Topology, plan_nodes
+from ultralytics_wb_ddp.distributed.topology import Topology, plan_nodes
 from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.wandb_client.run_state import folder_of, run_url, sync_command
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from ultralytics_wb_ddp.ranks import RankPlan
+    from ultralytics_wb_ddp.distributed.topology import RankPlan
 
 __all__ = ["Links"]
 

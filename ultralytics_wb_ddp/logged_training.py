@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp import charts, trial
 from ultralytics_wb_ddp.checkpoint_facts import Measurement, Progress, finite_numbers
 from ultralytics_wb_ddp.company import doubt_company
-from ultralytics_wb_ddp.launch import datasets_in_turn
+from ultralytics_wb_ddp.distributed.processes import datasets_in_turn
 from ultralytics_wb_ddp.results_csv import read_results, without_placeholders
 from ultralytics_wb_ddp.utils.serialization import to_plain
 from ultralytics_wb_ddp.utils.threads import beside
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.checkpoints import Checkpoints
     from ultralytics_wb_ddp.config.options import RunOptions
+    from ultralytics_wb_ddp.distributed.processes import Launcher
     from ultralytics_wb_ddp.inputs import Inputs
-    from ultralytics_wb_ddp.launch import Launcher
     from ultralytics_wb_ddp.team import Team
     from ultralytics_wb_ddp.training import Session
 

@@ -16,10 +16,10 @@ from ultralytics_wb_ddp.config.options import RunOptions, WandbConfig
 from ultralytics_wb_ddp.config.scope import blocks, release, settings_around, take_up
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, refuse_type
 from ultralytics_wb_ddp.decision import which_ranks
+from ultralytics_wb_ddp.distributed.signals import on_termination
+from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
-from ultralytics_wb_ddp.launch import on_termination
 from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.ranks import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.runs import open_handoff
 from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.errors import exit_code_of

@@ -15,9 +15,9 @@ from ultralytics_wb_ddp.config.names import run_name
 from ultralytics_wb_ddp.config.options import OF_THE_RUN, RunOptions
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_environment
 from ultralytics_wb_ddp.decision import Plan, choose
+from ultralytics_wb_ddp.distributed.topology import RankPlan
 from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.ranks import RankPlan
 from ultralytics_wb_ddp.record import RECORD_FILE
 from ultralytics_wb_ddp.runs import check_shared, find_handoff, local_run, may_go_on, opened, word_to
 from ultralytics_wb_ddp.session import Writer, attach, init_run, resume_run

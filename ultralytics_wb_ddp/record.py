@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
+from ultralytics_wb_ddp.distributed.processes import KnownProcess, is_worker
 from ultralytics_wb_ddp.handoff import Handoff
-from ultralytics_wb_ddp.launch import KnownProcess, is_worker
 from ultralytics_wb_ddp.session import BEST
 from ultralytics_wb_ddp.trial import get_wandb_sweep_id
 from ultralytics_wb_ddp.utils.files import write_json

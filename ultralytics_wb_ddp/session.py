@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.distributed.processes import a_peer_has_died, terminate_workers
+from ultralytics_wb_ddp.distributed.signals import TERMINATED
 from ultralytics_wb_ddp.handoff import Handoff, leave_word
-from ultralytics_wb_ddp.launch import TERMINATED, a_peer_has_died, terminate_workers
 from ultralytics_wb_ddp.runs import OpenedRun, hold_open, let_finish, opened, parts_on_disk, users_runs
 from ultralytics_wb_ddp.sidecar import Guest, Sidecar
 from ultralytics_wb_ddp.stopping import on_stop

@@ -6,7 +6,7 @@ import signal
 import threading
 from typing import Any
 
-from ultralytics_wb_ddp.launch import find_launches
+from ultralytics_wb_ddp.distributed.processes import find_launches
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.internals import request_stop_status, set_stop_function
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.distributed.rank_store import Exchange, Question
+from ultralytics_wb_ddp.distributed.topology import RankPlan, Topology, plan_nodes, plan_rank
 from ultralytics_wb_ddp.evaluation import MistakeCollector
-from ultralytics_wb_ddp.exchange import Exchange, Question
 from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.rank_metrics import PREFIX, RankMeter, ranks_row
-from ultralytics_wb_ddp.ranks import RankPlan, Topology, plan_nodes, plan_rank
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.run_state import is_shared
 

@@ -14,8 +14,8 @@ from ultralytics_wb_ddp.checkpoint_facts import Progress
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.scope import options_around
 from ultralytics_wb_ddp.config.validation import ConfigurationError
+from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.logged_training import FINAL
-from ultralytics_wb_ddp.ranks import is_main_process
 from ultralytics_wb_ddp.record import RunRecord
 from ultralytics_wb_ddp.results_csv import read_results
 from ultralytics_wb_ddp.utils.errors import exit_code_of

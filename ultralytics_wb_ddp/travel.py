@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp import stopping
 from ultralytics_wb_ddp.decision import which_ranks
-from ultralytics_wb_ddp.launch import is_worker, on_termination
+from ultralytics_wb_ddp.distributed.processes import is_worker
+from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.sidecar import Sidecar
 from ultralytics_wb_ddp.utils.threads import import_early
 from ultralytics_wb_ddp.wrong_use import callbacks_of

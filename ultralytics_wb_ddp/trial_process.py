@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from ultralytics_wb_ddp.launch import on_termination
+from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
 

@@ -62,7 +62,7 @@ def _show(job: Job) -> bool:
 
 def facts_of(job: Job) -> Iterator[tuple[str, str]]:
     """Yield what a job will do, for people: a title and a sentence each."""
-    from ultralytics_wb_ddp.doctor.job import devices_of
+    from ultralytics_wb_ddp.distributed.devices import devices_of
     from ultralytics_wb_ddp.job_checks import find_state
 
     yield "job", f"{job.name} of group {job.group}" if job.group else job.name

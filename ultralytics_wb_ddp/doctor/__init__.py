@@ -44,8 +44,8 @@ def _read_config(file: Path, given: dict[str, str]) -> Request:
 
     from ultralytics_wb_ddp.config.options import WandbConfig
     from ultralytics_wb_ddp.config.yaml_file import explained, read_config
-    from ultralytics_wb_ddp.doctor.job import devices_of
-    from ultralytics_wb_ddp.parallel import ParallelConfig
+    from ultralytics_wb_ddp.distributed.devices import devices_of
+    from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
     from ultralytics_wb_ddp.utils.serialization import to_plain
 
     with explained(file):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
+from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
 from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
-from ultralytics_wb_ddp.ranks import Topology, is_main_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,18 +8,16 @@ from datetime import timedelta
 from typing import Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.parallel import ParallelConfig
-from ultralytics_wb_ddp.slurm import integer
-from ultralytics_wb_ddp.trainer import DistributedTrainerMixin, device_names, replaced, spans_nodes
+from ultralytics_wb_ddp.distributed.devices import _first_devices, _own_device
+from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
+from ultralytics_wb_ddp.distributed.slurm import integer
+from ultralytics_wb_ddp.distributed.trainer_mixin import DistributedTrainerMixin, device_names, replaced, spans_nodes
 from ultralytics_wb_ddp.utils.versions import version_of
-
-__all__ = ["DistributedTrainerMixin", "adopt_environment", "check_launch", "train_distributed", "trains_on_cpu"]
 
 TIMEOUT = timedelta(hours=3)  # of a collective, as Ultralytics has it
 SPANS_NODES = (8, 4, 90)  # from here on the device is that of the local rank
 OF_THE_WORKERS = ("backend", "output_device", "find_unused_parameters")  # settings that their trainer takes
 CARRIES_CLASSES = (8, 4, 140)  # from here on a launch takes trainer classes along that are made at run time
-
 _stores: dict[tuple[str, ...], Any] = {}  # where the processes of a job meet: opened once, used by all its trainings
 _groups: list[str] = []  # the process groups that this process has joined
 
@@ -96,8 +94,6 @@ def train_distributed(
 
 
 # Helpers
-
-
 def _launch(model: Any, config: ParallelConfig, trainer: type | None, device: Any, arguments: dict[str, Any]) -> Any:
     """Train by Ultralytics' own launch, at the port that was asked for."""
     from ultralytics.utils import dist
@@ -245,32 +241,6 @@ def _check_release() -> None:
             f"install 8.4.90 or newer"
         )
         raise ConfigurationError(msg)
-
-
-def _first_devices(count: int) -> str:
-    """Return the first devices of this node, as many as it has processes: ``"0,1"``."""
-    import torch
-
-    seen = torch.cuda.device_count()
-    if torch.cuda.is_available() and seen < count:
-        msg = (
-            f"this process sees {seen} GPUs and its node has {count} processes; start fewer of them, or let each see "
-            f"all GPUs of its node (srun --gpus-per-node instead of --gpus-per-task, CUDA_VISIBLE_DEVICES)"
-        )
-        raise ConfigurationError(msg)
-    return ",".join(str(number) for number in range(count))
-
-
-def _own_device(device: Any, local_rank: int) -> int | None:
-    """Return the number of this process's GPU; None without GPUs."""
-    import torch
-
-    names = device_names(device)
-    if len(names) <= local_rank and names:
-        msg = f"device={device!r} has none for LOCAL_RANK={local_rank}; name one for each process of the node"
-        raise ConfigurationError(msg)
-    is_gpu = torch.cuda.is_available() and bool(names) and names[local_rank].isdigit()
-    return int(names[local_rank]) if is_gpu else None
 
 
 def _ultralytics_version() -> tuple[int, ...]:

@@ -13,11 +13,9 @@ from typing import Any
 
 from ultralytics_wb_ddp.config.options import MISSING
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_names
-from ultralytics_wb_ddp.ranks import check_no_local_rank, check_places
-from ultralytics_wb_ddp.slurm import FIRST_PORT, LOOPBACK, PORTS, integer, slurm_environment
+from ultralytics_wb_ddp.distributed.slurm import FIRST_PORT, LOOPBACK, PORTS, integer, slurm_environment
+from ultralytics_wb_ddp.distributed.topology import check_no_local_rank, check_places
 from ultralytics_wb_ddp.utils.serialization import to_plain
-
-__all__ = ["ParallelConfig", "find_free_port", "is_free"]
 
 BACKENDS = ("nccl", "gloo", "mpi", "ucc", "hccl", "xccl")
 LAST_PORT = 65_535

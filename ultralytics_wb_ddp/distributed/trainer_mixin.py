@@ -9,13 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.parallel import ParallelConfig
-from ultralytics_wb_ddp.slurm import integer
+from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
+from ultralytics_wb_ddp.distributed.slurm import integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-__all__ = ["DistributedTrainerMixin", "device_names", "number_here", "replaced", "spans_nodes"]
 
 
 class DistributedTrainerMixin:

@@ -10,12 +10,10 @@ from ultralytics_wb_ddp.config.validation import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["first_host", "integer", "slurm_environment", "tasks_per_node"]
 
 LOOPBACK = "127.0.0.1"
 FIRST_PORT, PORTS = 10_000, 20_000  # below the ports that Linux gives to outgoing connections (from 32,768)
 STEP_STRIDE = 7_919  # a prime, so that steps of one job and jobs that follow each other get different ports
-
 _TASKS = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 
 

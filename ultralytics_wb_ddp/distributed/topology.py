@@ -9,21 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.names import derived_id
 from ultralytics_wb_ddp.config.options import RANK_SCOPES, RUN_MODES
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_choice
-from ultralytics_wb_ddp.slurm import integer, slurm_environment
+from ultralytics_wb_ddp.distributed.slurm import integer, slurm_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "RankPlan",
-    "Topology",
-    "check_no_local_rank",
-    "check_places",
-    "get_distributed_info",
-    "is_main_process",
-    "plan_nodes",
-    "plan_rank",
-]
 
 NONE = -1  # in a variable of the environment: not set
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["Exchange", "Question"]
 
 TIMEOUT = timedelta(seconds=5)  # that the store has for an answer, before it is given up
 FIRST_POLL, POLL = 0.002, 0.1  # seconds between two looks at something that is being waited for: they get longer

@@ -1,0 +1,1 @@
+"""Processes of a distributed training: how they start, meet, communicate and end."""
