@@ -20,7 +20,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 from table import Line  # noqa: E402  # found through the line above
 
-from ultralytics_wb_ddp import charts  # noqa: E402  # the same
+from ultralytics_wb_ddp.metrics import evaluation_charts  # noqa: E402  # the same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ def measure(numbers: Sequence[int] = (2, 80, 365, 1203)) -> Iterator[Line]:
         run = wandb.init(project="curves", dir=folder, mode="offline", settings={"silent": True})
         for classes in numbers:
             metrics = make_metrics(classes)
-            ours = [seconds(lambda: run.log(charts.curve_charts(metrics))) for _ in range(ROUNDS)]  # noqa: B023
+            ours = [seconds(lambda: run.log(evaluation_charts.curve_charts(metrics))) for _ in range(ROUNDS)]  # noqa: B023
             stock = [seconds(lambda: log_stock_curves(metrics)) for _ in range(ROUNDS)]  # noqa: B023
             most = 0.1 if classes >= MANY else None
             values = {"stock": stock, "ours": ours}

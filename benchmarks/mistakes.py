@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from ultralytics import YOLO
 
-from ultralytics_wb_ddp import add_wandb_callback, evaluation, overlays
+from ultralytics_wb_ddp import add_wandb_callback
+from ultralytics_wb_ddp.metrics import mistake_collector, mistakes_table
 from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 
 MODELS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
@@ -34,9 +35,9 @@ EVERY = 1e-6  # confidence that everything has
 def main() -> None:
     """Print the table."""
     spent: Counter[str] = Counter()
-    measure(evaluation.MistakeCollector, "_try", spent, "look")
-    measure(evaluation.MistakeCollector, "gather", spent, "show")
-    measure(overlays, "mistakes_table", spent, "show")
+    measure(mistake_collector.MistakeCollector, "_try", spent, "look")
+    measure(mistake_collector.MistakeCollector, "gather", spent, "show")
+    measure(mistakes_table, "mistakes_table", spent, "show")
     lines = ["| task | confidence from | training, s | evaluating, µs an image | showing 16, s | share |"]
     lines.append("| --- | --- | --- | --- | --- | --- |")
     for task in sys.argv[1:] or ["detect", "segment"]:

@@ -16,7 +16,7 @@ import torch.distributed as dist
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from ultralytics_wb_ddp.distributed.rank_store import Exchange
-from ultralytics_wb_ddp.rank_metrics import RankMeter, ranks_row
+from ultralytics_wb_ddp.metrics.rank_metrics import RankMeter, ranks_row
 
 BATCHES = 100_000
 EPOCHS = 50

@@ -22,12 +22,12 @@ from ultralytics.models.yolo.pose import PoseValidator
 from ultralytics.models.yolo.segment import SegmentationValidator
 
 from conftest import Job, RunJob
-from ultralytics_wb_ddp import evaluation
 from ultralytics_wb_ddp.distributed.rank_store import Exchange
 from ultralytics_wb_ddp.distributed.topology import Topology
-from ultralytics_wb_ddp.evaluation import MistakeCollector
-from ultralytics_wb_ddp.mistakes import Mistake, Objects, Rank, WorstImages, encode_picture, worst
-from ultralytics_wb_ddp.overlays import mistakes_table
+from ultralytics_wb_ddp.metrics import mistake_collector
+from ultralytics_wb_ddp.metrics.mistake_collector import MistakeCollector
+from ultralytics_wb_ddp.metrics.mistakes import Mistake, Objects, Rank, WorstImages, encode_picture, worst
+from ultralytics_wb_ddp.metrics.mistakes_table import mistakes_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -299,7 +299,7 @@ def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Mist
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(store.port))
-    monkeypatch.setattr(evaluation, "PATIENCE", 1.0)
+    monkeypatch.setattr(mistake_collector, "PATIENCE", 1.0)
     collectors = []
     for rank, counts in enumerate(((5, 1), (9, 8), (3, 2))):
         collector = MistakeCollector(3, Topology(rank, rank, 3, 3, 0, 1))

@@ -12,7 +12,7 @@ import torch
 from ultralytics.models.yolo.classify import ClassificationValidator
 
 from conftest import Job, RunJob
-from ultralytics_wb_ddp import charts
+from ultralytics_wb_ddp.metrics import evaluation_charts
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 
 MEASURED = {"model/speed_PyTorch(ms)", "_step"}  # differs between any two trainings; the client's own
@@ -111,7 +111,7 @@ import os, sys
 from types import SimpleNamespace
 import numpy as np, wandb
 from ultralytics.utils.metrics import DetMetrics
-from ultralytics_wb_ddp import charts
+from ultralytics_wb_ddp.metrics import evaluation_charts
 
 classes, labelled = int(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(0)
@@ -125,7 +125,7 @@ from ultralytics.utils.metrics import ap_per_class
 metrics.box.update(ap_per_class(right, rng.random(len(target)), guess, target, names=metrics.names)[2:])
 
 run = wandb.init(project="curves")
-run.log({**charts.curve_charts(metrics), "per_class_metrics": charts.class_table(SimpleNamespace(metrics=metrics))})
+run.log({**evaluation_charts.curve_charts(metrics), "per_class_metrics": evaluation_charts.class_table(SimpleNamespace(metrics=metrics))})
 if "stock" in sys.argv:
     from ultralytics.utils.callbacks import wb
     for title, (x, y, x_title, y_title) in zip(metrics.curves, metrics.curves_results):
@@ -195,7 +195,7 @@ def test_table_of_classes_of_a_classification_has_what_there_is(tmp_path: Path) 
     validator.pred = [torch.tensor([[0], [0], [1], [1], [0]])]  # the surest class of each image
     validator.finalize_metrics()
 
-    table = charts.class_table(validator)
+    table = evaluation_charts.class_table(validator)
 
     assert table.columns == ["Class", "Instances", "P", "R", "F1"]
     assert table.data == [

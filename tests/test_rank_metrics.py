@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from conftest import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp.distributed.rank_store import Exchange
-from ultralytics_wb_ddp.rank_metrics import ranks_row
+from ultralytics_wb_ddp.metrics.rank_metrics import ranks_row
 
 NUMBERS = {"images_per_second", "data_wait", "validation", "loss"}
 

@@ -11,7 +11,7 @@ ROWS = """
 import wandb, logging
 from PIL import Image
 from pathlib import Path
-from ultralytics_wb_ddp import charts
+from ultralytics_wb_ddp.metrics import trainer_rows
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.training import Session
 
@@ -23,7 +23,7 @@ for name in ("good", "emptied", "deleted", "taken"):
 plots = {Path(f"{name}.png"): {"timestamp": 1.0} for name in ("good", "emptied", "never", "deleted", "taken")}
 plots["users own"] = {}
 Path("emptied.png").write_bytes(b"")
-images = charts.images_of(plots, {}, session.guarded)
+images = trainer_rows.images_of(plots, {}, session.guarded)
 Path("deleted.png").unlink()
 table = lambda: wandb.Table(columns=["a"], data=[[1]])
 others = {"x" * 250: wandb.Image("good.png"), "t" * 200: table(), "tables/good": table(), "object": object(), 7: 1.0}

@@ -20,9 +20,9 @@ from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.stdio import protect_output
 from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.distributed.train import adopt_environment
-from ultralytics_wb_ddp.evaluation import evaluation_row
 from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.logged_training import LoggedTraining
+from ultralytics_wb_ddp.metrics.mistake_collector import evaluation_row
 from ultralytics_wb_ddp.runs import warn_of_unused_run
 from ultralytics_wb_ddp.stock import first_stock, stock_options, switch_off_stock_callback
 from ultralytics_wb_ddp.team import Team
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ultralytics_wb_ddp.config.options import RunArguments
-    from ultralytics_wb_ddp.rank_metrics import RankMeter
+    from ultralytics_wb_ddp.metrics.rank_metrics import RankMeter
     from ultralytics_wb_ddp.record import RunRecord
 
 __all__ = ["EVENTS", "WandbCallback", "add_wandb_callback", "callbacks"]

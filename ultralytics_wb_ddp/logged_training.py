@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp import charts, trial
+from ultralytics_wb_ddp import trial
 from ultralytics_wb_ddp.checkpoint_facts import Measurement, Progress, finite_numbers
 from ultralytics_wb_ddp.company import doubt_company
 from ultralytics_wb_ddp.distributed.processes import datasets_in_turn
+from ultralytics_wb_ddp.metrics import trainer_rows
 from ultralytics_wb_ddp.results_csv import read_results, without_placeholders
 from ultralytics_wb_ddp.utils.serialization import to_plain
 from ultralytics_wb_ddp.utils.threads import beside
@@ -182,7 +183,7 @@ class LoggedTraining:
         self.saved_before = _state_of(self.trainer.last)
         if self.session:
             with self.session.guarded("losses"):
-                self.pending = {**charts.train_row(self.trainer, self.team.loss_names), "epoch": self.epoch}
+                self.pending = {**trainer_rows.train_row(self.trainer, self.team.loss_names), "epoch": self.epoch}
             self.look_around()
 
     def log_epoch(self) -> None:
@@ -195,9 +196,9 @@ class LoggedTraining:
         self.pending |= measured.metrics
         with session.guarded("what describes the model"):
             if trainer.epoch == 0:
-                self.pending |= charts.described_row(trainer, self.model_row, is_measured=self.is_measured)
+                self.pending |= trainer_rows.described_row(trainer, self.model_row, is_measured=self.is_measured)
             if self.is_measured and self.lacks_speed:
-                self.pending |= charts.speed_row(trainer)
+                self.pending |= trainer_rows.speed_row(trainer)
             self.lacks_speed = not self.is_measured and (self.lacks_speed or trainer.epoch == 0)
         if not self.is_over:
             self.is_best = measured.fitness is not None and bool(measured.fitness == trainer.best_fitness)
@@ -241,7 +242,7 @@ class LoggedTraining:
             return
         with self.session.guarded("plots"):
             for plots in (self.trainer.plots, getattr(self.trainer.validator, "plots", {})):
-                row |= charts.images_of(plots, self.plots, self.session.guarded)
+                row |= trainer_rows.images_of(plots, self.plots, self.session.guarded)
         self._leave_launcher(self.session)
         self.session.log({**row, "epoch": self.epoch}, is_best=self.is_best)
 
@@ -263,7 +264,7 @@ class LoggedTraining:
         trainer = self.trainer
         is_idle = getattr(trainer, "ema", None) is not None and not trainer.args.profile
         if self.session and self.is_main and self.model_row is None and trainer.epoch == 0 and is_idle:
-            self.model_row = beside("model", lambda: charts.model_row(trainer))
+            self.model_row = beside("model", lambda: trainer_rows.model_row(trainer))
 
     def count_batch(self) -> None:
         """Count a batch that was trained, and log each one that is due."""
@@ -272,7 +273,7 @@ class LoggedTraining:
             self.session.record.batches = self.batches
         interval = self.options.batch_interval
         if interval and self.batches % interval == 0 and self.session and not self.team.key_prefix:
-            row = charts.batch_row(self.trainer, self.batches)
+            row = trainer_rows.batch_row(self.trainer, self.batches)
             self.session.log_beside(row, "the row of a batch")
 
     def stop_if_wanted(self) -> None:

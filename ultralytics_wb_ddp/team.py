@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.distributed.rank_store import Exchange, Question
 from ultralytics_wb_ddp.distributed.topology import RankPlan, Topology, plan_nodes, plan_rank
-from ultralytics_wb_ddp.evaluation import MistakeCollector
 from ultralytics_wb_ddp.handoff import Handoff
-from ultralytics_wb_ddp.rank_metrics import PREFIX, RankMeter, ranks_row
+from ultralytics_wb_ddp.metrics.mistake_collector import MistakeCollector
+from ultralytics_wb_ddp.metrics.rank_metrics import PREFIX, RankMeter, ranks_row
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.run_state import is_shared
 

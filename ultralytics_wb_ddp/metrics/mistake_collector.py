@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp import charts
-from ultralytics_wb_ddp.mistakes import Mistake, Rank, WorstImages, worst
-from ultralytics_wb_ddp.predictions import TASKS, Reader
+from ultralytics_wb_ddp.metrics import evaluation_charts
+from ultralytics_wb_ddp.metrics.mistakes import Mistake, Rank, WorstImages, worst
+from ultralytics_wb_ddp.metrics.validator_predictions import TASKS, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     Summary = Sequence[tuple[str, int, float]]  # name, mistakes and confidence of images, the worst first
 
-__all__ = ["MistakeCollector", "evaluation_row"]
 
 LOOK = 1.0  # seconds that the exchange may take to answer
 PATIENCE = 5.0  # seconds that the images of another rank may take to arrive
@@ -162,16 +161,16 @@ def evaluation_row(session: Session, trainer: Any, mistakes: MistakeCollector | 
     row: dict[str, Any] = {}
     if trainer.args.plots:
         with session.guarded("curves"):
-            row |= charts.curve_charts(trainer.validator.metrics, session.guarded)
+            row |= evaluation_charts.curve_charts(trainer.validator.metrics, session.guarded)
     with session.guarded("the table of classes"):
-        table = charts.class_table(trainer.validator)
+        table = evaluation_charts.class_table(trainer.validator)
         if table is not None:
             row["per_class_metrics"] = table
     if mistakes:
         with session.guarded("the table of mistakes"):
-            from ultralytics_wb_ddp.overlays import mistakes_table
+            from ultralytics_wb_ddp.metrics.mistakes_table import mistakes_table
 
-            names, task = charts.names_of(trainer.validator), trainer.validator.args.task
+            names, task = evaluation_charts.names_of(trainer.validator), trainer.validator.args.task
             table = mistakes_table(mistakes.gather(), names, task, session.guarded)
             if table is not None:
                 row["mistakes"] = table

@@ -18,7 +18,6 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["Mistake", "Objects", "Rank", "WorstImages", "encode_picture", "worst"]
 
 SIDE = 640  # pixels that a kept picture has at most, in width and height
 MASK_SIDE = 320  # pixels of a mask; Ultralytics' own have a quarter of the image's as a rule

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PREFIX", "RankMeter", "ranks_row"]
 
 PREFIX = "ranks"
 GIBIBYTE = 2**30

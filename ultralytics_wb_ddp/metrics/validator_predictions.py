@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ultralytics_wb_ddp.mistakes import MASK_SIDE, OBJECTS, Mistake, Objects, Rank, encode_picture
+from ultralytics_wb_ddp.metrics.mistakes import MASK_SIDE, OBJECTS, Mistake, Objects, Rank, encode_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["TASKS", "Reader"]
 
 MATCHES = {"detect": "tp", "obb": "tp", "segment": "tp_m", "pose": "tp_p"}  # what the validator has matched, by task
 TASKS = (*MATCHES, "classify")

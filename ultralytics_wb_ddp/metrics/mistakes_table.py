@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from ultralytics_wb_ddp.mistakes import Mistake, Objects
+    from ultralytics_wb_ddp.metrics.mistakes import Mistake, Objects
 
-__all__ = ["mistakes_table"]
 
 MASK_LABELS = 255  # numbers that a mask of W&B has for classes, besides 0 for none
 TRUTH, PREDICTIONS = "ground_truth", "predictions"  # as in W&B's examples

@@ -1,0 +1,1 @@
+"""Rows, charts and tables from trainers and validators; no run, no network."""
