@@ -52,7 +52,7 @@ def log_many_epochs() -> None:
     import wandb
 
     from ultralytics_wb_ddp.config.options import RunOptions
-    from ultralytics_wb_ddp.training import Session
+    from ultralytics_wb_ddp.runs.guarded_run import Session
 
     os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true")
     with tempfile.TemporaryDirectory() as folder:

@@ -31,8 +31,8 @@ def rank(number: int, token: str | None) -> None:
     import wandb  # noqa: F401  # its import is the same in both cases
 
     from ultralytics_wb_ddp.config.options import RunOptions
-    from ultralytics_wb_ddp.runs import open_handoff
-    from ultralytics_wb_ddp.session import Writer, finish_run, init_run
+    from ultralytics_wb_ddp.runs.lifecycle import Writer, finish_run, init_run
+    from ultralytics_wb_ddp.runs.open_runs import open_handoff
 
     begun = time.perf_counter()
     Path(f"rank-{number}").mkdir()

@@ -13,7 +13,7 @@ BY_HAND = "for event, function in callbacks.items():\n    model.add_callback(eve
 OURS = 'add_wandb_callback(model, project="demo")\n'
 BROKEN = """
 import contextlib
-from ultralytics_wb_ddp.runs import opened
+from ultralytics_wb_ddp.runs.open_runs import opened
 
 def fails(**arguments):
     with contextlib.suppress(Exception):
@@ -141,7 +141,7 @@ def test_run_of_a_training_that_fails_is_closed_while_its_process_lives(
         OURS
         + FAILS_IN_EPOCH_2
         + """
-from ultralytics_wb_ddp.runs import opened
+from ultralytics_wb_ddp.runs.open_runs import opened
 try:
     model.train(**ONE_PROCESS)
 except SystemExit:

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from ultralytics_wb_ddp.decision import Plan, choose
-from ultralytics_wb_ddp.handoff import Handoff
+from ultralytics_wb_ddp.runs.handoff import Handoff
+from ultralytics_wb_ddp.runs.resolution import Plan, choose
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 
 OPEN = Handoff("abc", "demo", state="open", host="here", mode="online")

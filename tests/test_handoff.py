@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ultralytics_wb_ddp import ConfigurationError
-from ultralytics_wb_ddp.handoff import VARIABLE, Handoff, leave_word
+from ultralytics_wb_ddp.runs.handoff import VARIABLE, Handoff, leave_word
 
 RECORD = Handoff(
     "abc", "demo", "team", "open", "host-1", "offline", 7, 1.5, "/runs/abc/files", ("lr0", "seed"), "3-1-unix-/tmp/s"

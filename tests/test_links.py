@@ -13,7 +13,7 @@ from wandb_server import WandbServer
 from conftest import Job, RunJob
 from ultralytics_wb_ddp import Links, RankPlan, Topology
 from ultralytics_wb_ddp.distributed.topology import plan_nodes
-from ultralytics_wb_ddp.record import RunRecord
+from ultralytics_wb_ddp.runs.run_record import RunRecord
 
 # Rank 0 of two nodes with two processes each, and its runs in several modes, each closed and taken back once.
 MANAGERS = """\

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbManager, wandb_config
-from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
+from ultralytics_wb_ddp.runs.handoff import VARIABLE, Handoff
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
 MakeManager = Callable[..., WandbManager]

@@ -206,7 +206,7 @@ def test_wandb_core_that_dies_early_ends_nothing_and_no_row_is_lost(run_job: Run
     job = run_job("""\
 def kill_wandb_core(trainer):  # before Ultralytics imports the rest of what it needs, of which W&B takes notice
     import psutil
-    from ultralytics_wb_ddp.runs import opened
+    from ultralytics_wb_ddp.runs.open_runs import opened
     for held in opened.values():
         for process in psutil.Process(held.sidecar.pid).children():
             assert process.name() == "wandb-core"
@@ -227,8 +227,8 @@ def test_command_for_a_wandb_core_that_dies_sends_what_it_had_not_sent(run_job: 
 import time, psutil
 from pathlib import Path
 from ultralytics_wb_ddp.config.options import RunOptions
-from ultralytics_wb_ddp.opening import open_session
-from ultralytics_wb_ddp.runs import opened
+from ultralytics_wb_ddp.runs.resolution import open_session
+from ultralytics_wb_ddp.runs.open_runs import opened
 session = open_session(None, None, RunOptions(project="demo"), earlier=None, default=RunOptions())
 session.start(Path("train"))
 session.log({"epoch": 1}, is_best=False)

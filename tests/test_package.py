@@ -29,7 +29,7 @@ def python(code: str) -> str:
     [
         "import ultralytics_wb_ddp",
         "from ultralytics_wb_ddp import callbacks, add_wandb_callback, WandbManager, WandbCallback, Topology",
-        "import ultralytics_wb_ddp.session",
+        "import ultralytics_wb_ddp.runs.lifecycle",
         "import ultralytics_wb_ddp.testing",
         "import ultralytics_wb_ddp.cli",
     ],

@@ -15,8 +15,8 @@ from ultralytics_wb_ddp import (
     plan_rank,
 )
 from ultralytics_wb_ddp.config.options import RunOptions
-from ultralytics_wb_ddp.decision import which_ranks
-from ultralytics_wb_ddp.handoff import Handoff
+from ultralytics_wb_ddp.runs.handoff import Handoff
+from ultralytics_wb_ddp.runs.resolution import which_ranks
 
 TORCHRUN = {
     "RANK": "5",
@@ -245,7 +245,7 @@ def test_run_that_a_rank_without_a_run_has_opened_is_named(run_job: RunJob) -> N
     job = run_job(
         """
 import sys
-from ultralytics_wb_ddp.runs import warn_of_unused_run
+from ultralytics_wb_ddp.runs.open_runs import warn_of_unused_run
 warn_of_unused_run(None)
 assert "wandb" not in sys.modules
 

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from ultralytics_wb_ddp import ConfigurationError
-from ultralytics_wb_ddp import record as record_module
-from ultralytics_wb_ddp.record import RunRecord, best_of
+from ultralytics_wb_ddp.runs import run_record as record_module
+from ultralytics_wb_ddp.runs.run_record import RunRecord, best_of
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ WORKER = """\
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from ultralytics_wb_ddp.record import RunRecord
+from ultralytics_wb_ddp.runs.run_record import RunRecord
 
 run = SimpleNamespace(id="abc", project="demo", entity="team", offline=True)
 RunRecord.of_run(run, None, {}).save(Path(sys.argv[1]))

@@ -20,7 +20,7 @@ from ultralytics_wb_ddp.checkpoint_facts import Progress
 from ultralytics_wb_ddp.commands.train import facts_of
 from ultralytics_wb_ddp.job_checks import find_state
 from ultralytics_wb_ddp.job_schema import Job
-from ultralytics_wb_ddp.record import RunRecord
+from ultralytics_wb_ddp.runs.run_record import RunRecord
 
 CUT_OFF = {"epoch": 0, "optimizer": {"state": {}}, "train_args": {"epochs": 3, "optimizer": "auto"}}
 STRIPPED = {"date": "today", "epoch": -1, "optimizer": None, "train_args": {"epochs": 3}, "ema": None}

@@ -271,7 +271,7 @@ def test_preempted_process_ends_after_its_run(run_job: RunJob) -> None:
     process = subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, "PREEMPTED": "yes"})
     exit_code = process.wait()
     commands = [other.info["cmdline"] or [] for other in psutil.process_iter(["cmdline"])]
-    beside = [words for words in commands if "ultralytics_wb_ddp.sidecar" in words and str(process.pid) in words]
+    beside = [words for words in commands if "ultralytics_wb_ddp.runs.service_process" in words and str(process.pid) in words]
     print("exit code", exit_code, "beside it", beside)
     """
     job = run_job(script)

@@ -13,7 +13,7 @@ from PIL import Image
 from pathlib import Path
 from ultralytics_wb_ddp.metrics import trainer_rows
 from ultralytics_wb_ddp.config.options import RunOptions
-from ultralytics_wb_ddp.training import Session
+from ultralytics_wb_ddp.runs.guarded_run import Session
 
 run = wandb.init(project="demo", mode="offline")
 session = Session(run, "adopt", RunOptions(on_error=ON_ERROR))

@@ -13,7 +13,7 @@ import wandb
 
 from conftest import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbCallback, WandbManager, wandb_config
-from ultralytics_wb_ddp.wrong_use import without_effect
+from ultralytics_wb_ddp.runs.misuse_warnings import without_effect
 
 WARNING = "ultralytics_wb_ddp: WARNING: "
 

@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.group_results import Statistics
     from ultralytics_wb_ddp.groups import RunGroup
     from ultralytics_wb_ddp.jobs import JobResult, run_job
-    from ultralytics_wb_ddp.links import Links
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.restore import RestoreError, restore_checkpoint
+    from ultralytics_wb_ddp.runs.guarded_run import get_wandb_run
+    from ultralytics_wb_ddp.runs.links import Links
+    from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id
     from ultralytics_wb_ddp.s3_upload import upload_to_s3
     from ultralytics_wb_ddp.sweep_server import Sweep
     from ultralytics_wb_ddp.sweeps import run_sweep
-    from ultralytics_wb_ddp.training import get_wandb_run
     from ultralytics_wb_ddp.training_state import TrainingState
-    from ultralytics_wb_ddp.trial import get_wandb_sweep_id
 
 __version__ = "0.1.0"
 
 _MODULE_OF = {
     "ConfigurationError": "config.validation",
     "JobResult": "jobs",
-    "Links": "links",
+    "Links": "runs.links",
     "RunGroup": "groups",
     "Statistics": "group_results",
     "RankPlan": "distributed.topology",
@@ -61,8 +61,8 @@ _MODULE_OF = {
     "add_wandb_callback": "callback",
     "callbacks": "callback",
     "get_distributed_info": "distributed.topology",
-    "get_wandb_run": "training",
-    "get_wandb_sweep_id": "trial",
+    "get_wandb_run": "runs.guarded_run",
+    "get_wandb_sweep_id": "runs.trial_env",
     "is_main_process": "distributed.topology",
     "kfold": "folds",
     "restore_checkpoint": "restore",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ultralytics_wb_ddp.trial import stop_file
+from ultralytics_wb_ddp.runs.trial_env import stop_file
 from ultralytics_wb_ddp.utils.errors import ExplainedError
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 
@@ -299,5 +299,5 @@ def _kill(process: subprocess.Popen[bytes] | None) -> None:
         trial = psutil.Process(process.pid if process else -1)
         for one in [trial, *trial.children(recursive=True)]:
             with contextlib.suppress(psutil.Error):
-                if "ultralytics_wb_ddp.sidecar" not in one.cmdline() and "wandb-core" not in one.name():
+                if "ultralytics_wb_ddp.runs.service_process" not in one.cmdline() and "wandb-core" not in one.name():
                     one.kill()

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.checkpoint_facts import sha256_of
 from ultralytics_wb_ddp.checkpoints import CheckpointPolicy
 from ultralytics_wb_ddp.config.names import collection_of
-from ultralytics_wb_ddp.links import Links
 from ultralytics_wb_ddp.past_arguments import ARGUMENTS, HYPERPARAMETERS, OPTIONS
 from ultralytics_wb_ddp.past_checkpoint import Checkpoint
 from ultralytics_wb_ddp.past_training import RESULTS, PastTraining, is_training
-from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.results_csv import NoEpochError, ResultsError
-from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run, resume_run
-from ultralytics_wb_ddp.stock import stock_options
+from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, init_run, resume_run
+from ultralytics_wb_ddp.runs.links import Links
+from ultralytics_wb_ddp.runs.run_defaults import stock_options
+from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.utils.logging import cause_of
 from ultralytics_wb_ddp.utils.progress import working
 from ultralytics_wb_ddp.wandb_client.run_state import folder_of, sync_command

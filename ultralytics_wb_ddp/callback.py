@@ -9,22 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ultralytics_wb_ddp import stopping, wrong_use
 from ultralytics_wb_ddp.carry import CarriedCallbacks
 from ultralytics_wb_ddp.checkpoints import Checkpoints
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.scope import blocks, options_around
-from ultralytics_wb_ddp.decision import which_ranks
 from ultralytics_wb_ddp.distributed.processes import Launcher, is_worker, trains_here
 from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.stdio import protect_output
 from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.distributed.train import adopt_environment
-from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.logged_training import LoggedTraining
 from ultralytics_wb_ddp.metrics.mistake_collector import evaluation_row
-from ultralytics_wb_ddp.runs import warn_of_unused_run
-from ultralytics_wb_ddp.stock import first_stock, stock_options, switch_off_stock_callback
+from ultralytics_wb_ddp.runs import misuse_warnings, stop_button
+from ultralytics_wb_ddp.runs.handoff import Handoff
+from ultralytics_wb_ddp.runs.open_runs import warn_of_unused_run
+from ultralytics_wb_ddp.runs.resolution import which_ranks
+from ultralytics_wb_ddp.runs.run_defaults import stock_options
+from ultralytics_wb_ddp.stock import first_stock, switch_off_stock_callback
 from ultralytics_wb_ddp.team import Team
 from ultralytics_wb_ddp.teardown import tear_down_after_exceptions
 from ultralytics_wb_ddp.travel import prepare, seal
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.config.options import RunArguments
     from ultralytics_wb_ddp.metrics.rank_metrics import RankMeter
-    from ultralytics_wb_ddp.record import RunRecord
+    from ultralytics_wb_ddp.runs.run_record import RunRecord
 
 __all__ = ["EVENTS", "WandbCallback", "add_wandb_callback", "callbacks"]
 
@@ -91,13 +92,13 @@ class WandbCallback:
         self._run = run
         given = {name: getattr(self._options, name) for name in self._given}
         remedy = "give them to wandb.init, or to the manager that makes the run"
-        self._told = wrong_use.GivenOptions(given, "add_wandb_callback", remedy)
+        self._told = misuse_warnings.GivenOptions(given, "add_wandb_callback", remedy)
         if run is not None:
-            from ultralytics_wb_ddp.runs import fail_with_exceptions
+            from ultralytics_wb_ddp.runs.open_runs import fail_with_exceptions
 
             fail_with_exceptions(run)
             if is_closed(run):
-                wrong_use.warn_of_finished_run(run)
+                misuse_warnings.warn_of_finished_run(run)
         self._handoff: Handoff | None = None
         self._launcher: Launcher | None = None
         self._training: LoggedTraining | None = None
@@ -128,7 +129,7 @@ class WandbCallback:
         """
         team = self._team()
         if team.run_mode == "shared" and run is not None and not run.disabled:
-            from ultralytics_wb_ddp.runs import check_shared
+            from ultralytics_wb_ddp.runs.open_runs import check_shared
 
             check_shared(run)
         self._told.tell(run, is_made=team.run_mode == "auto")
@@ -145,7 +146,7 @@ class WandbCallback:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up what travelled; nothing of W&B is touched before this process turns out to log."""
         self._options, self._given = state["options"], state["given"]
-        self._told = wrong_use.GivenOptions({}, "", "")  # where they were given
+        self._told = misuse_warnings.GivenOptions({}, "", "")  # where they were given
         self._blocks = ()
         self._handoff = state["handoff"]
         self._launcher = state["launcher"]
@@ -275,7 +276,7 @@ class WandbCallback:
             error = sys.exc_info()[1]
             failed = error is not None and error is not training.handled
             training.end(failed=failed)
-            stopping.trainings.discard(id(self))
+            stop_button.trainings.discard(id(self))
             if not failed:
                 training.team.await_others()
             trouble = training.checkpoints.close(trainer, failed=failed) if training.checkpoints else None
@@ -306,8 +307,14 @@ class WandbCallback:
 
     def _get_ready(self, trainer: Any) -> None:
         """Refuse what cannot be before anything is loaded, and load what it takes to open a run."""
-        from ultralytics_wb_ddp.runs import fail_with_exceptions, find_handoff, local_run, opened_by_us, users_runs
-        from ultralytics_wb_ddp.session import preempt
+        from ultralytics_wb_ddp.runs.open_runs import (
+            fail_with_exceptions,
+            find_handoff,
+            local_run,
+            opened_by_us,
+            users_runs,
+        )
+        from ultralytics_wb_ddp.runs.preemption import preempt
 
         self._data[trainer] = trainer.args.data
         _find_earlier(trainer)
@@ -323,7 +330,7 @@ class WandbCallback:
 
     def _start(self, trainer: Any) -> LoggedTraining:
         """Get the run of this training."""
-        from ultralytics_wb_ddp.opening import open_session, warn_of_new_run
+        from ultralytics_wb_ddp.runs.resolution import open_session, warn_of_new_run
 
         save_dir = Path(trainer.save_dir)
         earlier = _find_earlier(trainer)
@@ -364,13 +371,13 @@ class WandbCallback:
 
     def _take_care(self, save_dir: Path) -> None:
         """Be ready for what may happen to a process that logs: SIGTERM, a launcher that is gone, the Stop button."""
-        from ultralytics_wb_ddp.session import preempt
+        from ultralytics_wb_ddp.runs.preemption import preempt
 
         on_termination(preempt)
         if is_worker():
             protect_output(save_dir / ORPHANS_OUTPUT)
-        stopping.has_trained.set()
-        stopping.trainings.add(id(self))
+        stop_button.has_trained.set()
+        stop_button.trainings.add(id(self))
 
     def _team(self) -> Team:
         """Return this rank's view of the others, in this training's mode."""
@@ -409,7 +416,7 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunArgumen
     if run is None:
         _watch_active_run()
     if not any(isinstance(getattr(each, "__self__", None), WandbCallback) for each in model.callbacks[EVENTS[0]]):
-        wrong_use.warn_of_late_callback(model)
+        misuse_warnings.warn_of_late_callback(model)
     for event, function in callback.callbacks.items():
         known = model.callbacks[event]
         others = [other for other in known if not isinstance(getattr(other, "__self__", None), WandbCallback)]
@@ -426,7 +433,7 @@ def _find_earlier(trainer: Any) -> RunRecord | None:
     """
     if not trainer.args.resume:
         return None
-    from ultralytics_wb_ddp.record import RunRecord
+    from ultralytics_wb_ddp.runs.run_record import RunRecord
 
     earlier = RunRecord.find(Path(trainer.save_dir), trainer.args.resume)
     if earlier:
@@ -437,7 +444,7 @@ def _find_earlier(trainer: Any) -> RunRecord | None:
 def _watch_active_run() -> None:
     """Have the user's run that is active here fail with its training, also where that fails before its first event."""
     if "wandb" in sys.modules:
-        from ultralytics_wb_ddp.runs import fail_with_exceptions
+        from ultralytics_wb_ddp.runs.open_runs import fail_with_exceptions
         from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
         run = wandb_run()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ultralytics_wb_ddp.config.options import RunOptions
-    from ultralytics_wb_ddp.training import Session
+    from ultralytics_wb_ddp.runs.guarded_run import Session
 
 __all__ = ["CheckpointPolicy", "Checkpoints"]
 

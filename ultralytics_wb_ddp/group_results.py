@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.logged_training import FINAL
+from ultralytics_wb_ddp.runs.run_record import FINAL
 from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:

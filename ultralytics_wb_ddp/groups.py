@@ -14,8 +14,8 @@ from ultralytics_wb_ddp.config.scope import settings_around
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_run_id
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process
 from ultralytics_wb_ddp.group_results import Statistics, earlier_results, metrics_of
-from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.runs import opened_by_us
+from ultralytics_wb_ddp.runs.links import Links
+from ultralytics_wb_ddp.runs.open_runs import opened_by_us
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.files import write_json
 from ultralytics_wb_ddp.utils.logging import cause_of, logger

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.names import collection_of, input_name
 from ultralytics_wb_ddp.examine import Examination, Findings
 from ultralytics_wb_ddp.fingerprint import Dataset
-from ultralytics_wb_ddp.record import RunRecord, places_of
+from ultralytics_wb_ddp.runs.run_record import RunRecord, places_of
 from ultralytics_wb_ddp.starting_weights import Sample, files_of_trainer
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 from ultralytics_wb_ddp.utils.serialization import ADDRESS, redact, to_plain, without_credentials

@@ -15,7 +15,7 @@ from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
 from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.job_checks import check_job, find_state
 from ultralytics_wb_ddp.job_schema import Job
-from ultralytics_wb_ddp.record import RunRecord
+from ultralytics_wb_ddp.runs.run_record import RunRecord
 from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.logging import logger
 

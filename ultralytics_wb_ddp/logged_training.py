@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp import trial
 from ultralytics_wb_ddp.checkpoint_facts import Measurement, Progress, finite_numbers
-from ultralytics_wb_ddp.company import doubt_company
 from ultralytics_wb_ddp.distributed.processes import datasets_in_turn
 from ultralytics_wb_ddp.metrics import trainer_rows
 from ultralytics_wb_ddp.results_csv import read_results, without_placeholders
+from ultralytics_wb_ddp.runs import trial_env
+from ultralytics_wb_ddp.runs.run_record import FINAL
+from ultralytics_wb_ddp.runs.several_trainings import doubt_company
 from ultralytics_wb_ddp.utils.serialization import to_plain
 from ultralytics_wb_ddp.utils.threads import beside
 
@@ -24,12 +25,10 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.distributed.processes import Launcher
     from ultralytics_wb_ddp.inputs import Inputs
+    from ultralytics_wb_ddp.runs.guarded_run import Session
     from ultralytics_wb_ddp.team import Team
-    from ultralytics_wb_ddp.training import Session
 
-__all__ = ["FINAL", "LoggedTraining"]
 
-FINAL = "final/"  # before the names of metrics in the summary
 STRIPPED = -1  # the epoch in a checkpoint of a training that is over
 
 
@@ -281,7 +280,9 @@ class LoggedTraining:
 
         There the main process tells the other ranks whether to stop; anywhere else they would wait for it for ever.
         """
-        if self.session and (self.session.stop_requested() or self.team.is_asked_to_stop() or trial.stop_requested()):
+        if self.session and (
+            self.session.stop_requested() or self.team.is_asked_to_stop() or trial_env.stop_requested()
+        ):
             self.trainer.stop = True
         if self.orphaned and self.options.on_launcher_lost == "stop":
             self.trainer.stop = True

@@ -15,18 +15,23 @@ from ultralytics_wb_ddp.config.names import inputs_of
 from ultralytics_wb_ddp.config.options import RunOptions, WandbConfig
 from ultralytics_wb_ddp.config.scope import blocks, release, settings_around, take_up
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, refuse_type
-from ultralytics_wb_ddp.decision import which_ranks
 from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process, plan_rank
-from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
-from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.runs import open_handoff
+from ultralytics_wb_ddp.runs.handoff import VARIABLE, Handoff
+from ultralytics_wb_ddp.runs.links import Links
+from ultralytics_wb_ddp.runs.misuse_warnings import (
+    GivenOptions,
+    callbacks_of,
+    has_trained_since,
+    warn_of_nothing_logged,
+)
+from ultralytics_wb_ddp.runs.open_runs import open_handoff
+from ultralytics_wb_ddp.runs.resolution import which_ranks
 from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 from ultralytics_wb_ddp.wandb_client.run_state import next_step_of, sync_command
-from ultralytics_wb_ddp.wrong_use import GivenOptions, callbacks_of, has_trained_since, warn_of_nothing_logged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -171,7 +176,7 @@ class WandbManager:
         """
         if not is_main_process() or self._handoff:
             return self.run, self.wandb_url
-        from ultralytics_wb_ddp.session import preempt
+        from ultralytics_wb_ddp.runs.preemption import preempt
 
         which_ranks(self._options, None, os.environ)
         inherited = Handoff.from_env()
@@ -258,7 +263,7 @@ class WandbManager:
             is_open = self._adopted or self.config.keep_open or self.run.offline or self.run.disabled
             handoff = open_handoff(self.run) if is_open else Handoff.of_run(self.run, is_open=False)
             if not is_open:
-                from ultralytics_wb_ddp.session import finish_run
+                from ultralytics_wb_ddp.runs.lifecycle import finish_run
 
                 handoff.forget_word()
                 finish_run(self.run, 0)
@@ -399,8 +404,8 @@ class WandbManager:
         """
         if not is_main_process() or self._handoff is None:
             return
-        from ultralytics_wb_ddp.session import finish_run
-        from ultralytics_wb_ddp.training import close_sessions_of
+        from ultralytics_wb_ddp.runs.guarded_run import close_sessions_of
+        from ultralytics_wb_ddp.runs.lifecycle import finish_run
 
         trouble: Exception | None = None
         try:
@@ -434,8 +439,8 @@ class WandbManager:
 
     def _open(self, inherited: Handoff | None) -> None:
         """Make, continue, adopt or attach to the run."""
-        from ultralytics_wb_ddp.runs import opened_by_us
-        from ultralytics_wb_ddp.session import attach, init_run, resume_run
+        from ultralytics_wb_ddp.runs.lifecycle import attach, init_run, resume_run
+        from ultralytics_wb_ddp.runs.open_runs import opened_by_us
         from ultralytics_wb_ddp.wandb_client.run_state import run_url, wandb_run
 
         active = wandb_run()
@@ -464,7 +469,7 @@ class WandbManager:
 
     def _name_job_type(self, inherited: Handoff | None) -> None:
         """Give a run a job type that was opened by its id and turns out to be new; one that goes on keeps its own."""
-        from ultralytics_wb_ddp.runs import may_go_on
+        from ultralytics_wb_ddp.runs.open_runs import may_go_on
         from ultralytics_wb_ddp.wandb_client.internals import set_job_type
 
         job_type = self._options.or_else(self._usual()).job_type
@@ -479,7 +484,7 @@ class WandbManager:
         Args:
             exit_code: Exit code for a session that a training has left open in this process.
         """
-        from ultralytics_wb_ddp.training import close_sessions_of
+        from ultralytics_wb_ddp.runs.guarded_run import close_sessions_of
 
         assert self._handoff is not None  # noqa: S101  # the callers have checked it
         close_sessions_of(self._handoff.run_id, exit_code)
@@ -487,7 +492,7 @@ class WandbManager:
 
     def _reopen(self, handoff: Handoff) -> None:
         """Open the run again that a worker has continued."""
-        from ultralytics_wb_ddp.session import define_metrics, resume_run
+        from ultralytics_wb_ddp.runs.lifecycle import define_metrics, resume_run
 
         named = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode)
         unnamed = replace(  # the run has its name, group and tags already
@@ -510,7 +515,7 @@ class WandbManager:
 
     def _writer(self) -> Any:
         """Return how this process shares the run, where every rank is to write to it; None otherwise."""
-        from ultralytics_wb_ddp.session import Writer
+        from ultralytics_wb_ddp.runs.lifecycle import Writer
 
         run_mode, rank_scope = which_ranks(self._options, None, os.environ)
         if run_mode != "shared":

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.checkpoint_facts import Progress, sha256_of
 from ultralytics_wb_ddp.inputs import FINGERPRINT_FILE
-from ultralytics_wb_ddp.record import RunRecord
 from ultralytics_wb_ddp.retention import checkpoints_of
+from ultralytics_wb_ddp.runs.run_record import RunRecord
 from ultralytics_wb_ddp.utils.errors import ExplainedError
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 from ultralytics_wb_ddp.utils.progress import working

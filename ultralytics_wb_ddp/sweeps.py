@@ -14,10 +14,10 @@ from ultralytics_wb_ddp.agents import Agents, SweepError, Trial
 from ultralytics_wb_ddp.config.scope import blocks, merged
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.processes import is_worker
+from ultralytics_wb_ddp.runs.trial_env import is_trial
 from ultralytics_wb_ddp.sweep_config import SweepConfig, check_parameters, read_job, train_arguments
 from ultralytics_wb_ddp.sweep_jobs import check_job, devices_of, in_the_job, run_trial
 from ultralytics_wb_ddp.sweep_server import ObjectiveCheck, Sweep, create_sweep, find_sweep
-from ultralytics_wb_ddp.trial import is_trial
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.utils.serialization import to_plain
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.distributed.rank_store import Exchange, Question
 from ultralytics_wb_ddp.distributed.topology import RankPlan, Topology, plan_nodes, plan_rank
-from ultralytics_wb_ddp.handoff import Handoff
 from ultralytics_wb_ddp.metrics.mistake_collector import MistakeCollector
 from ultralytics_wb_ddp.metrics.rank_metrics import PREFIX, RankMeter, ranks_row
+from ultralytics_wb_ddp.runs.handoff import Handoff
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.run_state import is_shared
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ultralytics_wb_ddp.config.options import RunOptions
-    from ultralytics_wb_ddp.training import Session
+    from ultralytics_wb_ddp.runs.guarded_run import Session
 
 __all__ = ["Team"]
 
@@ -109,7 +109,7 @@ class Team:
         """
         if not self._exchange or not self._topology or not self.plan:
             return None
-        from ultralytics_wb_ddp.opening import open_side_session
+        from ultralytics_wb_ddp.runs.resolution import open_side_session
 
         invitation = self._exchange.wait(["invitation"], RENDEZVOUS).get("invitation")
         if invitation is None:
@@ -136,7 +136,7 @@ class Team:
 
     def _writer(self, plan: RankPlan) -> Any:
         """Return how this rank shares the run: with the wandb-core of its node's first rank."""
-        from ultralytics_wb_ddp.session import Writer
+        from ultralytics_wb_ddp.runs.lifecycle import Writer
 
         assert self._exchange  # noqa: S101  # the callers have checked both
         assert self._topology  # noqa: S101
@@ -153,7 +153,7 @@ class Team:
     def _host(self, session: Session | None) -> None:
         """On the first rank of a node, have the others of it use its wandb-core."""
         if self._exchange and self.plan and self.plan.mode == "shared":
-            from ultralytics_wb_ddp.runs import open_handoff
+            from ultralytics_wb_ddp.runs.open_runs import open_handoff
 
             self._is_host = session is not None
             token = open_handoff(session.run).service if session else None

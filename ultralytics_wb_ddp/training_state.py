@@ -15,9 +15,8 @@ from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.scope import options_around
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.topology import is_main_process
-from ultralytics_wb_ddp.logged_training import FINAL
-from ultralytics_wb_ddp.record import RunRecord
 from ultralytics_wb_ddp.results_csv import read_results
+from ultralytics_wb_ddp.runs.run_record import FINAL, RunRecord
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ultralytics_wb_ddp.config.options import RunArguments
-    from ultralytics_wb_ddp.training import Session
+    from ultralytics_wb_ddp.runs.guarded_run import Session
 
 __all__ = ["TrainingState"]
 
@@ -123,7 +122,7 @@ class TrainingState:
         record = RunRecord.find(self.directory, self.checkpoint)
         if record is None:
             return False
-        from ultralytics_wb_ddp.opening import reopen_session
+        from ultralytics_wb_ddp.runs.resolution import reopen_session
 
         record.check_ended()
         directory = RunOptions(dir=os.environ.get("WANDB_DIR") or str(self.directory))

@@ -7,19 +7,19 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp import stopping
-from ultralytics_wb_ddp.decision import which_ranks
 from ultralytics_wb_ddp.distributed.processes import is_worker
 from ultralytics_wb_ddp.distributed.signals import on_termination
-from ultralytics_wb_ddp.sidecar import Sidecar
+from ultralytics_wb_ddp.runs import stop_button
+from ultralytics_wb_ddp.runs.misuse_warnings import callbacks_of
+from ultralytics_wb_ddp.runs.resolution import which_ranks
+from ultralytics_wb_ddp.runs.service_process import Sidecar
 from ultralytics_wb_ddp.utils.threads import import_early
-from ultralytics_wb_ddp.wrong_use import callbacks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ultralytics_wb_ddp.config.options import RunOptions
-    from ultralytics_wb_ddp.handoff import Handoff
+    from ultralytics_wb_ddp.runs.handoff import Handoff
 
 __all__ = ["prepare", "seal"]
 
@@ -32,13 +32,13 @@ def seal(run: Any, handoff: Handoff | None, check: Callable[[Any], None]) -> Han
         handoff: The record that the callback has brought here itself, or None.
         check: Refuses what cannot be, given the run that is open here or None.
     """
-    from ultralytics_wb_ddp.runs import find_handoff, local_run, open_handoff, opened_by_us, use_users_run
-    from ultralytics_wb_ddp.session import preempt
+    from ultralytics_wb_ddp.runs.open_runs import find_handoff, local_run, open_handoff, opened_by_us, use_users_run
+    from ultralytics_wb_ddp.runs.preemption import preempt
     from ultralytics_wb_ddp.wandb_client.internals import flush
 
     if not is_worker():
         on_termination(preempt)
-        stopping.has_trained.set()
+        stop_button.has_trained.set()
     handoff = find_handoff(run, handoff)
     run = local_run(run, handoff)
     check(run)
@@ -61,7 +61,7 @@ def prepare(handoff: Handoff | None, options: RunOptions) -> None:
         handoff: The run of the launcher, if there is one.
         options: What the user has asked for.
     """
-    import_early("wandb", "ultralytics_wb_ddp.opening")
+    import_early("wandb", "ultralytics_wb_ddp.runs.resolution")
     run_mode, _ = which_ranks(options, handoff, os.environ)
     attaches = handoff is not None and handoff.state == "open" and run_mode == "auto"
     if not attaches and "disabled" not in (options.mode, os.environ.get("WANDB_MODE")):

@@ -55,8 +55,8 @@ def _leave_run(exit_code: int, error: BaseException | None) -> None:
     What went wrong is printed while there is a run whose log takes it.
     """
     from ultralytics_wb_ddp.config.options import RunOptions
-    from ultralytics_wb_ddp.runs import opened
-    from ultralytics_wb_ddp.session import finish_run, init_run
+    from ultralytics_wb_ddp.runs.lifecycle import finish_run, init_run
+    from ultralytics_wb_ddp.runs.open_runs import opened
     from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
     left = [held.run for held in opened.values()]
@@ -108,8 +108,8 @@ def _is_in_order() -> bool:
 
 def _preempt() -> None:
     """Finish the run that the work has made itself, also before its training has begun."""
-    from ultralytics_wb_ddp.runs import opened_by_us, users_runs
-    from ultralytics_wb_ddp.session import preempt
+    from ultralytics_wb_ddp.runs.open_runs import opened_by_us, users_runs
+    from ultralytics_wb_ddp.runs.preemption import preempt
     from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
     run = wandb_run()

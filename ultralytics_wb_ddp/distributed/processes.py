@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-SIDECAR = "ultralytics_wb_ddp.sidecar"  # among the words of its command
+SIDECAR = "ultralytics_wb_ddp.runs.service_process"  # among the words of its command
 GRACE = 35.0  # seconds; torchrun gives workers 30 before it kills them
 POLL = 0.1  # seconds between two looks at a launch that is being ended
 CLOCK_STEP = 30.0  # seconds by which a process's start may seem to move: it is told by a clock that can be set

@@ -12,7 +12,7 @@ import psutil
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
-from ultralytics_wb_ddp.handoff import VARIABLE, Handoff
+from ultralytics_wb_ddp.runs.handoff import VARIABLE, Handoff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.names import collection_of
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.decision import choose, which_ranks
-from ultralytics_wb_ddp.handoff import Handoff
-from ultralytics_wb_ddp.stock import stock_options
+from ultralytics_wb_ddp.runs.handoff import Handoff
+from ultralytics_wb_ddp.runs.resolution import choose, which_ranks
+from ultralytics_wb_ddp.runs.run_defaults import stock_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Plan:
     """What will happen to the run.
 
     Attributes:
-        how: How the run is got, as :class:`ultralytics_wb_ddp.decision.Plan` has it.
+        how: How the run is got, as :class:`ultralytics_wb_ddp.runs.resolution.Plan` has it.
         reason: Why it cannot be had, where ``how`` is ``"refuse"``.
         run_id: Id of the run; None when it is made up at the start.
         project: Project of the run.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.distributed.rank_store import Exchange
     from ultralytics_wb_ddp.distributed.topology import Topology
-    from ultralytics_wb_ddp.training import Session
+    from ultralytics_wb_ddp.runs.guarded_run import Session
 
     Summary = Sequence[tuple[str, int, float]]  # name, mistakes and confidence of images, the worst first
 

@@ -13,15 +13,6 @@ from ultralytics_wb_ddp.wandb_client.run_state import is_closed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "GivenOptions",
-    "callbacks_of",
-    "has_trained_since",
-    "warn_of_finished_run",
-    "warn_of_late_callback",
-    "warn_of_nothing_logged",
-    "without_effect",
-]
 
 OF_A_MADE_RUN = ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode")  # fixed once it is made
 PLACE = ("project", "entity")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ultralytics_wb_ddp.record import best_of
-from ultralytics_wb_ddp.training import ended
+from ultralytics_wb_ddp.runs.guarded_run import ended
+from ultralytics_wb_ddp.runs.run_record import best_of
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.run_state import plain_summary
 
 if TYPE_CHECKING:
-    from ultralytics_wb_ddp.training import Session
+    from ultralytics_wb_ddp.runs.guarded_run import Session
 
-__all__ = ["doubt_company"]
 
 APART = "For a run of each training leave run= out and let no run be open, or make a manager for each"
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import RunOptions
-from ultralytics_wb_ddp.handoff import Handoff, leave_word
-from ultralytics_wb_ddp.links import Links
-from ultralytics_wb_ddp.record import RunRecord, best_of
-from ultralytics_wb_ddp.runs import hold_open, let_finish, opened_by_us, use_users_run, users_runs
-from ultralytics_wb_ddp.session import define_metrics, finish_run, init_run
-from ultralytics_wb_ddp.stopping import StopButton
+from ultralytics_wb_ddp.runs.handoff import Handoff, leave_word
+from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, init_run
+from ultralytics_wb_ddp.runs.links import Links
+from ultralytics_wb_ddp.runs.open_runs import hold_open, let_finish, opened_by_us, use_users_run, users_runs
+from ultralytics_wb_ddp.runs.run_record import RunRecord, best_of
+from ultralytics_wb_ddp.runs.stop_button import StopButton
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 from ultralytics_wb_ddp.utils.threads import Background
 from ultralytics_wb_ddp.wandb_client.internals import ask_again, flush, shorten_table_names

@@ -17,20 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.processes import KnownProcess, is_worker
-from ultralytics_wb_ddp.handoff import Handoff
-from ultralytics_wb_ddp.session import BEST
-from ultralytics_wb_ddp.trial import get_wandb_sweep_id
+from ultralytics_wb_ddp.runs.handoff import Handoff
+from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id
 from ultralytics_wb_ddp.utils.files import write_json
 from ultralytics_wb_ddp.wandb_client.run_state import next_step_of, run_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["RECORD_FILE", "RunRecord", "best_of", "places_of"]
 
+FINAL = "final/"  # before the names of metrics in the summary
 RECORD_FILE = "wandb_run.json"
 PATIENCE, POLL = 10.0, 0.1  # seconds that a training may take to end; between two looks at it
 _BETTER = {"max": max, "min": min}
+# Of a training's numbers, by what they begin with.
+BEST = {"train": "min", "val": "min", "metrics": "max", "lr": None, "ranks": None}
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import threading
@@ -12,13 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.distributed.processes import a_peer_has_died, terminate_workers
-from ultralytics_wb_ddp.distributed.signals import TERMINATED
-from ultralytics_wb_ddp.handoff import Handoff, leave_word
-from ultralytics_wb_ddp.runs import OpenedRun, hold_open, let_finish, opened, parts_on_disk, users_runs
-from ultralytics_wb_ddp.sidecar import Guest, Sidecar
-from ultralytics_wb_ddp.stopping import on_stop
-from ultralytics_wb_ddp.trial import get_wandb_sweep_id, is_trials_run, other_run
+from ultralytics_wb_ddp.runs.handoff import Handoff, leave_word
+from ultralytics_wb_ddp.runs.open_runs import OpenedRun, hold_open, let_finish, opened, parts_on_disk
+from ultralytics_wb_ddp.runs.run_record import BEST
+from ultralytics_wb_ddp.runs.service_process import Guest, Sidecar
+from ultralytics_wb_ddp.runs.stop_button import on_stop
+from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id, is_trials_run, other_run
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 from ultralytics_wb_ddp.wandb_client.internals import (
@@ -27,7 +25,6 @@ from ultralytics_wb_ddp.wandb_client.internals import (
     expect_no_service,
     flush,
     has_finish_timed_out,
-    is_attached,
     known_settings,
     send_console,
     service,
@@ -53,12 +50,9 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.options import RunOptions
 
 
-# Of a training's numbers, by what they begin with.
-BEST = {"train": "min", "val": "min", "metrics": "max", "lr": None, "ranks": None}
 LOCAL_TIMEOUT = 60.0  # seconds that a run may take to open on disk
 GRACE = 2.0  # seconds beyond its own limit after which a client is given up
 FLUSH_TIME = 0.5  # seconds that wandb-core takes to write what it was given
-PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish its runs
 _closing = threading.Event()  # set while a run is being finished
 
 
@@ -307,40 +301,6 @@ def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar | Guest, timeout:
         if not expired.is_set():
             raise
     return not expired.is_set() and not has_finish_timed_out(run)
-
-
-def preempt() -> None:
-    """Mark the runs that are in use here as preempting, end the launch that goes on, and finish the user's own.
-
-    A run that was opened here is finished by its sidecar, before this process ends: that may be the end of its
-    container or its job step, too. Nobody preempts a rank that torchrun terminates because another one has failed: its
-    run has failed.
-    """
-    is_preempted = not a_peer_has_died()
-    for held in opened.values():
-        held.exit_code = TERMINATED if is_preempted else 1
-        held.sidecar.tell(preempting=is_preempted, exit_code=held.exit_code)
-    for run in [*users_runs.values(), *(held.run for held in opened.values())]:
-        with contextlib.suppress(Exception):  # the others are still to be served
-            if is_preempted and not is_closed(run):
-                run.mark_preempting()
-    if terminate_workers():  # the launch fails now, and the script deals with it: it may be about to finish the run
-        threading.main_thread().join(PREEMPTION_TIMEOUT)
-    deadline = time.monotonic() + PREEMPTION_TIMEOUT
-    while _closing.is_set() and time.monotonic() < deadline:
-        time.sleep(FLUSH_TIME)
-    for run in users_runs.values():
-        if not is_closed(run) and not is_attached(run):
-            flush(run, flushes_itself=False)
-            thread = threading.Thread(target=run.finish, kwargs={"exit_code": TERMINATED}, daemon=True)
-            thread.start()
-            thread.join(PREEMPTION_TIMEOUT)
-    left = [held.sidecar for held in opened.values()]
-    for sidecar in left:
-        sidecar.take_over()
-    deadline = time.monotonic() + PREEMPTION_TIMEOUT
-    for sidecar in left:
-        sidecar.wait(max(0.0, deadline - time.monotonic()))
 
 
 def attach(handoff: Handoff) -> Any:

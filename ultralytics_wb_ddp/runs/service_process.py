@@ -24,8 +24,6 @@ from typing import Any, ClassVar
 
 import psutil
 
-__all__ = ["Guest", "Sidecar"]
-
 POLL = 0.1  # seconds after which the death of the owner is noticed
 PAUSE = 0.02  # seconds between two looks at a sidecar that is ending
 START_TIMEOUT = 30.0  # seconds; importing wandb from a slow disk takes some
@@ -69,7 +67,7 @@ class Sidecar:
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
         self._start = subprocess.Popen(  # noqa: S603  # this module itself
-            [sys.executable, "-m", "ultralytics_wb_ddp.sidecar", str(finish_timeout), str(os.getpid())],
+            [sys.executable, "-m", "ultralytics_wb_ddp.runs.service_process", str(finish_timeout), str(os.getpid())],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -245,7 +243,7 @@ def _finish(facts: dict[str, Any]) -> None:
 
 def _leave_word(facts: dict[str, Any], next_step: int) -> None:
     """Say how the session has ended, in the place of the owner."""
-    from ultralytics_wb_ddp.handoff import leave_word
+    from ultralytics_wb_ddp.runs.handoff import leave_word
 
     if facts.get("word"):
         leave_word(Path(facts["word"]), next_step=next_step, exit_code=facts.get("exit_code", 1))

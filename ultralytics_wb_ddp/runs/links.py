@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ultralytics_wb_ddp.distributed.topology import Topology, plan_nodes
-from ultralytics_wb_ddp.record import RECORD_FILE, RunRecord
+from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.wandb_client.run_state import folder_of, run_url, sync_command
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.distributed.topology import RankPlan
 
-__all__ = ["Links"]
 
 MAIN_NODE = "worker-0"  # of rank 0
 

@@ -10,10 +10,7 @@ from ultralytics_wb_ddp.distributed.processes import find_launches
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.internals import request_stop_status, set_stop_function
 
-__all__ = ["StopButton", "has_trained", "on_stop", "redirect_stop", "trainings"]
-
 TIMEOUT = 1.0  # seconds that wandb-core gets to answer
-
 has_trained = threading.Event()  # whether this process has begun or launched a training
 trainings: set[int] = set()  # callbacks of this process whose training is going on: they look at the button themselves
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import OFFLINE
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.handoff import Handoff, leave_word
-from ultralytics_wb_ddp.stopping import redirect_stop
+from ultralytics_wb_ddp.runs.handoff import Handoff, leave_word
+from ultralytics_wb_ddp.runs.stop_button import redirect_stop
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.internals import ask_nothing, is_attached, replace_finish, restore_finish
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ultralytics_wb_ddp.config.options import RunOptions
-    from ultralytics_wb_ddp.sidecar import Guest, Sidecar
+    from ultralytics_wb_ddp.runs.service_process import Guest, Sidecar
 
 
 @dataclass

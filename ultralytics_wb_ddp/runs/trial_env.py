@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["VARIABLES", "get_wandb_sweep_id", "is_trial", "is_trials_run", "other_run", "stop_file", "stop_requested"]
 
 VARIABLES = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 

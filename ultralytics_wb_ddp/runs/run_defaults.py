@@ -1,0 +1,22 @@
+"""Name a run as the stock callback names it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from ultralytics_wb_ddp.config.names import MAX_LENGTH, run_name
+from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.validation import RESERVED_IN_PROJECT
+
+
+def stock_options(trainer: Any) -> RunOptions:
+    """Return how the stock callback would make a run, where the environment does not say otherwise."""
+    named = str(trainer.args.project or "Ultralytics")
+    return RunOptions(
+        project=os.environ.get("WANDB_PROJECT")
+        or re.sub(f"[{re.escape(RESERVED_IN_PROJECT)}]", "-", named)[-MAX_LENGTH:],
+        name=os.environ.get("WANDB_NAME") or run_name(str(trainer.args.name)),
+        dir=os.environ.get("WANDB_DIR") or str(trainer.save_dir),
+    )
