@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from ultralytics_wb_ddp.examine import Examination
-from ultralytics_wb_ddp.fingerprint import Dataset
+from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset
+from ultralytics_wb_ddp.artifacts.dataset_scan import Examination
 
 LABELS = "0 0.5 0.5 0.2 0.2\n" * 7
 

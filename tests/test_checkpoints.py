@@ -14,8 +14,8 @@ from wandb_server import WandbServer
 from wandb_server.store import StoredArtifact
 
 from conftest import NIGHTLY, Job, RunJob, RunOnline
-from ultralytics_wb_ddp.checkpoint_facts import git_state
-from ultralytics_wb_ddp.checkpoints import CheckpointPolicy
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import git_state
+from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointPolicy
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 

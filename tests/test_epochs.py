@@ -9,9 +9,9 @@ import pytest
 from releases import Releases
 
 from conftest import NIGHTLY, Job, RunJob
-from ultralytics_wb_ddp.checkpoint_facts import Measurement, facts_of
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, facts_of
+from ultralytics_wb_ddp.artifacts.results_csv import without_placeholders
 from ultralytics_wb_ddp.logged_training import effective_arguments
-from ultralytics_wb_ddp.results_csv import without_placeholders
 
 # Trainings that fail at an event of an epoch, each of which goes on where the one before has stopped.
 SESSIONS = """

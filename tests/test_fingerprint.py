@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from ultralytics.data.utils import check_cls_dataset, check_det_dataset, img2label_paths
 
-from ultralytics_wb_ddp.fingerprint import Dataset, Fingerprint, Stopped, what_changed
+from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset, Fingerprint, Stopped, what_changed
 from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 
 

@@ -18,8 +18,8 @@ import wandb
 from wandb_server import StoredArtifact, StoredRun, WandbServer
 
 from conftest import Job, RunOnline
-from ultralytics_wb_ddp import inputs
-from ultralytics_wb_ddp.inputs import FINGERPRINT_FILE, Inputs, Sources
+from ultralytics_wb_ddp.artifacts import inputs
+from ultralytics_wb_ddp.artifacts.inputs import FINGERPRINT_FILE, Inputs, Sources
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedArtifact, find_run_files, read_run

@@ -10,7 +10,7 @@ from ultralytics_wb_ddp import ConfigurationError, WandbConfig
 
 PRELUDE = """\
 import logging, wandb
-from ultralytics_wb_ddp.registry import link_checkpoint
+from ultralytics_wb_ddp.artifacts.model_registry import link_checkpoint
 
 def log(run, kind="model"):
     artifact = wandb.Artifact(f"run_{run.id}_{kind}", type=kind)

@@ -17,7 +17,7 @@ from wandb_server import WandbServer
 
 from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError, S3Error, WandbManager
-from ultralytics_wb_ddp import s3_references as references
+from ultralytics_wb_ddp.artifacts import s3_reference as references
 from ultralytics_wb_ddp.distributed.parallel_config import find_free_port
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedArtifact, find_run_files, read_run
 

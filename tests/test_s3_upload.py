@@ -14,8 +14,8 @@ import pytest
 from s3_service import S3Service
 
 from ultralytics_wb_ddp import S3Error, upload_to_s3
+from ultralytics_wb_ddp.artifacts.s3_upload import PART
 from ultralytics_wb_ddp.distributed.parallel_config import find_free_port
-from ultralytics_wb_ddp.s3_upload import PART
 
 pytestmark = pytest.mark.usefixtures("no_s3")
 

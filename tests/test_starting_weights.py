@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from conftest import NIGHTLY, Job, RunJob
-from ultralytics_wb_ddp.starting_weights import Sample
+from ultralytics_wb_ddp.artifacts.starting_weights import Sample
 
 WAYS = """
 YAML = os.environ["MODEL"]

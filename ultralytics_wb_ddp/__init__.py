@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.agents import SweepError
+    from ultralytics_wb_ddp.artifacts.s3_upload import upload_to_s3
+    from ultralytics_wb_ddp.artifacts.training_state import TrainingState
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
     from ultralytics_wb_ddp.config.options import WandbConfig
     from ultralytics_wb_ddp.config.s3_path import S3Error
@@ -34,10 +36,8 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.runs.guarded_run import get_wandb_run
     from ultralytics_wb_ddp.runs.links import Links
     from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id
-    from ultralytics_wb_ddp.s3_upload import upload_to_s3
     from ultralytics_wb_ddp.sweep_server import Sweep
     from ultralytics_wb_ddp.sweeps import run_sweep
-    from ultralytics_wb_ddp.training_state import TrainingState
 
 __version__ = "0.1.0"
 
@@ -54,7 +54,7 @@ _MODULE_OF = {
     "Sweep": "sweep_server",
     "SweepError": "agents",
     "Topology": "distributed.topology",
-    "TrainingState": "training_state",
+    "TrainingState": "artifacts.training_state",
     "WandbCallback": "callback",
     "WandbConfig": "config.options",
     "WandbManager": "manager",
@@ -70,7 +70,7 @@ _MODULE_OF = {
     "run_job": "jobs",
     "run_sweep": "sweeps",
     "train_distributed": "distributed.train",
-    "upload_to_s3": "s3_upload",
+    "upload_to_s3": "artifacts.s3_upload",
     "wandb_config": "config.scope",
 }
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checkpoint_facts import sha256_of
-from ultralytics_wb_ddp.checkpoints import CheckpointPolicy
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import sha256_of
+from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointPolicy
+from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, ResultsError
 from ultralytics_wb_ddp.config.names import collection_of
 from ultralytics_wb_ddp.past_arguments import ARGUMENTS, HYPERPARAMETERS, OPTIONS
 from ultralytics_wb_ddp.past_checkpoint import Checkpoint
 from ultralytics_wb_ddp.past_training import RESULTS, PastTraining, is_training
-from ultralytics_wb_ddp.results_csv import NoEpochError, ResultsError
 from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, init_run, resume_run
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.run_defaults import stock_options

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from ultralytics_wb_ddp.artifacts.checkpoints import Checkpoints
 from ultralytics_wb_ddp.carry import CarriedCallbacks
-from ultralytics_wb_ddp.checkpoints import Checkpoints
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.scope import blocks, options_around
 from ultralytics_wb_ddp.distributed.processes import Launcher, is_worker, trains_here
@@ -136,7 +136,7 @@ class WandbCallback:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to the workers: plain configuration, and the id of an open run instead of the run."""
-        from ultralytics_wb_ddp.starting_weights import files_of_model
+        from ultralytics_wb_ddp.artifacts.starting_weights import files_of_model
 
         handoff, launcher = seal(self._run, self._handoff, self.check), self._launcher or Launcher.here()
         options, given = self._asked(handoff)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset, images_of
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.fingerprint import Dataset, images_of
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:

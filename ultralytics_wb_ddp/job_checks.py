@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ultralytics_wb_ddp.artifacts.training_state import TrainingState
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.devices import devices_of
 from ultralytics_wb_ddp.distributed.train import check_launch, trains_on_cpu
 from ultralytics_wb_ddp.doctor.finding import Request
 from ultralytics_wb_ddp.doctor.machine import check_gpus
-from ultralytics_wb_ddp.training_state import TrainingState
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.job_schema import Job

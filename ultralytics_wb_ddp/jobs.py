@@ -22,8 +22,8 @@ from ultralytics_wb_ddp.utils.logging import logger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ultralytics_wb_ddp.artifacts.training_state import TrainingState
     from ultralytics_wb_ddp.manager import WandbManager
-    from ultralytics_wb_ddp.training_state import TrainingState
 
 __all__ = ["JobResult", "run_job"]
 
@@ -155,7 +155,7 @@ def _deliver(job: Job, manager: WandbManager, save_dir: Path) -> None:
     for output in job.outputs:
         try:
             if output.upload is not None:
-                from ultralytics_wb_ddp.s3_upload import upload_to_s3
+                from ultralytics_wb_ddp.artifacts.s3_upload import upload_to_s3
 
                 s3_path = upload_to_s3(save_dir / output.upload, output.s3)
             else:

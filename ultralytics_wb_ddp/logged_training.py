@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checkpoint_facts import Measurement, Progress, finite_numbers
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, Progress, finite_numbers
+from ultralytics_wb_ddp.artifacts.results_csv import read_results, without_placeholders
 from ultralytics_wb_ddp.distributed.processes import datasets_in_turn
 from ultralytics_wb_ddp.metrics import trainer_rows
-from ultralytics_wb_ddp.results_csv import read_results, without_placeholders
 from ultralytics_wb_ddp.runs import trial_env
 from ultralytics_wb_ddp.runs.run_record import FINAL
 from ultralytics_wb_ddp.runs.several_trainings import doubt_company
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from concurrent.futures import Future
 
-    from ultralytics_wb_ddp.checkpoints import Checkpoints
+    from ultralytics_wb_ddp.artifacts.checkpoints import Checkpoints
+    from ultralytics_wb_ddp.artifacts.inputs import Inputs
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.distributed.processes import Launcher
-    from ultralytics_wb_ddp.inputs import Inputs
     from ultralytics_wb_ddp.runs.guarded_run import Session
     from ultralytics_wb_ddp.team import Team
 
@@ -116,7 +116,7 @@ class LoggedTraining:
             return
         with self.session.guarded("the training's inputs") as reachable:
             if reachable:
-                from ultralytics_wb_ddp.inputs import Inputs, Sources
+                from ultralytics_wb_ddp.artifacts.inputs import Inputs, Sources
 
                 uri, goes_on = self.options.data_uri, self.session.goes_on
                 sources = Sources.of_training(

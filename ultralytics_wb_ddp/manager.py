@@ -237,7 +237,7 @@ class WandbManager:
         """
         if not self._needs_open_run("save_training_artifacts"):
             return None
-        from ultralytics_wb_ddp.artifacts import log_files
+        from ultralytics_wb_ddp.artifacts.files import log_files
 
         return log_files(self.run, paths, name or inputs_of(self.run.id), type)
 
@@ -338,7 +338,7 @@ class WandbManager:
         """
         if not self._needs_open_run("log_s3_artifact"):
             return None
-        from ultralytics_wb_ddp.s3_references import log_s3_reference
+        from ultralytics_wb_ddp.artifacts.s3_reference import log_s3_reference
 
         return log_s3_reference(
             self.run,

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, Results, read_results, without_placeholders
 from ultralytics_wb_ddp.past_arguments import (
     ARGUMENTS,
     HYPERPARAMETERS,
@@ -18,7 +19,6 @@ from ultralytics_wb_ddp.past_arguments import (
     read_arguments,
 )
 from ultralytics_wb_ddp.past_checkpoint import is_stripped
-from ultralytics_wb_ddp.results_csv import NoEpochError, Results, read_results, without_placeholders
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checkpoint_facts import Progress, sha256_of
-from ultralytics_wb_ddp.inputs import FINGERPRINT_FILE
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress, sha256_of
+from ultralytics_wb_ddp.artifacts.inputs import FINGERPRINT_FILE
 from ultralytics_wb_ddp.retention import checkpoints_of
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 from ultralytics_wb_ddp.utils.errors import ExplainedError

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
+from ultralytics_wb_ddp.artifacts.results_csv import ResultsError, read_results
+from ultralytics_wb_ddp.artifacts.training_state import TrainingState
 from ultralytics_wb_ddp.config.names import collection_of
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
-from ultralytics_wb_ddp.results_csv import ResultsError, read_results
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
-from ultralytics_wb_ddp.training_state import TrainingState
 from ultralytics_wb_ddp.utils.logging import short_path
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_records, read_run
 from ultralytics_wb_ddp.wandb_client.run_state import folder_in_command, sync_command

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import os
 
-__all__ = ["log_files"]
-
 
 def log_files(run: Any, paths: tuple[str | os.PathLike[str], ...], name: str, kind: str) -> Any:
     """Log files and folders, with the list of installed packages, as one artifact.

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checkpoint_facts import Progress
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress
+from ultralytics_wb_ddp.artifacts.results_csv import read_results
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.scope import options_around
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.topology import is_main_process
-from ultralytics_wb_ddp.results_csv import read_results
 from ultralytics_wb_ddp.runs.run_record import FINAL, RunRecord
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.options import RunArguments
     from ultralytics_wb_ddp.runs.guarded_run import Session
 
-__all__ = ["TrainingState"]
 
 CHECKPOINT, ARGUMENTS, RESULTS = "last.pt", "args.yaml", "results.csv"
 
@@ -143,7 +142,7 @@ class TrainingState:
 
     def _log_rest(self, session: Session, options: RunOptions) -> None:
         """Log what the end of a training logs, as far as it lies on disk."""
-        from ultralytics_wb_ddp.checkpoints import Checkpoints
+        from ultralytics_wb_ddp.artifacts.checkpoints import Checkpoints
         from ultralytics_wb_ddp.wandb_client.run_state import plain_summary
 
         rows = _rows(self.directory)
@@ -174,8 +173,6 @@ class TrainingState:
 
 
 # Helpers
-
-
 def _read(checkpoint: Path, directory: Path) -> Progress:
     """Return what a checkpoint says, with the number of epochs that stands in the directory if it does not say it.
 

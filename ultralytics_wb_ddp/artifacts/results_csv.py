@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["NoEpochError", "Results", "ResultsError", "read_results", "without_placeholders"]
 
 MEASURED = ("metrics/", "val/")  # what a validation finds
 EPOCH, TIME, LEARNING_RATE = "epoch", "time", "lr/"

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from io import FileIO
 
-__all__ = ["Dataset", "Fingerprint", "Stopped", "what_changed"]
 
 SPLITS = ("train", "val", "test")
 COLUMNS = "split\timage\tbytes\tlabel"  # another header than that of files whose names say where the dataset lay

@@ -15,16 +15,6 @@ from ultralytics_wb_ddp.utils.logging import cause_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = [
-    "DeniedError",
-    "S3Object",
-    "UnaskedError",
-    "check_exists",
-    "check_unchanged",
-    "connect",
-    "explained",
-    "find_objects",
-]
 
 REQUESTS = 16  # at a time: a prefix of 10,000 objects takes seconds instead of minutes
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 10.0, 60.0, 3  # boto3's own wait for five minutes where nobody answers

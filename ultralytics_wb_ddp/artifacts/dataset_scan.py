@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.fingerprint import Dataset, Fingerprint, what_changed
+from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset, Fingerprint, what_changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Examination", "Findings", "Part", "examine"]
 
 NICENESS = 10  # the training comes first
 
@@ -89,7 +88,7 @@ class Examination:
         self._asked = json.dumps(asked, default=str)  # paths
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ultralytics_wb_ddp.examine"],
+            [sys.executable, "-m", "ultralytics_wb_ddp.artifacts.dataset_scan"],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

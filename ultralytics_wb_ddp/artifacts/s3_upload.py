@@ -12,15 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.artifacts.s3_objects import connect, explained
 from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
-from ultralytics_wb_ddp.s3 import connect, explained
 from ultralytics_wb_ddp.utils.progress import bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-__all__ = ["upload_to_s3"]
 
 FILES = 4  # at a time; each goes in parallel parts
 PART = 16 << 20  # bytes

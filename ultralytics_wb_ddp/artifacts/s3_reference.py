@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config.names import problem_of_alias
-from ultralytics_wb_ddp.config.s3_path import S3Path
-from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.s3 import (
+from ultralytics_wb_ddp.artifacts.s3_objects import (
     DeniedError,
     S3Object,
     UnaskedError,
@@ -15,13 +12,14 @@ from ultralytics_wb_ddp.s3 import (
     check_unchanged,
     find_objects,
 )
+from ultralytics_wb_ddp.config.names import problem_of_alias
+from ultralytics_wb_ddp.config.s3_path import S3Path
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.internals import add_reference_entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-__all__ = ["log_s3_reference"]
 
 
 def log_s3_reference(

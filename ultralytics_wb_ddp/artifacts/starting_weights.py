@@ -19,7 +19,6 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Sample", "files_of_model", "files_of_trainer"]
 
 WEIGHTS, STATISTICS = 48, 16  # tensors of a sample: of weights, and of what batch normalization has seen
 VALUES = 2_000_000  # all of its weights' values at most: 8 MB to copy

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.checkpoint_facts import Measurement, facts_of, git_state, sha256_of
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, facts_of, git_state, sha256_of
+from ultralytics_wb_ddp.artifacts.model_registry import link_checkpoint
 from ultralytics_wb_ddp.config.names import collection_of, safe_name
-from ultralytics_wb_ddp.registry import link_checkpoint
 from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.runs.guarded_run import Session
 
-__all__ = ["CheckpointPolicy", "Checkpoints"]
 
 INTERVALS = {"best": 0, "best+last": 10, "all": 1, "none": 0}  # epochs
 
@@ -241,8 +240,8 @@ class Checkpoints:
 
     def _store_in_s3(self, file: Path, aliases: tuple[str, ...], metadata: dict[str, Any]) -> Any:
         """Upload a file to S3 and log a reference to it."""
-        from ultralytics_wb_ddp.s3_references import log_s3_reference
-        from ultralytics_wb_ddp.s3_upload import upload_to_s3
+        from ultralytics_wb_ddp.artifacts.s3_reference import log_s3_reference
+        from ultralytics_wb_ddp.artifacts.s3_upload import upload_to_s3
 
         run = self._session.run
         place = f"{self._store}/{safe_name(run.id)}/epoch-{metadata['epoch']}/{file.name}"

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset
+from ultralytics_wb_ddp.artifacts.dataset_scan import Examination, Findings
+from ultralytics_wb_ddp.artifacts.starting_weights import Sample, files_of_trainer
 from ultralytics_wb_ddp.config.names import collection_of, input_name
-from ultralytics_wb_ddp.examine import Examination, Findings
-from ultralytics_wb_ddp.fingerprint import Dataset
 from ultralytics_wb_ddp.runs.run_record import RunRecord, places_of
-from ultralytics_wb_ddp.starting_weights import Sample, files_of_trainer
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 from ultralytics_wb_ddp.utils.serialization import ADDRESS, redact, to_plain, without_credentials
 from ultralytics_wb_ddp.wandb_client.internals import add_reference_entry, find_artifact, use_artifact
@@ -24,7 +24,6 @@ from ultralytics_wb_ddp.wandb_client.internals import add_reference_entry, find_
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["FINGERPRINT_FILE", "Inputs", "Sources"]
 
 FINGERPRINT_FILE = "wandb_dataset.tsv"
 PATIENCE = 20.0  # seconds that the end of a training waits for what is looked at

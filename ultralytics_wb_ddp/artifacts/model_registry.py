@@ -8,8 +8,6 @@ from typing import Any
 from ultralytics_wb_ddp.config.names import problem_of_link
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 
-__all__ = ["link_checkpoint"]
-
 
 def link_checkpoint(run: Any, artifact: Any, target: str, *, timeout: float = 120.0) -> Any:
     """Link an artifact that was logged to a collection of a registry, or to a portfolio of a project.
