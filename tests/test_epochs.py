@@ -11,7 +11,7 @@ from releases import Releases
 from conftest import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, facts_of
 from ultralytics_wb_ddp.artifacts.results_csv import without_placeholders
-from ultralytics_wb_ddp.logged_training import effective_arguments
+from ultralytics_wb_ddp.training.training_logger import effective_arguments
 
 # Trainings that fail at an event of an epoch, each of which goes on where the one before has stopped.
 SESSIONS = """

@@ -17,7 +17,7 @@ from ultralytics.utils.callbacks import mlflow, wb
 
 from conftest import NIGHTLY, RunJob
 from ultralytics_wb_ddp.patching import TARGET, read_diffs
-from ultralytics_wb_ddp.stock import is_stock, switch_off_stock_callback
+from ultralytics_wb_ddp.training.stock_callback import is_stock, switch_off_stock_callback
 
 ERAS = ("8.3.0", "8.3.199", "8.4.139", "8.4.183", INSTALLED)  # of the file, and of the patches
 
@@ -30,7 +30,7 @@ from ultralytics import settings
 settings.update(wandb=True)
 from ultralytics.models.yolo.detect import DetectionTrainer
 import wandb
-from ultralytics_wb_ddp.stock import is_stock, switch_off_stock_callback
+from ultralytics_wb_ddp.training.stock_callback import is_stock, switch_off_stock_callback
 
 def mine(trainer):
     pass

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ultralytics_wb_ddp.artifacts.checkpoints import Checkpoints
-from ultralytics_wb_ddp.carry import CarriedCallbacks
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.scope import blocks, options_around
 from ultralytics_wb_ddp.distributed.processes import Launcher, is_worker, trains_here
@@ -18,16 +17,16 @@ from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.stdio import protect_output
 from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.distributed.train import adopt_environment
-from ultralytics_wb_ddp.logged_training import LoggedTraining
-from ultralytics_wb_ddp.metrics.mistake_collector import evaluation_row
 from ultralytics_wb_ddp.runs import misuse_warnings, stop_button
 from ultralytics_wb_ddp.runs.handoff import Handoff
 from ultralytics_wb_ddp.runs.open_runs import warn_of_unused_run
 from ultralytics_wb_ddp.runs.resolution import which_ranks
 from ultralytics_wb_ddp.runs.run_defaults import stock_options
-from ultralytics_wb_ddp.stock import first_stock, switch_off_stock_callback
-from ultralytics_wb_ddp.team import Team
-from ultralytics_wb_ddp.teardown import tear_down_after_exceptions
+from ultralytics_wb_ddp.training.callback_transport import CarriedCallbacks
+from ultralytics_wb_ddp.training.rank_coordinator import Team
+from ultralytics_wb_ddp.training.stock_callback import first_stock, switch_off_stock_callback
+from ultralytics_wb_ddp.training.teardown import tear_down_after_exceptions
+from ultralytics_wb_ddp.training.training_logger import LoggedTraining, evaluation_row
 from ultralytics_wb_ddp.travel import prepare, seal
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.wandb_client.run_state import is_closed

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.metrics import evaluation_charts
 from ultralytics_wb_ddp.metrics.mistakes import Mistake, Rank, WorstImages, worst
 from ultralytics_wb_ddp.metrics.validator_predictions import TASKS, Reader
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.distributed.rank_store import Exchange
     from ultralytics_wb_ddp.distributed.topology import Topology
-    from ultralytics_wb_ddp.runs.guarded_run import Session
 
     Summary = Sequence[tuple[str, int, float]]  # name, mistakes and confidence of images, the worst first
 
@@ -148,30 +146,3 @@ def _choose(summaries: Mapping[int, Summary], size: int) -> list[tuple[int, int]
 
 def _place(rank: int, place: int) -> str:
     return f"mistakes/{rank}/{place}"
-
-
-def evaluation_row(session: Session, trainer: Any, mistakes: MistakeCollector | None) -> dict[str, Any]:
-    """Return what the row of a training's end shows of the evaluation: curves, a table of classes, one of mistakes.
-
-    Args:
-        session: The run; what fails is a message of its own and costs nothing else.
-        trainer: The trainer at the end of the training.
-        mistakes: What this rank has collected; None where nobody wants it.
-    """
-    row: dict[str, Any] = {}
-    if trainer.args.plots:
-        with session.guarded("curves"):
-            row |= evaluation_charts.curve_charts(trainer.validator.metrics, session.guarded)
-    with session.guarded("the table of classes"):
-        table = evaluation_charts.class_table(trainer.validator)
-        if table is not None:
-            row["per_class_metrics"] = table
-    if mistakes:
-        with session.guarded("the table of mistakes"):
-            from ultralytics_wb_ddp.metrics.mistakes_table import mistakes_table
-
-            names, task = evaluation_charts.names_of(trainer.validator), trainer.validator.args.task
-            table = mistakes_table(mistakes.gather(), names, task, session.guarded)
-            if table is not None:
-                row["mistakes"] = table
-    return row

@@ -7,8 +7,6 @@ from typing import Any
 
 from ultralytics_wb_ddp.utils.versions import version_of
 
-__all__ = ["tear_down_after_exceptions"]
-
 TEARS_DOWN = (8, 4, 177)  # from here on Ultralytics calls teardown after an exception, too
 PACKAGE = __name__.partition(".")[0]
 MARK = "_tears_down"  # of the method that is wrapped already

@@ -21,12 +21,10 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.runs.guarded_run import Session
 
-__all__ = ["Team"]
 
 RENDEZVOUS = 120.0  # seconds that rank 0 may take to open its run after the others have got ready to train
 EXPECTATION = 5.0  # seconds that the numbers of an epoch are looked for while rank 0 has other things to do
 FAREWELL = 10.0  # seconds that the others of a node may take to close their runs before its wandb-core is closed
-
 _trainings = itertools.count()  # every rank goes through all trainings of a launch, in the same order
 
 

@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.teardown import tear_down_after_exceptions
+from ultralytics_wb_ddp.training.teardown import tear_down_after_exceptions
 from ultralytics_wb_ddp.utils.logging import cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["CarriedCallbacks", "carry_callbacks", "check_callbacks"]
 
 INTEGRATIONS = "ultralytics.utils.callbacks."
 DEFAULTS = "ultralytics.utils.callbacks.base"
-
 _LOADER = """\
 if __name__ == "__main__":
     import base64, pickle, sys

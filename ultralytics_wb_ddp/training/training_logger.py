@@ -1,4 +1,4 @@
-"""A training that is being logged: what is known of it, and what each event writes of it to the run."""
+"""Write each event of a training to its run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, Progress, finite_numbers
 from ultralytics_wb_ddp.artifacts.results_csv import read_results, without_placeholders
 from ultralytics_wb_ddp.distributed.processes import datasets_in_turn
-from ultralytics_wb_ddp.metrics import trainer_rows
+from ultralytics_wb_ddp.metrics import evaluation_charts, trainer_rows
 from ultralytics_wb_ddp.runs import trial_env
 from ultralytics_wb_ddp.runs.run_record import FINAL
 from ultralytics_wb_ddp.runs.several_trainings import doubt_company
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.artifacts.inputs import Inputs
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.distributed.processes import Launcher
+    from ultralytics_wb_ddp.metrics.mistake_collector import MistakeCollector
     from ultralytics_wb_ddp.runs.guarded_run import Session
-    from ultralytics_wb_ddp.team import Team
+    from ultralytics_wb_ddp.training.rank_coordinator import Team
 
 
 STRIPPED = -1  # the epoch in a checkpoint of a training that is over
@@ -331,3 +332,30 @@ def _state_of(file: Any) -> tuple[int, ...] | None:
     except OSError:
         return None
     return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def evaluation_row(session: Session, trainer: Any, mistakes: MistakeCollector | None) -> dict[str, Any]:
+    """Return what the row of a training's end shows of the evaluation: curves, a table of classes, one of mistakes.
+
+    Args:
+        session: The run; what fails is a message of its own and costs nothing else.
+        trainer: The trainer at the end of the training.
+        mistakes: What this rank has collected; None where nobody wants it.
+    """
+    row: dict[str, Any] = {}
+    if trainer.args.plots:
+        with session.guarded("curves"):
+            row |= evaluation_charts.curve_charts(trainer.validator.metrics, session.guarded)
+    with session.guarded("the table of classes"):
+        table = evaluation_charts.class_table(trainer.validator)
+        if table is not None:
+            row["per_class_metrics"] = table
+    if mistakes:
+        with session.guarded("the table of mistakes"):
+            from ultralytics_wb_ddp.metrics.mistakes_table import mistakes_table
+
+            names, task = evaluation_charts.names_of(trainer.validator), trainer.validator.args.task
+            table = mistakes_table(mistakes.gather(), names, task, session.guarded)
+            if table is not None:
+                row["mistakes"] = table
+    return row

@@ -1,0 +1,1 @@
+"""One Ultralytics training that is being logged: events, ranks, the stock callback."""
