@@ -16,8 +16,8 @@ from wandb_server.store import StoredRun
 
 from conftest import INTERRUPTED, NIGHTLY, Job, RunJob, RunOnline, run_command
 from ultralytics_wb_ddp.artifacts.results_csv import ResultsError, read_results
-from ultralytics_wb_ddp.past_training import PastTraining
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
+from ultralytics_wb_ddp.tools.training_directory import PastTraining
 from ultralytics_wb_ddp.wandb_client.run_file import read_run
 
 OLD = """\

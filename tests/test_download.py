@@ -18,8 +18,7 @@ from wandb_server import WandbServer
 
 from conftest import Job, RunJob, run_command
 from ultralytics_wb_ddp.cli import main
-from ultralytics_wb_ddp.download import place_below
-from ultralytics_wb_ddp.tables import TableError, check_format, write_table
+from ultralytics_wb_ddp.tools.download import TableError, check_format, place_below, write_table
 
 SCRIPT = """\
 from pathlib import Path

@@ -194,7 +194,7 @@ model.train(**{**ONE_PROCESS, "epochs": 3})
 run.finish()
 
 from ultralytics_wb_ddp import restore_checkpoint
-from ultralytics_wb_ddp.retention import checkpoints_of
+from ultralytics_wb_ddp.tools.prune import checkpoints_of
 print("VERSIONS", len(checkpoints_of(run.entity, run.project, run.id)))
 print("RESTORED", restore_checkpoint(f"{run.entity}/{run.project}/{run.id}", alias="epoch-2").is_file())
 """,

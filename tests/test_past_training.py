@@ -14,8 +14,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # carries no types
 
 from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, Results, ResultsError, read_results
-from ultralytics_wb_ddp.past_checkpoint import Checkpoint
-from ultralytics_wb_ddp.past_training import PastTraining
+from ultralytics_wb_ddp.tools.checkpoint_reader import Checkpoint
+from ultralytics_wb_ddp.tools.training_directory import PastTraining
 
 HEADER = "epoch,time,train/box_loss,metrics/mAP50(B),val/box_loss,lr/pg0"
 BOX = "train/box_loss"

@@ -17,10 +17,10 @@ import pytest
 from releases import PATHS
 
 from conftest import run_command
-from ultralytics_wb_ddp import patching
+from ultralytics_wb_ddp.tools import stock_callback_patch
 
 ROOT = Path(__file__).parent.parent
-DIFFS = patching.read_diffs()
+DIFFS = stock_callback_patch.read_diffs()
 
 
 class Tree:
@@ -28,7 +28,7 @@ class Tree:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.file = folder / patching.TARGET
+        self.file = folder / stock_callback_patch.TARGET
 
     def command(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(self.folder), *PATHS])
@@ -42,7 +42,7 @@ class Tree:
 @pytest.fixture
 def tree(release: Path, tmp_path: Path) -> Tree:
     """What the command looks at, of a release."""
-    for name in (patching.TARGET, "ultralytics/__init__.py"):
+    for name in (stock_callback_patch.TARGET, "ultralytics/__init__.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(release / name, tmp_path / name)
     for record in release.glob("ultralytics-8*.dist-info/RECORD"):
@@ -185,7 +185,7 @@ def test_missing_file_of_ultralytics_is_said(tree: Tree) -> None:
 def test_missing_ultralytics_is_said(tmp_path: Path) -> None:
     script = "import sys; sys.path = [path for path in sys.path if 'site-packages' not in path]; "
     script += f"sys.path.insert(0, {str(ROOT)!r}); "
-    script += "from ultralytics_wb_ddp.patching import examine; examine()"
+    script += "from ultralytics_wb_ddp.tools.stock_callback_patch import examine; examine()"
     done = subprocess.run(
         [sys.executable, "-I", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -219,7 +219,7 @@ def test_file_is_whole_at_every_moment(tree: Tree) -> None:
     whole = {original, tree.file.read_bytes()}
     seen = set()
     path = os.pathsep.join([str(tree.folder), *PATHS])
-    turns = "from ultralytics_wb_ddp.patching import *\nfor _ in range(100): revert(examine()); apply(examine())"
+    turns = "from ultralytics_wb_ddp.tools.stock_callback_patch import *\nfor _ in range(100): revert(examine()); apply(examine())"
 
     process = subprocess.Popen([sys.executable, "-c", turns], env={**os.environ, "PYTHONPATH": path})
     while process.poll() is None:
@@ -247,7 +247,7 @@ def test_damaged_diff_is_said(tmp_path: Path, damage: tuple[str, str]) -> None:
     (tmp_path / "a.diff").write_text((ROOT / "patches" / DIFFS[0].name).read_text().replace(*damage))
 
     with pytest.raises(ValueError, match="is damaged"):
-        patching.Diff.read(tmp_path / "a.diff")
+        stock_callback_patch.Diff.read(tmp_path / "a.diff")
 
 
 def test_wheel_brings_the_diffs(tmp_path: Path) -> None:

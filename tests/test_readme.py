@@ -10,7 +10,7 @@ import pytest
 from s3_service import S3Service
 
 from conftest import NIGHTLY, RunJob
-from ultralytics_wb_ddp.patching import known_releases
+from ultralytics_wb_ddp.tools.stock_callback_patch import known_releases
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils.callbacks import mlflow, wb
 
 from conftest import NIGHTLY, RunJob
-from ultralytics_wb_ddp.patching import TARGET, read_diffs
+from ultralytics_wb_ddp.tools.stock_callback_patch import TARGET, read_diffs
 from ultralytics_wb_ddp.training.stock_callback import is_stock, switch_off_stock_callback
 
 ERAS = ("8.3.0", "8.3.199", "8.4.139", "8.4.183", INSTALLED)  # of the file, and of the patches

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.groups import RunGroup
     from ultralytics_wb_ddp.jobs import JobResult, run_job
     from ultralytics_wb_ddp.manager import WandbManager
-    from ultralytics_wb_ddp.restore import RestoreError, restore_checkpoint
     from ultralytics_wb_ddp.runs.guarded_run import get_wandb_run
     from ultralytics_wb_ddp.runs.links import Links
     from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id
     from ultralytics_wb_ddp.sweep_server import Sweep
     from ultralytics_wb_ddp.sweeps import run_sweep
+    from ultralytics_wb_ddp.tools.restore import RestoreError, restore_checkpoint
 
 __version__ = "0.1.0"
 
@@ -48,7 +48,7 @@ _MODULE_OF = {
     "RunGroup": "groups",
     "Statistics": "group_results",
     "RankPlan": "distributed.topology",
-    "RestoreError": "restore",
+    "RestoreError": "tools.restore",
     "S3Error": "config.s3_path",
     "ParallelConfig": "distributed.parallel_config",
     "Sweep": "sweep_server",
@@ -65,7 +65,7 @@ _MODULE_OF = {
     "get_wandb_sweep_id": "runs.trial_env",
     "is_main_process": "distributed.topology",
     "kfold": "folds",
-    "restore_checkpoint": "restore",
+    "restore_checkpoint": "tools.restore",
     "plan_rank": "distributed.topology",
     "run_job": "jobs",
     "run_sweep": "sweeps",

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ultralytics_wb_ddp.config.options import GroupArguments
-    from ultralytics_wb_ddp.download import DownloadedRun
     from ultralytics_wb_ddp.groups import RunGroup
+    from ultralytics_wb_ddp.tools.download import DownloadedRun
 
 __all__ = ["WandbManager"]
 
@@ -379,7 +379,7 @@ class WandbManager:
         """
         if not is_main_process():
             return None
-        from ultralytics_wb_ddp.download import download_run, missing_of
+        from ultralytics_wb_ddp.tools.download import download_run, missing_of
         from ultralytics_wb_ddp.wandb_client.server import DownloadError
 
         try:

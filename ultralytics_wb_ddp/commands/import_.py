@@ -32,8 +32,8 @@ def import_(paths: tuple[str, ...], *, dry_run: bool, **given: str | None) -> No
     it; directories that name a run are skipped. The exit code is 1 if something could not be imported.
     """
     os.environ.setdefault("WANDB_SILENT", "true")  # what it says of each run says this, too
-    from ultralytics_wb_ddp.backfill import import_trainings
     from ultralytics_wb_ddp.config.options import RunOptions
+    from ultralytics_wb_ddp.tools.backfill import import_trainings
 
     options = RunOptions.parse(given, "--")
     count: Counter[str] = Counter()

@@ -12,7 +12,7 @@ from ultralytics_wb_ddp.commands import Group
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ultralytics_wb_ddp.patching import Status
+    from ultralytics_wb_ddp.tools.stock_callback_patch import Status
 
 __all__ = ["patch"]
 
@@ -35,7 +35,7 @@ def status(*, as_json: bool) -> None:
 
     The exit code is 1 if it can neither be patched nor put back.
     """
-    from ultralytics_wb_ddp.patching import PatchError, examine
+    from ultralytics_wb_ddp.tools.stock_callback_patch import PatchError, examine
 
     found, trouble = None, None
     try:
@@ -63,21 +63,21 @@ def status(*, as_json: bool) -> None:
 @patch.command()
 def apply() -> None:
     """Patch the stock callback."""
-    from ultralytics_wb_ddp import patching
+    from ultralytics_wb_ddp.tools import stock_callback_patch
 
-    _change(patching.apply, done="patched now", kept="was patched already")
+    _change(stock_callback_patch.apply, done="patched now", kept="was patched already")
 
 
 @patch.command()
 def revert() -> None:
     """Put the original stock callback back, byte for byte."""
-    from ultralytics_wb_ddp import patching
+    from ultralytics_wb_ddp.tools import stock_callback_patch
 
-    _change(patching.revert, done="put back as it was released", kept="was not patched")
+    _change(stock_callback_patch.revert, done="put back as it was released", kept="was not patched")
 
 
 def _change(change: Callable[[Status], bool], *, done: str, kept: str) -> None:
-    from ultralytics_wb_ddp.patching import examine
+    from ultralytics_wb_ddp.tools.stock_callback_patch import examine
 
     found = examine()
     text = done if change(found) else kept

@@ -18,7 +18,7 @@ def prune(run: str, keep: int, ttl: int | None, *, dry_run: bool) -> None:
     RUN is entity/project/run-id, or its web address. The best and the last one are kept, and those with an alias of
     yours.
     """
-    from ultralytics_wb_ddp.retention import prune
+    from ultralytics_wb_ddp.tools.prune import prune
 
     chosen = prune(run, keep=keep, ttl=ttl, dry_run=dry_run, progress=True)
     verb = f"{'would be' if dry_run else 'is'} deleted{f' in {ttl} days' if ttl else ''}"

@@ -28,7 +28,7 @@ def resume(
     """
     from omegaconf import OmegaConf
 
-    from ultralytics_wb_ddp.restore import restore_checkpoint
+    from ultralytics_wb_ddp.tools.restore import restore_checkpoint
     from ultralytics_wb_ddp.train_arguments import check_train_arguments
     from ultralytics_wb_ddp.utils.serialization import to_plain
 

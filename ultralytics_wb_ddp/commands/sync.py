@@ -23,7 +23,7 @@ def sync(folders: tuple[Path, ...]) -> None:
     FOLDERs are those that W&B's client has written. Give the parts of a run in their order. Rows that have arrived are
     not sent again, as 'wandb sync' would do.
     """
-    from ultralytics_wb_ddp.sync import sync
+    from ultralytics_wb_ddp.tools.sync import sync
 
     try:
         raise SystemExit(sync(folders))

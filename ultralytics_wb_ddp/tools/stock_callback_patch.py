@@ -21,8 +21,6 @@ from pathlib import Path
 from ultralytics_wb_ddp.utils.errors import ExplainedError
 from ultralytics_wb_ddp.utils.versions import version_of
 
-__all__ = ["Diff", "PatchError", "Status", "apply", "examine", "read_diffs", "revert"]
-
 TARGET = "ultralytics/utils/callbacks/wb.py"
 MARK = b"ultralytics_wb_ddp"  # stands in what every diff inserts
 HUNK = re.compile(rb"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress, sha256_of
 from ultralytics_wb_ddp.artifacts.inputs import FINGERPRINT_FILE
-from ultralytics_wb_ddp.retention import checkpoints_of
 from ultralytics_wb_ddp.runs.run_record import RunRecord
+from ultralytics_wb_ddp.tools.prune import checkpoints_of
 from ultralytics_wb_ddp.utils.errors import ExplainedError
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 from ultralytics_wb_ddp.utils.progress import working
@@ -20,8 +20,6 @@ from ultralytics_wb_ddp.wandb_client.server import DownloadError, find_run
 
 if TYPE_CHECKING:
     import os
-
-__all__ = ["RestoreError", "restore_checkpoint"]
 
 
 class RestoreError(ExplainedError):

@@ -17,7 +17,6 @@ from ultralytics_wb_ddp.wandb_client.server import TIMEOUT, DownloadError, find_
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["RetentionError", "Version", "checkpoints_of", "prune", "superseded"]
 
 OF_AN_EPOCH = re.compile(r"epoch-\d+|latest")  # aliases that keep no version
 

@@ -14,13 +14,13 @@ from ultralytics_wb_ddp.artifacts.checkpoint_metadata import sha256_of
 from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointPolicy
 from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, ResultsError
 from ultralytics_wb_ddp.config.names import collection_of
-from ultralytics_wb_ddp.past_arguments import ARGUMENTS, HYPERPARAMETERS, OPTIONS
-from ultralytics_wb_ddp.past_checkpoint import Checkpoint
-from ultralytics_wb_ddp.past_training import RESULTS, PastTraining, is_training
 from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, init_run, resume_run
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.run_defaults import stock_options
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
+from ultralytics_wb_ddp.tools.checkpoint_reader import Checkpoint
+from ultralytics_wb_ddp.tools.training_arguments import ARGUMENTS, HYPERPARAMETERS, OPTIONS
+from ultralytics_wb_ddp.tools.training_directory import RESULTS, PastTraining, is_training
 from ultralytics_wb_ddp.utils.logging import cause_of
 from ultralytics_wb_ddp.utils.progress import working
 from ultralytics_wb_ddp.wandb_client.run_state import folder_of, sync_command
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.config.options import RunOptions
 
-__all__ = ["Imported", "find_trainings", "import_trainings"]
 
 FILES = frozenset({RESULTS, ARGUMENTS, OPTIONS, HYPERPARAMETERS})
 OF_A_TRAINING = ("wandb", "weights")  # folders in which no other training lies
@@ -214,7 +213,7 @@ def _write(training: PastTraining, options: RunOptions, earlier: RunRecord | Non
 
 def _check_arrival(run: Any, record: RunRecord, done: Imported) -> None:
     """Ask W&B whether it has the run: the client ends without an error, too, where its rows were refused."""
-    from ultralytics_wb_ddp.sync import RunAtWandb
+    from ultralytics_wb_ddp.tools.sync import RunAtWandb
 
     at_wandb = RunAtWandb(record.entity or "", record.project or "", record.id)
     if missing := at_wandb.missing_rows(0, 0, record.next_step - 1):

@@ -40,7 +40,6 @@ from ultralytics_wb_ddp.wandb_client.server import COUNTING_LAG, find_run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RunAtWandb", "SyncError", "sync"]
 
 NOTICED = 2.0  # seconds that may pass without a word
 TIMEOUT = 30.0  # seconds that the service has to say what has arrived

@@ -1,4 +1,4 @@
-"""What a directory of a training that is over says of it: arguments, epochs, pictures, checkpoints."""
+"""Read the directory of a past training: arguments, epochs, pictures, checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, Results, read_results, without_placeholders
-from ultralytics_wb_ddp.past_arguments import (
+from ultralytics_wb_ddp.tools.checkpoint_reader import is_stripped
+from ultralytics_wb_ddp.tools.training_arguments import (
     ARGUMENTS,
     HYPERPARAMETERS,
     OPTIONS,
@@ -18,15 +19,13 @@ from ultralytics_wb_ddp.past_arguments import (
     names_of_foreign,
     read_arguments,
 )
-from ultralytics_wb_ddp.past_checkpoint import is_stripped
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
     from pathlib import Path
 
-    from ultralytics_wb_ddp.past_checkpoint import Checkpoint
+    from ultralytics_wb_ddp.tools.checkpoint_reader import Checkpoint
 
-__all__ = ["RESULTS", "PastTraining", "is_training"]
 
 RESULTS = "results.csv"
 OLD_RESULTS = "results.txt"  # of YOLOv5 before 2021-10 and of YOLOv7

@@ -12,7 +12,6 @@ from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ARGUMENTS", "HYPERPARAMETERS", "OPTIONS", "is_of_yolov5", "names_of_foreign", "read_arguments"]
 
 ARGUMENTS = "args.yaml"
 OPTIONS, HYPERPARAMETERS = "opt.yaml", "hyp.yaml"  # of YOLOv5 to YOLOv7

@@ -16,7 +16,6 @@ from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Checkpoint", "is_stripped"]
 
 STRIPPED = -1  # the epoch in a checkpoint of a training that was over
 # Models, losses and settings: of the releases before 8.0.136 they lie in ultralytics.yolo, of YOLOv5 to YOLOv7 in

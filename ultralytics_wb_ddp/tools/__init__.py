@@ -1,0 +1,1 @@
+"""One-shot work on finished runs and training directories."""
