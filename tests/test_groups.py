@@ -19,7 +19,7 @@ from wandb_server.store import StoredRun
 
 from conftest import NIGHTLY, Job, RunOnline, job_environment
 from ultralytics_wb_ddp import ConfigurationError, Statistics, WandbManager, kfold
-from ultralytics_wb_ddp.group_results import metrics_of
+from ultralytics_wb_ddp.cross_validation.results import metrics_of
 from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.s3_path import S3Error
     from ultralytics_wb_ddp.config.scope import wandb_config
     from ultralytics_wb_ddp.config.validation import ConfigurationError
+    from ultralytics_wb_ddp.cross_validation.folds import kfold
+    from ultralytics_wb_ddp.cross_validation.results import Statistics
+    from ultralytics_wb_ddp.cross_validation.run_group import RunGroup
     from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
     from ultralytics_wb_ddp.distributed.topology import (
         RankPlan,
@@ -27,9 +30,6 @@ if TYPE_CHECKING:
         plan_rank,
     )
     from ultralytics_wb_ddp.distributed.train import train_distributed
-    from ultralytics_wb_ddp.folds import kfold
-    from ultralytics_wb_ddp.group_results import Statistics
-    from ultralytics_wb_ddp.groups import RunGroup
     from ultralytics_wb_ddp.jobs import JobResult, run_job
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.runs.guarded_run import get_wandb_run
@@ -45,8 +45,8 @@ _MODULE_OF = {
     "ConfigurationError": "config.validation",
     "JobResult": "jobs",
     "Links": "runs.links",
-    "RunGroup": "groups",
-    "Statistics": "group_results",
+    "RunGroup": "cross_validation.run_group",
+    "Statistics": "cross_validation.results",
     "RankPlan": "distributed.topology",
     "RestoreError": "tools.restore",
     "S3Error": "config.s3_path",
@@ -64,7 +64,7 @@ _MODULE_OF = {
     "get_wandb_run": "runs.guarded_run",
     "get_wandb_sweep_id": "runs.trial_env",
     "is_main_process": "distributed.topology",
-    "kfold": "folds",
+    "kfold": "cross_validation.folds",
     "restore_checkpoint": "tools.restore",
     "plan_rank": "distributed.topology",
     "run_job": "jobs",

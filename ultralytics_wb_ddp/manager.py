@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ultralytics_wb_ddp.config.options import GroupArguments
-    from ultralytics_wb_ddp.groups import RunGroup
+    from ultralytics_wb_ddp.cross_validation.run_group import RunGroup
     from ultralytics_wb_ddp.tools.download import DownloadedRun
 
 __all__ = ["WandbManager"]
@@ -157,7 +157,7 @@ class WandbManager:
         Raises:
             ConfigurationError: A setting is wrong or contradicts the group.
         """
-        from ultralytics_wb_ddp.groups import RunGroup
+        from ultralytics_wb_ddp.cross_validation.run_group import RunGroup
 
         return RunGroup(cfg, name, runs, manager_class=cls, **options)
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.config.options import WandbConfig
 
-__all__ = ["Statistics", "earlier_results", "metrics_of"]
 
 TIMEOUT = 10.0  # seconds that W&B has for each answer
 RUN = """

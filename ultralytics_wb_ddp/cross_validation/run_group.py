@@ -12,8 +12,8 @@ from ultralytics_wb_ddp.config.names import file_name, run_name
 from ultralytics_wb_ddp.config.options import WandbConfig
 from ultralytics_wb_ddp.config.scope import settings_around
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_run_id
+from ultralytics_wb_ddp.cross_validation.results import Statistics, earlier_results, metrics_of
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process
-from ultralytics_wb_ddp.group_results import Statistics, earlier_results, metrics_of
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.open_runs import opened_by_us
 from ultralytics_wb_ddp.utils.errors import exit_code_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["RunGroup", "Statistics"]
 
 SUMMARY = "summary"  # job type of the run that holds the statistics
 METRICS = ("metrics/*",)

@@ -16,7 +16,6 @@ from ultralytics_wb_ddp.utils.serialization import to_plain
 if TYPE_CHECKING:
     import os
 
-__all__ = ["kfold"]
 
 OF_THE_WHOLE = ("path", "train", "val", "minival", "download", "yaml_file", "nc")  # of the dataset's YAML
 

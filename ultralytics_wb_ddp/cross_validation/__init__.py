@@ -1,0 +1,1 @@
+"""Groups of runs: folds, their metrics and a summary run."""
