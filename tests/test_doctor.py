@@ -21,13 +21,13 @@ from wandb_server import WandbServer
 from conftest import job_environment, run_command
 from ultralytics_wb_ddp.cli import main
 from ultralytics_wb_ddp.config.options import WandbConfig
+from ultralytics_wb_ddp.doctor.environment_checks import check_leftovers
 from ultralytics_wb_ddp.doctor.finding import Finding, Request
-from ultralytics_wb_ddp.doctor.leftovers import check_leftovers
-from ultralytics_wb_ddp.doctor.machine import check_gpus
-from ultralytics_wb_ddp.doctor.past import check_training
+from ultralytics_wb_ddp.doctor.machine_checks import check_gpus
+from ultralytics_wb_ddp.doctor.past_training_checks import check_training
 from ultralytics_wb_ddp.doctor.plan import make_plan
 from ultralytics_wb_ddp.doctor.report import print_report
-from ultralytics_wb_ddp.doctor.server import check_server
+from ultralytics_wb_ddp.doctor.server_checks import check_server
 from ultralytics_wb_ddp.utils.versions import version_of
 
 KEY = "0123456789abcdef0123456789abcdef01234567"

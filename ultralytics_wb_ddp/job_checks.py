@@ -10,7 +10,7 @@ from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.devices import devices_of
 from ultralytics_wb_ddp.distributed.train import check_launch, trains_on_cpu
 from ultralytics_wb_ddp.doctor.finding import Request
-from ultralytics_wb_ddp.doctor.machine import check_gpus
+from ultralytics_wb_ddp.doctor.machine_checks import check_gpus
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.job_schema import Job

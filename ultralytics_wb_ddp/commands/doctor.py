@@ -54,7 +54,8 @@ def doctor(
     What stands against it is named with its remedy. No run is made and none is changed. The exit code is 1 if something
     is wrong; a warning is not.
     """
-    from ultralytics_wb_ddp.doctor import examine, examine_training, read_request, report
+    from ultralytics_wb_ddp.doctor import report
+    from ultralytics_wb_ddp.doctor.doctor import examine, examine_training, read_request
     from ultralytics_wb_ddp.doctor.finding import Finding
 
     try:

@@ -44,7 +44,8 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
 def _show(job: Job) -> bool:
     """Print what a job will do and what stands against it; returns whether nothing does."""
     from ultralytics_wb_ddp.config.validation import ConfigurationError
-    from ultralytics_wb_ddp.doctor import examine, report
+    from ultralytics_wb_ddp.doctor import report
+    from ultralytics_wb_ddp.doctor.doctor import examine
     from ultralytics_wb_ddp.doctor.finding import Finding
     from ultralytics_wb_ddp.job_checks import check_job, find_state, request_of
 

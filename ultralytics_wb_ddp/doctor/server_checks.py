@@ -13,10 +13,8 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.doctor.finding import Request
     from ultralytics_wb_ddp.doctor.plan import Plan
 
-__all__ = ["check_server"]
 
 OFFLINE = "or train with WANDB_MODE=offline and send the run later with 'ultralytics-wb-ddp sync'"
-
 PROJECT = """
 query Runs($project: String!, $entity: String!) { project(name: $project, entityName: $entity) { runCount } }
 """

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.doctor.finding import Request
 
-__all__ = ["check_leftovers"]
 
 CHECK = "environment"
 EFFECTS = {

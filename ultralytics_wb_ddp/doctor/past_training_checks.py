@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["check_training"]
 
 RESULTS, ARGUMENTS = "results.csv", "args.yaml"
 SLACK = 60  # seconds by which a run of the same job may end before the training starts

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.doctor.finding import Request
 
-__all__ = ["check_directories", "check_gpus", "check_packages", "quiet"]
 
 PYTHON = ((3, 10), (3, 13))
 OLDEST = {"ultralytics": "8.3.0", "wandb": "0.28.1", "torch": "", "cloudpickle": ""}

@@ -1,0 +1,133 @@
+"""What will happen to the run of a training, and what stands against it; asked before the GPUs are.
+
+Nothing here makes a run or writes where W&B writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.doctor.finding import Finding, Request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ultralytics_wb_ddp.doctor.plan import Plan
+
+
+def read_request(
+    config: Path | None, given: dict[str, str | None], *, device: str | None = None, timeout: float = 10.0
+) -> Request:
+    """Return what is asked, from a config file and the options of the command line, which win.
+
+    Raises:
+        ConfigurationError: The file is no YAML, its ``wandb`` section is missing or wrong, or an option is.
+    """
+    from ultralytics_wb_ddp.config.options import WandbConfig
+
+    request = Request(WandbConfig.parse(given, "--"))
+    if config is not None:
+        request = _read_config(config, {name: value for name, value in given.items() if value is not None})
+    return replace(request, device=device or request.device, timeout=timeout)
+
+
+def _read_config(file: Path, given: dict[str, str]) -> Request:
+    """Return what a YAML file asks for: its ``wandb`` section with what was given put over it, a job's devices.
+
+    Raises:
+        ConfigurationError: It is wrong; the message does not quote the file, which may hold a key.
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    from ultralytics_wb_ddp.config.options import WandbConfig
+    from ultralytics_wb_ddp.config.yaml_file import explained, read_config
+    from ultralytics_wb_ddp.distributed.devices import devices_of
+    from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
+    from ultralytics_wb_ddp.utils.serialization import to_plain
+
+    with explained(file):
+        cfg: Any = OmegaConf.merge(read_config(file), {"wandb": given})
+        train = cfg.get("train")
+        if not isinstance(train, DictConfig):
+            return Request(WandbConfig.from_cfg(cfg, where="wandb"), manager=True)
+        cfg.setdefault("name", file.stem)  # as the command that runs the job does
+        devices = devices_of(to_plain(train.get("device"), resolve=True), ParallelConfig.from_cfg(cfg))
+        options = WandbConfig.from_cfg(cfg, where="wandb")
+    return Request(options, manager=True, of_job=True, device=",".join(devices) or None)
+
+
+def examine(request: Request) -> tuple[Plan | None, list[Finding]]:
+    """Return what will happen, or None if nothing can be said, and what every check has found."""
+    from ultralytics_wb_ddp.config.validation import ConfigurationError
+    from ultralytics_wb_ddp.doctor.environment_checks import check_leftovers
+    from ultralytics_wb_ddp.doctor.finding import error
+    from ultralytics_wb_ddp.doctor.machine_checks import check_directories, check_gpus, check_packages
+    from ultralytics_wb_ddp.doctor.plan import make_plan
+    from ultralytics_wb_ddp.doctor.server_checks import check_server
+
+    findings = [*check_packages(request), *check_gpus(request), *check_leftovers(request)]
+    settings, refused = _client_settings()
+    findings += refused
+    plan = None
+    if settings is not None:
+        try:
+            plan = make_plan(request, settings)
+        except ConfigurationError:  # check_leftovers has said so
+            plan = None
+        else:
+            if plan.how == "refuse":
+                findings.append(
+                    error("run", plan.reason, "unset WANDB_RUN_ID ULTRALYTICS_WB_DDP if they are left over")
+                )
+            findings += check_server(request, plan, settings)
+    return plan, [*findings, *check_directories(request, settings)]
+
+
+def examine_training(request: Request, training: Path) -> list[Finding]:
+    """Return what became of the run of a training that has run."""
+    import os
+    from pathlib import Path
+
+    from ultralytics_wb_ddp.doctor.machine_checks import quiet
+    from ultralytics_wb_ddp.doctor.past_training_checks import check_training
+
+    launcher = request.directory or Path(os.environ.get("WANDB_DIR") or Path.cwd())
+    with quiet():
+        return check_training(training.resolve(), launcher.resolve())
+
+
+def _client_settings() -> tuple[Any, list[Finding]]:
+    """Return the settings of the W&B client, from its variables and files, and what it refuses in them."""
+    from ultralytics_wb_ddp.doctor.finding import error
+    from ultralytics_wb_ddp.doctor.machine_checks import quiet
+
+    try:
+        with quiet():
+            from ultralytics_wb_ddp.wandb_client.internals import client_settings
+
+            return client_settings(), []
+    except ImportError:  # check_packages has said so
+        return None, []
+    except Exception as problem:  # noqa: BLE001  # the kind differs between W&B releases
+        text = f"W&B refuses its settings: {_without_input(problem)}"
+        return None, [error("settings", text, "mend the WANDB_ variable or the settings file that it names")]
+
+
+def _without_input(problem: Exception) -> str:
+    """Return what is wrong with settings, without their values, among which the key may be, but for choices."""
+    errors = getattr(problem, "errors", None)
+    if errors is None:
+        return type(problem).__name__
+    return "; ".join(f"{_shown(item)}: {item['msg']}" for item in errors(include_input=False))
+
+
+def _shown(item: dict[str, Any]) -> str:
+    """Return the name of a setting as the user has given it, with the value where it is one of a few words."""
+    import os
+
+    setting = ".".join(map(str, item["loc"]))
+    variable = f"WANDB_{setting.upper()}"
+    if variable not in os.environ:
+        return setting
+    return f"{variable}={os.environ[variable]!r}" if item["type"] == "literal_error" else variable
