@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -19,16 +20,18 @@ from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.distributed.train import adopt_environment
 from ultralytics_wb_ddp.runs import misuse_warnings, stop_button
 from ultralytics_wb_ddp.runs.handoff import Handoff
+from ultralytics_wb_ddp.runs.misuse_warnings import callbacks_of
 from ultralytics_wb_ddp.runs.open_runs import warn_of_unused_run
 from ultralytics_wb_ddp.runs.resolution import which_ranks
 from ultralytics_wb_ddp.runs.run_defaults import stock_options
+from ultralytics_wb_ddp.runs.service_process import Sidecar
 from ultralytics_wb_ddp.training.callback_transport import CarriedCallbacks
 from ultralytics_wb_ddp.training.rank_coordinator import Team
 from ultralytics_wb_ddp.training.stock_callback import first_stock, switch_off_stock_callback
 from ultralytics_wb_ddp.training.teardown import tear_down_after_exceptions
 from ultralytics_wb_ddp.training.training_logger import LoggedTraining, evaluation_row
-from ultralytics_wb_ddp.travel import prepare, seal
 from ultralytics_wb_ddp.utils.errors import exit_code_of
+from ultralytics_wb_ddp.utils.threads import import_early
 from ultralytics_wb_ddp.wandb_client.run_state import is_closed
 
 if TYPE_CHECKING:
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.metrics.rank_metrics import RankMeter
     from ultralytics_wb_ddp.runs.run_record import RunRecord
 
-__all__ = ["EVENTS", "WandbCallback", "add_wandb_callback", "callbacks"]
 
 EVENTS = (
     "on_pretrain_routine_start",
@@ -459,3 +461,47 @@ def _run_class() -> type:
 
 callbacks: Mapping[str, Callable[[Any], None]] = WandbCallback().callbacks
 """The functions of one callback with default options, for ``model.add_callback(event, function)``."""
+
+
+def seal(run: Any, handoff: Handoff | None, check: Callable[[Any], None]) -> Handoff | None:
+    """Return the record by which a worker finds the run of this process.
+
+    Args:
+        run: The run that was given to the callback, or None.
+        handoff: The record that the callback has brought here itself, or None.
+        check: Refuses what cannot be, given the run that is open here or None.
+    """
+    from ultralytics_wb_ddp.runs.open_runs import find_handoff, local_run, open_handoff, opened_by_us, use_users_run
+    from ultralytics_wb_ddp.runs.preemption import preempt
+    from ultralytics_wb_ddp.wandb_client.internals import flush
+
+    if not is_worker():
+        on_termination(preempt)
+        stop_button.has_trained.set()
+    handoff = find_handoff(run, handoff)
+    run = local_run(run, handoff)
+    check(run)
+    callbacks_of.update(each for each in (run and run.id, handoff and handoff.run_id) if each)
+    if run is None:
+        return handoff
+    if not opened_by_us(run):
+        use_users_run(run)
+        # Disabled, or its wandb-core is gone: the launch is not to fail for it.
+        with contextlib.suppress(Exception):
+            flush(run, flushes_itself=False)
+    travelling = open_handoff(run)
+    return replace(travelling, options=handoff.options) if handoff else travelling
+
+
+def prepare(handoff: Handoff | None, options: RunOptions) -> None:
+    """Have ready what it takes to open a run, while Ultralytics loads what it takes to train.
+
+    Args:
+        handoff: The run of the launcher, if there is one.
+        options: What the user has asked for.
+    """
+    import_early("wandb", "ultralytics_wb_ddp.runs.resolution")
+    run_mode, _ = which_ranks(options, handoff, os.environ)
+    attaches = handoff is not None and handoff.state == "open" and run_mode == "auto"
+    if not attaches and "disabled" not in (options.mode, os.environ.get("WANDB_MODE")):
+        Sidecar.start_early(options.finish_timeout)
