@@ -19,8 +19,8 @@ from ultralytics_wb_ddp import ConfigurationError, TrainingState, wandb_config
 from ultralytics_wb_ddp.cli import main
 from ultralytics_wb_ddp.commands.train import facts_of
 from ultralytics_wb_ddp.config.yaml_file import explained, read_config
-from ultralytics_wb_ddp.job_checks import request_of
-from ultralytics_wb_ddp.job_schema import Job
+from ultralytics_wb_ddp.jobs.checks import request_of
+from ultralytics_wb_ddp.jobs.schema import Job
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
 EXAMPLE = Path(__file__).parent.parent / "examples/job.yaml"

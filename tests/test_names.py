@@ -24,7 +24,7 @@ from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.validation import check_environment, check_run_id
 from ultralytics_wb_ddp.distributed.topology import Topology, plan_rank
 from ultralytics_wb_ddp.doctor.past_training_checks import check_training
-from ultralytics_wb_ddp.job_schema import Output
+from ultralytics_wb_ddp.jobs.schema import Output
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
 from ultralytics_wb_ddp.wandb_client.run_state import folder_in_command, sync_command
 from ultralytics_wb_ddp.wandb_client.server import _path_of

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ultralytics_wb_ddp import ConfigurationError
-from ultralytics_wb_ddp.train_arguments import check_train_arguments
+from ultralytics_wb_ddp.jobs.train_arguments import check_train_arguments
 
 
 @pytest.mark.parametrize(

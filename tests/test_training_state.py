@@ -18,8 +18,8 @@ from conftest import NIGHTLY, RunJob, wait_until_closed
 from ultralytics_wb_ddp import ConfigurationError, TrainingState
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress
 from ultralytics_wb_ddp.commands.train import facts_of
-from ultralytics_wb_ddp.job_checks import find_state
-from ultralytics_wb_ddp.job_schema import Job
+from ultralytics_wb_ddp.jobs.checks import find_state
+from ultralytics_wb_ddp.jobs.schema import Job
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 
 CUT_OFF = {"epoch": 0, "optimizer": {"state": {}}, "train_args": {"epochs": 3, "optimizer": "auto"}}

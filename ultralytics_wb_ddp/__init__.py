@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         plan_rank,
     )
     from ultralytics_wb_ddp.distributed.train import train_distributed
-    from ultralytics_wb_ddp.jobs import JobResult, run_job
+    from ultralytics_wb_ddp.jobs.run_job import JobResult, run_job
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.runs.guarded_run import get_wandb_run
     from ultralytics_wb_ddp.runs.links import Links
@@ -43,7 +43,7 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "ConfigurationError": "config.validation",
-    "JobResult": "jobs",
+    "JobResult": "jobs.run_job",
     "Links": "runs.links",
     "RunGroup": "cross_validation.run_group",
     "Statistics": "cross_validation.results",
@@ -67,7 +67,7 @@ _MODULE_OF = {
     "kfold": "cross_validation.folds",
     "restore_checkpoint": "tools.restore",
     "plan_rank": "distributed.topology",
-    "run_job": "jobs",
+    "run_job": "jobs.run_job",
     "run_sweep": "sweeps",
     "train_distributed": "distributed.train",
     "upload_to_s3": "artifacts.s3_upload",

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_choice, check_names
 from ultralytics_wb_ddp.config.yaml_file import explained, read_config
-from ultralytics_wb_ddp.train_arguments import check_train_arguments
+from ultralytics_wb_ddp.jobs.train_arguments import check_train_arguments
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:

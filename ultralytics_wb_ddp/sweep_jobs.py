@@ -15,7 +15,7 @@ from ultralytics_wb_ddp.utils.serialization import to_plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ultralytics_wb_ddp.job_schema import Job
+    from ultralytics_wb_ddp.jobs.schema import Job
 
 __all__ = ["check_job", "devices_of", "in_the_job", "job_of_trial", "run_trial"]
 
@@ -51,7 +51,7 @@ def job_of_trial(job: Any, parameters: Mapping[str, Any], *, device: Any, run_id
 
 def run_trial(job: Any, project: str, device: Any, parameters: dict[str, Any]) -> None:
     """Run the job of one trial, in its process."""
-    from ultralytics_wb_ddp.jobs import run_job
+    from ultralytics_wb_ddp.jobs.run_job import run_job
 
     run_id = os.environ["WANDB_RUN_ID"]
     run_job(job_of_trial(job, parameters, device=device, run_id=run_id, project=project))
@@ -84,7 +84,7 @@ def check_job(job: Any, parameters: Mapping[str, Any], *, project: str, metric: 
     Raises:
         ConfigurationError: Something is wrong with the job or a parameter, or a trial would be in vain.
     """
-    from ultralytics_wb_ddp.job_schema import Job
+    from ultralytics_wb_ddp.jobs.schema import Job
 
     check_parameters(parameters, "sweep")
     if metric is not None:

@@ -28,8 +28,8 @@ def resume(
     """
     from omegaconf import OmegaConf
 
+    from ultralytics_wb_ddp.jobs.train_arguments import check_train_arguments
     from ultralytics_wb_ddp.tools.restore import restore_checkpoint
-    from ultralytics_wb_ddp.train_arguments import check_train_arguments
     from ultralytics_wb_ddp.utils.serialization import to_plain
 
     given = OmegaConf.from_dotlist(list(overrides))

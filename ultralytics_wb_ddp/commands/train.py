@@ -12,7 +12,7 @@ from ultralytics_wb_ddp.commands import KeyValue
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ultralytics_wb_ddp.job_schema import Job
+    from ultralytics_wb_ddp.jobs.schema import Job
 
 __all__ = ["facts_of", "train"]
 
@@ -29,8 +29,8 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
     the run has the same state.
     """
     from ultralytics_wb_ddp.config.yaml_file import explained, read_config
-    from ultralytics_wb_ddp.job_schema import Job
-    from ultralytics_wb_ddp.jobs import run_job
+    from ultralytics_wb_ddp.jobs.run_job import run_job
+    from ultralytics_wb_ddp.jobs.schema import Job
 
     with explained(file):
         cfg = read_config(file, overrides)
@@ -47,7 +47,7 @@ def _show(job: Job) -> bool:
     from ultralytics_wb_ddp.doctor import report
     from ultralytics_wb_ddp.doctor.doctor import examine
     from ultralytics_wb_ddp.doctor.finding import Finding
-    from ultralytics_wb_ddp.job_checks import check_job, find_state, request_of
+    from ultralytics_wb_ddp.jobs.checks import check_job, find_state, request_of
 
     report.print_facts("What will be trained", facts_of(job))
     plan, findings = examine(request_of(job))
@@ -64,7 +64,7 @@ def _show(job: Job) -> bool:
 def facts_of(job: Job) -> Iterator[tuple[str, str]]:
     """Yield what a job will do, for people: a title and a sentence each."""
     from ultralytics_wb_ddp.distributed.devices import devices_of
-    from ultralytics_wb_ddp.job_checks import find_state
+    from ultralytics_wb_ddp.jobs.checks import find_state
 
     yield "job", f"{job.name} of group {job.group}" if job.group else job.name
     yield "model", f"{job.model} ({job.task})" if job.task else job.model

@@ -13,8 +13,8 @@ from ultralytics_wb_ddp.config.s3_path import S3Error
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
 from ultralytics_wb_ddp.distributed.topology import is_main_process
-from ultralytics_wb_ddp.job_checks import check_job, find_state
-from ultralytics_wb_ddp.job_schema import Job
+from ultralytics_wb_ddp.jobs.checks import check_job, find_state
+from ultralytics_wb_ddp.jobs.schema import Job
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.logging import logger
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.artifacts.training_state import TrainingState
     from ultralytics_wb_ddp.manager import WandbManager
-
-__all__ = ["JobResult", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,6 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
 
 
 # Helpers
-
-
 def _manager_of(job: Job, earlier: RunRecord | None) -> WandbManager:
     """Return the manager of a job's run, in the project in which its training began."""
     from ultralytics_wb_ddp.manager import WandbManager

@@ -15,15 +15,13 @@ from ultralytics_wb_ddp.config.options import MISSING, WandbConfig
 from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
 from ultralytics_wb_ddp.config.scope import settings_around
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_names, check_text
-from ultralytics_wb_ddp.data_yaml import check_data
 from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
-from ultralytics_wb_ddp.train_arguments import check_train_arguments, quiet
+from ultralytics_wb_ddp.jobs.train_arguments import check_data, check_train_arguments, quiet
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Job", "Output"]
 
 SECTIONS = ["name", "group", "wandb", "model", "train", "parallel", "artifacts"]
 TRAINER = "trainer"  # an argument of model.train that is a class: here it is named

@@ -1,4 +1,4 @@
-"""What stands against a job on this machine, for the job itself and for a look at it before anything is started."""
+"""Check whether a job can begin on this machine, and what it resumes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from ultralytics_wb_ddp.doctor.finding import Request
 from ultralytics_wb_ddp.doctor.machine_checks import check_gpus
 
 if TYPE_CHECKING:
-    from ultralytics_wb_ddp.job_schema import Job
-
-__all__ = ["check_job", "find_state", "request_of"]
+    from ultralytics_wb_ddp.jobs.schema import Job
 
 
 def check_job(job: Job) -> None:

@@ -1,0 +1,1 @@
+"""A training that a config describes."""
