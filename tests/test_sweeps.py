@@ -19,14 +19,21 @@ from wandb_server import API_KEY, StoredRun, WandbServer
 from conftest import NIGHTLY, PRELUDE, RunOnline, job_environment, run_command, wait_until_closed
 from ultralytics_wb_ddp import ConfigurationError, get_wandb_sweep_id, run_sweep
 from ultralytics_wb_ddp.cli import main
-from ultralytics_wb_ddp.sweep_config import SweepConfig, check_objective, check_parameters, sweep_path, train_arguments
-from ultralytics_wb_ddp.sweep_jobs import job_of_trial
-from ultralytics_wb_ddp.sweeps import split_devices
+from ultralytics_wb_ddp.sweeps.run_sweep import split_devices
+from ultralytics_wb_ddp.sweeps.sweep_config import (
+    SweepConfig,
+    check_objective,
+    check_parameters,
+    sweep_path,
+    train_arguments,
+)
+from ultralytics_wb_ddp.sweeps.trial_job import job_of_trial
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
 SWEEP = """\
 import wandb
-from ultralytics_wb_ddp import agents, get_wandb_sweep_id, run_sweep
+from ultralytics_wb_ddp import get_wandb_sweep_id, run_sweep
+from ultralytics_wb_ddp.sweeps import agents
 agents.HEARTBEAT = 0.3  # five seconds are for a service that many ask
 
 def sweep(parameters, trial, method="grid", **arguments):
@@ -209,8 +216,8 @@ def test_trials_are_runs_each_in_its_true_state(run_online: RunOnline) -> None:
     job, server = run_online(
         SWEEP
         + """\
-from ultralytics_wb_ddp import sweep_server
-sweep_server.COUNTING = 0.5
+from ultralytics_wb_ddp.sweeps import sweep_api
+sweep_api.COUNTING = 0.5
 
 def trial(parameters):
     if parameters["depth"] == 2:

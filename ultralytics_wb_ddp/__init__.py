@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ultralytics_wb_ddp.agents import SweepError
     from ultralytics_wb_ddp.artifacts.s3_upload import upload_to_s3
     from ultralytics_wb_ddp.artifacts.training_state import TrainingState
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
@@ -35,8 +34,9 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.runs.guarded_run import get_wandb_run
     from ultralytics_wb_ddp.runs.links import Links
     from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id
-    from ultralytics_wb_ddp.sweep_server import Sweep
-    from ultralytics_wb_ddp.sweeps import run_sweep
+    from ultralytics_wb_ddp.sweeps.agents import SweepError
+    from ultralytics_wb_ddp.sweeps.run_sweep import run_sweep
+    from ultralytics_wb_ddp.sweeps.sweep_api import Sweep
     from ultralytics_wb_ddp.tools.restore import RestoreError, restore_checkpoint
 
 __version__ = "0.1.0"
@@ -51,8 +51,8 @@ _MODULE_OF = {
     "RestoreError": "tools.restore",
     "S3Error": "config.s3_path",
     "ParallelConfig": "distributed.parallel_config",
-    "Sweep": "sweep_server",
-    "SweepError": "agents",
+    "Sweep": "sweeps.sweep_api",
+    "SweepError": "sweeps.agents",
     "Topology": "distributed.topology",
     "TrainingState": "artifacts.training_state",
     "WandbCallback": "callback",
@@ -68,7 +68,7 @@ _MODULE_OF = {
     "restore_checkpoint": "tools.restore",
     "plan_rank": "distributed.topology",
     "run_job": "jobs.run_job",
-    "run_sweep": "sweeps",
+    "run_sweep": "sweeps.run_sweep",
     "train_distributed": "distributed.train",
     "upload_to_s3": "artifacts.s3_upload",
     "wandb_config": "config.scope",

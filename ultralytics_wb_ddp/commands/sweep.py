@@ -10,7 +10,7 @@ import click
 from ultralytics_wb_ddp.commands import KeyValue
 
 if TYPE_CHECKING:
-    from ultralytics_wb_ddp.sweep_server import Sweep
+    from ultralytics_wb_ddp.sweeps.sweep_api import Sweep
 
 __all__ = ["sweep"]
 
@@ -33,8 +33,8 @@ def sweep(file: Path, overrides: tuple[str, ...], *, count: int | None, agents: 
     The file is a sweep as W&B has it, with the job that the trials run under 'job'. KEY=VALUE win over the file, such
     as method=random or job.train.epochs=5. The exit code is 0 when a trial has succeeded.
     """
-    from ultralytics_wb_ddp.sweep_config import SweepConfig
-    from ultralytics_wb_ddp.sweeps import run_sweep
+    from ultralytics_wb_ddp.sweeps.run_sweep import run_sweep
+    from ultralytics_wb_ddp.sweeps.sweep_config import SweepConfig
 
     config = SweepConfig.read(file, overrides)
     done = run_sweep(join or config, config.job if join else None, count=count, agents=agents)

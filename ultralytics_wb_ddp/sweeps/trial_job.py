@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.config.yaml_file import explained
-from ultralytics_wb_ddp.sweep_config import check_objective, check_parameters, example, train_arguments
+from ultralytics_wb_ddp.sweeps.sweep_config import check_objective, check_parameters, example, train_arguments
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.jobs.schema import Job
 
-__all__ = ["check_job", "devices_of", "in_the_job", "job_of_trial", "run_trial"]
 
 IGNORED_BY_AUTO = ("lr0", "momentum")  # optimizer="auto" chooses them itself
 

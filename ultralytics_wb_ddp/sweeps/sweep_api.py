@@ -10,15 +10,14 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.sweep_config import sweep_path
+from ultralytics_wb_ddp.sweeps.sweep_config import sweep_path
 from ultralytics_wb_ddp.utils.logging import cause_of, logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ultralytics_wb_ddp.agents import Trial
+    from ultralytics_wb_ddp.sweeps.agents import Trial
 
-__all__ = ["ObjectiveCheck", "Sweep", "create_sweep", "find_sweep"]
 
 COUNTING = 10.0  # seconds after which a run's summary is there, if it is there at all
 INFINITE = ("NaN", "Infinity", "-Infinity")  # as W&B writes numbers that JSON has none of

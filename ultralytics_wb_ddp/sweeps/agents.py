@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.wandb_client.internals import SweepAgent
 
-__all__ = ["Agents", "SweepError", "Trial"]
 
 POLL = 0.2  # seconds between two looks at the trials
 HEARTBEAT = 5.0  # seconds between two questions of an agent, as W&B's own have it
@@ -212,7 +211,7 @@ class Agents:
         }
         logger.info("trial %s: %s", trial.run_id, trial.parameters)
         agent.process = subprocess.Popen(  # this package itself
-            [sys.executable, "-m", "ultralytics_wb_ddp.trial_process"],
+            [sys.executable, "-m", "ultralytics_wb_ddp.sweeps.trial_process"],
             env=environment,
             stdin=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is passed on, so that each trial gets it once

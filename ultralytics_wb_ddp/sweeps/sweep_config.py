@@ -19,7 +19,6 @@ from ultralytics_wb_ddp.utils.serialization import to_plain
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["SweepConfig", "check_objective", "check_parameters", "example", "read_job", "sweep_path", "train_arguments"]
 
 OF_WANDB = (
     *("name", "description", "project", "entity", "method", "metric", "parameters"),

@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.agents import Agents, SweepError, Trial
 from ultralytics_wb_ddp.config.scope import blocks, merged
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.processes import is_worker
 from ultralytics_wb_ddp.runs.trial_env import is_trial
-from ultralytics_wb_ddp.sweep_config import SweepConfig, check_parameters, read_job, train_arguments
-from ultralytics_wb_ddp.sweep_jobs import check_job, devices_of, in_the_job, run_trial
-from ultralytics_wb_ddp.sweep_server import ObjectiveCheck, Sweep, create_sweep, find_sweep
+from ultralytics_wb_ddp.sweeps.agents import Agents, SweepError
+from ultralytics_wb_ddp.sweeps.sweep_api import ObjectiveCheck, Sweep, create_sweep, find_sweep
+from ultralytics_wb_ddp.sweeps.sweep_config import SweepConfig, check_parameters, read_job, train_arguments
+from ultralytics_wb_ddp.sweeps.trial_job import check_job, devices_of, in_the_job, run_trial
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.config.scope import Block
 
-__all__ = ["MAX_AGENTS", "Sweep", "SweepError", "Trial", "run_sweep", "split_devices"]
 
 MAX_AGENTS = 20  # that W&B serves of one sweep
 FILE_ENDINGS = (".yaml", ".yml")
@@ -146,8 +145,6 @@ def split_devices(devices: Sequence[Any] | str, agents: int) -> list[Any]:
 
 
 # Helpers
-
-
 def _check_place(agents: int, count: int | None) -> None:
     """Refuse what cannot be, wherever the sweep comes from."""
     if is_worker() or is_trial():

@@ -1,4 +1,4 @@
-"""The process of one trial: ``python -m ultralytics_wb_ddp.trial_process``, with its work on stdin.
+"""The process of one trial: ``python -m ultralytics_wb_ddp.sweeps.trial_process``, with its work on stdin.
 
 A process of its own is what a launch of several GPUs needs: signals reach its main thread, W&B begins afresh, and the
 GPUs' memory is free when it has ended.
@@ -17,8 +17,6 @@ from typing import Any
 from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
-
-__all__ = ["read_parameters"]
 
 FINISHING = 10.0  # seconds that a run takes to be finished by others
 

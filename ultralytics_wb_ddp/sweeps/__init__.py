@@ -1,0 +1,1 @@
+"""W&B sweeps whose trials train on one or several GPUs."""
