@@ -15,7 +15,7 @@ from wandb_server import WandbServer
 
 from conftest import NIGHTLY, run_command
 from ultralytics_wb_ddp import __version__
-from ultralytics_wb_ddp.cli import COMMANDS, Commands, main
+from ultralytics_wb_ddp.cli.main import COMMANDS, Commands, main
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
 
 
@@ -108,7 +108,7 @@ def test_misspelt_command_gets_a_suggestion(arguments: list[str], said: str) -> 
 
 UNFLUSHED = """
 import click
-from ultralytics_wb_ddp.cli import Commands
+from ultralytics_wb_ddp.cli.main import Commands
 Commands.get_command = lambda *_: click.Command("say", callback=lambda: print("words"))
 Commands("tool").main(["say"])
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from ultralytics_wb_ddp.cli import COMMANDS, main
+from ultralytics_wb_ddp.cli.main import COMMANDS, main
 from ultralytics_wb_ddp.config.options import WandbConfig
 
 ROOT = Path(__file__).parent.parent

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from wandb_server import WandbServer
 
 from conftest import job_environment, run_command
-from ultralytics_wb_ddp.cli import main
+from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.config.options import WandbConfig
 from ultralytics_wb_ddp.doctor.environment_checks import check_leftovers
 from ultralytics_wb_ddp.doctor.finding import Finding, Request

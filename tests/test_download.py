@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from wandb_server import WandbServer
 
 from conftest import Job, RunJob, run_command
-from ultralytics_wb_ddp.cli import main
+from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.tools.download import TableError, check_format, place_below, write_table
 
 SCRIPT = """\

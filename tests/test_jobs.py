@@ -16,8 +16,8 @@ from wandb_server import WandbServer
 
 from conftest import NIGHTLY, LaunchAgents, job_environment, run_command
 from ultralytics_wb_ddp import ConfigurationError, TrainingState, wandb_config
-from ultralytics_wb_ddp.cli import main
-from ultralytics_wb_ddp.commands.train import facts_of
+from ultralytics_wb_ddp.cli.main import main
+from ultralytics_wb_ddp.cli.train import facts_of
 from ultralytics_wb_ddp.config.yaml_file import explained, read_config
 from ultralytics_wb_ddp.jobs.checks import request_of
 from ultralytics_wb_ddp.jobs.schema import Job

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError
-from ultralytics_wb_ddp.cli import Commands, main
+from ultralytics_wb_ddp.cli.main import Commands, main
 from ultralytics_wb_ddp.tools.prune import checkpoints_of
 from ultralytics_wb_ddp.utils.errors import explanation_of
 from ultralytics_wb_ddp.utils.progress import shown, working

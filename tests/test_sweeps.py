@@ -18,7 +18,7 @@ from wandb_server import API_KEY, StoredRun, WandbServer
 
 from conftest import NIGHTLY, PRELUDE, RunOnline, job_environment, run_command, wait_until_closed
 from ultralytics_wb_ddp import ConfigurationError, get_wandb_sweep_id, run_sweep
-from ultralytics_wb_ddp.cli import main
+from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.sweeps.run_sweep import split_devices
 from ultralytics_wb_ddp.sweeps.sweep_config import (
     SweepConfig,

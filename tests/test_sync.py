@@ -13,7 +13,7 @@ from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
 from conftest import NIGHTLY, RunJob, run_command
-from ultralytics_wb_ddp.cli import main
+from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.wandb_client.run_file import HEADER_SIZE, find_run_files, pack, unpack
 from ultralytics_wb_ddp.wandb_client.run_state import sync_command
 

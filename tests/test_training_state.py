@@ -17,7 +17,7 @@ from wandb_server import WandbServer
 from conftest import NIGHTLY, RunJob, wait_until_closed
 from ultralytics_wb_ddp import ConfigurationError, TrainingState
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress
-from ultralytics_wb_ddp.commands.train import facts_of
+from ultralytics_wb_ddp.cli.train import facts_of
 from ultralytics_wb_ddp.jobs.checks import find_state
 from ultralytics_wb_ddp.jobs.schema import Job
 from ultralytics_wb_ddp.runs.run_record import RunRecord

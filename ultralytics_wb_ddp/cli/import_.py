@@ -7,8 +7,6 @@ from collections import Counter
 
 import click
 
-__all__ = ["import_"]
-
 
 @click.command("import")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")

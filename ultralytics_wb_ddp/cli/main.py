@@ -12,10 +12,8 @@ from typing import Any, TextIO
 import click
 
 from ultralytics_wb_ddp import __version__
-from ultralytics_wb_ddp.commands import Group
+from ultralytics_wb_ddp.cli.click_types import Group
 from ultralytics_wb_ddp.utils.errors import explanation_of
-
-__all__ = ["main"]
 
 # As they are listed.
 COMMANDS = ("demo", "train", "sweep", "doctor", "sync", "download", "import", "resume", "prune", "patch")
@@ -32,7 +30,7 @@ class Commands(Group):
         if cmd_name not in COMMANDS:
             return None
         name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
-        command: click.Command = getattr(import_module(f"ultralytics_wb_ddp.commands.{name}"), name)
+        command: click.Command = getattr(import_module(f"ultralytics_wb_ddp.cli.click_types.{name}"), name)
         return command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-__all__ = ["download"]
-
 
 @click.command()
 @click.argument("run", metavar="RUN")

@@ -11,8 +11,6 @@ from typing import Any
 
 import click
 
-__all__ = ["Group", "KeyValue"]
-
 
 class Group(click.Group):
     """A group that suggests the command which a misspelt one may mean; of click itself only later releases do."""

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ultralytics_wb_ddp.commands import Group
+from ultralytics_wb_ddp.cli.click_types import Group
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ultralytics_wb_ddp.tools.stock_callback_patch import Status
-
-__all__ = ["patch"]
 
 
 @click.group(cls=Group)

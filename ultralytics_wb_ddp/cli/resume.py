@@ -6,9 +6,7 @@ from pathlib import Path
 
 import click
 
-from ultralytics_wb_ddp.commands import KeyValue
-
-__all__ = ["resume"]
+from ultralytics_wb_ddp.cli.click_types import KeyValue
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""The main job, on generated images: one run through a training in two processes, and the account of who wrote it."""
+"""Run the demo: a two-process training in one W&B run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,40 @@ from ultralytics_wb_ddp.wandb_client.run_state import next_step_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["run_demo"]
 
 PROJECT = "ultralytics-wb-ddp-demo"
 CLASSES = 3
 BATCH = 16
 PROCESSES = 2
 LATEST = "latest-run"  # W&B keeps a link of this name beside its runs
+_HEADER = ("written by", "rows", "what")
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("ultralytics_wb_ddp_demo"),
+    show_default=True,
+    help="Where dataset, training and run are written.",
+)
+@click.option("--images", type=click.IntRange(8), default=32, show_default=True, help="Number of images to generate.")
+@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Number of epochs.")
+@click.option("--online", is_flag=True, help="Send the run to W&B; needs 'wandb login'. Without it the run stays here.")
+@click.option("--verbose", is_flag=True, help="Show what Ultralytics and W&B print instead of a progress bar.")
+def demo(directory: Path, images: int, epochs: int, *, online: bool, verbose: bool) -> None:
+    """Train in two processes to see that one run comes out.
+
+    YOLO11n is trained on generated images; that needs no GPU, no account and no network.
+    """
+    from subprocess import CalledProcessError
+
+    try:
+        run_demo(directory, images=images, epochs=epochs, online=online, verbose=verbose)
+    except CalledProcessError as error:
+        msg = f"the training ended with exit code {error.returncode}; --verbose shows what it printed"
+        raise click.ClickException(msg) from error
 
 
 def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose: bool) -> None:
@@ -171,9 +198,6 @@ def _report(directory: Path, runs: list[RecordedRun], rows_before: int, rows_aft
         places[-1] = short_path(run.path.parent.with_name(LATEST))
     click.echo(f"  see it   {wandb} leet {places[-1]}")
     click.echo(f"  online   {url}" if url else f"  send it  {ours} sync {' '.join(places)}")
-
-
-_HEADER = ("written by", "rows", "what")
 
 
 def _is_latest(folder: Path) -> bool:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ultralytics_wb_ddp.commands import KeyValue
+from ultralytics_wb_ddp.cli.click_types import KeyValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ultralytics_wb_ddp.jobs.schema import Job
-
-__all__ = ["facts_of", "train"]
 
 
 @click.command()

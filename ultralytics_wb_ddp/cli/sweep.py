@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ultralytics_wb_ddp.commands import KeyValue
+from ultralytics_wb_ddp.cli.click_types import KeyValue
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.sweeps.sweep_api import Sweep
-
-__all__ = ["sweep"]
 
 
 @click.command()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["prune"]
-
 
 @click.command()
 @click.argument("run", metavar="RUN")

@@ -8,8 +8,6 @@ import click
 
 from ultralytics_wb_ddp import ConfigurationError
 
-__all__ = ["doctor"]
-
 
 @click.command()
 @click.option("--project", help="Project of the run.")

@@ -1,0 +1,1 @@
+"""The command ``ultralytics-wb-ddp``, a file for each subcommand."""
