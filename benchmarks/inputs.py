@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset
-from ultralytics_wb_ddp.artifacts.dataset_scan import Examination
+from ultralytics_wb_ddp.artifacts.dataset_scan import DatasetScan
 
 LABELS = "0 0.5 0.5 0.2 0.2\n" * 7
 
@@ -51,7 +51,7 @@ def main() -> None:
         for look in ("first", "second"):
             steps, seconds = steps_a_second(3.0)
             alone = steps / seconds
-            thread = threading.Thread(target=Examination(dataset, root / "files.tsv", [root / "files.tsv"]).wait)
+            thread = threading.Thread(target=DatasetScan(dataset, root / "files.tsv", [root / "files.tsv"]).wait)
             thread.start()
             steps, seconds = steps_a_second(0.0, until=thread)
             print(f"{look} look at {wanted.images} images: {seconds:.1f} s; the training loses", end=" ")

@@ -15,8 +15,8 @@ import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from ultralytics_wb_ddp.distributed.rank_store import Exchange
-from ultralytics_wb_ddp.metrics.rank_metrics import RankMeter, ranks_row
+from ultralytics_wb_ddp.distributed.rank_store import RankStore
+from ultralytics_wb_ddp.metrics.rank_metrics import RankTimer, ranks_row
 
 BATCHES = 100_000
 EPOCHS = 50
@@ -25,7 +25,7 @@ NUMBERS = {"images_per_second": 123.4, "data_wait": 0.5, "validation": 1.5, "los
 
 def main() -> None:
     """Print the table."""
-    meter = RankMeter()
+    meter = RankTimer()
     begun = time.perf_counter()
     for _ in range(BATCHES):
         meter.on_train_batch_start()
@@ -37,17 +37,17 @@ def main() -> None:
     print("| ranks | on the others, ms an epoch (median) | on rank 0, ms an epoch (median) |")
     print("| --- | --- | --- |")
     for ranks in [int(text) for text in sys.argv[1:] or ["2", "8", "64"]]:
-        here, there = Exchange(str(ranks)), Exchange(str(ranks))
+        here, there = RankStore(str(ranks)), RankStore(str(ranks))
         put, taken = [], []
         for epoch in range(EPOCHS):
             keys = {f"metrics/{epoch}/{rank}": rank for rank in range(1, ranks)}
             for key in keys:
                 begun = time.perf_counter()
-                there.put(key, NUMBERS)
+                there.write(key, NUMBERS)
                 put.append(time.perf_counter() - begun)
             there.wait(keys, 10)
             begun = time.perf_counter()
-            found = here.look(keys)
+            found = here.read(keys)
             ranks_row({0: NUMBERS, **{keys[key]: numbers for key, numbers in found.items()}})
             taken.append(time.perf_counter() - begun)
             assert len(found) == ranks - 1  # noqa: S101  # or the figure means nothing

@@ -52,12 +52,12 @@ def log_many_epochs() -> None:
     import wandb
 
     from ultralytics_wb_ddp.config.options import RunOptions
-    from ultralytics_wb_ddp.runs.guarded_run import Session
+    from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
 
     os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true")
     with tempfile.TemporaryDirectory() as folder:
         run = wandb.init(project="scale", dir=folder)
-        session = Session(run, "adopt", RunOptions())
+        session = GuardedRun(run, "adopt", RunOptions())
         session.start(Path(folder))
         process, seconds, memory = psutil.Process(), [], {}
         for epoch in range(1, EPOCHS + 1):

@@ -31,15 +31,15 @@ def rank(number: int, token: str | None) -> None:
     import wandb  # noqa: F401  # its import is the same in both cases
 
     from ultralytics_wb_ddp.config.options import RunOptions
-    from ultralytics_wb_ddp.runs.lifecycle import Writer, finish_run, init_run
-    from ultralytics_wb_ddp.runs.open_runs import open_handoff
+    from ultralytics_wb_ddp.runs.lifecycle import SharedRunWriter, finish_run, init_run
+    from ultralytics_wb_ddp.runs.open_runs import handoff_of_open_run
 
     begun = time.perf_counter()
     Path(f"rank-{number}").mkdir()
     first = number == 0
-    writer = Writer(f"rank-{number}", primary=first, ends_run=first, measures=first, service=token)
+    writer = SharedRunWriter(f"rank-{number}", primary=first, ends_run=first, measures=first, service=token)
     run = init_run(RunOptions(project="demo", dir=f"rank-{number}"), run_id="shared", resume=None, writer=writer)
-    print(json.dumps({"start": time.perf_counter() - begun, "token": open_handoff(run).service}), flush=True)
+    print(json.dumps({"start": time.perf_counter() - begun, "token": handoff_of_open_run(run).service}), flush=True)
     for step in range(ROWS):
         run.log({f"ranks/{number}/x": step})
     print("logged", flush=True)

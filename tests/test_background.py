@@ -8,38 +8,38 @@ import time
 
 import pytest
 
-from ultralytics_wb_ddp.utils.threads import Background, beside, import_early
+from ultralytics_wb_ddp.utils.threads import BackgroundQueue, preload, run_in_thread
 
 
 def test_jobs_are_done_in_order_beside_the_one_who_asks() -> None:
-    background, done = Background("test"), []
+    background, done = BackgroundQueue("test"), []
     gate = threading.Event()
 
-    background.do(gate.wait)
+    background.submit(gate.wait)
     for number in range(3):
-        background.do(lambda number=number: done.append((number, threading.current_thread().name)))
+        background.submit(lambda number=number: done.append((number, threading.current_thread().name)))
     assert done == []
     gate.set()
 
-    assert background.settle(10)
+    assert background.drain(10)
     assert done == [(number, "test") for number in range(3)]
 
 
 def test_job_that_hangs_is_not_waited_for_beyond_the_limit() -> None:
-    background, gate = Background("test"), threading.Event()
-    background.do(gate.wait)
+    background, gate = BackgroundQueue("test"), threading.Event()
+    background.submit(gate.wait)
     begun = time.monotonic()
 
-    assert not background.settle(0.1)
+    assert not background.drain(0.1)
 
     assert time.monotonic() - begun < 5
     gate.set()
-    assert background.settle(10)
+    assert background.drain(10)
 
 
 def test_what_is_done_beside_gives_its_result_or_its_error() -> None:
     gate = threading.Event()
-    number, failure = beside("number", lambda: gate.wait() and 7), beside("failure", lambda: int("seven"))
+    number, failure = run_in_thread("number", lambda: gate.wait() and 7), run_in_thread("failure", lambda: int("seven"))
 
     assert not number.done()
     gate.set()
@@ -52,23 +52,23 @@ def test_what_is_done_beside_gives_its_result_or_its_error() -> None:
 def test_nothing_to_do_takes_no_thread() -> None:
     before = threading.active_count()
 
-    assert Background("test").settle(10)
+    assert BackgroundQueue("test").drain(10)
     assert threading.active_count() == before
 
 
 def test_job_may_wait_for_the_others_without_waiting_for_itself() -> None:
-    background, settled = Background("test"), []
+    background, settled = BackgroundQueue("test"), []
 
-    background.do(lambda: settled.append(background.settle(10)))
+    background.submit(lambda: settled.append(background.drain(10)))
 
-    assert background.settle(5)
+    assert background.drain(5)
     assert settled == [True]
 
 
 def test_module_is_imported_early_and_one_that_cannot_be_is_left_to_who_needs_it() -> None:
     sys.modules.pop("colorsys", None)
 
-    import_early("there_is_no_such_module", "colorsys")
+    preload("there_is_no_such_module", "colorsys")
 
     deadline = time.monotonic() + 10
     while "colorsys" not in sys.modules and time.monotonic() < deadline:

@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from ultralytics_wb_ddp import ConfigurationError, RunGroup, WandbConfig
 from ultralytics_wb_ddp.config.options import (
     STRATEGIES,
-    BlockArguments,
-    GroupArguments,
-    RunArguments,
+    GroupOptionsDict,
     RunOptions,
+    RunOptionsDict,
+    ScopeOptionsDict,
     Strategy,
 )
 from ultralytics_wb_ddp.config.validation import check_run_id
@@ -156,19 +156,19 @@ def test_to_plain_keeps_interpolations_unless_asked_and_names_what_yaml_has_no_w
 def test_options_of_a_training_are_those_that_are_not_left_at_their_defaults() -> None:
     options = RunOptions(project="demo", name="a", strategy="all", checkpoint_keep=2, on_error="warn")
 
-    assert options.of_training() == {"run_mode": "new", "rank_scope": "global", "checkpoint_keep": 2}
+    assert options.training_options() == {"run_mode": "new", "rank_scope": "global", "checkpoint_keep": 2}
 
 
 def test_options_that_are_given_win_over_those_of_the_launchers_run() -> None:
     others = {"run_mode": "new", "rank_scope": "worker", "checkpoints": "none", "on_error": "raise"}
     options = RunOptions(strategy="main", checkpoints="best")
 
-    merged = options.over(others, given=("strategy", "checkpoints"))
+    merged = options.with_overrides(others, given=("strategy", "checkpoints"))
 
-    assert (merged.which_ranks(), merged.checkpoints, merged.on_error) == (("auto", "global"), "best", "raise")
+    assert (merged.logging_mode(), merged.checkpoints, merged.on_error) == (("auto", "global"), "best", "raise")
 
 
-@pytest.mark.parametrize(("arguments", "options"), [(RunArguments, RunOptions), (BlockArguments, WandbConfig)])
+@pytest.mark.parametrize(("arguments", "options"), [(RunOptionsDict, RunOptions), (ScopeOptionsDict, WandbConfig)])
 def test_editors_and_type_checkers_know_every_option(arguments: type, options: type) -> None:
     assert arguments.__annotations__.keys() == {field.name for field in fields(options)}
 
@@ -180,4 +180,4 @@ def test_type_checkers_know_every_strategy() -> None:
 def test_type_checkers_know_every_option_of_a_group() -> None:
     known = inspect.signature(RunGroup).parameters.values()
 
-    assert GroupArguments.__annotations__.keys() == {each.name for each in known if each.kind is each.KEYWORD_ONLY}
+    assert GroupOptionsDict.__annotations__.keys() == {each.name for each in known if each.kind is each.KEYWORD_ONLY}

@@ -32,7 +32,7 @@ def test_block_gives_defaults_to_what_is_made_inside() -> None:
         inside = WandbCallback().options
 
     assert (inside.project, inside.entity, inside.tags) == ("demo", "team", ("a",))
-    assert inside.which_ranks() == ("new", "worker")
+    assert inside.logging_mode() == ("new", "worker")
     assert WandbCallback().options == RunOptions()
 
 
@@ -56,10 +56,10 @@ def test_inner_block_wins_and_the_outer_one_is_back_after_it() -> None:
 
 def test_strategy_and_its_parts_win_over_each_other() -> None:
     with wandb_config(strategy="all"), wandb_config(rank_scope="worker"):
-        assert WandbCallback().options.which_ranks() == ("new", "worker")
-        assert WandbCallback(strategy="main").options.which_ranks() == ("auto", "global")
+        assert WandbCallback().options.logging_mode() == ("new", "worker")
+        assert WandbCallback(strategy="main").options.logging_mode() == ("auto", "global")
         with wandb_config(strategy="node"):
-            assert WandbCallback().options.which_ranks() == ("auto", "worker")
+            assert WandbCallback().options.logging_mode() == ("auto", "worker")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from ultralytics_wb_ddp.runs.handoff import Handoff
-from ultralytics_wb_ddp.runs.resolution import Plan, choose
+from ultralytics_wb_ddp.runs.resolution import RunResolution, resolve
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 
 OPEN = Handoff("abc", "demo", state="open", host="here", mode="online")
@@ -18,8 +18,8 @@ EARLIER = Handoff("earlier")
 
 def plan(
     *, local: bool = False, handoff: Handoff | None = None, service: bool = True, earlier: Handoff | None = None
-) -> Plan:
-    return choose(local=local, handoff=handoff, host="here", service=service, earlier=earlier)
+) -> RunResolution:
+    return resolve(local=local, handoff=handoff, host="here", service=service, earlier=earlier)
 
 
 @pytest.mark.parametrize(
@@ -31,30 +31,30 @@ def test_run_of_this_process_is_adopted_whatever_else_there_is(
     service: bool,  # noqa: FBT001  # a table of cases
     earlier: Handoff | None,
 ) -> None:
-    assert plan(local=True, handoff=handoff, service=service, earlier=earlier).how == "adopt"
+    assert plan(local=True, handoff=handoff, service=service, earlier=earlier).action == "adopt"
 
 
 @pytest.mark.parametrize("earlier", [None, EARLIER])
 def test_run_that_is_open_in_the_launcher_is_attached_to(earlier: Handoff | None) -> None:
-    assert plan(handoff=OPEN, earlier=earlier) == Plan("attach", OPEN)
+    assert plan(handoff=OPEN, earlier=earlier) == RunResolution("attach", OPEN)
 
 
 @pytest.mark.parametrize("earlier", [None, EARLIER])
 @pytest.mark.parametrize("service", [True, False])
 def test_closed_run_is_resumed(service: bool, earlier: Handoff | None) -> None:  # noqa: FBT001  # a table of cases
-    assert plan(handoff=CLOSED, service=service, earlier=earlier) == Plan("resume", CLOSED)
+    assert plan(handoff=CLOSED, service=service, earlier=earlier) == RunResolution("resume", CLOSED)
 
 
 def test_resumed_training_resumes_the_run_of_its_directory() -> None:
-    assert plan(earlier=EARLIER) == Plan("resume", EARLIER)
+    assert plan(earlier=EARLIER) == RunResolution("resume", EARLIER)
 
 
 def test_otherwise_the_run_is_new() -> None:
-    assert plan() == Plan("new")
+    assert plan() == RunResolution("new")
 
 
 def test_disabled_run_is_left_alone() -> None:
-    assert plan(handoff=DISABLED).how == "skip"
+    assert plan(handoff=DISABLED).action == "skip"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_disabled_run_is_left_alone() -> None:
 def test_open_run_out_of_reach_is_refused_with_the_remedy(handoff: Handoff, service: bool, words: list[str]) -> None:  # noqa: FBT001  # a table of cases
     refused = plan(handoff=handoff, service=service, earlier=EARLIER)
 
-    assert refused.how == "refuse"
+    assert refused.action == "refuse"
     assert [word for word in [*words, "prepare_for_training()"] if word not in refused.reason] == []
 
 

@@ -22,10 +22,10 @@ from conftest import job_environment, run_command
 from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.config.options import WandbConfig
 from ultralytics_wb_ddp.doctor.environment_checks import check_leftovers
-from ultralytics_wb_ddp.doctor.finding import Finding, Request
+from ultralytics_wb_ddp.doctor.finding import CheckResult, DoctorRequest
 from ultralytics_wb_ddp.doctor.machine_checks import check_gpus
 from ultralytics_wb_ddp.doctor.past_training_checks import check_training
-from ultralytics_wb_ddp.doctor.plan import make_plan
+from ultralytics_wb_ddp.doctor.plan import make_forecast
 from ultralytics_wb_ddp.doctor.report import print_report
 from ultralytics_wb_ddp.doctor.server_checks import check_server
 from ultralytics_wb_ddp.utils.versions import version_of
@@ -284,8 +284,8 @@ def ask_server(
     for name, value in {"WANDB_API_KEY": key, **(env or {})}.items():
         monkeypatch.setenv(name, value)
     settings = wandb.Settings(base_url=url, mode="online")
-    request = Request(WandbConfig.parse({"project": "demo", **options}, "options"), timeout=1)
-    findings = check_server(request, make_plan(request, settings), settings)
+    request = DoctorRequest(WandbConfig.parse({"project": "demo", **options}, "options"), timeout=1)
+    findings = check_server(request, make_forecast(request, settings), settings)
     return {finding.check: (finding.status, f"{finding.message} -> {finding.remedy}") for finding in findings}
 
 
@@ -299,9 +299,9 @@ def ask_server(
     ],
 )
 def test_plan_says_which_ranks_log(run_mode: str, mode: str, told: str) -> None:
-    request = Request(WandbConfig(project="demo", mode=mode, run_mode=run_mode), device="0,1,2,3")
+    request = DoctorRequest(WandbConfig(project="demo", mode=mode, run_mode=run_mode), device="0,1,2,3")
 
-    assert told in " | ".join(text for _, text in make_plan(request, wandb.Settings()).lines())
+    assert told in " | ".join(text for _, text in make_forecast(request, wandb.Settings()).lines())
 
 
 @pytest.mark.parametrize(
@@ -317,9 +317,9 @@ def test_plan_says_which_ranks_log(run_mode: str, mode: str, told: str) -> None:
     ],
 )
 def test_plan_says_which_checkpoints_the_run_holds(options: dict[str, str], told: str | None) -> None:
-    request = Request(WandbConfig(project="demo", mode="offline", **options))
+    request = DoctorRequest(WandbConfig(project="demo", mode="offline", **options))
 
-    holds = " | ".join(make_plan(request, wandb.Settings()).uploads)
+    holds = " | ".join(make_forecast(request, wandb.Settings()).uploads)
     assert told in holds if told else "checkpoint" not in holds
 
 
@@ -327,7 +327,7 @@ def test_plan_says_which_checkpoints_the_run_holds(options: dict[str, str], told
 
 
 def leftovers(**env: str) -> list[tuple[str, str]]:
-    findings = check_leftovers(Request(WandbConfig()), env)
+    findings = check_leftovers(DoctorRequest(WandbConfig()), env)
     return [(finding.status, f"{finding.message} -> {finding.remedy}") for finding in findings]
 
 
@@ -341,7 +341,7 @@ def test_leftover_run_id_is_named_with_its_effect(tmp_path: Path) -> None:
 
 
 def test_leftover_run_id_beside_another_id_says_who_continues_which() -> None:
-    (finding,) = check_leftovers(Request(WandbConfig(id="xyz")), {"WANDB_RUN_ID": "abc", "WANDB_PROJECT": "demo"})
+    (finding,) = check_leftovers(DoctorRequest(WandbConfig(id="xyz")), {"WANDB_RUN_ID": "abc", "WANDB_PROJECT": "demo"})
 
     assert finding.status == "warning"
     assert finding.message == (
@@ -430,7 +430,7 @@ def test_variable_that_the_client_refuses_is_named_and_its_value_where_it_can_be
     ],
 )
 def test_word_that_is_no_device_is_an_error(device: str, told: str | None) -> None:
-    findings = check_gpus(Request(WandbConfig(), device=device))
+    findings = check_gpus(DoctorRequest(WandbConfig(), device=device))
 
     texts = [f"{finding.message} -> {finding.remedy}" for finding in findings if "no device" in finding.message]
     assert bool(texts) == bool(told)
@@ -447,7 +447,9 @@ def test_versions_are_compared_by_number() -> None:
 
 def test_report_stays_within_80_columns_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
     long = "word " * 60
-    print_report(None, [Finding("a", "ok", long), Finding("b", "error", long, long), Finding("c", "warning", long)])
+    print_report(
+        None, [CheckResult("a", "ok", long), CheckResult("b", "error", long, long), CheckResult("c", "warning", long)]
+    )
 
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -457,8 +459,12 @@ def test_report_stays_within_80_columns_and_counts(capsys: pytest.CaptureFixture
 def test_report_has_one_line_for_what_is_in_order_on_the_machine_unless_it_is_verbose(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    well = [Finding("python", "ok", "3.12.1"), Finding("wandb", "ok", "0.31.0"), Finding("GPUs", "ok", "2 visible")]
-    findings = [*well, *(Finding("directory", status, status) for status in ("ok", "error", "ok"))]
+    well = [
+        CheckResult("python", "ok", "3.12.1"),
+        CheckResult("wandb", "ok", "0.31.0"),
+        CheckResult("GPUs", "ok", "2 visible"),
+    ]
+    findings = [*well, *(CheckResult("directory", status, status) for status in ("ok", "error", "ok"))]
 
     print_report(None, findings)
     assert capsys.readouterr().out.splitlines() == [

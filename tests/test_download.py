@@ -18,7 +18,7 @@ from wandb_server import WandbServer
 
 from conftest import Job, RunJob, run_command
 from ultralytics_wb_ddp.cli.main import main
-from ultralytics_wb_ddp.tools.download import TableError, check_format, place_below, write_table
+from ultralytics_wb_ddp.tools.download import TableError, check_format, safe_path, write_table
 
 SCRIPT = """\
 from pathlib import Path
@@ -189,12 +189,12 @@ def test_file_that_does_not_arrive_is_named_and_the_others_are_there(
 
 @pytest.mark.parametrize("name", ["a", "a/b.txt", "a/..b", "media/images/x y.png"])
 def test_name_below_the_directory(tmp_path: Path, name: str) -> None:
-    assert place_below(tmp_path, name) == tmp_path / name
+    assert safe_path(tmp_path, name) == tmp_path / name
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "/a", "a//b", "a/", "../a", "a/../../b", "a\\b", "a\0b"])
 def test_name_that_is_none_below_the_directory(tmp_path: Path, name: str) -> None:
-    assert place_below(tmp_path, name) is None
+    assert safe_path(tmp_path, name) is None
 
 
 ROWS: list[dict[str, Any]] = [

@@ -9,7 +9,7 @@ import pytest
 from releases import Releases
 
 from conftest import NIGHTLY, Job, RunJob
-from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, facts_of
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, checkpoint_metadata
 from ultralytics_wb_ddp.artifacts.results_csv import without_placeholders
 from ultralytics_wb_ddp.training.training_logger import effective_arguments
 
@@ -98,7 +98,7 @@ def test_best_values_are_of_epochs_that_were_validated(seldom_validated: Job) ->
 def test_checkpoint_of_an_epoch_that_was_not_validated_has_no_fitness() -> None:
     trainer = SimpleNamespace(args=SimpleNamespace(epochs=3), fitness=0.5, metrics={"val/box_loss": 0.0})
 
-    facts = facts_of(trainer, 2, Measurement())
+    facts = checkpoint_metadata(trainer, 2, Measurement())
 
     assert facts == {"epoch": 2, "fitness": None, "metrics": {}, "train_args": {"epochs": 3}}
 

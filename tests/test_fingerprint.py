@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 from ultralytics.data.utils import check_cls_dataset, check_det_dataset, img2label_paths
 
-from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset, Fingerprint, Stopped, what_changed
+from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset, Fingerprint, ScanCancelled, describe_changes
 from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 
 
 def take(data: Path) -> Fingerprint:
-    return Fingerprint.take(Dataset.of_training(check_det_dataset(data), "detect"))
+    return Fingerprint.compute(Dataset.of_training(check_det_dataset(data), "detect"))
 
 
 def paths(fingerprint: Fingerprint, split: str) -> list[str]:
-    return [line.split("\t")[1] for line in fingerprint.of_split(split).lines]
+    return [line.split("\t")[1] for line in fingerprint.for_split(split).lines]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_each_image_has_a_line_with_its_size_and_the_hash_of_its_label(data: Pat
     fingerprint = take(data)
 
     assert paths(fingerprint, "train") == [f"images/train/0000{number}.png" for number in range(2, 8)]
-    assert (fingerprint.of_split("train").counts(), fingerprint.of_split("val").counts()) == ((6, 6), (2, 1))
+    assert (fingerprint.for_split("train").counts(), fingerprint.for_split("val").counts()) == ((6, 6), (2, 1))
     assert fingerprint.size() == sum(image.stat().st_size for image in root.glob("images/*/*.png"))
     assert fingerprint.lines[-1] == f"val\timages/val/00001.png\t{(root / 'images/val/00001.png').stat().st_size}\t-"
 
@@ -46,7 +46,7 @@ def test_images_are_not_opened(data: Path) -> None:
     image.unlink()
     os.mkfifo(image)  # whoever opens it waits for ever
 
-    assert take(data).of_split("train").counts() == (6, 6)
+    assert take(data).for_split("train").counts() == (6, 6)
 
 
 def move_directory(data: Path, place: Path) -> Path:
@@ -100,7 +100,7 @@ def test_dataset_of_the_same_content_is_the_same_wherever_it_lies(
     assert take(moved).digest == before.digest
     label = next(tmp_path.glob("there/*/labels/train/00003.txt"))
     label.write_text("1 0.5 0.5 0.1 0.1\n")
-    assert what_changed(before, take(moved)) == "train: 1 label changed (images/train/00003.png)"
+    assert describe_changes(before, take(moved)) == "train: 1 label changed (images/train/00003.png)"
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -115,7 +115,7 @@ def test_lists_of_the_same_images_are_the_same_wherever_list_and_images_lie(
     added = shutil.copy(data.parent / "images/val/00000.png", tmp_path / "disk/data/images/train/new/1.png")
     with next(tmp_path.glob("disk/data/train.txt" if beside else "there/train.txt")).open("a") as file:
         file.write(f"{added}\n")
-    assert what_changed(take(here), take(there)) == "train: 1 image added (images/train/new/1.png)"
+    assert describe_changes(take(here), take(there)) == "train: 1 image added (images/train/new/1.png)"
 
 
 def listed(root: Path, place: Path, *, beside: bool) -> Path:
@@ -136,8 +136,8 @@ def test_images_of_the_same_name_in_several_sources_are_kept_apart(data: Path, t
     before = take(data)
     (other / "labels/train/00003.txt").write_text("1 0.5 0.5 0.1 0.1\n")
 
-    assert before.of_split("train").counts() == (12, 12)
-    assert what_changed(before, take(data)) == "train: 1 label changed (2:images/train/00003.png)"
+    assert before.for_split("train").counts() == (12, 12)
+    assert describe_changes(before, take(data)) == "train: 1 label changed (2:images/train/00003.png)"
 
 
 def test_images_of_the_same_name_in_one_list_are_kept_apart(data: Path, tmp_path: Path) -> None:
@@ -177,12 +177,12 @@ def test_lists_directories_and_links_are_found_as_ultralytics_finds_them(data: P
 def test_image_folders_of_a_classification_are_their_labels(tmp_path: Path) -> None:
     root = make_shapes_dataset(tmp_path / "images/shapes", images=4, classes=2, task="classify")
     dataset = Dataset.of_training(check_cls_dataset(root), "classify")
-    before = Fingerprint.take(dataset)
+    before = Fingerprint.compute(dataset)
     (root / "train/shape0/00002.png").rename(root / "train/shape1/00002.png")
 
     assert (dataset.root, dataset.classes) == (root, ("shape0", "shape1"))
     assert paths(before, "train") == ["shape0/00002.png", "shape1/00003.png"]
-    assert what_changed(before, Fingerprint.take(dataset)) == (
+    assert describe_changes(before, Fingerprint.compute(dataset)) == (
         "train: 1 image added (shape1/00002.png); train: 1 image removed (shape0/00002.png)"
     )
 
@@ -192,22 +192,25 @@ def test_masks_of_a_semantic_segmentation_are_its_labels(data: Path) -> None:
     masks.mkdir(parents=True)
     (masks / "00002.png").write_bytes(b"12345")
     dataset = Dataset.of_training({**check_det_dataset(data), "masks_dir": "annotations"}, "semantic")
-    before = Fingerprint.take(dataset)
+    before = Fingerprint.compute(dataset)
     (masks / "00002.png").write_bytes(b"12346")
 
-    assert before.of_split("train").counts() == (6, 1)
-    assert what_changed(before, Fingerprint.take(dataset)) == "train: 1 label changed (images/train/00002.png)"
+    assert before.for_split("train").counts() == (6, 1)
+    assert describe_changes(before, Fingerprint.compute(dataset)) == "train: 1 label changed (images/train/00002.png)"
 
 
 def test_polygons_of_a_semantic_segmentation_are_its_labels_where_there_are_no_masks(data: Path) -> None:
     dataset = Dataset.of_training(check_det_dataset(data), "semantic")
-    before = Fingerprint.take(dataset)
+    before = Fingerprint.compute(dataset)
     (data.parent / "labels/train/00003.txt").write_text("1 0.5 0.5 0.1 0.1 0.2 0.2\n")
 
-    assert before.of_split("train").counts() == (6, 6)
-    assert what_changed(before, Fingerprint.take(dataset)) == "train: 1 label changed (images/train/00003.png)"
+    assert before.for_split("train").counts() == (6, 6)
+    assert describe_changes(before, Fingerprint.compute(dataset)) == "train: 1 label changed (images/train/00003.png)"
     (data.parent / "masks").mkdir()
-    assert Fingerprint.take(Dataset.of_training(check_det_dataset(data), "semantic")).of_split("train").counts()[1] == 0
+    assert (
+        Fingerprint.compute(Dataset.of_training(check_det_dataset(data), "semantic")).for_split("train").counts()[1]
+        == 0
+    )
 
 
 @pytest.mark.parametrize("suffix", [".png", ".npy"])
@@ -217,11 +220,11 @@ def test_depth_maps_are_the_labels_of_depth_estimation(data: Path, suffix: str) 
     values = np.random.default_rng(0).integers(1, 60000, (200, 300)).astype(np.uint16)
     save_map(maps / f"00002{suffix}", values)
     dataset = Dataset.of_training(check_det_dataset(data), "depth")
-    before = Fingerprint.take(dataset)
+    before = Fingerprint.compute(dataset)
     save_map(maps / f"00002{suffix}", values[::-1])  # of the same size
 
-    assert before.of_split("train").counts() == (6, 1)
-    assert what_changed(before, Fingerprint.take(dataset)) == "train: 1 label changed (images/train/00002.png)"
+    assert before.for_split("train").counts() == (6, 1)
+    assert describe_changes(before, Fingerprint.compute(dataset)) == "train: 1 label changed (images/train/00002.png)"
 
 
 def save_map(file: Path, values: np.ndarray) -> None:
@@ -245,7 +248,7 @@ def test_changes_are_named_by_split_and_kind(data: Path) -> None:
         (root / f"labels/train/{name}.txt").write_text("1 0.5 0.5 0.1 0.1\n")
     data.write_text(data.read_text().replace("shape1", "hexagon"))
 
-    assert what_changed(before, take(data)).split("; ") == [
+    assert describe_changes(before, take(data)).split("; ") == [
         "names of the classes changed",
         "train: 4 images added (images/train/a.jpg, images/train/b.jpg, images/train/c.jpg, ...)",
         "train: 2 labels changed (images/train/00003.png, images/train/00004.png)",
@@ -280,5 +283,5 @@ def test_file_of_an_earlier_version_of_this_package_is_compared_with_nothing(tmp
 
 
 def test_looking_ends_when_nobody_waits_for_it(data: Path) -> None:
-    with pytest.raises(Stopped):
-        Fingerprint.take(Dataset.of_training(check_det_dataset(data), "detect"), lambda: False)
+    with pytest.raises(ScanCancelled):
+        Fingerprint.compute(Dataset.of_training(check_det_dataset(data), "detect"), lambda: False)

@@ -19,7 +19,7 @@ from wandb_server.store import StoredRun
 
 from conftest import NIGHTLY, Job, RunOnline, job_environment
 from ultralytics_wb_ddp import ConfigurationError, Statistics, WandbManager, kfold
-from ultralytics_wb_ddp.cross_validation.results import metrics_of
+from ultralytics_wb_ddp.cross_validation.results import select_metrics
 from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
 
@@ -205,7 +205,7 @@ def test_numbers_of_a_summary_that_are_metrics() -> None:
         "train/box_loss": 1.0,
     }
 
-    assert metrics_of(summary, ("metrics/*", "mine")) == {
+    assert select_metrics(summary, ("metrics/*", "mine")) == {
         "metrics/recall(B)": 0.7,
         "mine": 1.0,
         "metrics/mAP50(B)": 0.8,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ultralytics_wb_ddp import ConfigurationError
-from ultralytics_wb_ddp.runs.handoff import VARIABLE, Handoff, leave_word
+from ultralytics_wb_ddp.runs.handoff import HANDOFF_VARIABLE, Handoff, write_handback
 
 RECORD = Handoff(
     "abc", "demo", "team", "open", "host-1", "offline", 7, 1.5, "/runs/abc/files", ("lr0", "seed"), "3-1-unix-/tmp/s"
@@ -26,7 +26,7 @@ def test_run_is_named_by_wandbs_own_variables() -> None:
     env = RECORD.to_env()
 
     assert (env["WANDB_RUN_ID"], env["WANDB_PROJECT"], env["WANDB_ENTITY"]) == ("abc", "demo", "team")
-    assert set(env) == {"WANDB_RUN_ID", "WANDB_PROJECT", "WANDB_ENTITY", VARIABLE}
+    assert set(env) == {"WANDB_RUN_ID", "WANDB_PROJECT", "WANDB_ENTITY", HANDOFF_VARIABLE}
 
 
 def test_no_run_no_handoff() -> None:
@@ -58,9 +58,9 @@ def test_record_of_another_run_than_the_named_one_is_left_out() -> None:
 )
 def test_damaged_record_is_an_error_with_value_cause_and_remedy(value: str, words: list[str]) -> None:
     with pytest.raises(ConfigurationError) as error:
-        Handoff.from_env({"WANDB_RUN_ID": "abc", VARIABLE: value})
+        Handoff.from_env({"WANDB_RUN_ID": "abc", HANDOFF_VARIABLE: value})
 
-    assert [word for word in [VARIABLE, *words] if word not in str(error.value)] == []
+    assert [word for word in [HANDOFF_VARIABLE, *words] if word not in str(error.value)] == []
 
 
 def test_run_id_that_wandb_refuses_is_an_error() -> None:
@@ -71,26 +71,26 @@ def test_run_id_that_wandb_refuses_is_an_error() -> None:
 def test_launcher_learns_how_far_the_worker_came_and_how_it_ended(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     handoff = replace(RECORD, files_dir=str(tmp_path / "files"), next_step=3)
-    assert handoff.after_training(timeout=0.0)[1] is None
+    assert handoff.read_handback(timeout=0.0)[1] is None
 
-    leave_word(tmp_path / "worker.json", next_step=7, exit_code=143)
-    reached, exit_code = handoff.after_training(timeout=0.0)
+    write_handback(tmp_path / "worker.json", next_step=7, exit_code=143)
+    reached, exit_code = handoff.read_handback(timeout=0.0)
 
     assert (reached.next_step, exit_code) == (7, 143)
     assert reached.closed_at
-    handoff.forget_word()
-    assert handoff.after_training(timeout=0.0)[1] is None
+    handoff.delete_handback()
+    assert handoff.read_handback(timeout=0.0)[1] is None
 
 
 def test_launcher_waits_for_a_session_that_is_still_being_closed(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     handoff = replace(RECORD, files_dir=str(tmp_path / "files"))
     word = tmp_path / "worker.json"
-    leave_word(word, pid=os.getpid())
-    threading.Timer(0.3, leave_word, [word], {"next_step": 7, "exit_code": 1}).start()
+    write_handback(word, pid=os.getpid())
+    threading.Timer(0.3, write_handback, [word], {"next_step": 7, "exit_code": 1}).start()
 
-    assert handoff.after_training(timeout=10.0)[1] == 1
+    assert handoff.read_handback(timeout=10.0)[1] == 1
 
 
 def test_worker_on_another_host_leaves_no_word() -> None:
-    assert replace(RECORD, files_dir="/not/on/this/host/files").word is None
+    assert replace(RECORD, files_dir="/not/on/this/host/files").handback_file is None

@@ -19,7 +19,7 @@ from wandb_server import StoredArtifact, StoredRun, WandbServer
 
 from conftest import Job, RunOnline
 from ultralytics_wb_ddp.artifacts import inputs
-from ultralytics_wb_ddp.artifacts.inputs import FINGERPRINT_FILE, Inputs, Sources
+from ultralytics_wb_ddp.artifacts.inputs import FINGERPRINT_FILE, InputLogger, InputSources
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedArtifact, find_run_files, read_run
@@ -215,13 +215,13 @@ def sources(
     goes_on: bool = False,
     network: Any = None,
     **given: Any,
-) -> Sources:
+) -> InputSources:
     """Return the sources of a training as far as they matter here."""
     args = {"data": str(file), "model": "model.yaml", "pretrained": True, "task": "detect", "resume": None, **given}
     checked = {"path": file.parent, "train": str(file.parent / "images/train"), "yaml_file": str(file)}
     trainer = SimpleNamespace(data=checked, args=SimpleNamespace(**args), model=network, save_dir=save_dir)
     save_dir.mkdir(exist_ok=True)
-    return Sources.of_training(trainer, data=data, data_uri=data_uri, goes_on=goes_on)
+    return InputSources.of_training(trainer, data=data, data_uri=data_uri, goes_on=goes_on)
 
 
 def recorded(run: Any, directory: Path) -> dict[str, RecordedArtifact]:
@@ -237,8 +237,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_dataset_on_disk_is_referred_to_by_its_directories(run: Any, data: Path, tmp_path: Path) -> None:
-    given = Inputs(sources(data, tmp_path / "train"))
-    given.begin()
+    given = InputLogger(sources(data, tmp_path / "train"))
+    given.start()
     given.log(run, patience=30)
 
     dataset = recorded(run, tmp_path)["dataset_shapes"]
@@ -253,8 +253,8 @@ def test_dataset_that_lies_elsewhere_is_the_same_version(online: OpenOnline, dat
     moved.write_text(moved.read_text().replace(str(data.parent), str(moved.parent)))
     with online() as (run, server):
         for file in (data, moved):
-            given = Inputs(sources(file, tmp_path / "train"))
-            given.begin()
+            given = InputLogger(sources(file, tmp_path / "train"))
+            given.start()
             given.log(run, patience=30)
 
     (dataset,) = {id(found): found for found in server.runs[0].used_artifacts if found.type == "dataset"}.values()
@@ -277,8 +277,8 @@ def test_dataset_that_lives_elsewhere_is_referred_to_there(
 ) -> None:
     content = "".join(line for line in data.read_text().splitlines(keepends=True) if line[:4] != yaml[:4])
     data.write_text(content + yaml)
-    found = Inputs(sources(data, tmp_path / "train", **given))
-    found.begin()
+    found = InputLogger(sources(data, tmp_path / "train", **given))
+    found.start()
     found.log(run, patience=30)
 
     entries = recorded(run, tmp_path)["dataset_shapes"].entries
@@ -290,8 +290,8 @@ def test_secrets_do_not_reach_an_artifact(online: OpenOnline, data: Path, tmp_pa
     with data.open("a") as file:
         file.write("api_key: my-secret\nnote: holds the-key somewhere\ndownload: s3://me:pass@bucket/x?token=t0k\n")
     with online() as (run, server):
-        given = Inputs(sources(data, tmp_path / "train", hub_token="my-token"), ("the-key",))
-        given.begin()
+        given = InputLogger(sources(data, tmp_path / "train", hub_token="my-token"), ("the-key",))
+        given.start()
         given.log(run, patience=30)
 
     received = b"".join(server.received)
@@ -305,7 +305,7 @@ def test_resumed_training_in_another_run_starts_from_its_checkpoint(data: Path, 
     given = {"model": str(last), "resume": str(last), "network": saved(last)}
 
     resumed = sources(data, tmp_path / "train", **given)
-    assert resumed.network.find(resumed.weights) == [last]
+    assert resumed.network.matching_files(resumed.weights) == [last]
     assert sources(data, tmp_path / "train", **given, goes_on=True).weights == ()
 
 
@@ -325,11 +325,11 @@ def test_files_that_do_not_answer_hold_nothing_up(
     label = data.parent / "labels/train/00002.txt"
     label.unlink()
     os.mkfifo(label)  # as a network drive that is away: reading it waits for ever
-    given = Inputs(sources(data, tmp_path / "train"))
-    given.begin()
+    given = InputLogger(sources(data, tmp_path / "train"))
+    given.start()
     given.log(run)
     with caplog.at_level(logging.WARNING, "ultralytics_wb_ddp"):
-        given.end(run, failed=True)
+        given.finish(run, failed=True)
 
     assert f"the dataset is no input of run {run.id}: the training ended before its files were seen" in caplog.text
     assert recorded(run, tmp_path).keys() == {"training_config"}
@@ -339,9 +339,9 @@ def test_what_cannot_be_looked_at_costs_only_itself(
     run: Any, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     found = sources(data, tmp_path / "train")
-    given = Inputs(Sources(**{**vars(found), "data": {"images": "somewhere"}}))
+    given = InputLogger(InputSources(**{**vars(found), "data": {"images": "somewhere"}}))
     with caplog.at_level(logging.WARNING, "ultralytics_wb_ddp"):
-        given.begin()
+        given.start()
         given.log(run, patience=30)
 
     assert "the dataset could not be made an input of the run: KeyError: 'train'" in caplog.text
@@ -362,8 +362,8 @@ def test_weights_that_were_downloaded_are_the_artifact_that_they_came_from(
 ) -> None:
     with online() as (run, server):
         weights, network = logged_and_downloaded(run, tmp_path)
-        given = Inputs(sources(data, tmp_path / "train", model=str(weights), network=network))
-        given.begin()
+        given = InputLogger(sources(data, tmp_path / "train", model=str(weights), network=network))
+        given.start()
         given.log(run, patience=30)
 
     (logged,) = server.runs[0].artifacts
@@ -374,8 +374,8 @@ def test_weights_that_were_downloaded_are_the_artifact_that_they_came_from(
 def test_weights_that_were_changed_since_are_another_artifact(online: OpenOnline, data: Path, tmp_path: Path) -> None:
     with online() as (run, server):
         weights, _ = logged_and_downloaded(run, tmp_path)
-        given = Inputs(sources(data, tmp_path / "train", model=str(weights), network=saved(weights, seed=1)))
-        given.begin()
+        given = InputLogger(sources(data, tmp_path / "train", model=str(weights), network=saved(weights, seed=1)))
+        given.start()
         given.log(run, patience=30)
 
     assert "weights_made:v0" in inputs_of(server.runs[0])
@@ -392,8 +392,8 @@ def test_weights_are_referred_to_where_wandb_does_not_say_what_they_are(
     with online() as (run, server):
         for operation in ("ArtifactMembershipByName", "ArtifactByName"):
             server.faults.add(operation, hang=True)
-        given = Inputs(sources(data, tmp_path / "train", model=str(weights), network=network))
-        given.begin()
+        given = InputLogger(sources(data, tmp_path / "train", model=str(weights), network=network))
+        given.start()
         given.log(run, patience=30)
 
     assert "weights_earlier_best:v0" in inputs_of(server.runs[0])

@@ -17,9 +17,9 @@ from wandb_server import WandbServer
 from conftest import NIGHTLY, LaunchAgents, job_environment, run_command
 from ultralytics_wb_ddp import ConfigurationError, TrainingState, wandb_config
 from ultralytics_wb_ddp.cli.main import main
-from ultralytics_wb_ddp.cli.train import facts_of
-from ultralytics_wb_ddp.config.yaml_file import explained, read_config
-from ultralytics_wb_ddp.jobs.checks import request_of
+from ultralytics_wb_ddp.cli.train import describe_job
+from ultralytics_wb_ddp.config.yaml_file import read_config, yaml_errors_as_user_errors
+from ultralytics_wb_ddp.jobs.checks import doctor_request_for
 from ultralytics_wb_ddp.jobs.schema import Job
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
@@ -293,7 +293,7 @@ def test_file_that_cannot_be_read_is_named_without_its_values(
     file = tmp_path / "job.yaml"
     file.write_text(f"{text}\n", encoding="utf-8")
 
-    with pytest.raises(ConfigurationError) as refused, explained(file):
+    with pytest.raises(ConfigurationError) as refused, yaml_errors_as_user_errors(file):
         OmegaConf.to_container(read_config(file, overrides), resolve=True)
 
     assert words in str(refused.value)
@@ -326,8 +326,8 @@ def test_plan_says_where_the_training_will_run(
         monkeypatch.setenv(name, value)
     checked = Job.from_cfg({**job, "train": {**job["train"], **train}})
 
-    assert words in dict(facts_of(checked))["trains"]
-    assert request_of(checked).devices == devices
+    assert words in dict(describe_job(checked))["trains"]
+    assert doctor_request_for(checked).devices == devices
 
 
 @NIGHTLY

@@ -12,53 +12,53 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ultralytics_wb_ddp.distributed.processes import Launcher, a_peer_has_died, find_launches, terminate_workers
+from ultralytics_wb_ddp.distributed.processes import Launcher, find_torchrun_children, has_dead_peer, terminate_workers
 
 
 def test_launcher_that_lives_is_not_gone() -> None:
     parent = psutil.Process(os.getppid())
 
-    assert not replace(Launcher.here(), pid=parent.pid, started=parent.create_time()).is_gone()
-    assert not Launcher.here().is_gone()
+    assert not replace(Launcher.here(), pid=parent.pid, started=parent.create_time()).is_lost()
+    assert not Launcher.here().is_lost()
 
 
 def test_launcher_that_has_ended_is_gone() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         launcher = replace(Launcher.here(), pid=process.pid, started=psutil.Process(process.pid).create_time())
-        assert not launcher.is_gone()
+        assert not launcher.is_lost()
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert launcher.is_gone(), "a zombie"
-    assert launcher.is_gone()
+        assert launcher.is_lost(), "a zombie"
+    assert launcher.is_lost()
 
 
 def test_process_that_has_got_the_launchers_id_is_another_one() -> None:
     parent = psutil.Process(os.getppid())
 
-    assert replace(Launcher.here(), pid=parent.pid, started=parent.create_time() - 60).is_gone()
+    assert replace(Launcher.here(), pid=parent.pid, started=parent.create_time() - 60).is_lost()
 
 
 def test_launcher_is_not_gone_because_somebody_has_set_the_clock() -> None:
     parent = psutil.Process(os.getppid())
 
-    assert not replace(Launcher.here(), pid=parent.pid, started=parent.create_time() - 5).is_gone()
+    assert not replace(Launcher.here(), pid=parent.pid, started=parent.create_time() - 5).is_lost()
 
 
 def test_nothing_is_known_of_a_launcher_on_another_host() -> None:
-    assert not Launcher("elsewhere", 999_999_999, 0.0).is_gone()
+    assert not Launcher("elsewhere", 999_999_999, 0.0).is_lost()
 
 
 def test_process_that_is_no_worker_has_no_peers_and_no_launches() -> None:
     assert "LOCAL_RANK" not in os.environ
-    assert not a_peer_has_died()
-    assert find_launches() == []
+    assert not has_dead_peer()
+    assert find_torchrun_children() == []
 
 
 def test_launch_that_is_ended_leaves_its_exit_code_to_whoever_waits_for_it() -> None:
     launch = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "torch.distributed.run"])
 
     assert terminate_workers()
-    assert not find_launches()
+    assert not find_torchrun_children()
     assert launch.wait() == -signal.SIGTERM  # 0 would make a success of the training that was ended
 
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbManager, wandb_config
-from ultralytics_wb_ddp.runs.handoff import VARIABLE, Handoff
+from ultralytics_wb_ddp.runs.handoff import HANDOFF_VARIABLE, Handoff
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
 MakeManager = Callable[..., WandbManager]
@@ -25,7 +25,7 @@ API_KEY = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in list(os.environ):
-        if name.startswith(("WANDB_", "AWS_")) or name in {VARIABLE, "RANK", "EXPERIMENT_GROUP_NAME"}:
+        if name.startswith(("WANDB_", "AWS_")) or name in {HANDOFF_VARIABLE, "RANK", "EXPERIMENT_GROUP_NAME"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))  # no netrc and no credentials of whoever runs the tests
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -212,10 +212,10 @@ def test_handoff_is_exported_and_the_environment_put_back(make_manager: MakeMana
         "WANDB_RUN_GROUP",
         "EXPERIMENT_GROUP_NAME",
         "WANDB_API_KEY",
-        VARIABLE,
+        HANDOFF_VARIABLE,
     }
     assert exported["EXPERIMENT_GROUP_NAME"] == exported["WANDB_RUN_GROUP"] == "exp-1"
-    assert API_KEY not in exported[VARIABLE]
+    assert API_KEY not in exported[HANDOFF_VARIABLE]
 
     manager.finish()
     assert dict(os.environ) == before
@@ -238,7 +238,7 @@ def test_environment_is_put_back_to_what_somebody_else_had_set(
 def test_failed_initialize_leaves_the_environment_alone(
     make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, "not json")
+    monkeypatch.setenv(HANDOFF_VARIABLE, "not json")
     before = dict(os.environ)
 
     with pytest.raises(ConfigurationError, match="not JSON"):

@@ -18,11 +18,11 @@ from click.testing import CliRunner
 from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError
 from ultralytics_wb_ddp.cli.main import Commands, main
-from ultralytics_wb_ddp.tools.prune import checkpoints_of
-from ultralytics_wb_ddp.utils.errors import explanation_of
-from ultralytics_wb_ddp.utils.progress import shown, working
+from ultralytics_wb_ddp.tools.prune import find_checkpoints
+from ultralytics_wb_ddp.utils.errors import user_message
+from ultralytics_wb_ddp.utils.progress import status, track
 from ultralytics_wb_ddp.wandb_client.run_file import read_run
-from ultralytics_wb_ddp.wandb_client.server import Trouble
+from ultralytics_wb_ddp.wandb_client.server import ServerError
 
 PACKAGE = Path(__file__).parent.parent / "ultralytics_wb_ddp"
 KEY = "0123456789" * 4
@@ -105,8 +105,8 @@ def test_what_it_was_raised_from_is_looked_at_and_a_fault_of_the_program_is_none
     outer = RuntimeError("the data is wrong")
     outer.__cause__ = FileNotFoundError("no such folder")
 
-    assert explanation_of(outer) == "RuntimeError: the data is wrong"
-    assert explanation_of(KeyError("x")) is None
+    assert user_message(outer) == "RuntimeError: the data is wrong"
+    assert user_message(KeyError("x")) is None
     assert isinstance(CliRunner().invoke(Failing(KeyError("x")), ["fail"]).exception, KeyError)
 
 
@@ -145,8 +145,8 @@ def test_wandb_that_is_away_is_told_in_seconds(away: str, tmp_path: Path, argume
 
 
 def test_wandb_that_is_away_is_no_run_without_checkpoints(away: str) -> None:
-    with pytest.raises(Trouble, match=f"{away} cannot be reached"):
-        checkpoints_of("team", "demo", "run")
+    with pytest.raises(ServerError, match=f"{away} cannot be reached"):
+        find_checkpoints("team", "demo", "run")
 
 
 # What is given to commands
@@ -205,7 +205,7 @@ def test_progress_is_shown_on_a_terminal_only(
 ) -> None:
     monkeypatch.setattr("sys.stderr", stream)
 
-    assert list(shown([1, 2, 3], "counting")) == [1, 2, 3]
+    assert list(track([1, 2, 3], "counting")) == [1, 2, 3]
     assert ("counting" in stream.getvalue() and "100%" in stream.getvalue()) is is_shown
 
 
@@ -213,7 +213,7 @@ def test_what_goes_on_is_shown_on_a_terminal_and_wiped_away(monkeypatch: pytest.
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setenv("COLUMNS", "30")
-    with working("importing runs/a-name-that-does-not-fit"):
+    with status("importing runs/a-name-that-does-not-fit"):
         line = stream.getvalue()
 
     assert line == "importing runs/a-name-tha ..."

@@ -22,11 +22,18 @@ from ultralytics.models.yolo.pose import PoseValidator
 from ultralytics.models.yolo.segment import SegmentationValidator
 
 from conftest import Job, RunJob
-from ultralytics_wb_ddp.distributed.rank_store import Exchange
+from ultralytics_wb_ddp.distributed.rank_store import RankStore
 from ultralytics_wb_ddp.distributed.topology import Topology
 from ultralytics_wb_ddp.metrics import mistake_collector
 from ultralytics_wb_ddp.metrics.mistake_collector import MistakeCollector
-from ultralytics_wb_ddp.metrics.mistakes import Mistake, Objects, Rank, WorstImages, encode_picture, worst
+from ultralytics_wb_ddp.metrics.mistakes import (
+    ImageAnnotations,
+    Mistake,
+    MistakeScore,
+    WorstImages,
+    encode_picture,
+    select_worst,
+)
 from ultralytics_wb_ddp.metrics.mistakes_table import mistakes_table
 
 if TYPE_CHECKING:
@@ -45,8 +52,8 @@ ANGLE = 0.5
 
 def mistake(name: str, mistakes: int = 1, confidence: float = 0.5) -> Mistake:
     picture = encode_picture(np.full((32, 48, 3), 90, np.uint8))
-    truth = Objects(np.array([1]), boxes=np.array([[0.1, 0.2, 0.5, 0.6]]))
-    return Mistake(name, Rank(mistakes, confidence), 1, 0, picture, truth, Objects(np.zeros(0, int)))
+    truth = ImageAnnotations(np.array([1]), boxes=np.array([[0.1, 0.2, 0.5, 0.6]]))
+    return Mistake(name, MistakeScore(mistakes, confidence), 1, 0, picture, truth, ImageAnnotations(np.zeros(0, int)))
 
 
 def make_validator(task: str, tmp_path: Path, **args: Any) -> Any:
@@ -118,7 +125,7 @@ def stored(table: Any) -> tuple[list[list[Any]], dict[str, bytes]]:
 
 def collect(validator: Any, preds: Any, batch: dict[str, Any], size: int = 4) -> list[Mistake]:
     collector = MistakeCollector(size, None)
-    collector.watch(validator)
+    collector.attach(validator)
     validator.update_metrics(preds, batch)
     return collector.gather()
 
@@ -127,21 +134,21 @@ def collect(validator: Any, preds: Any, batch: dict[str, Any], size: int = 4) ->
 
 
 def test_image_with_more_mistakes_is_worse_and_then_the_one_with_the_surest_wrong_prediction() -> None:
-    assert Rank(3, 0.3) > Rank(2, 0.9) > Rank(2, 0.8) > Rank(0, 0.0)
+    assert MistakeScore(3, 0.3) > MistakeScore(2, 0.9) > MistakeScore(2, 0.8) > MistakeScore(0, 0.0)
 
 
 def test_mistakes_are_missed_objects_and_wrong_predictions() -> None:
     wrong, confidence = np.array([False, True, True, False]), np.array([0.9, 0.6, 0.3, 0.99])
 
-    assert Rank.of_detections(wrong, confidence, missed=2) == Rank(4, 0.6)
-    assert Rank.of_detections(np.zeros(0, bool), np.zeros(0), missed=1) == Rank(1, 0.0)
+    assert MistakeScore.of_detections(wrong, confidence, missed=2) == MistakeScore(4, 0.6)
+    assert MistakeScore.of_detections(np.zeros(0, bool), np.zeros(0), missed=1) == MistakeScore(1, 0.0)
 
 
 def test_only_images_among_the_worst_are_made_and_kept() -> None:
     made = []
 
     def offer(kept: WorstImages, name: str, mistakes: int) -> None:
-        kept.offer(Rank(mistakes, 0.5), lambda: made.append(name) or mistake(name, mistakes))  # type: ignore[func-returns-value]
+        kept.add_if_worse(MistakeScore(mistakes, 0.5), lambda: made.append(name) or mistake(name, mistakes))  # type: ignore[func-returns-value]
 
     kept = WorstImages(2)
     for name, mistakes in (("a", 1), ("b", 3), ("none", 0), ("c", 1), ("d", 2), ("e", 1)):
@@ -152,9 +159,15 @@ def test_only_images_among_the_worst_are_made_and_kept() -> None:
 
 
 def test_image_that_two_ranks_evaluated_counts_once() -> None:
-    found = [("a", Rank(1, 0.5)), ("b", Rank(4, 0.5)), ("a", Rank(1, 0.5)), ("c", Rank(2, 0.1)), ("d", Rank(1, 0.2))]
+    found = [
+        ("a", MistakeScore(1, 0.5)),
+        ("b", MistakeScore(4, 0.5)),
+        ("a", MistakeScore(1, 0.5)),
+        ("c", MistakeScore(2, 0.1)),
+        ("d", MistakeScore(1, 0.2)),
+    ]
 
-    assert worst(found, 3) == [1, 3, 0]
+    assert select_worst(found, 3) == [1, 3, 0]
 
 
 # What is read from a validator
@@ -167,7 +180,7 @@ def test_prediction_below_the_threshold_counts_neither_way(tmp_path: Path) -> No
 
     (found,) = collect(make_validator("detect", tmp_path), preds, batch)
 
-    assert (found.rank, found.labelled, found.wrong) == (Rank(1, 0.0), 2, 0)
+    assert (found.rank, found.labelled, found.wrong) == (MistakeScore(1, 0.0), 2, 0)
     assert found.predictions.classes.tolist() == [0]
 
 
@@ -178,7 +191,7 @@ def test_threshold_is_the_confidence_that_the_training_was_given(tmp_path: Path)
 
     (found,) = collect(make_validator("detect", tmp_path, conf=0.05), preds, batch)
 
-    assert (found.rank, found.wrong) == (Rank(1, 0.1), 1)
+    assert (found.rank, found.wrong) == (MistakeScore(1, 0.1), 1)
     assert found.predictions.correct.tolist() == [True, True, False]
 
 
@@ -189,7 +202,7 @@ def test_what_is_predicted_right_lies_where_the_labels_lie(task: str, tmp_path: 
     (found,) = collect(make_validator(task, tmp_path), answers(task, batch), batch)
 
     truth, predictions = found.truth, found.predictions
-    assert (found.name, found.rank, found.labelled, found.wrong) == ("images/val/a.jpg", Rank(1, 0.7), 2, 1)
+    assert (found.name, found.rank, found.labelled, found.wrong) == ("images/val/a.jpg", MistakeScore(1, 0.7), 2, 1)
     assert (truth.classes.tolist(), predictions.classes.tolist()) == ([0, 1], [0, 1, 2])
     assert predictions.correct.tolist() == [True, True, False]
     assert predictions.boxes[:2] == pytest.approx(truth.boxes, abs=1e-6)
@@ -221,7 +234,7 @@ def test_classification_ranks_wrong_classes_by_confidence(tmp_path: Path) -> Non
 
     first, second = collect(validator, scores, {"img": colours, "cls": torch.tensor([1, 2, 0])})
 
-    assert [first.rank, second.rank] == [Rank(1, 0.8), Rank(1, 0.6)]
+    assert [first.rank, second.rank] == [MistakeScore(1, 0.8), MistakeScore(1, 0.6)]
     assert (first.truth.classes.tolist(), first.truth.confidence.round(3).tolist()) == ([0], [0.2])
     assert first.predictions.classes.tolist() == [1, 0, 2]
     assert np.asarray(Image.open(io.BytesIO(first.picture))).mean() == pytest.approx(0.9 * 255, abs=2)
@@ -242,11 +255,11 @@ def test_validator_is_left_alone_in_epochs_and_after_its_last_batch(tmp_path: Pa
     collector = MistakeCollector(4, None)
 
     validator.training = True
-    collector.watch(validator)
+    collector.attach(validator)
     assert "update_metrics" not in vars(validator)
 
     validator.training, validator.dataloader = False, [None, None]
-    collector.watch(validator)
+    collector.attach(validator)
     validator.update_metrics(answers("detect", batch), batch)
     assert "update_metrics" in vars(validator)
     validator.batch_i = 1
@@ -303,25 +316,25 @@ def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Mist
     collectors = []
     for rank, counts in enumerate(((5, 1), (9, 8), (3, 2))):
         collector = MistakeCollector(3, Topology(rank, rank, 3, 3, 0, 1))
-        collector.exchange = Exchange("training")
+        collector.store = RankStore("training")
         validator = make_validator("detect", tmp_path)
         validator.dataloader = [None, None]
-        collector.watch(validator)
+        collector.attach(validator)
         for validator.batch_i, count in enumerate(counts):
             validator.update_metrics(*with_mistakes(count))
         collectors.append(collector)
-    Exchange("training").wait([f"mistakes/{rank}" for rank in range(3)], 5)  # as the validators' gathering sees to it
+    RankStore("training").wait([f"mistakes/{rank}" for rank in range(3)], 5)  # as the validators' gathering sees to it
     yield collectors
     del store
 
 
 def test_rank_0_gets_the_worst_images_of_all_ranks_and_others_send_no_more(ranks: list[MistakeCollector]) -> None:
     for collector in ranks[1:]:
-        collector.share()
+        collector.publish()
 
     assert [each.name for each in ranks[0].gather()] == ["9.jpg", "8.jpg", "5.jpg"]
     places = [f"mistakes/{rank}/{place}" for rank in (1, 2) for place in (0, 1)]
-    assert set(Exchange("training").look(places, 5)) == {"mistakes/1/0", "mistakes/1/1"}
+    assert set(RankStore("training").read(places, 5)) == {"mistakes/1/0", "mistakes/1/1"}
 
 
 def test_rank_that_does_not_send_its_images_is_left_out_after_a_bounded_time(ranks: list[MistakeCollector]) -> None:
@@ -367,7 +380,9 @@ def test_table_shows_labels_and_predictions_over_the_same_picture(task: str, tmp
 def test_classes_beyond_what_masks_can_hold_are_numbered_anew() -> None:
     names = {index: f"class {index}" for index in range(1203)}
     found = mistake("a")
-    found.truth = Objects(np.array([1200, 7]), boxes=np.zeros((2, 4)), mask=np.array([[1201, 8], [0, 0]], np.uint16))
+    found.truth = ImageAnnotations(
+        np.array([1200, 7]), boxes=np.zeros((2, 4)), mask=np.array([[1201, 8], [0, 0]], np.uint16)
+    )
 
     ((image, *_),), files = stored(mistakes_table([found], names, "segment"))
 

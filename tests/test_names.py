@@ -12,13 +12,13 @@ import pytest
 from conftest import NIGHTLY, RunJob, RunOnline
 from ultralytics_wb_ddp import ConfigurationError, WandbManager
 from ultralytics_wb_ddp.config.names import (
-    collection_of,
     derived_id,
     file_name,
-    input_name,
-    inputs_of,
+    input_artifact_name,
+    model_collection,
     run_name,
     safe_name,
+    training_inputs_name,
 )
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.validation import check_environment, check_run_id
@@ -26,7 +26,7 @@ from ultralytics_wb_ddp.distributed.topology import Topology, plan_rank
 from ultralytics_wb_ddp.doctor.past_training_checks import check_training
 from ultralytics_wb_ddp.jobs.schema import Output
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
-from ultralytics_wb_ddp.wandb_client.run_state import folder_in_command, sync_command
+from ultralytics_wb_ddp.wandb_client.run_state import run_dir_in_command, sync_command
 from ultralytics_wb_ddp.wandb_client.server import _path_of
 
 ODD = ["lr=0.01 bs=8", "größe", "日本", "a&b|c*", "a\tb", "x" * 128, "日" * 128, "-", "a b", "a_b ", ""]
@@ -35,21 +35,26 @@ TAKEN = re.compile(r"[A-Za-z0-9_.-]{1,128}")  # by wandb.Artifact
 
 @pytest.mark.parametrize("run_id", ["train_20260101_120000_ab12", "3f9k2x1a", "a.b-c_d", "x" * 118])
 def test_name_of_the_checkpoints_of_an_ordinary_run_is_the_stock_callbacks(run_id: str) -> None:
-    assert collection_of(run_id) == f"run_{run_id}_model"
+    assert model_collection(run_id) == f"run_{run_id}_model"
 
 
 def test_name_of_the_inputs_of_an_ordinary_run_is_what_it_was() -> None:
-    assert (inputs_of("abc"), input_name("dataset", "coco8")) == ("run_abc_training_inputs", "dataset_coco8")
+    assert (training_inputs_name("abc"), input_artifact_name("dataset", "coco8")) == (
+        "run_abc_training_inputs",
+        "dataset_coco8",
+    )
 
 
-@pytest.mark.parametrize("made", [safe_name, collection_of, inputs_of, lambda title: input_name("weights", title)])
+@pytest.mark.parametrize(
+    "made", [safe_name, model_collection, training_inputs_name, lambda title: input_artifact_name("weights", title)]
+)
 def test_names_made_of_odd_ids_are_taken_and_differ(made: Any) -> None:
     names = [made(run_id) for run_id in ODD]
 
     assert all(TAKEN.fullmatch(name) for name in names)
     assert len(set(names)) == len(ODD)
     assert names == [made(run_id) for run_id in ODD]
-    assert collection_of("lr=0.01 bs=8") == "run_lr_0.01_bs_8-a3436afb_model"
+    assert model_collection("lr=0.01 bs=8") == "run_lr_0.01_bs_8-a3436afb_model"
 
 
 def test_ids_of_the_ranks_of_a_run_with_a_long_id_are_short_enough_and_differ() -> None:
@@ -82,8 +87,8 @@ def test_command_that_sends_a_run_can_be_copied(folder: str) -> None:
     command = sync_command(folder)
 
     assert shlex.split(command) == ["ultralytics-wb-ddp", "sync", folder]
-    assert folder_in_command(command) == Path(folder)
-    assert folder_in_command(f"wandb sync {folder}") == Path(folder), "as older releases have noted it"
+    assert run_dir_in_command(command) == Path(folder)
+    assert run_dir_in_command(f"wandb sync {folder}") == Path(folder), "as older releases have noted it"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +181,7 @@ run.finish()
     kinds = [artifact.type for artifact in run.artifacts]
 
     assert (len(run.id), run.state) == (128, "finished")
-    assert collection_of(run.id) in {artifact.name for artifact in run.artifacts}
+    assert model_collection(run.id) in {artifact.name for artifact in run.artifacts}
     assert kinds.count("run_table") >= 2
     assert "could not be logged" not in job.output
     findings = check_training(job.directory / "train", job.directory)
@@ -201,7 +206,7 @@ print("RESTORED", restore_checkpoint(f"{run.entity}/{run.project}/{run.id}", ali
     )
     (run,) = server.runs
 
-    assert {artifact.name for artifact in run.artifacts} >= {collection_of(run.id)}
+    assert {artifact.name for artifact in run.artifacts} >= {model_collection(run.id)}
     assert "RESTORED True" in job.output
     assert "VERSIONS 0" not in job.output
 

@@ -14,7 +14,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from ultralytics_wb_ddp import ConfigurationError, ParallelConfig, Topology
-from ultralytics_wb_ddp.distributed.parallel_config import find_free_port, is_free
+from ultralytics_wb_ddp.distributed.parallel_config import find_free_port, is_port_free
 from ultralytics_wb_ddp.distributed.slurm import first_host, slurm_environment, tasks_per_node
 
 WORKER = {
@@ -243,7 +243,7 @@ def test_rank_alone_is_not_enough() -> None:
 
 
 def test_single_process_gets_a_free_port() -> None:
-    assert is_free(int(ParallelConfig().resolve({"RANK": "0", "WORLD_SIZE": "1"})["MASTER_PORT"]))
+    assert is_port_free(int(ParallelConfig().resolve({"RANK": "0", "WORLD_SIZE": "1"})["MASTER_PORT"]))
 
 
 def test_what_is_resolved_is_what_the_callback_reads() -> None:
@@ -276,7 +276,7 @@ def test_launcher_takes_the_port_that_was_asked_for_or_a_free_one() -> None:
     assert ParallelConfig(master_port=port).resolve({}) == {"MASTER_PORT": str(port)}
     found = ParallelConfig().resolve({"WORLD_SIZE": "4"})
     assert list(found) == ["MASTER_PORT"]
-    assert is_free(int(found["MASTER_PORT"]))
+    assert is_port_free(int(found["MASTER_PORT"]))
 
 
 def test_launcher_is_told_that_several_nodes_need_torchrun() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch.distributed as dist
 
 from conftest import NIGHTLY, Job, RunJob
-from ultralytics_wb_ddp.distributed.rank_store import Exchange
+from ultralytics_wb_ddp.distributed.rank_store import RankStore
 from ultralytics_wb_ddp.metrics.rank_metrics import ranks_row
 
 NUMBERS = {"images_per_second", "data_wait", "validation", "loss"}
@@ -89,34 +89,34 @@ def store(monkeypatch: pytest.MonkeyPatch) -> dist.TCPStore:
 
 @pytest.mark.usefixtures("store")
 def test_what_a_rank_puts_the_others_find() -> None:
-    here, there = Exchange("training"), Exchange("training")
+    here, there = RankStore("training"), RankStore("training")
 
-    here.put("a", {"loss": 1.5})
+    here.write("a", {"loss": 1.5})
 
     assert there.wait(["a"], 5) == {"a": {"loss": 1.5}}
-    assert there.look(["a", "b"], 5) == {"a": {"loss": 1.5}}
-    assert Exchange("another training").look(["a"], 5) == {}
+    assert there.read(["a", "b"], 5) == {"a": {"loss": 1.5}}
+    assert RankStore("another training").read(["a"], 5) == {}
 
 
 @pytest.mark.usefixtures("store")
 def test_what_is_asked_for_ahead_is_there_without_waiting() -> None:
-    here, there = Exchange("training"), Exchange("training")
-    question = there.ask(["a", "b"], 60)
+    here, there = RankStore("training"), RankStore("training")
+    question = there.read_async(["a", "b"], 60)
 
-    here.put("a", 1)
-    here.put("b", 2)
+    here.write("a", 1)
+    here.write("b", 2)
     deadline = time.monotonic() + 10
     while not question.is_answered and time.monotonic() < deadline:
         time.sleep(0.01)
 
-    assert question.answer(0) == {"a": 1, "b": 2}
-    assert there.ask(["a", "c"], 60).answer(0.2) == {"a": 1}, "c never comes: what there is, after the time"
+    assert question.result(0) == {"a": 1, "b": 2}
+    assert there.read_async(["a", "c"], 60).result(0.2) == {"a": 1}, "c never comes: what there is, after the time"
 
 
 @pytest.mark.usefixtures("store")
 def test_what_is_put_before_parting_arrives(store: dist.TCPStore) -> None:
-    here = Exchange("training")
-    here.put("a", 1)
+    here = RankStore("training")
+    here.write("a", 1)
     here.close()
 
     assert store.get("ultralytics_wb_ddp/0/training/a") == b"1"
@@ -127,15 +127,15 @@ def test_store_that_is_gone_has_nothing_and_holds_up_nobody(monkeypatch: pytest.
         unused.bind(("127.0.0.1", 0))
         monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
         monkeypatch.setenv("MASTER_PORT", str(unused.getsockname()[1]))
-        lost = Exchange("training")
+        lost = RankStore("training")
 
-        lost.put("a", 1)
+        lost.write("a", 1)
 
-        assert lost.look(["a"]) == {}
+        assert lost.read(["a"]) == {}
 
 
 def test_without_a_launch_there_is_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
 
-    assert Exchange("training").wait(["a"], 60) == {}
+    assert RankStore("training").wait(["a"], 60) == {}

@@ -16,7 +16,7 @@ from ultralytics_wb_ddp import (
 )
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.runs.handoff import Handoff
-from ultralytics_wb_ddp.runs.resolution import which_ranks
+from ultralytics_wb_ddp.runs.resolution import logging_ranks
 
 TORCHRUN = {
     "RANK": "5",
@@ -207,9 +207,9 @@ def test_worker_scope_needs_to_know_the_node_of_each_rank() -> None:
 def test_argument_comes_before_the_launchers_configuration(
     options: dict[str, str], launchers: dict[str, str], expected: tuple[str, str]
 ) -> None:
-    asked = RunOptions.parse(options, "add_wandb_callback").over(launchers, options)
+    asked = RunOptions.parse(options, "add_wandb_callback").with_overrides(launchers, options)
 
-    assert which_ranks(asked, None, {}) == expected
+    assert logging_ranks(asked, None, {}) == expected
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_shared_mode_offline_says_what_to_use(
     options: dict[str, str], handoff: Handoff | None, env: dict[str, str], named: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"run_mode='shared' with {named}: .* use run_mode='auto'"):
-        which_ranks(RunOptions.parse({"run_mode": "shared", **options}, "add_wandb_callback"), handoff, env)
+        logging_ranks(RunOptions.parse({"run_mode": "shared", **options}, "add_wandb_callback"), handoff, env)
 
 
 def test_run_that_a_rank_without_a_run_has_opened_is_named(run_job: RunJob) -> None:

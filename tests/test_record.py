@@ -15,7 +15,7 @@ import pytest
 
 from ultralytics_wb_ddp import ConfigurationError
 from ultralytics_wb_ddp.runs import run_record as record_module
-from ultralytics_wb_ddp.runs.run_record import RunRecord, best_of
+from ultralytics_wb_ddp.runs.run_record import RunRecord, best_values
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_damaged_record_and_what_the_stock_callback_left(tmp_path: Path) -> None
     assert record.id == "train_20260101_120000"
     part = RunRecord.find(tmp_path / "part", None)
     assert part
-    assert (part.links, part.find_process()) == ({}, None)
+    assert (part.links, part.live_training_pid()) == ({}, None)
 
 
 def test_record_is_never_seen_half_written(trained: Path) -> None:
@@ -116,16 +116,16 @@ def test_training_that_goes_on_in_a_worker_is_not_resumed(
         assert process.stdout.readline() == "saved\n"
         record = RunRecord.find(tmp_path, None)
         assert record
-        assert record.find_process() == process.pid
+        assert record.live_training_pid() == process.pid
         said = pytest.raises(
             ConfigurationError, match=f"still goes on in process {process.pid}, .* 'kill {process.pid}'"
         )
         with said if is_worker else nullcontext():  # a script may do other things after its training
-            record.check_ended()
+            record.check_not_running()
         process.kill()
 
-    assert record.find_process() is None
-    record.check_ended()
+    assert record.live_training_pid() is None
+    record.check_not_running()
 
 
 def test_closed_training_has_no_process(trained: Path) -> None:
@@ -139,14 +139,14 @@ def test_closed_training_has_no_process(trained: Path) -> None:
 
 def test_best_of_an_earlier_session_is_kept_in_the_summary() -> None:
     record = RunRecord("abc", best={"metrics/mAP50(B)": 0.9, "val/box_loss": 1.0})
-    record.floor = dict(record.best)
+    record.previous_best = dict(record.best)
     run = SimpleNamespace(step=1, starting_step=0)
 
-    summary = record.note(run, {"metrics/mAP50(B)": 0.5, "val/box_loss": 0.7, "lr/pg0": 0.1, "epoch": 3})
+    summary = record.update_best(run, {"metrics/mAP50(B)": 0.5, "val/box_loss": 0.7, "lr/pg0": 0.1, "epoch": 3})
     assert summary == {"metrics/mAP50(B)": {"max": 0.9}, "val/box_loss": {"min": 0.7}}
     assert record.best == {"metrics/mAP50(B)": 0.9, "val/box_loss": 0.7}
 
-    assert record.note(run, {"metrics/mAP50(B)": 0.95, "val/box_loss": float("nan")}) == {
+    assert record.update_best(run, {"metrics/mAP50(B)": 0.95, "val/box_loss": float("nan")}) == {
         "metrics/mAP50(B)": {"max": 0.95}  # what the summary was told once, it must be told again
     }
 
@@ -154,4 +154,4 @@ def test_best_of_an_earlier_session_is_kept_in_the_summary() -> None:
 def test_best_values_are_read_from_a_summary() -> None:
     summary = {"metrics/mAP50(B)": {"max": 0.9}, "val/box_loss": {"min": 1.0}, "epoch": 3, "mine": {"max": 1}}
 
-    assert best_of(summary) == {"metrics/mAP50(B)": 0.9, "val/box_loss": 1.0}
+    assert best_values(summary) == {"metrics/mAP50(B)": 0.9, "val/box_loss": 1.0}

@@ -12,17 +12,17 @@ import pytest
 from wandb_server import WandbServer
 
 from conftest import run_command
-from ultralytics_wb_ddp.tools.prune import Version, superseded
+from ultralytics_wb_ddp.tools.prune import CheckpointVersion, superseded
 
 
 def test_best_last_newest_and_what_people_have_named_is_kept() -> None:
     versions = [
-        Version(4, ("last", "epoch-50", "latest")),
-        Version(3, ("epoch-40",)),
-        Version(2, ("epoch-30", "best")),
-        Version(1, ("epoch-20", "in-production")),
-        Version(0, ("epoch-10",)),
-        Version(10, ("latest",)),
+        CheckpointVersion(4, ("last", "epoch-50", "latest")),
+        CheckpointVersion(3, ("epoch-40",)),
+        CheckpointVersion(2, ("epoch-30", "best")),
+        CheckpointVersion(1, ("epoch-20", "in-production")),
+        CheckpointVersion(0, ("epoch-10",)),
+        CheckpointVersion(10, ("latest",)),
     ]
 
     assert [version.number for version in superseded(versions, keep=0)] == [0, 3, 10]

@@ -8,21 +8,21 @@ import sys
 
 import psutil
 
-from ultralytics_wb_ddp.runs.service_process import Sidecar
+from ultralytics_wb_ddp.runs.service_process import ServiceProcess
 
 
 def test_sidecar_that_was_started_early_is_taken_by_one_who_asks() -> None:
-    Sidecar.start_early(11.0)
+    ServiceProcess.prestart(11.0)
 
-    first, second = Sidecar.get(11.0), Sidecar.get(11.0)
+    first, second = ServiceProcess.get(11.0), ServiceProcess.get(11.0)
 
     try:
         assert first.token
         assert second.token
         assert first.pid != second.pid, "two runs have a wandb-core each"
     finally:
-        assert first.dismiss(30)
-        assert second.dismiss(30)
+        assert first.shut_down(30)
+        assert second.shut_down(30)
 
 
 def test_sidecar_that_nobody_asks_for_ends_with_its_process() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from conftest import NIGHTLY, Job, RunJob
-from ultralytics_wb_ddp.artifacts.starting_weights import Sample
+from ultralytics_wb_ddp.artifacts.starting_weights import WeightSample
 
 WAYS = """
 YAML = os.environ["MODEL"]
@@ -104,22 +104,22 @@ def as_loaded(network: nn.Module) -> nn.Module:
 def test_file_is_found_by_its_tensors(tmp_path: Path) -> None:
     one, other = save(make(1), tmp_path / "one.pt"), save(make(2), tmp_path / "other.pt")
 
-    assert Sample.take(as_loaded(make(2))).find([one, other]) == [other]
-    assert Sample.take(as_loaded(make(3))).find([one, other]) == []
+    assert WeightSample.of_network(as_loaded(make(2))).matching_files([one, other]) == [other]
+    assert WeightSample.of_network(as_loaded(make(3))).matching_files([one, other]) == []
 
 
 def test_likeliest_of_equal_files_is_taken(tmp_path: Path) -> None:
     files = [save(make(1), tmp_path / name) for name in ("b.pt", "a.pt")]
 
-    assert Sample.take(as_loaded(make(1))).find(files) == files[:1]
+    assert WeightSample.of_network(as_loaded(make(1))).matching_files(files) == files[:1]
 
 
 def test_precision_and_memory_format_make_no_difference(tmp_path: Path) -> None:
     half = save(make(1).to(memory_format=torch.channels_last), tmp_path / "half.pt")
     full = save(make(2), tmp_path / "full.pt", half=False)
 
-    assert Sample.take(as_loaded(make(1))).find([full, half]) == [half]
-    assert Sample.take(make(2).to(memory_format=torch.channels_last)).find([half, full]) == [full]
+    assert WeightSample.of_network(as_loaded(make(1))).matching_files([full, half]) == [half]
+    assert WeightSample.of_network(make(2).to(memory_format=torch.channels_last)).matching_files([half, full]) == [full]
 
 
 def test_network_of_another_number_of_classes_holds_the_other_tensors(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_network_of_another_number_of_classes_holds_the_other_tensors(tmp_path: 
     same = {name: tensor for name, tensor in as_loaded(make(1)).state_dict().items() if not name.startswith("14.")}
     network.load_state_dict(same, strict=False)
 
-    assert Sample.take(network).find([file]) == [file]
+    assert WeightSample.of_network(network).matching_files([file]) == [file]
 
 
 def test_file_that_a_large_part_is_from_is_found_beside_another_and_one_of_a_head_is_not(tmp_path: Path) -> None:
@@ -137,36 +137,36 @@ def test_file_that_a_large_part_is_from_is_found_beside_another_and_one_of_a_hea
         other = as_loaded(make(seed)).state_dict()
         network.load_state_dict({key: other[key] for key in other if int(key.split(".")[0]) in layers}, strict=False)
 
-    assert Sample.take(network).find([head, part, body]) == [body, part]
+    assert WeightSample.of_network(network).matching_files([head, part, body]) == [body, part]
 
 
 def test_what_every_new_network_has_is_no_sign(tmp_path: Path) -> None:
     constant = nn.Sequential(nn.BatchNorm2d(64), nn.Linear(16, 16))
     nn.init.zeros_(constant[1].weight)
 
-    assert Sample.take(constant).find([save(constant, tmp_path / "new.pt")]) == []
+    assert WeightSample.of_network(constant).matching_files([save(constant, tmp_path / "new.pt")]) == []
 
 
 def test_network_that_has_seen_images_is_told_from_a_new_one() -> None:
     network = nn.BatchNorm2d(32)
-    new = Sample.take(network)
+    new = WeightSample.of_network(network)
     network(torch.rand(2, 32, 4, 4))
 
-    assert (new.is_trained, Sample.take(network).is_trained) == (False, True)
+    assert (new.is_trained, WeightSample.of_network(network).is_trained) == (False, True)
 
 
 def test_sample_stays_what_the_network_was(tmp_path: Path) -> None:
     network = as_loaded(make(1))
-    file, sample = save(network, tmp_path / "one.pt"), Sample.take(network)
+    file, sample = save(network, tmp_path / "one.pt"), WeightSample.of_network(network)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
 
-    assert sample.find([file]) == [file]
+    assert sample.matching_files([file]) == [file]
 
 
 def test_sample_of_a_large_network_is_small() -> None:
-    sample = Sample.take(nn.ModuleList(nn.Linear(512, 512) for _ in range(60)))
+    sample = WeightSample.of_network(nn.ModuleList(nn.Linear(512, 512) for _ in range(60)))
 
     assert 0 < sum(values.size for values in sample.weights) <= 2_000_000
 
@@ -178,7 +178,9 @@ def test_no_code_of_a_checkpoint_is_run(tmp_path: Path) -> None:
             harmful = b"cos\nsystem\n(S'touch ran'\ntR."
             target.writestr(entry, harmful if entry.filename.endswith(".pkl") else archive.read(entry))
 
-    assert Sample.take(as_loaded(make(1))).find([tmp_path / "harmful.pt"]) == [tmp_path / "harmful.pt"]
+    assert WeightSample.of_network(as_loaded(make(1))).matching_files([tmp_path / "harmful.pt"]) == [
+        tmp_path / "harmful.pt"
+    ]
     assert not Path("ran").exists()
 
 
@@ -187,4 +189,4 @@ def test_file_that_is_no_checkpoint_holds_no_tensors(tmp_path: Path, content: by
     if content is not None:
         (tmp_path / "a.pt").write_bytes(content)
 
-    assert Sample.take(make(1)).find([tmp_path / "a.pt"]) == []
+    assert WeightSample.of_network(make(1)).matching_files([tmp_path / "a.pt"]) == []

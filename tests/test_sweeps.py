@@ -27,7 +27,7 @@ from ultralytics_wb_ddp.sweeps.sweep_config import (
     sweep_path,
     train_arguments,
 )
-from ultralytics_wb_ddp.sweeps.trial_job import job_of_trial
+from ultralytics_wb_ddp.sweeps.trial_job import make_trial_job
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
 SWEEP = """\
@@ -167,7 +167,7 @@ def test_trial_changes_arguments_model_devices_and_names_in_the_job() -> None:
     job["model"] = {"weights": "yolo11n.pt", "task": "detect"}
     parameters = {"epochs": 3.0, "model": "yolo11s.pt"}
 
-    changed = job_of_trial(job, parameters, device=[2, 3], run_id="abc", project="theirs")
+    changed = make_trial_job(job, parameters, device=[2, 3], run_id="abc", project="theirs")
 
     assert to_plain(changed) == {
         "name": "rates-abc",

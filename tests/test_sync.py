@@ -14,7 +14,7 @@ from wandb_server.store import StoredRun
 
 from conftest import NIGHTLY, RunJob, run_command
 from ultralytics_wb_ddp.cli.main import main
-from ultralytics_wb_ddp.wandb_client.run_file import HEADER_SIZE, find_run_files, pack, unpack
+from ultralytics_wb_ddp.wandb_client.run_file import HEADER_SIZE, decode_records, encode_records, find_run_files
 from ultralytics_wb_ddp.wandb_client.run_state import sync_command
 
 # A session whose process is killed: the rows of the first seconds have arrived, the last has not.
@@ -192,10 +192,10 @@ def test_part_that_was_written_offline_takes_wandbs_own_command() -> None:
 def test_records_of_any_size_are_packed_as_wandb_packs_them(run_job: RunJob, tmp_path: Path) -> None:
     sizes = [0, 1, 32_754, 32_755, 32_761, 32_768, 200_000]
     records = [random.Random(size).randbytes(size) for size in sizes]
-    assert list(unpack(pack(b":W&B\0\0\0", records), tmp_path)) == records
+    assert list(decode_records(encode_records(b":W&B\0\0\0", records), tmp_path)) == records
 
     job = run_job(
         "import wandb\nwith wandb.init(project='demo') as run:\n    run.log({'text': 'x' * 70_000})\n", prelude=""
     )
     content = job.run.path.read_bytes()
-    assert pack(content[:HEADER_SIZE], unpack(content, job.run.path)) == content
+    assert encode_records(content[:HEADER_SIZE], decode_records(content, job.run.path)) == content

@@ -17,8 +17,8 @@ from wandb_server import WandbServer
 from conftest import NIGHTLY, RunJob, wait_until_closed
 from ultralytics_wb_ddp import ConfigurationError, TrainingState
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress
-from ultralytics_wb_ddp.cli.train import facts_of
-from ultralytics_wb_ddp.jobs.checks import find_state
+from ultralytics_wb_ddp.cli.train import describe_job
+from ultralytics_wb_ddp.jobs.checks import find_training_state
 from ultralytics_wb_ddp.jobs.schema import Job
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 
@@ -76,7 +76,7 @@ def test_state_says_how_far_the_training_came_and_in_which_run(training: Path) -
 
 def test_run_of_a_job_that_has_not_come_to_its_end_is_open_although_the_training_has_closed_it(training: Path) -> None:
     save(STRIPPED, training)
-    RunRecord("abc", "demo", is_jobs=True).save(training, closed=True)
+    RunRecord("abc", "demo", is_job_run=True).save(training, closed=True)
 
     assert TrainingState.of(training).is_run_open
 
@@ -134,14 +134,14 @@ def test_job_that_resumes_what_is_no_training_is_refused(training: Path, resume:
     save(STRIPPED, training)
 
     with pytest.raises(ConfigurationError, match=message):
-        find_state(job_that_resumes(resume, training / "weights" / "last.pt"))
+        find_training_state(job_that_resumes(resume, training / "weights" / "last.pt"))
 
 
 def test_dry_run_of_a_job_says_that_its_training_is_over(training: Path) -> None:
     save(STRIPPED, training)
     RunRecord("abc", "demo").save(training, closed=True)
 
-    said = dict(facts_of(job_that_resumes(resume=True, model=training / "weights" / "last.pt")))
+    said = dict(describe_job(job_that_resumes(resume=True, model=training / "weights" / "last.pt")))
 
     assert said["resumes"].endswith("is over: ? of 3 epochs, run abc: nothing is trained")
 

@@ -21,8 +21,8 @@ import wandb
 from wandb_server import API_KEY, WandbServer
 
 from conftest import job_environment, run_command
-from ultralytics_wb_ddp.wandb_client.server import Server, Trouble
-from ultralytics_wb_ddp.wandb_client.transport import NoAnswerError, Why, _put_directly
+from ultralytics_wb_ddp.wandb_client.server import Server, ServerError
+from ultralytics_wb_ddp.wandb_client.transport import Failure, NoAnswerError, _post_directly
 
 CLIENT = """
 import wandb
@@ -227,9 +227,9 @@ def test_proxy_of_a_settings_file_is_used(tmp_path: Path, proxy: Proxy) -> None:
 # What went wrong, told apart
 
 
-def ask(server: WandbServer | str, timeout: float = 2) -> Trouble:
+def ask(server: WandbServer | str, timeout: float = 2) -> ServerError:
     url = server if isinstance(server, str) else server.url
-    with pytest.raises(Trouble) as raised:
+    with pytest.raises(ServerError) as raised:
         Server(url, API_KEY, "WANDB_API_KEY", timeout, wandb.Settings(base_url=url)).ask("Viewer", VIEWER)
     return raised.value
 
@@ -257,7 +257,7 @@ def test_each_trouble_has_its_words(fault: dict[str, int | bool], words: str) ->
 def test_odd_key_is_an_error_that_does_not_show_it(key: str) -> None:
     with WandbServer() as server:
         asked = Server(server.url, key, "WANDB_API_KEY", 2, wandb.Settings(base_url=server.url))
-        with pytest.raises(Trouble) as raised:
+        with pytest.raises(ServerError) as raised:
             asked.ask("Viewer", VIEWER)
 
     assert key.strip() not in str(raised.value)
@@ -279,7 +279,7 @@ def test_other_server_is_none_of_wandbs(monkeypatch: pytest.MonkeyPatch) -> None
 
 def ask_directly(url: str, **settings: object) -> dict[str, object]:
     made = wandb.Settings(base_url=url, **settings)  # type: ignore[arg-type]
-    found: dict[str, object] = _put_directly(url, API_KEY, made, VIEWER, {}, 2)
+    found: dict[str, object] = _post_directly(url, API_KEY, made, VIEWER, {}, 2)
     return found
 
 
@@ -291,7 +291,7 @@ def test_older_client_asks_with_the_same_certificates(monkeypatch: pytest.Monkey
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_name("certificate.pem")))
         found = ask_directly(server.url)
 
-    assert raised.value.why is Why.AWAY
+    assert raised.value.why is Failure.AWAY
     assert found["viewer"]
 
 
@@ -307,9 +307,9 @@ def test_older_client_asks_with_the_same_proxy_and_headers(monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("fault", "why"),
-    [({"status": 500}, Why.STATUS), ({"hang": True}, Why.LATE), ({"cut": True}, Why.AWAY)],
+    [({"status": 500}, Failure.STATUS), ({"hang": True}, Failure.LATE), ({"cut": True}, Failure.AWAY)],
 )
-def test_older_client_tells_troubles_apart(fault: dict[str, int | bool], why: Why) -> None:
+def test_older_client_tells_troubles_apart(fault: dict[str, int | bool], why: Failure) -> None:
     with WandbServer() as server:
         server.faults.add("*", **fault)  # type: ignore[arg-type]
         with pytest.raises(NoAnswerError) as raised:

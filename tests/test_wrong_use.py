@@ -13,7 +13,7 @@ import wandb
 
 from conftest import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbCallback, WandbManager, wandb_config
-from ultralytics_wb_ddp.runs.misuse_warnings import without_effect
+from ultralytics_wb_ddp.runs.misuse_warnings import unused_options
 
 WARNING = "ultralytics_wb_ddp: WARNING: "
 
@@ -214,7 +214,7 @@ def test_option_of_something_else_is_told_its_place(name: str, place: str) -> No
 def test_options_that_say_what_the_run_is_have_an_effect(offline: dict[str, Any]) -> None:
     said = {"project": "demo", "group": "g", "tags": ("a",), "notes": "n", "name": "x", "mode": "offline"}
     with wandb.init(project="demo", mode="offline", group="g", tags=["a", "b"], notes="n", name="x") as run:
-        assert without_effect(said, run) == {}
-        assert without_effect({"tags": ("c",), "mode": "online"}, run) == {"tags": ["c"], "mode": "online"}
+        assert unused_options(said, run) == {}
+        assert unused_options({"tags": ("c",), "mode": "online"}, run) == {"tags": ["c"], "mode": "online"}
     assert os.environ.get("WANDB_RUN_ID") is None
     assert offline

@@ -10,28 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ultralytics_wb_ddp.artifacts.checkpoints import Checkpoints
+from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointUploader
 from ultralytics_wb_ddp.config.options import RunOptions
-from ultralytics_wb_ddp.config.scope import blocks, options_around
-from ultralytics_wb_ddp.distributed.processes import Launcher, is_worker, trains_here
+from ultralytics_wb_ddp.config.scope import active_scopes, scope_options
+from ultralytics_wb_ddp.distributed.processes import Launcher, is_training_process, is_worker
 from ultralytics_wb_ddp.distributed.signals import on_termination
-from ultralytics_wb_ddp.distributed.stdio import protect_output
+from ultralytics_wb_ddp.distributed.stdio import keep_output_writable
 from ultralytics_wb_ddp.distributed.topology import is_main_process
-from ultralytics_wb_ddp.distributed.train import adopt_environment
+from ultralytics_wb_ddp.distributed.train import refresh_ultralytics_rank_constants
 from ultralytics_wb_ddp.runs import misuse_warnings, stop_button
 from ultralytics_wb_ddp.runs.handoff import Handoff
-from ultralytics_wb_ddp.runs.misuse_warnings import callbacks_of
+from ultralytics_wb_ddp.runs.misuse_warnings import run_ids_with_callback
 from ultralytics_wb_ddp.runs.open_runs import warn_of_unused_run
-from ultralytics_wb_ddp.runs.resolution import which_ranks
-from ultralytics_wb_ddp.runs.run_defaults import stock_options
-from ultralytics_wb_ddp.runs.service_process import Sidecar
-from ultralytics_wb_ddp.training.callback_transport import CarriedCallbacks
-from ultralytics_wb_ddp.training.rank_coordinator import Team
+from ultralytics_wb_ddp.runs.resolution import logging_ranks
+from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
+from ultralytics_wb_ddp.runs.service_process import ServiceProcess
+from ultralytics_wb_ddp.training.callback_transport import PortableCallbacks
+from ultralytics_wb_ddp.training.rank_coordinator import RankCoordinator
 from ultralytics_wb_ddp.training.stock_callback import first_stock, switch_off_stock_callback
 from ultralytics_wb_ddp.training.teardown import tear_down_after_exceptions
-from ultralytics_wb_ddp.training.training_logger import LoggedTraining, evaluation_row
+from ultralytics_wb_ddp.training.training_logger import TrainingLogger, evaluation_row
 from ultralytics_wb_ddp.utils.errors import exit_code_of
-from ultralytics_wb_ddp.utils.threads import import_early
+from ultralytics_wb_ddp.utils.threads import preload
 from ultralytics_wb_ddp.wandb_client.run_state import is_closed
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ultralytics_wb_ddp.config.options import RunArguments
-    from ultralytics_wb_ddp.metrics.rank_metrics import RankMeter
+    from ultralytics_wb_ddp.config.options import RunOptionsDict
+    from ultralytics_wb_ddp.metrics.rank_metrics import RankTimer
     from ultralytics_wb_ddp.runs.run_record import RunRecord
 
 
@@ -57,7 +57,7 @@ EVENTS = (
     "on_train_end",
     "teardown",
 )
-ORPHANS_OUTPUT = "output.log"  # in the training's directory: what it prints once its launcher is gone
+ORPHAN_LOG_FILE = "output.log"  # in the training's directory: what it prints once its launcher is gone
 
 
 class WandbCallback:
@@ -83,26 +83,26 @@ class WandbCallback:
         ConfigurationError: An option is unknown or wrong.
     """
 
-    def __init__(self, run: Any = None, **options: Unpack[RunArguments]) -> None:
-        if run is not None and not isinstance(run, _run_class()):
+    def __init__(self, run: Any = None, **options: Unpack[RunOptionsDict]) -> None:
+        if run is not None and not isinstance(run, _wandb_run_type()):
             msg = f"run={run!r} is of type {type(run).__name__}; give what wandb.init() returned, or leave it out"
             raise TypeError(msg)
         self._options = RunOptions.parse(options, "add_wandb_callback")
         self._given = tuple(name for name, value in options.items() if value is not None)
-        self._blocks = blocks()
+        self._scopes = active_scopes()
         self._run = run
         given = {name: getattr(self._options, name) for name in self._given}
         remedy = "give them to wandb.init, or to the manager that makes the run"
-        self._told = misuse_warnings.GivenOptions(given, "add_wandb_callback", remedy)
+        self._unused_options = misuse_warnings.GivenOptions(given, "add_wandb_callback", remedy)
         if run is not None:
-            from ultralytics_wb_ddp.runs.open_runs import fail_with_exceptions
+            from ultralytics_wb_ddp.runs.open_runs import mark_failed_on_exception
 
-            fail_with_exceptions(run)
+            mark_failed_on_exception(run)
             if is_closed(run):
                 misuse_warnings.warn_of_finished_run(run)
         self._handoff: Handoff | None = None
         self._launcher: Launcher | None = None
-        self._training: LoggedTraining | None = None
+        self._logger: TrainingLogger | None = None
         self._data: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # what trainers that get ready are to train on
         self._weights: tuple[str, ...] = ()  # files that the launcher's model may have its weights from
 
@@ -110,13 +110,13 @@ class WandbCallback:
     def options(self) -> RunOptions:
         """What is asked for: here, or else by ``wandb_config`` and the configuration of the launcher's run."""
         handoff = self._handoff or Handoff.from_env()
-        options, given = self._asked(handoff)
-        return options.over(handoff.options, given) if handoff else options
+        options, given = self._merged_options(handoff)
+        return options.with_overrides(handoff.options, given) if handoff else options
 
     @property
     def callbacks(self) -> Mapping[str, Callable[[Any], None]]:
         """The functions to register, by event: the shape of the stock ``wb.callbacks``."""
-        return CarriedCallbacks({event: getattr(self, event) for event in EVENTS})
+        return PortableCallbacks({event: getattr(self, event) for event in EVENTS})
 
     def check(self, run: Any) -> None:
         """Refuse what cannot be: on all ranks at the same moment, and in a launcher before anything is launched.
@@ -128,38 +128,38 @@ class WandbCallback:
             ConfigurationError: Mode and scope do not fit to the run or to what is known of the ranks, or the
                 environment is damaged.
         """
-        team = self._team()
+        team = self._make_coordinator()
         if team.run_mode == "shared" and run is not None and not run.disabled:
             from ultralytics_wb_ddp.runs.open_runs import check_shared
 
             check_shared(run)
-        self._told.tell(run, is_made=team.run_mode == "auto")
+        self._unused_options.warn(run, is_made=team.run_mode == "auto")
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to the workers: plain configuration, and the id of an open run instead of the run."""
-        from ultralytics_wb_ddp.artifacts.starting_weights import files_of_model
+        from ultralytics_wb_ddp.artifacts.starting_weights import candidate_files_of_calling_model
 
-        handoff, launcher = seal(self._run, self._handoff, self.check), self._launcher or Launcher.here()
-        options, given = self._asked(handoff)
-        weights = (*self._weights, *files_of_model())
+        handoff, launcher = make_worker_handoff(self._run, self._handoff, self.check), self._launcher or Launcher.here()
+        options, given = self._merged_options(handoff)
+        weights = (*self._weights, *candidate_files_of_calling_model())
         return {"options": options, "given": given, "handoff": handoff, "launcher": launcher, "weights": weights}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up what travelled; nothing of W&B is touched before this process turns out to log."""
         self._options, self._given = state["options"], state["given"]
-        self._told = misuse_warnings.GivenOptions({}, "", "")  # where they were given
-        self._blocks = ()
+        self._unused_options = misuse_warnings.GivenOptions({}, "", "")  # where they were given
+        self._scopes = ()
         self._handoff = state["handoff"]
         self._launcher = state["launcher"]
         self._weights = state["weights"]
         if is_worker():
-            protect_output()
+            keep_output_writable()
             tear_down_after_exceptions()
             self.check(None)
             if is_main_process():
-                prepare(self._handoff or Handoff.from_env(), self.options)
+                warm_up_worker(self._handoff or Handoff.from_env(), self.options)
         self._run = None
-        self._training = None
+        self._logger = None
         self._data = WeakKeyDictionary()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> WandbCallback:
@@ -171,68 +171,68 @@ class WandbCallback:
     def on_pretrain_routine_start(self, trainer: Any) -> None:
         """Get ready. No run is touched: dataset, model and checkpoint may yet turn out to be none to train with."""
         switch_off_stock_callback(trainer, self)
-        if trains_here(trainer) and is_main_process():
-            self._get_ready(trainer)
+        if is_training_process(trainer) and is_main_process():
+            self._prepare_training(trainer)
 
     def on_pretrain_routine_end(self, trainer: Any) -> None:
         """Open the run, now that it is certain that the training begins or goes on; the other ranks join."""
         switch_off_stock_callback(trainer, self)
         if is_main_process():
-            training = self._of(trainer) or self._start(trainer)
-            training.team.meet()
-            if training.session:
-                self._told.tell(training.session.run, is_made=training.session.how in {"adopt", "attach"})
-            training.find_inputs(self._weights)
+            training = self._logger_for(trainer) or self._open_run(trainer)
+            training.ranks.connect()
+            if training.run:
+                self._unused_options.warn(training.run.wandb_run, is_made=training.run.how in {"adopt", "attach"})
+            training.start_inputs(self._weights)
             training.write_config()
-            training.team.invite(training.session, trainer.loss_names)
+            training.ranks.publish_run(training.run, trainer.loss_names)
         else:
-            self._join(trainer)
+            self._open_rank_run(trainer)
 
     def on_train_epoch_start(self, trainer: Any) -> None:
         """Get ready for an epoch."""
-        if self.meter:
-            self.meter.on_train_epoch_start()
-        training = self._of(trainer)
+        if self.timer:
+            self.timer.on_train_epoch_start()
+        training = self._logger_for(trainer)
         if training:
             training.begin_epoch()
 
     def on_train_batch_start(self, _: Any) -> None:
         """Note that a batch has arrived."""
-        if self.meter:
-            self.meter.on_train_batch_start()
+        if self.timer:
+            self.timer.on_train_batch_start()
 
     def on_train_batch_end(self, trainer: Any) -> None:
         """Log the batch, if every so many of them are to be logged."""
-        if self.meter:
-            self.meter.on_train_batch_end()
-        training = self._of(trainer)
+        if self.timer:
+            self.timer.on_train_batch_end()
+        training = self._logger_for(trainer)
         if training:
-            training.count_batch()
+            training.on_batch()
 
     def on_train_epoch_end(self, trainer: Any) -> None:
         """Hold losses and learning rates until the epoch is over."""
-        training = self._of(trainer)
+        training = self._logger_for(trainer)
         if training is None:
             return
-        if self.meter:
-            self.meter.on_train_epoch_end()
+        if self.timer:
+            self.timer.on_train_epoch_end()
         training.end_epoch()
 
     def on_val_start(self, validator: Any) -> None:
         """Watch what the best checkpoint gets wrong; the event comes with the validator."""
-        if self.meter:
-            self.meter.on_val_start()
-        training = self._training
+        if self.timer:
+            self.timer.on_val_start()
+        training = self._logger
         if training and training.trainer.validator is validator:
-            training.team.watch(validator)
-            training.measure_model()
+            training.ranks.collect_mistakes(validator)
+            training.start_model_profile()
 
     def on_val_end(self, validator: Any) -> None:
         """Have ready what the row of the epoch takes; the event comes with the validator, on rank 0."""
-        if self.meter:
-            self.meter.on_val_end()
-        if self._training and validator.training:
-            self._training.team.expect_reports(self._training.epoch)
+        if self.timer:
+            self.timer.on_val_end()
+        if self._logger and validator.training:
+            self._logger.ranks.prefetch_rank_metrics(self._logger.epoch)
 
     def on_fit_epoch_end(self, trainer: Any) -> None:
         """Log the epoch: losses, learning rates, validation metrics, new plots.
@@ -240,158 +240,158 @@ class WandbCallback:
         After the last epoch Ultralytics fires this once more, with the metrics of the best checkpoint and a counter
         that may lie beyond the training; that row belongs to the last epoch that was trained.
         """
-        training = self._of(trainer)
+        training = self._logger_for(trainer)
         if training is None:
             return
         with contextlib.suppress(Exception):  # a number that cannot be had is not worth a training
-            training.pending |= training.team.report(trainer, training.epoch)
-        if training.session and not training.is_main:
-            if training.pending and training.is_over:
+            training.pending_row |= training.ranks.exchange_rank_metrics(trainer, training.epoch)
+        if training.run and not training.is_main:
+            if training.pending_row and training.is_epoch_over:
                 training.log_row()
-            training.is_over = True  # here; the main process may still be about to fail
-            if training.session.stop_requested():
-                training.team.ask_to_stop()
-        elif training.session:
+            training.is_epoch_over = True  # here; the main process may still be about to fail
+            if training.run.stop_requested():
+                training.ranks.request_stop()
+        elif training.run:
             training.log_epoch()
 
     def on_train_end(self, trainer: Any) -> None:
         """Log the best checkpoint, the curves, the numbers of each class and the worst images."""
-        training = self._of(trainer)
+        training = self._logger_for(trainer)
         if training is None:
             return
-        training.ended = True
-        session = training.session
+        training.is_finished = True
+        session = training.run
         if session is None:
             return
         if training.checkpoints:
-            training.checkpoints.at_end(trainer)
-        if training.is_measured:
-            training.pending |= evaluation_row(session, trainer, training.team.mistakes)
+            training.checkpoints.on_train_end(trainer)
+        if training.is_validated:
+            training.pending_row |= evaluation_row(session, trainer, training.ranks.mistakes)
         training.log_row()
         training.write_final_metrics()
 
     def teardown(self, trainer: Any) -> None:
         """Close the run, if it was opened here, with the exit code of the training."""
-        training, self._training = self._of(trainer), None
-        if training and training.session:
+        training, self._logger = self._logger_for(trainer), None
+        if training and training.run:
             error = sys.exc_info()[1]
-            failed = error is not None and error is not training.handled
+            failed = error is not None and error is not training.outer_exception
             training.end(failed=failed)
-            stop_button.trainings.discard(id(self))
+            stop_button.active_training_ids.discard(id(self))
             if not failed:
-                training.team.await_others()
+                training.ranks.wait_for_local_ranks()
             trouble = training.checkpoints.close(trainer, failed=failed) if training.checkpoints else None
-            training.close_inputs(failed=failed)
+            training.finish_inputs(failed=failed)
             # The other ranks are not told of a training's end; one that has got here without an error has reached it.
-            is_cut_off = training.is_main and not training.ended
-            training.session.close(exit_code_of(error) if failed else int(is_cut_off or trouble is not None))
-            training.team.leave()
+            is_cut_off = training.is_main and not training.is_finished
+            training.run.close(exit_code_of(error) if failed else int(is_cut_off or trouble is not None))
+            training.ranks.close()
             if trouble and not failed:
                 raise trouble
         elif training:
-            training.team.leave()
+            training.ranks.close()
 
     # Helpers
 
-    def _asked(self, handoff: Handoff | None) -> tuple[RunOptions, tuple[str, ...]]:
+    def _merged_options(self, handoff: Handoff | None) -> tuple[RunOptions, tuple[str, ...]]:
         """Return what is asked for here and by the blocks around, and the names of it, which nobody else may change."""
-        around = options_around(self._blocks, handoff.run_id if handoff else None)
-        return self._options.over(around, self._given), (*self._given, *around)
+        around = scope_options(self._scopes, handoff.run_id if handoff else None)
+        return self._options.with_overrides(around, self._given), (*self._given, *around)
 
-    def _of(self, trainer: Any) -> LoggedTraining | None:
+    def _logger_for(self, trainer: Any) -> TrainingLogger | None:
         """Return the state of this training; None in a process that does not log."""
-        return self._training if self._training and self._training.trainer is trainer else None
+        return self._logger if self._logger and self._logger.trainer is trainer else None
 
-    def _new(self, trainer: Any, team: Team, *, is_main: bool = True) -> LoggedTraining:
+    def _make_logger(self, trainer: Any, team: RankCoordinator, *, is_main: bool = True) -> TrainingLogger:
         handled = sys.exc_info()[1]
-        return LoggedTraining(trainer, team, self.options, self._launcher, is_main=is_main, handled=handled)
+        return TrainingLogger(trainer, team, self.options, self._launcher, is_main=is_main, outer_exception=handled)
 
-    def _get_ready(self, trainer: Any) -> None:
+    def _prepare_training(self, trainer: Any) -> None:
         """Refuse what cannot be before anything is loaded, and load what it takes to open a run."""
         from ultralytics_wb_ddp.runs.open_runs import (
-            fail_with_exceptions,
-            find_handoff,
-            local_run,
-            opened_by_us,
-            users_runs,
+            active_run_for,
+            is_ours,
+            mark_failed_on_exception,
+            resolve_handoff,
+            user_runs,
         )
-        from ultralytics_wb_ddp.runs.preemption import preempt
+        from ultralytics_wb_ddp.runs.preemption import preempt_runs
 
         self._data[trainer] = trainer.args.data
         _find_earlier(trainer)
-        handoff = find_handoff(self._run, self._handoff)
-        run = local_run(self._run, handoff)
+        handoff = resolve_handoff(self._run, self._handoff)
+        run = active_run_for(self._run, handoff)
         self.check(run)
-        if run is not None and not run.disabled and not opened_by_us(run):
-            fail_with_exceptions(run)
-            users_runs[run.id] = run
-            on_termination(preempt)
+        if run is not None and not run.disabled and not is_ours(run):
+            mark_failed_on_exception(run)
+            user_runs[run.id] = run
+            on_termination(preempt_runs)
         elif run is None:
-            prepare(handoff, self.options)
+            warm_up_worker(handoff, self.options)
 
-    def _start(self, trainer: Any) -> LoggedTraining:
+    def _open_run(self, trainer: Any) -> TrainingLogger:
         """Get the run of this training."""
-        from ultralytics_wb_ddp.runs.resolution import open_session, warn_of_new_run
+        from ultralytics_wb_ddp.runs.resolution import open_run, warn_of_lost_run
 
         save_dir = Path(trainer.save_dir)
         earlier = _find_earlier(trainer)
-        team = self._team()
-        session = open_session(
+        team = self._make_coordinator()
+        session = open_run(
             self._run,
             self._handoff,
             self.options,
             earlier=earlier,
-            default=stock_options(trainer),
-            which=team.which,
-            nodes=team.nodes,
+            default=stock_run_options(trainer),
+            which=team.plan_for,
+            nodes=team.node_plans,
         )
-        self._training = training = self._new(trainer, team)
+        self._logger = training = self._make_logger(trainer, team)
         training.data = self._data.get(trainer, trainer.args.data)
         if session:
             if trainer.args.resume and earlier is None and not (self._handoff or Handoff.from_env()):
-                warn_of_new_run(session, trainer.args.resume, save_dir)
-            training.session, training.checkpoints = session, Checkpoints(session, self.options)
-            self._take_care(save_dir)
+                warn_of_lost_run(session, trainer.args.resume, save_dir)
+            training.run, training.checkpoints = session, CheckpointUploader(session, self.options)
+            self._install_handlers(save_dir)
             session.start(save_dir, earlier)
         return training
 
-    def _join(self, trainer: Any) -> None:
+    def _open_rank_run(self, trainer: Any) -> None:
         """On a rank that is not the main process, get the run that it logs to, if it does."""
-        team = self._team()
-        team.meet()
-        self._training = training = self._new(trainer, team, is_main=False)
+        team = self._make_coordinator()
+        team.connect()
+        self._logger = training = self._make_logger(trainer, team, is_main=False)
         if team.plan is None:
             handoff = self._handoff or Handoff.from_env()
             warn_of_unused_run(handoff.run_id if handoff else None)
-        training.session = team.join(self.options, Path(trainer.save_dir))
-        if training.session:
-            self._take_care(Path(trainer.save_dir))
-            training.session.start()
-            if not team.key_prefix:  # of a shared run, the main process writes the config
+        training.run = team.open_rank_run(self.options, Path(trainer.save_dir))
+        if training.run:
+            self._install_handlers(Path(trainer.save_dir))
+            training.run.start()
+            if not team.metric_prefix:  # of a shared run, the main process writes the config
                 training.write_config()
 
-    def _take_care(self, save_dir: Path) -> None:
+    def _install_handlers(self, save_dir: Path) -> None:
         """Be ready for what may happen to a process that logs: SIGTERM, a launcher that is gone, the Stop button."""
-        from ultralytics_wb_ddp.runs.preemption import preempt
+        from ultralytics_wb_ddp.runs.preemption import preempt_runs
 
-        on_termination(preempt)
+        on_termination(preempt_runs)
         if is_worker():
-            protect_output(save_dir / ORPHANS_OUTPUT)
-        stop_button.has_trained.set()
-        stop_button.trainings.add(id(self))
+            keep_output_writable(save_dir / ORPHAN_LOG_FILE)
+        stop_button.training_started.set()
+        stop_button.active_training_ids.add(id(self))
 
-    def _team(self) -> Team:
+    def _make_coordinator(self) -> RankCoordinator:
         """Return this rank's view of the others, in this training's mode."""
         handoff = self._handoff or Handoff.from_env()
-        return Team(*which_ranks(self.options, handoff, os.environ), self.options)
+        return RankCoordinator(*logging_ranks(self.options, handoff, os.environ), self.options)
 
     @property
-    def meter(self) -> RankMeter | None:
+    def timer(self) -> RankTimer | None:
         """The clock of this rank during a training."""
-        return self._training.team.meter if self._training else None
+        return self._logger.ranks.timer if self._logger else None
 
 
-def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunArguments]) -> WandbCallback:
+def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunOptionsDict]) -> WandbCallback:
     """Log the trainings of a model into one W&B run each, in place of the stock callback.
 
     Args:
@@ -411,7 +411,7 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunArgumen
     if not isinstance(model, Model):
         msg = f"model={model!r} is of type {type(model).__name__}; give the object that ultralytics.YOLO(...) returned"
         raise TypeError(msg)
-    adopt_environment()
+    refresh_ultralytics_rank_constants()
     callback = WandbCallback(run, **options)
     callback.check(run)
     if run is None:
@@ -438,22 +438,22 @@ def _find_earlier(trainer: Any) -> RunRecord | None:
 
     earlier = RunRecord.find(Path(trainer.save_dir), trainer.args.resume)
     if earlier:
-        earlier.check_ended()
+        earlier.check_not_running()
     return earlier
 
 
 def _watch_active_run() -> None:
     """Have the user's run that is active here fail with its training, also where that fails before its first event."""
     if "wandb" in sys.modules:
-        from ultralytics_wb_ddp.runs.open_runs import fail_with_exceptions
+        from ultralytics_wb_ddp.runs.open_runs import mark_failed_on_exception
         from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
         run = wandb_run()
         if run is not None:
-            fail_with_exceptions(run)
+            mark_failed_on_exception(run)
 
 
-def _run_class() -> type:
+def _wandb_run_type() -> type:
     """Return ``wandb.Run``; a class without instances where wandb was never imported, so that no run can exist."""
     wandb = sys.modules.get("wandb")
     return wandb.Run if wandb else type("NoRun", (), {})
@@ -463,7 +463,7 @@ callbacks: Mapping[str, Callable[[Any], None]] = WandbCallback().callbacks
 """The functions of one callback with default options, for ``model.add_callback(event, function)``."""
 
 
-def seal(run: Any, handoff: Handoff | None, check: Callable[[Any], None]) -> Handoff | None:
+def make_worker_handoff(run: Any, handoff: Handoff | None, check: Callable[[Any], None]) -> Handoff | None:
     """Return the record by which a worker finds the run of this process.
 
     Args:
@@ -471,37 +471,43 @@ def seal(run: Any, handoff: Handoff | None, check: Callable[[Any], None]) -> Han
         handoff: The record that the callback has brought here itself, or None.
         check: Refuses what cannot be, given the run that is open here or None.
     """
-    from ultralytics_wb_ddp.runs.open_runs import find_handoff, local_run, open_handoff, opened_by_us, use_users_run
-    from ultralytics_wb_ddp.runs.preemption import preempt
+    from ultralytics_wb_ddp.runs.open_runs import (
+        active_run_for,
+        adopt_user_run,
+        handoff_of_open_run,
+        is_ours,
+        resolve_handoff,
+    )
+    from ultralytics_wb_ddp.runs.preemption import preempt_runs
     from ultralytics_wb_ddp.wandb_client.internals import flush
 
     if not is_worker():
-        on_termination(preempt)
-        stop_button.has_trained.set()
-    handoff = find_handoff(run, handoff)
-    run = local_run(run, handoff)
+        on_termination(preempt_runs)
+        stop_button.training_started.set()
+    handoff = resolve_handoff(run, handoff)
+    run = active_run_for(run, handoff)
     check(run)
-    callbacks_of.update(each for each in (run and run.id, handoff and handoff.run_id) if each)
+    run_ids_with_callback.update(each for each in (run and run.id, handoff and handoff.run_id) if each)
     if run is None:
         return handoff
-    if not opened_by_us(run):
-        use_users_run(run)
+    if not is_ours(run):
+        adopt_user_run(run)
         # Disabled, or its wandb-core is gone: the launch is not to fail for it.
         with contextlib.suppress(Exception):
             flush(run, flushes_itself=False)
-    travelling = open_handoff(run)
+    travelling = handoff_of_open_run(run)
     return replace(travelling, options=handoff.options) if handoff else travelling
 
 
-def prepare(handoff: Handoff | None, options: RunOptions) -> None:
+def warm_up_worker(handoff: Handoff | None, options: RunOptions) -> None:
     """Have ready what it takes to open a run, while Ultralytics loads what it takes to train.
 
     Args:
         handoff: The run of the launcher, if there is one.
         options: What the user has asked for.
     """
-    import_early("wandb", "ultralytics_wb_ddp.runs.resolution")
-    run_mode, _ = which_ranks(options, handoff, os.environ)
+    preload("wandb", "ultralytics_wb_ddp.runs.resolution")
+    run_mode, _ = logging_ranks(options, handoff, os.environ)
     attaches = handoff is not None and handoff.state == "open" and run_mode == "auto"
     if not attaches and "disabled" not in (options.mode, os.environ.get("WANDB_MODE")):
-        Sidecar.start_early(options.finish_timeout)
+        ServiceProcess.prestart(options.finish_timeout)

@@ -11,27 +11,27 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config.names import inputs_of
+from ultralytics_wb_ddp.config.names import training_inputs_name
 from ultralytics_wb_ddp.config.options import RunOptions, WandbConfig
-from ultralytics_wb_ddp.config.scope import blocks, release, settings_around, take_up
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, refuse_type
+from ultralytics_wb_ddp.config.scope import active_scopes, forget_scopes_applied, mark_scopes_applied, scope_settings
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, raise_type_error
 from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process, plan_rank
-from ultralytics_wb_ddp.runs.handoff import VARIABLE, Handoff
+from ultralytics_wb_ddp.runs.handoff import HANDOFF_VARIABLE, Handoff
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.misuse_warnings import (
     GivenOptions,
-    callbacks_of,
     has_trained_since,
+    run_ids_with_callback,
     warn_of_nothing_logged,
 )
-from ultralytics_wb_ddp.runs.open_runs import open_handoff
-from ultralytics_wb_ddp.runs.resolution import which_ranks
+from ultralytics_wb_ddp.runs.open_runs import handoff_of_open_run
+from ultralytics_wb_ddp.runs.resolution import logging_ranks
 from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.errors import exit_code_of
-from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.utils.logging import format_exception, logger
 from ultralytics_wb_ddp.utils.serialization import redact, to_plain
-from ultralytics_wb_ddp.wandb_client.run_state import next_step_of, sync_command
+from ultralytics_wb_ddp.wandb_client.run_state import get_next_step, sync_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from ultralytics_wb_ddp.config.options import GroupArguments
+    from ultralytics_wb_ddp.config.options import GroupOptionsDict
     from ultralytics_wb_ddp.cross_validation.run_group import RunGroup
     from ultralytics_wb_ddp.tools.download import DownloadedRun
 
@@ -48,24 +48,24 @@ __all__ = ["WandbManager"]
 CONFIG_FILE = "configs/training-job-config.yaml"
 METADATA_FILE = "training-job-metadata.json"
 JOB_TYPE = "training"  # of a run that a manager makes, unless the user says otherwise
-LABEL = "launcher"  # of this process among the writers of a shared run, where it is none of the ranks
-EXPORTED = (
+LAUNCHER_LABEL = "launcher"  # of this process among the writers of a shared run, where it is none of the ranks
+EXPORTED_VARIABLES = (
     "WANDB_RUN_ID",
     "WANDB_PROJECT",
     "WANDB_ENTITY",
     "WANDB_RUN_GROUP",
     "WANDB_API_KEY",
     "EXPERIMENT_GROUP_NAME",
-    VARIABLE,
+    HANDOFF_VARIABLE,
 )
 
-OF_RUN = (  # what people look for at the manager
+RUN_ATTRIBUTES = (  # what people look for at the manager
     *("log", "summary", "name", "id", "url", "tags", "notes", "log_artifact", "use_artifact", "define_metric"),
     *("alert", "watch", "save", "log_code", "dir", "project", "entity", "mark_preempting"),
 )
-OF_THE_RUN = ("WANDB_ENTITY", "WANDB_RUN_GROUP", "EXPERIMENT_GROUP_NAME")  # exported for one run, not for others
+RUN_VARIABLES = ("WANDB_ENTITY", "WANDB_RUN_GROUP", "EXPERIMENT_GROUP_NAME")  # exported for one run, not for others
 
-_held: set[str] = set()  # ids of the runs that managers of this process hold
+_managed_run_ids: set[str] = set()  # ids of the runs that managers of this process hold
 _exporting: list[WandbManager] = []  # the managers of this process that have changed the environment, the latest last
 
 
@@ -97,23 +97,23 @@ class WandbManager:
     """
 
     on_finish: Callable[[int], None] | None = None  # called with the exit code before the run is finished
-    is_jobs = False  # whether what follows the training is a job's, which says when it has come to its end
+    is_job_run = False  # whether what follows the training is a job's, which says when it has come to its end
 
     def __init__(self, cfg: Any, job_name: str | None = None, experiment_group_name: str | None = None) -> None:
         for place, value in (("job_name", job_name), ("experiment_group_name", experiment_group_name)):
             if not isinstance(value, (str, type(None))):
-                refuse_type(place, value)
+                raise_type_error(place, value)
             if value:
                 check_text(place, value)
-        self._blocks = blocks()
-        self.config = WandbConfig.from_cfg(cfg, settings_around(*(("name",) if job_name else ())))
+        self._scopes = active_scopes()
+        self.config = WandbConfig.from_cfg(cfg, scope_settings(*(("name",) if job_name else ())))
         if not (job_name or self.config.name):
             msg = "job_name is missing; give WandbManager(cfg, job_name=...), or name the run in cfg.wandb.name"
             raise ConfigurationError(msg)
         self.cfg = cfg
         self.job_name = job_name or self.config.name
         self.experiment_group_name = experiment_group_name
-        self._options = self.config.or_else(RunOptions(name=job_name))
+        self._options = self.config.with_defaults(RunOptions(name=job_name))
         if experiment_group_name:
             self._options = replace(self._options, group=experiment_group_name)
         self.run: Any = None
@@ -123,13 +123,13 @@ class WandbManager:
         self._handoff: Handoff | None = None
         self._last: Handoff | None = None
         self._environment: dict[str, str | None] = {}
-        self._own_group: str | None = None  # that the run really has
+        self._run_group: str | None = None  # that the run really has
         self._exported: dict[str, str | None] = {}  # what this manager has written to the environment
 
     if not TYPE_CHECKING:  # a misspelt name stays an error of the type checker
 
         def __getattr__(self, name: str) -> Any:
-            remedy = f"; the run has it: manager.run.{name}" if name in OF_RUN else ""
+            remedy = f"; the run has it: manager.run.{name}" if name in RUN_ATTRIBUTES else ""
             msg = f"{type(self).__name__!r} object has no attribute {name!r}{remedy}"
             raise AttributeError(msg)
 
@@ -143,7 +143,7 @@ class WandbManager:
         self.finish(exit_code_of(error))
 
     @classmethod
-    def group(cls, cfg: Any, name: str, runs: int, **options: Unpack[GroupArguments]) -> RunGroup[Self]:
+    def group(cls, cfg: Any, name: str, runs: int, **options: Unpack[GroupOptionsDict]) -> RunGroup[Self]:
         """Return the runs of a cross-validation or of repeated trainings, with a summary run.
 
         ``with WandbManager.group(cfg, "5-fold", runs=5) as group:``, and in it ``for number, manager in group:``.
@@ -176,28 +176,28 @@ class WandbManager:
         """
         if not is_main_process() or self._handoff:
             return self.run, self.wandb_url
-        from ultralytics_wb_ddp.runs.preemption import preempt
+        from ultralytics_wb_ddp.runs.preemption import preempt_runs
 
-        which_ranks(self._options, None, os.environ)
+        logging_ranks(self._options, None, os.environ)
         inherited = Handoff.from_env()
-        if inherited and inherited.run_id in _held:
+        if inherited and inherited.run_id in _managed_run_ids:
             inherited = None  # another manager of this process has exported it for its own training
-        self._environment = {name: os.environ.get(name) for name in EXPORTED}
-        for name in OF_THE_RUN:
-            set_or_unset(name, _word_of_user(name))
-        self._options = self._options.or_else(RunOptions(group=os.environ.get("EXPERIMENT_GROUP_NAME") or None))
+        self._environment = {name: os.environ.get(name) for name in EXPORTED_VARIABLES}
+        for name in RUN_VARIABLES:
+            set_or_unset(name, _user_variable(name))
+        self._options = self._options.with_defaults(RunOptions(group=os.environ.get("EXPERIMENT_GROUP_NAME") or None))
         if self.config.api_key:
             os.environ["WANDB_API_KEY"] = self.config.api_key
         try:
-            self._open(inherited)
+            self._open_run(inherited)
         except BaseException:
             self._restore_environment()
             raise
         self._expects_since, self._has_failed = time.time(), False
-        self._export(open_handoff(self.run))
-        _held.add(self.run.id)
-        take_up(self.run.id, self._blocks)
-        on_termination(preempt)
+        self._export_handoff(handoff_of_open_run(self.run))
+        _managed_run_ids.add(self.run.id)
+        mark_scopes_applied(self.run.id, self._scopes)
+        on_termination(preempt_runs)
         return self.run, self.wandb_url
 
     def save_config(self, raw_cfg: Any) -> None:
@@ -209,7 +209,7 @@ class WandbManager:
         Args:
             raw_cfg: An OmegaConf config, mapping, dataclass or namespace.
         """
-        if self._needs_open_run("save_config"):
+        if self._require_open_run("save_config"):
             from omegaconf import OmegaConf
 
             plain = redact(to_plain(raw_cfg), self._secrets())
@@ -235,11 +235,11 @@ class WandbManager:
             FileNotFoundError: A path does not exist.
             ValueError: Two paths have the same name.
         """
-        if not self._needs_open_run("save_training_artifacts"):
+        if not self._require_open_run("save_training_artifacts"):
             return None
         from ultralytics_wb_ddp.artifacts.files import log_files
 
-        return log_files(self.run, paths, name or inputs_of(self.run.id), type)
+        return log_files(self.run, paths, name or training_inputs_name(self.run.id), type)
 
     def save_training_job_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Put facts about the job into the run's config under ``job``, and into ``training-job-metadata.json``.
@@ -247,7 +247,7 @@ class WandbManager:
         Args:
             metadata: Names and values, nested in any way; secrets are redacted as in :meth:`save_config`.
         """
-        if self._needs_open_run("save_training_job_metadata"):
+        if self._require_open_run("save_training_job_metadata"):
             plain = redact(to_plain(metadata), self._secrets())
             self.run.config.update({"job": plain}, allow_val_change=True)
             self._save_file(METADATA_FILE, json.dumps(plain, indent=2) + "\n")
@@ -258,18 +258,18 @@ class WandbManager:
         It is closed, so that a worker on any host resumes it; with ``cfg.wandb.keep_open``, offline, and where it was
         adopted it stays open instead, and the workers attach to it.
         """
-        if self._needs_run() and self.run is not None:
-            self._is_training_due = True
+        if self._is_active_rank() and self.run is not None:
+            self._is_training_expected = True
             is_open = self._adopted or self.config.keep_open or self.run.offline or self.run.disabled
-            handoff = open_handoff(self.run) if is_open else Handoff.of_run(self.run, is_open=False)
+            handoff = handoff_of_open_run(self.run) if is_open else Handoff.of_run(self.run, is_open=False)
             if not is_open:
                 from ultralytics_wb_ddp.runs.lifecycle import finish_run
 
-                handoff.forget_word()
+                handoff.delete_handback()
                 finish_run(self.run, 0)
                 self.run = None
                 handoff = replace(handoff, closed_at=time.time())
-            self._export(handoff)
+            self._export_handoff(handoff)
 
     def resume_after_training(self) -> Any:
         """Take the run back after the training.
@@ -278,14 +278,14 @@ class WandbManager:
             The ``wandb.Run``; None on a rank that is not the main process.
         """
         before = self._handoff
-        if self._needs_run() and self.run is None:
+        if self._is_active_rank() and self.run is None:
             handoff, _ = self._after_training(exit_code=1)
-            self._reopen(handoff)
-            self._export(open_handoff(self.run))
+            self._reopen_run(handoff)
+            self._export_handoff(handoff_of_open_run(self.run))
         elif self.run is not None and self._handoff and self._handoff.is_shared:
-            self.run.config.update(self._handoff.config_left(), allow_val_change=True)
+            self.run.config.update(self._handoff.handed_back_config(), allow_val_change=True)
         if before and self.run is not None:
-            self._look_for_training(before)
+            self._warn_if_nothing_logged(before)
         return self.run
 
     resume_run = resume_after_training
@@ -336,7 +336,7 @@ class WandbManager:
             S3Error: With ``strict``: there is nothing at the path, or S3 cannot be asked.
             ConfigurationError: With ``strict``: W&B would refuse name, type, alias or metadata.
         """
-        if not self._needs_open_run("log_s3_artifact"):
+        if not self._require_open_run("log_s3_artifact"):
             return None
         from ultralytics_wb_ddp.artifacts.s3_reference import log_s3_reference
 
@@ -379,7 +379,7 @@ class WandbManager:
         """
         if not is_main_process():
             return None
-        from ultralytics_wb_ddp.tools.download import download_run, missing_of
+        from ultralytics_wb_ddp.tools.download import download_run, missing_files_message
         from ultralytics_wb_ddp.wandb_client.server import DownloadError
 
         try:
@@ -389,7 +389,7 @@ class WandbManager:
                 raise
             logger.warning("logs are not downloaded: %s", error)
             return None
-        trouble = missing_of(done)
+        trouble = missing_files_message(done)
         if trouble and strict:
             raise DownloadError(trouble)
         if trouble:
@@ -404,7 +404,7 @@ class WandbManager:
         """
         if not is_main_process() or self._handoff is None:
             return
-        from ultralytics_wb_ddp.runs.guarded_run import close_sessions_of
+        from ultralytics_wb_ddp.runs.guarded_run import close_runs_with_id
         from ultralytics_wb_ddp.runs.lifecycle import finish_run
 
         trouble: Exception | None = None
@@ -418,33 +418,36 @@ class WandbManager:
             if self.run is None and exit_code:  # the training failed while the run was closed
                 handoff, worker_code = self._after_training(exit_code)
                 if not worker_code:  # nobody has recorded the failure
-                    self._reopen(handoff)
+                    self._reopen_run(handoff)
             if self.run is not None and not self._adopted:
                 self.resume_after_training()
-                close_sessions_of(self.run.id, exit_code)
+                close_runs_with_id(self.run.id, exit_code)
                 finish_run(self.run, exit_code)
         except Exception as error:
             if self.config.on_error == "raise":
                 raise
             logger.warning(
-                "run %s could not be finished with exit code %d: %s", self._handoff.run_id, exit_code, cause_of(error)
+                "run %s could not be finished with exit code %d: %s",
+                self._handoff.run_id,
+                exit_code,
+                format_exception(error),
             )
         finally:
-            _held.discard(self._handoff.run_id)
-            release(self._handoff.run_id)
+            _managed_run_ids.discard(self._handoff.run_id)
+            forget_scopes_applied(self._handoff.run_id)
             self.run = self._handoff = None
             self._restore_environment()
         if trouble:
             raise trouble
 
-    def _open(self, inherited: Handoff | None) -> None:
+    def _open_run(self, inherited: Handoff | None) -> None:
         """Make, continue, adopt or attach to the run."""
         from ultralytics_wb_ddp.runs.lifecycle import attach, init_run, resume_run
-        from ultralytics_wb_ddp.runs.open_runs import opened_by_us
+        from ultralytics_wb_ddp.runs.open_runs import is_ours
         from ultralytics_wb_ddp.wandb_client.run_state import run_url, wandb_run
 
         active = wandb_run()
-        if active is not None and not opened_by_us(active):
+        if active is not None and not is_ours(active):
             self._adopted, self.run = True, active
         elif inherited and inherited.state == "open" and not self.config.id:  # the process that started this one has it
             self._adopted, self.run = True, attach(inherited)
@@ -455,26 +458,28 @@ class WandbManager:
             elif self.config.id:
                 self.run = init_run(self._options, run_id=self.config.id, resume="allow", **how)
             else:
-                self.run = init_run(self._options.or_else(self._usual()), run_id=None, resume=None, **how)
-            self._name_job_type(inherited)
+                self.run = init_run(
+                    self._options.with_defaults(self._default_options()), run_id=None, resume=None, **how
+                )
+            self._set_job_type(inherited)
         self.wandb_url = run_url(self.run)
-        self._own_group = self.run.group or None
+        self._run_group = self.run.group or None
         if self._adopted:
-            self._tell_settings_without_effect()
-        self._links = Links.of_launcher(self.run, *which_ranks(self._options, None, os.environ))
+            self._warn_of_unused_settings()
+        self._links = Links.of_launcher(self.run, *logging_ranks(self._options, None, os.environ))
 
-    def _usual(self) -> RunOptions:
+    def _default_options(self) -> RunOptions:
         """Return how a run is made where the user says nothing of it."""
         return RunOptions(job_type=None if os.environ.get("WANDB_JOB_TYPE") else JOB_TYPE)
 
-    def _name_job_type(self, inherited: Handoff | None) -> None:
+    def _set_job_type(self, inherited: Handoff | None) -> None:
         """Give a run a job type that was opened by its id and turns out to be new; one that goes on keeps its own."""
-        from ultralytics_wb_ddp.runs.open_runs import may_go_on
+        from ultralytics_wb_ddp.runs.open_runs import may_have_existed
         from ultralytics_wb_ddp.wandb_client.internals import set_job_type
 
-        job_type = self._options.or_else(self._usual()).job_type
+        job_type = self._options.with_defaults(self._default_options()).job_type
         is_known = inherited is not None and inherited.is_of_known_run
-        is_new = not is_known and not may_go_on(self.run, self._options.mode)
+        is_new = not is_known and not may_have_existed(self.run, self._options.mode)
         if job_type and is_new and not self.run.disabled and not self.run.job_type:
             set_job_type(self.run, job_type)
 
@@ -484,13 +489,13 @@ class WandbManager:
         Args:
             exit_code: Exit code for a session that a training has left open in this process.
         """
-        from ultralytics_wb_ddp.runs.guarded_run import close_sessions_of
+        from ultralytics_wb_ddp.runs.guarded_run import close_runs_with_id
 
         assert self._handoff is not None  # noqa: S101  # the callers have checked it
-        close_sessions_of(self._handoff.run_id, exit_code)
-        return self._handoff.after_training(self.config.finish_timeout)
+        close_runs_with_id(self._handoff.run_id, exit_code)
+        return self._handoff.read_handback(self.config.finish_timeout)
 
-    def _reopen(self, handoff: Handoff) -> None:
+    def _reopen_run(self, handoff: Handoff) -> None:
         """Open the run again that a worker has continued."""
         from ultralytics_wb_ddp.runs.lifecycle import define_metrics, resume_run
 
@@ -506,7 +511,7 @@ class WandbManager:
             tags=None,
             notes=None,
         )
-        options = unnamed.or_else(named)
+        options = unnamed.with_defaults(named)
         resume, writer = ("allow", self._writer()) if handoff.is_shared else ("must", None)
         self.run = resume_run(options, handoff, resume, settings=_console_settings(), writer=writer)
         if self.run.offline:  # what was sent before is still to be seen
@@ -515,24 +520,24 @@ class WandbManager:
 
     def _writer(self) -> Any:
         """Return how this process shares the run, where every rank is to write to it; None otherwise."""
-        from ultralytics_wb_ddp.runs.lifecycle import Writer
+        from ultralytics_wb_ddp.runs.lifecycle import SharedRunWriter
 
-        run_mode, rank_scope = which_ranks(self._options, None, os.environ)
+        run_mode, rank_scope = logging_ranks(self._options, None, os.environ)
         if run_mode != "shared":
             return None
         plan = plan_rank(Topology.from_env(), run_mode, rank_scope, "")
-        label = (plan and plan.label) or LABEL
-        return Writer(label, primary=True, ends_run=True, measures=True)
+        label = (plan and plan.label) or LAUNCHER_LABEL
+        return SharedRunWriter(label, primary=True, ends_run=True, measures=True)
 
-    def _export(self, handoff: Handoff) -> None:
+    def _export_handoff(self, handoff: Handoff) -> None:
         """Write the handoff to the environment."""
         self._handoff = self._last = handoff = replace(
-            handoff, options=self._options.of_training(), is_jobs=self.is_jobs
+            handoff, options=self._options.training_options(), is_job_run=self.is_job_run
         )
         self._exported = {
             **handoff.to_env(),
-            "WANDB_RUN_GROUP": self._own_group,
-            "EXPERIMENT_GROUP_NAME": self._own_group,
+            "WANDB_RUN_GROUP": self._run_group,
+            "EXPERIMENT_GROUP_NAME": self._run_group,
         }
         for name, value in self._exported.items():
             set_or_unset(name, value)
@@ -547,15 +552,15 @@ class WandbManager:
             set_or_unset(name, value)
         self._environment = {}
 
-    def _tell_settings_without_effect(self) -> None:
+    def _warn_of_unused_settings(self) -> None:
         """Name the settings that say something else than the run which is adopted, but for those of blocks around."""
-        around = settings_around()
+        around = scope_settings()
         given = {item.name: getattr(self.config, item.name) for item in fields(self.config)}
         given = {name: value for name, value in given.items() if value != around.get(name)}
         if self.experiment_group_name:
             given["group"] = self.experiment_group_name
         remedy = "give them where it is made, or finish it before the manager makes one"
-        GivenOptions(given, "cfg.wandb", remedy).tell(self.run)
+        GivenOptions(given, "cfg.wandb", remedy).warn(self.run)
 
     def _save_file(self, name: str, text: str) -> None:
         """Write a file into the run's own directory and have W&B keep it."""
@@ -572,7 +577,7 @@ class WandbManager:
             stored = []
         return [self.config.api_key, os.environ.get("WANDB_API_KEY"), *stored]
 
-    def _look_for_training(self, before: Handoff) -> None:
+    def _warn_if_nothing_logged(self, before: Handoff) -> None:
         """Say so where a training took place or was prepared for, and the run has got nothing of any.
 
         In the other modes ranks log to runs of their own, or rows that this process does not see.
@@ -581,9 +586,13 @@ class WandbManager:
             before: The record of the run from before the training.
         """
         since, self._expects_since = self._expects_since, time.time()
-        is_due, self._is_training_due = self._is_training_due, False
-        is_plain = which_ranks(self._options, None, os.environ)[0] == "auto" and not self.run.disabled
-        is_logged = before.run_id in callbacks_of or before.was_taken_up() or next_step_of(self.run) > before.next_step
+        is_due, self._is_training_expected = self._is_training_expected, False
+        is_plain = logging_ranks(self._options, None, os.environ)[0] == "auto" and not self.run.disabled
+        is_logged = (
+            before.run_id in run_ids_with_callback
+            or before.was_taken_up()
+            or get_next_step(self.run) > before.next_step
+        )
         if is_plain and not is_logged and not self._has_failed and (is_due or has_trained_since(since)):
             warn_of_nothing_logged(before.run_id)
 
@@ -603,7 +612,7 @@ class WandbManager:
             msg = f"run {run.run_id} is disabled and was never written anywhere; use another mode"
         raise DownloadError(msg)
 
-    def _needs_run(self) -> bool:
+    def _is_active_rank(self) -> bool:
         """Return whether this rank acts at all.
 
         Raises:
@@ -616,20 +625,20 @@ class WandbManager:
             raise RuntimeError(msg)
         return True
 
-    def _needs_open_run(self, method: str) -> bool:
+    def _require_open_run(self, method: str) -> bool:
         """Return whether this rank acts at all.
 
         Raises:
             RuntimeError: It does, but the run is not open here.
         """
-        acts = self._needs_run()
+        acts = self._is_active_rank()
         if acts and self.run is None:
             msg = f"{method}() needs the run of job {self.job_name!r}, which is closed; call resume_after_training()"
             raise RuntimeError(msg)
         return acts
 
 
-def _word_of_user(name: str) -> str | None:
+def _user_variable(name: str) -> str | None:
     """Return a variable of the environment without what managers of this process have exported for their runs."""
     value = os.environ.get(name)
     for manager in reversed(_exporting):

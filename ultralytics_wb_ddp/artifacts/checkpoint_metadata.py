@@ -36,7 +36,7 @@ class Measurement:
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
-def facts_of(trainer: Any, epoch: int, measured: Measurement) -> dict[str, Any]:
+def checkpoint_metadata(trainer: Any, epoch: int, measured: Measurement) -> dict[str, Any]:
     """Return what is said of a checkpoint, in words of Ultralytics'.
 
     Args:
@@ -100,13 +100,13 @@ class Progress:
             with zipfile.ZipFile(file) as archive:
                 (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
                 with archive.open(name) as content:
-                    found = _Reader(content).load()
+                    found = _PlainUnpickler(content).load()
         except Exception:  # noqa: BLE001  # damaged in any way
             return None
         return cls.of_content(found) if isinstance(found, dict) else None
 
 
-class _Anything:
+class _Placeholder:
     """Stands in a checkpoint for an object of any class."""
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
@@ -127,19 +127,19 @@ class _Anything:
     extend = add = append
 
 
-class _Reader(pickle.Unpickler):
+class _PlainUnpickler(pickle.Unpickler):
     """Reads the plain values of a pickle, and runs nothing that it names."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ARG002  # as in the base class
         """Return a class that does nothing."""
-        return _Anything
+        return _Placeholder
 
     def persistent_load(self, pid: Any) -> Any:  # noqa: ARG002  # as in the base class
         """Return nothing for the numbers of a tensor."""
         return None
 
 
-def sha256_of(file: Path) -> str:
+def file_sha256(file: Path) -> str:
     """Return the SHA-256 of a file, as hexadecimal digits."""
     digest = hashlib.sha256()
     with file.open("rb") as source:

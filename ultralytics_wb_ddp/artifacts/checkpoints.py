@@ -20,16 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, facts_of, git_state, sha256_of
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, checkpoint_metadata, file_sha256, git_state
 from ultralytics_wb_ddp.artifacts.model_registry import link_checkpoint
-from ultralytics_wb_ddp.config.names import collection_of, safe_name
+from ultralytics_wb_ddp.config.names import model_collection, safe_name
 from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ultralytics_wb_ddp.config.options import RunOptions
-    from ultralytics_wb_ddp.runs.guarded_run import Session
+    from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
 
 
 INTERVALS = {"best": 0, "best+last": 10, "all": 1, "none": 0}  # epochs
@@ -76,7 +76,7 @@ class CheckpointPolicy:
         return self.interval > 0 and epoch % self.interval == 0
 
 
-class Checkpoints:
+class CheckpointUploader:
     """Logs the checkpoints of one training from a thread beside it, which the training waits for at its end only.
 
     Args:
@@ -84,12 +84,12 @@ class Checkpoints:
         options: Which of them are wanted.
     """
 
-    def __init__(self, session: Session, options: RunOptions) -> None:
-        self._session = session
+    def __init__(self, session: GuardedRun, options: RunOptions) -> None:
+        self._run = session
         self._policy = CheckpointPolicy.of(options)
         self._timeout = options.finish_timeout
         everything = options.checkpoints == "all" and options.checkpoint_keep is None
-        self._keep = None if everything else options.checkpoint_keep or 0
+        self._keep_newest = None if everything else options.checkpoint_keep or 0
         self._ttl = options.checkpoint_ttl
         self._store = options.checkpoint_store
         self._link = options.link
@@ -101,7 +101,7 @@ class Checkpoints:
         self._epoch = 0  # the last epoch whose checkpoint was saved
         self._measured = Measurement()  # of that epoch
         self._best_epoch = 0  # the epoch whose checkpoint was saved as the best one here
-        self._taken = 0  # the last epoch whose checkpoint was logged as the last one
+        self._last_logged_epoch = 0  # the last epoch whose checkpoint was logged as the last one
         self._newest: Any = None  # the artifact that was logged last
         self._git: dict[str, Any] | None = None
 
@@ -121,29 +121,29 @@ class Checkpoints:
         if is_best:
             self._best_epoch = epoch
         is_final = bool(trainer.stop) or epoch >= trainer.epochs
-        with self._session.guarded("a checkpoint") as reachable:
+        with self._run.guard("a checkpoint") as reachable:
             aliases = self._policy.aliases(epoch, is_final=is_final, is_best=is_best) if reachable else ()
             if "last" in aliases:
-                self._taken = epoch
-                self._take(Path(trainer.last), aliases, facts_of(trainer, epoch, measured))
+                self._last_logged_epoch = epoch
+                self._snapshot(Path(trainer.last), aliases, checkpoint_metadata(trainer, epoch, measured))
             elif aliases:
-                self._take(Path(trainer.best), aliases, facts_of(trainer, epoch, measured))
+                self._snapshot(Path(trainer.best), aliases, checkpoint_metadata(trainer, epoch, measured))
             if "best" not in aliases and not is_final and self._policy.best_is_due(epoch):
-                self._take(Path(trainer.best), ("best",), self._facts_of_best(trainer, {}))
+                self._snapshot(Path(trainer.best), ("best",), self._facts_of_best(trainer, {}))
 
-    def at_end(self, trainer: Any) -> None:
+    def on_train_end(self, trainer: Any) -> None:
         """Log the best checkpoint of a training that has been evaluated."""
-        with self._session.guarded("the best checkpoint") as reachable:
+        with self._run.guard("the best checkpoint") as reachable:
             if reachable and self._policy.best and trainer.args.save and Path(trainer.best).exists():
                 facts = self._facts_of_best(trainer, trainer.metrics)  # of its evaluation
-                self._submit(Path(trainer.best), ("best",), facts, link=self._link)
+                self._enqueue(Path(trainer.best), ("best",), facts, link=self._link)
 
     def _facts_of_best(self, trainer: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is said of the best checkpoint so far; the metrics of its epoch are gone once that is over."""
-        measured_best = self._session.record.best_epoch
+        measured_best = self._run.record.best_epoch
         epoch = self._best_epoch or measured_best or self._epoch
         fitness = trainer.best_fitness if epoch == measured_best else None
-        return facts_of(trainer, epoch, Measurement(fitness, metrics))
+        return checkpoint_metadata(trainer, epoch, Measurement(fitness, metrics))
 
     def close(self, trainer: Any, *, failed: bool) -> Exception | None:
         """Wait until everything is W&B's, ``finish_timeout`` at most; a training that fails leaves its last checkpoint.
@@ -151,10 +151,10 @@ class Checkpoints:
         Returns:
             What went wrong with a checkpoint, with ``on_error="raise"``.
         """
-        if failed and self._policy.last and self._epoch > self._taken:
+        if failed and self._policy.last and self._epoch > self._last_logged_epoch:
             with suppress(Exception):  # the training has its own trouble
                 aliases = ("last", f"epoch-{self._epoch}")
-                self._take(Path(trainer.last), aliases, facts_of(trainer, self._epoch, self._measured))
+                self._snapshot(Path(trainer.last), aliases, checkpoint_metadata(trainer, self._epoch, self._measured))
         if self._thread is None:
             return None
         self._jobs.put(None)
@@ -165,7 +165,7 @@ class Checkpoints:
         self._thread.join(max(0.0, deadline - time.monotonic()))
         return self._errors[0] if self._errors else None
 
-    def _take(self, file: Path, aliases: tuple[str, ...], facts: dict[str, Any]) -> None:
+    def _snapshot(self, file: Path, aliases: tuple[str, ...], facts: dict[str, Any]) -> None:
         """Log a checkpoint that the training is going to write over: a copy of it."""
         if not file.exists():
             return
@@ -175,9 +175,9 @@ class Checkpoints:
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        self._submit(copy, aliases, facts, then=lambda: shutil.rmtree(folder, ignore_errors=True))
+        self._enqueue(copy, aliases, facts, then=lambda: shutil.rmtree(folder, ignore_errors=True))
 
-    def _submit(
+    def _enqueue(
         self,
         file: Path,
         aliases: tuple[str, ...],
@@ -190,11 +190,11 @@ class Checkpoints:
 
         def job() -> None:
             try:
-                with self._session.guarded("a checkpoint") as reachable:
+                with self._run.guard("a checkpoint") as reachable:
                     if reachable:
                         self._log(file, aliases, facts)
                         if link:
-                            link_checkpoint(self._session.run, self._newest, link, timeout=self._timeout)
+                            link_checkpoint(self._run.wandb_run, self._newest, link, timeout=self._timeout)
             except Exception as error:  # noqa: BLE001  # raised again in the training's thread
                 self._errors.append(error)
             finally:
@@ -222,18 +222,18 @@ class Checkpoints:
         if not zipfile.is_zipfile(file):  # its table of contents is written last
             msg = f"{file.name} of epoch {facts['epoch']} is no complete checkpoint ({file.stat().st_size} bytes)"
             raise ValueError(msg)
-        digest = sha256_of(file)
+        digest = file_sha256(file)
         if all(self._logged.get(alias) == digest for alias in aliases):
             return
         if self._git is None:
             self._git = git_state(Path.cwd())
         self._prune()
         metadata = {**facts, "git": self._git, "size": file.stat().st_size, "sha256": digest}
-        run = self._session.run
+        run = self._run.wandb_run
         if self._store:
             self._newest = self._store_in_s3(file, aliases, metadata)
         else:
-            artifact = wandb.Artifact(collection_of(run.id), type="model", metadata=metadata)
+            artifact = wandb.Artifact(model_collection(run.id), type="model", metadata=metadata)
             artifact.add_file(str(file), name=file.name)
             self._newest = run.log_artifact(artifact, aliases=list(aliases))
         self._logged.update(dict.fromkeys(aliases, digest))
@@ -243,11 +243,11 @@ class Checkpoints:
         from ultralytics_wb_ddp.artifacts.s3_reference import log_s3_reference
         from ultralytics_wb_ddp.artifacts.s3_upload import upload_to_s3
 
-        run = self._session.run
+        run = self._run.wandb_run
         place = f"{self._store}/{safe_name(run.id)}/epoch-{metadata['epoch']}/{file.name}"
         place = upload_to_s3(file, place, progress=False)
         return log_s3_reference(
-            run, place, collection_of(run.id), "model", aliases=aliases, metadata=metadata, strict=True
+            run, place, model_collection(run.id), "model", aliases=aliases, metadata=metadata, strict=True
         )
 
     def _prune(self, *, is_end: bool = False) -> None:
@@ -255,11 +255,11 @@ class Checkpoints:
 
         A version that is on its way takes its aliases when it has arrived; only the end of the training waits for it.
         """
-        run = self._session.run
-        if self._keep is None or self._newest is None or run.offline or (is_end and len(self._logged) == 1):
+        run = self._run.wandb_run
+        if self._keep_newest is None or self._newest is None or run.offline or (is_end and len(self._logged) == 1):
             return
         command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", "prune", f"{run.entity}/{run.project}/{run.id}"]
-        command += ["--keep", str(self._keep), *(["--ttl", str(self._ttl)] if self._ttl else [])]
+        command += ["--keep", str(self._keep_newest), *(["--ttl", str(self._ttl)] if self._ttl else [])]
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         try:
             if is_end:
@@ -270,4 +270,4 @@ class Checkpoints:
         except Exception as error:  # noqa: BLE001  # W&B keeps more than it should: no reason to do without the rest
             said = str(getattr(error, "stderr", "") or error).strip().splitlines()
             logger.warning("superseded checkpoints of run %s stay at W&B: %s", run.id, said[-1] if said else error)
-            self._keep = None
+            self._keep_newest = None

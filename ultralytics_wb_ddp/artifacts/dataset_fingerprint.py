@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 COLUMNS = "split\timage\tbytes\tlabel"  # another header than that of files whose names say where the dataset lay
 CLASSES = "classes"  # in the place of a split: the line about the names of the classes
-NONE = "-"  # no label, or a file that is listed and missing
+MISSING_VALUE = "-"  # no label, or a file that is listed and missing
 EXAMPLES = 3  # files that a message names
 BLOCK, BLOCKS = 4096, 8  # what is read of a label that is a picture: bytes at a place, and places
 
 
-class Stopped(Exception):  # noqa: N818  # not a fault
+class ScanCancelled(Exception):  # noqa: N818  # not a fault
     """Nobody waits for the fingerprint any more."""
 
 
@@ -81,7 +81,7 @@ class Dataset:
         for split, sources in self.splits.items():
             prefixes = self.prefixes.get(split) or [""] * len(sources)
             for source, prefix in zip(sources, prefixes):
-                for name, path in _named(source, self.formats):
+                for name, path in _relative_name(source, self.formats):
                     yield split, f"{prefix}{name}", path
 
 
@@ -98,7 +98,7 @@ class Fingerprint:
     lines: tuple[str, ...]
 
     @classmethod
-    def take(cls, dataset: Dataset, is_wanted: Callable[[], bool] | None = None) -> Fingerprint:
+    def compute(cls, dataset: Dataset, is_wanted: Callable[[], bool] | None = None) -> Fingerprint:
         """Look at a dataset. Images are not opened; labels are read, of pictures a part.
 
         Args:
@@ -112,11 +112,11 @@ class Fingerprint:
         lines = [f"{CLASSES}\tnames\t{len(dataset.classes)}\t{_hash(names.encode(errors='replace'))}"]
         for split, name, path in dataset.images():
             if is_wanted and not is_wanted():
-                raise Stopped
+                raise ScanCancelled
             shown = name.replace(os.sep, "/")
             if not shown.isprintable():  # a tab or a line break would split the line
                 shown = ascii(shown)[1:-1]
-            lines.append(f"{split}\t{shown}\t{_size(path)}\t{_look_at_label(dataset, path)}")
+            lines.append(f"{split}\t{shown}\t{_size(path)}\t{_label_digest(dataset, path)}")
         return cls(tuple(sorted(lines)))
 
     @property
@@ -124,18 +124,18 @@ class Fingerprint:
         """What is the same for datasets of the same content, wherever they lie."""
         return sha256("\n".join(self.lines).encode()).hexdigest()
 
-    def of_split(self, split: str) -> Fingerprint:
+    def for_split(self, split: str) -> Fingerprint:
         """Return the part that is about one split."""
         return Fingerprint(tuple(line for line in self.lines if line.startswith(f"{split}\t")))
 
     def size(self) -> int:
         """Return the size of all images in bytes."""
-        return sum(int(size) for _, _, size, _ in map(_parts, self._images()) if size != NONE)
+        return sum(int(size) for _, _, size, _ in map(_parts, self._images()) if size != MISSING_VALUE)
 
     def counts(self) -> tuple[int, int]:
         """Return the number of images, and of those that have a label."""
         images = self._images()
-        return len(images), sum(not line.endswith(f"\t{NONE}") for line in images)
+        return len(images), sum(not line.endswith(f"\t{MISSING_VALUE}") for line in images)
 
     def _images(self) -> list[str]:
         return [line for line in self.lines if not line.startswith(f"{CLASSES}\t")]
@@ -160,7 +160,7 @@ class Fingerprint:
         return cls(tuple(lines)) if first == COLUMNS and all(line.count("\t") == 3 for line in lines) else None  # noqa: PLR2004  # four columns
 
 
-def what_changed(earlier: Fingerprint, now: Fingerprint) -> str:
+def describe_changes(earlier: Fingerprint, now: Fingerprint) -> str:
     """Return in words what is different in a dataset; empty if nothing is."""
     before, after = set(earlier.lines), set(now.lines)
     gone, new = _by_image(before - after), _by_image(after - before)
@@ -242,9 +242,9 @@ def _prefixes(written: Any, paths: tuple[Path, ...]) -> list[str]:
     return prefixes
 
 
-def _named(source: Path, formats: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _relative_name(source: Path, formats: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Return name and path of each image of a source."""
-    paths = images_of(source, formats)
+    paths = find_images(source, formats)
     if source.is_dir():
         start = len(os.path.join(source, ""))  # noqa: PTH118  # with its separator
         return ((path[start:], path) for path in paths)
@@ -264,9 +264,9 @@ def _names_in_list(paths: list[str]) -> list[str]:
     return [path[start:] for path in whole]
 
 
-def images_of(source: Path, formats: tuple[str, ...]) -> Iterator[str]:
+def find_images(source: Path, formats: tuple[str, ...]) -> Iterator[str]:
     """Return the images that a directory holds or a text file lists, as Ultralytics finds them."""
-    paths = _files_below(str(source)) if source.is_dir() else _listed(source)
+    paths = _files_below(str(source)) if source.is_dir() else _read_image_list(source)
     return (path for path in paths if path.rpartition(".")[2].lower() in formats)
 
 
@@ -283,7 +283,7 @@ def _contains(directory: str, real: str) -> bool:
     return f"{real}{os.sep}".startswith(f"{os.path.realpath(directory)}{os.sep}")
 
 
-def _listed(file: Path) -> list[str]:
+def _read_image_list(file: Path) -> list[str]:
     if file.suffix != ".txt":
         return [str(file)] if file.exists() else []
     try:
@@ -298,19 +298,19 @@ def _size(path: str) -> int | str:
     try:
         return os.stat(path).st_size  # noqa: PTH116  # a Path for each of a million images takes longer than this
     except OSError:
-        return NONE
+        return MISSING_VALUE
 
 
-def _look_at_label(dataset: Dataset, image: str) -> str:
+def _label_digest(dataset: Dataset, image: str) -> str:
     """Return the hash of a label, ``"-"`` where there is none; of a picture, that of its size and parts of it."""
     if not dataset.label_dir:
-        return NONE
+        return MISSING_VALUE
     label = dataset.label_of(image)
     try:
         with open(label, "rb", buffering=0) as file:  # noqa: PTH123  # as above
             return _hash(file.read() if label.endswith(".txt") else _sample(file))
     except OSError:
-        return NONE
+        return MISSING_VALUE
 
 
 def _sample(file: FileIO) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset, Fingerprint, what_changed
+from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset, Fingerprint, describe_changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ NICENESS = 10  # the training comes first
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitSummary:
     """What a split of a dataset consists of.
 
     Attributes:
@@ -41,7 +41,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Findings:
+class ScanResult:
     """What is known of a dataset once it has been looked at.
 
     Attributes:
@@ -51,13 +51,13 @@ class Findings:
     """
 
     digest: str
-    parts: dict[str, Part]
+    parts: dict[str, SplitSummary]
     changes: str
 
 
-def examine(
+def scan_dataset(
     dataset: Dataset, file: Path, earlier: Sequence[Path], is_wanted: Callable[[], bool] | None = None
-) -> Findings:
+) -> ScanResult:
     """Look at a dataset.
 
     Args:
@@ -70,17 +70,17 @@ def examine(
         Stopped: Nobody does.
         OSError: The file cannot be written.
     """
-    now = Fingerprint.take(dataset, is_wanted)
+    now = Fingerprint.compute(dataset, is_wanted)
     before = next((found for place in earlier if (found := Fingerprint.load(place))), None)
     now.save(file)
     parts = {}
     for split in dataset.splits:
-        part = now.of_split(split)
-        parts[split] = Part(*part.counts(), part.size(), part.digest)
-    return Findings(now.digest, parts, what_changed(before, now) if before and before != now else "")
+        part = now.for_split(split)
+        parts[split] = SplitSummary(*part.counts(), part.size(), part.digest)
+    return ScanResult(now.digest, parts, describe_changes(before, now) if before and before != now else "")
 
 
-class Examination:
+class DatasetScan:
     """A process that looks at a dataset."""
 
     def __init__(self, dataset: Dataset, file: Path, earlier: Sequence[Path]) -> None:
@@ -97,7 +97,7 @@ class Examination:
             text=True,
         )
 
-    def wait(self) -> Findings | None:
+    def wait(self) -> ScanResult | None:
         """Wait for the result; None where it was stopped.
 
         Raises:
@@ -109,8 +109,8 @@ class Examination:
         if self._process.returncode:
             raise RuntimeError((complaint.strip().splitlines() or ["it said nothing"])[-1])
         found = json.loads(answer)
-        return Findings(
-            found["digest"], {name: Part(**part) for name, part in found["parts"].items()}, found["changes"]
+        return ScanResult(
+            found["digest"], {name: SplitSummary(**part) for name, part in found["parts"].items()}, found["changes"]
         )
 
     def stop(self) -> None:
@@ -128,7 +128,7 @@ def main() -> None:
     splits = {split: tuple(map(Path, paths)) for split, paths in asked.pop("splits").items()}
     words: dict[str, Any] = {name: tuple(asked.pop(name)) for name in ("classes", "label_suffixes", "formats")}
     dataset = Dataset(Path(asked.pop("root")), splits, **words, **asked)
-    found = examine(dataset, file, earlier, lambda: os.getppid() == parent)
+    found = scan_dataset(dataset, file, earlier, lambda: os.getppid() == parent)
     print(json.dumps(asdict(found)))  # noqa: T201  # the answer
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset
-from ultralytics_wb_ddp.artifacts.dataset_scan import Examination, Findings
-from ultralytics_wb_ddp.artifacts.starting_weights import Sample, files_of_trainer
-from ultralytics_wb_ddp.config.names import collection_of, input_name
-from ultralytics_wb_ddp.runs.run_record import RunRecord, places_of
-from ultralytics_wb_ddp.utils.logging import cause_of, logger
-from ultralytics_wb_ddp.utils.serialization import ADDRESS, redact, to_plain, without_credentials
+from ultralytics_wb_ddp.artifacts.dataset_scan import DatasetScan, ScanResult
+from ultralytics_wb_ddp.artifacts.starting_weights import WeightSample, candidate_files_of_trainer
+from ultralytics_wb_ddp.config.names import input_artifact_name, model_collection
+from ultralytics_wb_ddp.runs.run_record import RunRecord, candidate_dirs
+from ultralytics_wb_ddp.utils.logging import format_exception, logger
+from ultralytics_wb_ddp.utils.serialization import URL_PATTERN, redact, strip_credentials, to_plain
 from ultralytics_wb_ddp.wandb_client.internals import add_reference_entry, find_artifact, use_artifact
 
 if TYPE_CHECKING:
@@ -26,17 +26,19 @@ if TYPE_CHECKING:
 
 
 FINGERPRINT_FILE = "wandb_dataset.tsv"
-PATIENCE = 20.0  # seconds that the end of a training waits for what is looked at
-HURRY = 2.0  # seconds that the end of one that has failed waits
-LOOK_UP = 10.0  # seconds that W&B may take to say whether it knows a file
-PLACES = frozenset({"project", "name", "save_dir", "exist_ok", "resume"})  # where a training lies, not what it does
-SOURCES = frozenset({"train", "val", "validation", "test", "minival"})  # of a data YAML: directories and lists
+SCAN_TIMEOUT = 20.0  # seconds that the end of a training waits for what is looked at
+FAILED_TIMEOUT = 2.0  # seconds that the end of one that has failed waits
+LOOKUP_TIMEOUT = 10.0  # seconds that W&B may take to say whether it knows a file
+LOCATION_ARGUMENTS = frozenset(
+    {"project", "name", "save_dir", "exist_ok", "resume"}
+)  # where a training lies, not what it does
+LOCATION_KEYS = frozenset({"train", "val", "validation", "test", "minival"})  # of a data YAML: directories and lists
 CHECKPOINTS = re.compile(r"best|last|epoch\d+")
 DOWNLOADED = re.compile(r"[\w.-]+:v\d+")  # the directory that W&B downloads an artifact to
 
 
 @dataclass(frozen=True)
-class Sources:
+class InputSources:
     """Where the inputs of a training are.
 
     Attributes:
@@ -56,7 +58,7 @@ class Sources:
     data_file: Path | None
     addresses: tuple[str, ...]
     weights: tuple[Path, ...]
-    network: Sample
+    network: WeightSample
     arguments: Mapping[str, Any]
     architecture: Mapping[str, Any] | None
     task: str
@@ -72,7 +74,7 @@ class Sources:
         data_uri: str | None = None,
         weights: Iterable[str] = (),
         goes_on: bool = False,
-    ) -> Sources:
+    ) -> InputSources:
         """Return the inputs of a trainer that has checked its dataset and made its network.
 
         Args:
@@ -85,16 +87,16 @@ class Sources:
         file = Path(str(trainer.data.get("yaml_file") or trainer.args.data or ""))
         is_yaml = file.suffix in {".yaml", ".yml"} and file.is_file()
         text = file.read_text(encoding="utf-8", errors="replace") if is_yaml else ""
-        named = (data_uri, *ADDRESS.findall(str(data or "")), *_addresses(text))
+        named = (data_uri, *URL_PATTERN.findall(str(data or "")), *_addresses(text))
         model = str(trainer.args.model or "")
         network = getattr(trainer.model, "module", trainer.model)
         return cls(
             trainer.data,
             file if is_yaml else None,
-            tuple(dict.fromkeys(without_credentials(address) for address in named if address)),
-            () if goes_on else files_of_trainer(trainer, weights),
-            Sample() if goes_on else Sample.take(trainer.model),
-            {key: value for key, value in vars(trainer.args).items() if key not in PLACES},
+            tuple(dict.fromkeys(strip_credentials(address) for address in named if address)),
+            () if goes_on else candidate_files_of_trainer(trainer, weights),
+            WeightSample() if goes_on else WeightSample.of_network(trainer.model),
+            {key: value for key, value in vars(trainer.args).items() if key not in LOCATION_ARGUMENTS},
             getattr(network, "yaml", None) if model.endswith((".yaml", ".yml")) else None,
             str(trainer.args.task),
             Path(trainer.save_dir),
@@ -103,7 +105,7 @@ class Sources:
 
 
 @dataclass
-class Inputs:
+class InputLogger:
     """The inputs of one training on their way into its run.
 
     A thread makes the artifacts, as a dataset of a million images takes a while, and says when it is done; they are
@@ -114,16 +116,16 @@ class Inputs:
         secrets: What must not stand in what is logged.
     """
 
-    sources: Sources
+    sources: InputSources
     secrets: tuple[str | None, ...] = ()
     _artifacts: list[Any] = field(default_factory=list)
     # Weights, what they may be in W&B, and what they are otherwise.
-    _known: list[tuple[Path, list[str], Any]] = field(default_factory=list)
-    _examination: Examination | None = None
+    _known_weights: list[tuple[Path, list[str], Any]] = field(default_factory=list)
+    _scan: DatasetScan | None = None
     _is_known: threading.Event = field(default_factory=threading.Event)
     _claim: threading.Lock = field(default_factory=threading.Lock)  # who has it logs them
 
-    def begin(self, then: Callable[[], None] = lambda: None) -> None:
+    def start(self, then: Callable[[], None] = lambda: None) -> None:
         """Begin to look at them.
 
         Args:
@@ -131,9 +133,9 @@ class Inputs:
         """
 
         def look() -> None:
-            self._make("starting weights", self._weights)  # first: the training may write over the file
-            self._make("config", self._config)
-            self._make("dataset", self._dataset)
+            self._build("starting weights", self._weights)  # first: the training may write over the file
+            self._build("config", self._config)
+            self._build("dataset", self._dataset)
             self._is_known.set()
             then()
 
@@ -147,35 +149,35 @@ class Inputs:
             patience: Seconds to wait for them.
         """
         if self._is_known.wait(patience):
-            self._use(run)
+            self._log(run)
 
-    def _use(self, run: Any) -> None:
+    def _log(self, run: Any) -> None:
         if not self._claim.acquire(blocking=False):
             return
         for artifact in list(self._artifacts):
             use_artifact(run, artifact)
-        for known in self._known:
+        for known in self._known_weights:
             self._log_weights(run, *known)
 
-    def end(self, run: Any, *, failed: bool) -> None:
+    def finish(self, run: Any, *, failed: bool) -> None:
         """Log them at the end of a training, if they are not logged yet; what is not known by then is given up.
 
         Args:
             run: The ``wandb.Run``.
             failed: Whether the training has failed, which is no time to wait.
         """
-        is_known = self._is_known.wait(HURRY if failed else PATIENCE)
-        if not is_known and self._examination:
-            self._examination.stop()
-        self._use(run)
+        is_known = self._is_known.wait(FAILED_TIMEOUT if failed else SCAN_TIMEOUT)
+        if not is_known and self._scan:
+            self._scan.stop()
+        self._log(run)
         if not is_known:
             logger.warning("the dataset is no input of run %s: the training ended before its files were seen", run.id)
 
-    def _make(self, what: str, make: Callable[[], Iterable[Any]]) -> None:
+    def _build(self, what: str, make: Callable[[], Iterable[Any]]) -> None:
         try:
             self._artifacts.extend(make())
         except Exception as error:  # noqa: BLE001  # no lineage is worth a training
-            logger.warning("the %s could not be made an input of the run: %s", what, cause_of(error))
+            logger.warning("the %s could not be made an input of the run: %s", what, format_exception(error))
 
     def _config(self) -> Iterator[Any]:
         """Make the artifact of what the training was told: arguments, data YAML, the model's YAML."""
@@ -194,14 +196,14 @@ class Inputs:
         """Make the artifacts that refer to the starting weights, to be used where W&B does not know them already."""
         import wandb
 
-        found = self.sources.network.find(self.sources.weights)
+        found = self.sources.network.matching_files(self.sources.weights)
         if not found and self.sources.network.is_trained:
             logger.info("the weights that the training starts from are of no known file, and no input of the run")
         for weights in found:
-            artifact = wandb.Artifact(input_name("weights", _title_of(weights)), type="model")
+            artifact = wandb.Artifact(input_artifact_name("weights", _weights_title(weights)), type="model")
             artifact.add_reference(weights.resolve().as_uri(), name=weights.name)
-            if candidates := _known_as(weights):
-                self._known.append((weights, candidates, artifact))
+            if candidates := _artifact_candidates(weights):
+                self._known_weights.append((weights, candidates, artifact))
             else:
                 yield artifact
 
@@ -219,7 +221,7 @@ class Inputs:
         if not run.offline:
             thread = threading.Thread(target=look_up, daemon=True)
             thread.start()
-            thread.join(LOOK_UP)
+            thread.join(LOOKUP_TIMEOUT)
         if not used:
             use_artifact(run, artifact)
 
@@ -230,16 +232,18 @@ class Inputs:
         sources = self.sources
         dataset = Dataset.of_training(sources.data, sources.task)
         file, checkpoint = sources.save_dir / FINGERPRINT_FILE, sources.checkpoint
-        earlier = [place / FINGERPRINT_FILE for place in places_of(sources.save_dir, checkpoint)] if checkpoint else []
-        self._examination = Examination(dataset, file, earlier)
-        found = self._examination.wait()
+        earlier = (
+            [place / FINGERPRINT_FILE for place in candidate_dirs(sources.save_dir, checkpoint)] if checkpoint else []
+        )
+        self._scan = DatasetScan(dataset, file, earlier)
+        found = self._scan.wait()
         if found is None:
             return
         if found.changes:
             logger.warning("the dataset has changed since this training was interrupted: %s", found.changes)
-        artifact = wandb.Artifact(input_name("dataset", self._title(dataset)), type="dataset")
+        artifact = wandb.Artifact(input_artifact_name("dataset", self._title(dataset)), type="dataset")
         artifact.metadata = _describe(dataset, found)
-        self._add_data_file(artifact, _without_places)
+        self._add_data_file(artifact, _strip_locations)
         artifact.add_file(str(file), name="files.tsv")
         for number, address in enumerate(sources.addresses):
             name = "data" if number == 0 else f"data-{number + 1}"
@@ -269,7 +273,7 @@ class Inputs:
         return (file.resolve().parent.name if file else dataset.root.resolve().name) if generic else file.stem  # type: ignore[union-attr]
 
 
-def _describe(dataset: Dataset, found: Findings) -> dict[str, Any]:
+def _describe(dataset: Dataset, found: ScanResult) -> dict[str, Any]:
     """Return the figures of a dataset, which people see beside the artifact."""
     facts: dict[str, Any] = {"root": str(dataset.root), "fingerprint": found.digest, "classes": len(dataset.classes)}
     for split, part in found.parts.items():
@@ -279,7 +283,7 @@ def _describe(dataset: Dataset, found: Findings) -> dict[str, Any]:
     return facts
 
 
-def _known_as(weights: Path) -> list[str]:
+def _artifact_candidates(weights: Path) -> list[str]:
     """Return as what W&B may know weights: the artifact of the directory's name, and that of the run beside them."""
     names = []
     if DOWNLOADED.fullmatch(weights.resolve().parent.name):
@@ -288,12 +292,12 @@ def _known_as(weights: Path) -> list[str]:
     if record:
         place = f"{record.entity}/{record.project}/" if record.entity and record.project else ""
         names += [
-            f"{place}{collection_of(record.id)}:{alias}" for alias in dict.fromkeys((weights.stem, "best", "latest"))
+            f"{place}{model_collection(record.id)}:{alias}" for alias in dict.fromkeys((weights.stem, "best", "latest"))
         ]
     return names
 
 
-def _title_of(weights: Path) -> str:
+def _weights_title(weights: Path) -> str:
     """Return what people call weights: those of a training by the training's directory."""
     weights = weights.resolve()
     is_checkpoint = CHECKPOINTS.fullmatch(weights.stem) and weights.parent.name == "weights"
@@ -315,10 +319,10 @@ def _addresses(text: str) -> list[str]:
         return []
     values = content.values() if isinstance(content, dict) else ()
     flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
-    return [item for item in flat if isinstance(item, str) and ADDRESS.fullmatch(item)]
+    return [item for item in flat if isinstance(item, str) and URL_PATTERN.fullmatch(item)]
 
 
-def _without_places(content: Any) -> Any:
+def _strip_locations(content: Any) -> Any:
     """Return a data YAML without where the dataset lies: moved to another machine, it stays the same version."""
     if not isinstance(content, dict):
         return content
@@ -326,13 +330,13 @@ def _without_places(content: Any) -> Any:
     def inside(key: str, value: Any) -> Any:
         if isinstance(value, list):
             return [inside(key, item) for item in value]
-        is_place = key in SOURCES and isinstance(value, str) and not ADDRESS.fullmatch(value)
+        is_place = key in LOCATION_KEYS and isinstance(value, str) and not URL_PATTERN.fullmatch(value)
         return Path(value).name if is_place and (value.startswith("..") or Path(value).is_absolute()) else value
 
     return {
         key: inside(key, value)
         for key, value in content.items()
-        if key != "path" or (isinstance(value, str) and ADDRESS.fullmatch(value))
+        if key != "path" or (isinstance(value, str) and URL_PATTERN.fullmatch(value))
     }
 
 
@@ -340,7 +344,7 @@ def _clean_yaml(text: str, secrets: tuple[str | None, ...], change: Callable[[An
     """Return a YAML file changed and without secrets; as it is where that makes no difference."""
     import yaml
 
-    text = ADDRESS.sub(lambda match: without_credentials(match[0]), text)
+    text = URL_PATTERN.sub(lambda match: strip_credentials(match[0]), text)
     content = to_plain(yaml.safe_load(text))
     clean = change(redact(content, secrets))
     return text if clean == content else str(yaml.safe_dump(clean, sort_keys=False))

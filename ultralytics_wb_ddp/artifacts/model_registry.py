@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ultralytics_wb_ddp.config.names import problem_of_link
-from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.config.names import link_problem
+from ultralytics_wb_ddp.utils.logging import format_exception, logger
 
 
 def link_checkpoint(run: Any, artifact: Any, target: str, *, timeout: float = 120.0) -> Any:
@@ -27,7 +27,7 @@ def link_checkpoint(run: Any, artifact: Any, target: str, *, timeout: float = 12
     if run.disabled:
         return None
     name = artifact.name.partition(":")[0]
-    if problem := problem_of_link(target):
+    if problem := link_problem(target):
         logger.warning("artifact %s is not linked to %r: %s", name, target, problem)
         return None
     if run.offline:
@@ -61,7 +61,7 @@ def _link(run: Any, artifact: Any, target: str, timeout: float) -> tuple[Any, st
             artifact.wait(timeout=timeout)
             linked.append(run.link_artifact(artifact, target))
         except Exception as error:  # noqa: BLE001  # whatever wandb raises, the training goes on
-            trouble[:] = [cause_of(error)]
+            trouble[:] = [format_exception(error)]
 
     thread = threading.Thread(target=link, name="link-checkpoint", daemon=True)
     thread.start()

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-MEASURED = ("metrics/", "val/")  # what a validation finds
+VALIDATION_PREFIXES = ("metrics/", "val/")  # what a validation finds
 EPOCH, TIME, LEARNING_RATE = "epoch", "time", "lr/"
-NAMED = 3  # columns that a message names
+SHOWN_COLUMNS = 3  # columns that a message names
 MARGIN = 2  # times that an unusual order of the values has to fit better than the usual one
 Problems = dict[str, list[int]]  # the lines that have it
 
@@ -117,7 +117,7 @@ def read_results(file: Path) -> Results:
     problems: Problems = defaultdict(list)
     lines = list(_read_lines(_decode(file.read_bytes()), file.name, problems))
     notes = [_note(what, numbers, file.name) for what, numbers in problems.items()]
-    trainings = _tell_apart(lines)
+    trainings = _split_trainings(lines)
     if not trainings:
         msg = f"{file.name} holds no epoch: the training ended before its first one was over"
         raise NoEpochError("; ".join([msg, *notes]))
@@ -191,7 +191,7 @@ def _read_lines(text: str, file: str, problems: Problems) -> Iterator[_Line]:
             else:
                 yield _Line(before, lines[place].startswith(" "))
     if not names and any(map(any, table)):
-        shown = ", ".join(filter(None, table[0][:NAMED] if table else [])) or "none"
+        shown = ", ".join(filter(None, table[0][:SHOWN_COLUMNS] if table else [])) or "none"
         msg = f"{file} has no column 'epoch' (its first columns: {shown}): Ultralytics has not written it so"
         raise ResultsError(msg)
 
@@ -282,7 +282,7 @@ def without_placeholders(rows: Sequence[dict[str, float]], *, are_validated: boo
     found = []
     before: dict[str, float] = {}
     for row in rows:
-        measured = {name: value for name, value in row.items() if name.startswith(MEASURED)}
+        measured = {name: value for name, value in row.items() if name.startswith(VALIDATION_PREFIXES)}
         losses = [value for name, value in measured.items() if name.startswith("val/")]
         # A loss that was measured is never 0, while metrics may be.
         is_empty = bool(losses) and not any(measured.values())
@@ -293,7 +293,7 @@ def without_placeholders(rows: Sequence[dict[str, float]], *, are_validated: boo
     return tuple(found)
 
 
-def _tell_apart(lines: Iterable[_Line]) -> list[_Training]:
+def _split_trainings(lines: Iterable[_Line]) -> list[_Training]:
     """Return the trainings in the order of the lines."""
     trainings: list[_Training] = []
     for values, is_padded in lines:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
-from ultralytics_wb_ddp.utils.logging import cause_of
+from ultralytics_wb_ddp.utils.logging import format_exception
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -21,7 +21,7 @@ CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 10.0, 60.0, 3  # boto3's own wait for 
 CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
 
-class UnaskedError(S3Error):
+class S3UnavailableError(S3Error):
     """S3 could not be asked: boto3 or credentials are missing, or nobody answers."""
 
 
@@ -55,7 +55,7 @@ def connect() -> Any:
         from botocore.config import Config
     except ImportError as error:
         msg = "boto3 is not installed; install it with: pip install 'ultralytics-wb-ddp[s3]'"
-        raise UnaskedError(msg) from error
+        raise S3UnavailableError(msg) from error
     config = Config(
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
@@ -65,7 +65,7 @@ def connect() -> Any:
     session = boto3.session.Session()
     if session.get_credentials() is None:
         msg = f"no AWS credentials were found; {CREDENTIALS}"
-        raise UnaskedError(msg)
+        raise S3UnavailableError(msg)
     endpoint, region = os.environ.get("AWS_S3_ENDPOINT_URL") or None, os.environ.get("AWS_REGION") or None
     return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
 
@@ -84,12 +84,12 @@ def find_objects(path: S3Path, max_objects: int) -> dict[str, S3Object]:
         UnaskedError: S3 could not be asked.
         S3Error: There is nothing there, too much, something that W&B could not read back, or no permission.
     """
-    with explained(path):
+    with s3_errors_as_user_errors(path):
         client = connect()
         if not path.key.endswith("/") and (found := _find_object(client, path)):
             return {path.name: found}
         if path.version:
-            raise _missing(client, path)
+            raise _not_found_error(client, path)
         return _find_below(client, path, max_objects)
 
 
@@ -100,12 +100,12 @@ def check_exists(path: S3Path) -> None:
         UnaskedError: S3 could not be asked.
         S3Error: There is nothing there, or no permission.
     """
-    with explained(path):
+    with s3_errors_as_user_errors(path):
         client = connect()
         if not path.key.endswith("/") and _find_object(client, path):
             return
         if path.version or not client.list_objects_v2(Bucket=path.bucket, Prefix=_prefix(path), MaxKeys=1)["KeyCount"]:
-            raise _missing(client, path)
+            raise _not_found_error(client, path)
 
 
 def check_unchanged(path: S3Path, found: Collection[S3Object]) -> None:
@@ -119,7 +119,7 @@ def check_unchanged(path: S3Path, found: Collection[S3Object]) -> None:
         UnaskedError: S3 could not be asked.
         S3Error: One was deleted or overwritten, and the version that was read is not there.
     """
-    with explained(path):
+    with s3_errors_as_user_errors(path):
         client = connect()
         is_prefix = any(item.path.key != path.key for item in found)
         now = {entry["Key"]: entry["ETag"].strip('"') for entry in _entries(client, path)} if is_prefix else {}
@@ -137,7 +137,7 @@ def _prefix(path: S3Path) -> str:
     return path.key.rstrip("/") + "/"
 
 
-def _missing(client: Any, path: S3Path) -> S3Error:
+def _not_found_error(client: Any, path: S3Path) -> S3Error:
     kind = "in this version" if path.version else "neither as an object nor as a prefix"
     return S3Error(f"{path} does not exist, {kind}, at {client.meta.endpoint_url}; check path and endpoint")
 
@@ -175,7 +175,7 @@ def _find_below(client: Any, path: S3Path, max_objects: int) -> dict[str, S3Obje
             msg = f"{path} has more than {max_objects:,} objects; give a longer prefix, or a larger max_objects"
             raise S3Error(msg)
     if not keys:
-        raise _missing(client, path)
+        raise _not_found_error(client, path)
     for key in keys:
         _check_key(path.bucket, key, key.removeprefix(prefix))
     with ThreadPoolExecutor(REQUESTS) as pool:
@@ -200,7 +200,7 @@ def _check_key(bucket: str, key: str, name: str) -> None:
 
 
 @contextmanager
-def explained(path: S3Path, action: str = "read") -> Iterator[None]:
+def s3_errors_as_user_errors(path: S3Path, action: str = "read") -> Iterator[None]:
     """Say in words what boto3 raises.
 
     Args:
@@ -227,19 +227,19 @@ def explained(path: S3Path, action: str = "read") -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _explain(error, path, action) from error
+        raise _to_s3_error(error, path, action) from error
     except (HTTPClientError, NotConnected) as error:
-        msg = f"{path} cannot be reached: {cause_of(error)}; check the network and AWS_ENDPOINT_URL_S3"
-        raise UnaskedError(msg) from error
+        msg = f"{path} cannot be reached: {format_exception(error)}; check the network and AWS_ENDPOINT_URL_S3"
+        raise S3UnavailableError(msg) from error
     except ParamValidationError as error:
-        msg = f"{path} is refused: {cause_of(error)}; check the name of the bucket"
+        msg = f"{path} is refused: {format_exception(error)}; check the name of the bucket"
         raise S3Error(msg) from error
     except BotoCoreError as error:  # credentials that are incomplete, a profile that is missing
-        msg = f"AWS credentials or settings do not work: {cause_of(error)}; {CREDENTIALS}"
-        raise UnaskedError(msg) from error
+        msg = f"AWS credentials or settings do not work: {format_exception(error)}; {CREDENTIALS}"
+        raise S3UnavailableError(msg) from error
 
 
-def _explain(error: Any, path: S3Path, action: str) -> S3Error:
+def _to_s3_error(error: Any, path: S3Path, action: str) -> S3Error:
     """Return what an answer of S3 means. Answers to HEAD have no text but a status."""
     code, status = error.response["Error"].get("Code", ""), _status(error)
     if code == "NoSuchBucket":
@@ -248,7 +248,7 @@ def _explain(error: Any, path: S3Path, action: str) -> S3Error:
         needed = "s3:GetObject, and s3:ListBucket for a prefix" if action == "read" else "s3:PutObject and s3:GetObject"
         return DeniedError(f"{path}: access denied ({code}); the credentials in use need {needed}")
     if status >= 500:  # noqa: PLR2004  # the server's own trouble
-        return UnaskedError(f"{path}: S3 has trouble: {error}; try again later")
+        return S3UnavailableError(f"{path}: S3 has trouble: {error}; try again later")
     return S3Error(f"{path} is refused: {error}; check path, region and credentials")
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.artifacts.s3_objects import (
     DeniedError,
     S3Object,
-    UnaskedError,
+    S3UnavailableError,
     check_exists,
     check_unchanged,
     find_objects,
 )
-from ultralytics_wb_ddp.config.names import problem_of_alias
+from ultralytics_wb_ddp.config.names import alias_problem
 from ultralytics_wb_ddp.config.s3_path import S3Path
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.utils.logging import logger
@@ -78,7 +78,7 @@ def _make_artifact(name: str, kind: str, aliases: Sequence[str], metadata: Mappi
         msg = f"aliases={aliases!r}: a list of aliases is expected; write [{aliases!r}]"
         raise ConfigurationError(msg)
     for alias in aliases:
-        if problem := problem_of_alias(alias):
+        if problem := alias_problem(alias):
             msg = f"alias {alias!r}: {problem}"
             raise ConfigurationError(msg)
     try:
@@ -99,7 +99,7 @@ def _find(
         if checksum:
             return find_objects(path, max_objects)
         check_exists(path)
-    except (UnaskedError, DeniedError) as trouble:
+    except (S3UnavailableError, DeniedError) as trouble:
         if checksum and isinstance(trouble, DeniedError):
             msg = f"{trouble}; or record it unseen, with checksum=False"
             raise DeniedError(msg) from trouble

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.artifacts.s3_objects import connect, explained
+from ultralytics_wb_ddp.artifacts.s3_objects import connect, s3_errors_as_user_errors
 from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
-from ultralytics_wb_ddp.utils.progress import bar
+from ultralytics_wb_ddp.utils.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,11 +78,11 @@ def upload_to_s3(local: str | os.PathLike[str], s3_path: str, *, progress: bool 
     source = Path(local)
     if source.is_file() and target.key.endswith("/"):
         target = replace(target, key=target.key + source.name)
-    with explained(target, "write"):
+    with s3_errors_as_user_errors(target, "write"):
         client = connect()
         uploads = _plan(source, target)
-        with bar(sum(upload.size for upload in uploads), str(target), visible=progress) as moved:
-            _send_all(client, uploads, partial(_move, moved, threading.Lock()))
+        with progress_bar(sum(upload.size for upload in uploads), str(target), visible=progress) as moved:
+            _send_all(client, uploads, partial(_advance, moved, threading.Lock()))
     return str(target)
 
 
@@ -116,7 +116,7 @@ def _plan(source: Path, target: S3Path) -> list[Upload]:
 def _send_all(client: Any, uploads: list[Upload], advance: Callable[[int], None]) -> None:
     """Upload several files at a time; the first that fails keeps the rest from starting."""
     with ThreadPoolExecutor(FILES) as pool:
-        tasks = [pool.submit(_send, client, upload, advance) for upload in uploads]
+        tasks = [pool.submit(_upload, client, upload, advance) for upload in uploads]
         try:
             for task in tasks:
                 task.result()
@@ -125,7 +125,7 @@ def _send_all(client: Any, uploads: list[Upload], advance: Callable[[int], None]
             raise
 
 
-def _send(client: Any, upload: Upload, advance: Callable[[int], None]) -> None:
+def _upload(client: Any, upload: Upload, advance: Callable[[int], None]) -> None:
     from boto3.exceptions import S3UploadFailedError
     from boto3.s3.transfer import TransferConfig
 
@@ -137,7 +137,7 @@ def _send(client: Any, upload: Upload, advance: Callable[[int], None]) -> None:
         _verify(client, upload)
     except S3UploadFailedError as error:  # boto3 puts some refusals into one of its own
         if error.__context__ is not None:
-            with explained(upload.path, "write"):
+            with s3_errors_as_user_errors(upload.path, "write"):
                 raise error.__context__ from None
         raise S3Error(str(error)) from error
     except OSError as error:
@@ -186,7 +186,7 @@ def _digest(upload: Upload, algorithm: str) -> tuple[bytes, int]:
     return hashlib.new(algorithm, b"".join(digests), usedforsecurity=False).digest(), len(digests)
 
 
-def _move(progress: Any, lock: threading.Lock, size: int) -> None:
+def _advance(progress: Any, lock: threading.Lock, size: int) -> None:
     """Note that a thread has sent so many bytes more; fewer than none where a part is sent again."""
     if progress:
         with lock:

@@ -29,7 +29,7 @@ BYTES = {2: np.int16, 4: np.int32}  # of a value: checkpoints hold the halves of
 
 
 @dataclass(frozen=True)
-class Sample:
+class WeightSample:
     """Some of a network's tensors as they were when its training began.
 
     Attributes:
@@ -41,7 +41,7 @@ class Sample:
     statistics: tuple[Any, ...] = ()
 
     @classmethod
-    def take(cls, network: Any) -> Sample:
+    def of_network(cls, network: Any) -> WeightSample:
         """Copy tensors of a network, so few that the training does not wait for them.
 
         Args:
@@ -65,7 +65,7 @@ class Sample:
         """Whether the network has learned from images already."""
         return any(_varies(values) for values in self.statistics)
 
-    def find(self, files: Sequence[Path]) -> list[Path]:
+    def matching_files(self, files: Sequence[Path]) -> list[Path]:
         """Return the files that hold its tensors, the one that holds most of them first.
 
         Args:
@@ -89,7 +89,7 @@ class Sample:
         return found
 
 
-def files_of_trainer(trainer: Any, others: Iterable[str]) -> tuple[Path, ...]:
+def candidate_files_of_trainer(trainer: Any, others: Iterable[str]) -> tuple[Path, ...]:
     """Return the files that a training may have got its weights from, the likeliest first.
 
     Args:
@@ -98,10 +98,10 @@ def files_of_trainer(trainer: Any, others: Iterable[str]) -> tuple[Path, ...]:
     """
     network = getattr(trainer.model, "module", trainer.model)
     named = [getattr(network, "pt_path", None), trainer.args.pretrained, trainer.args.model]
-    return _existing([*named, *others, *files_of_model()])
+    return _existing([*named, *others, *candidate_files_of_calling_model()])
 
 
-def files_of_model() -> tuple[str, ...]:
+def candidate_files_of_calling_model() -> tuple[str, ...]:
     """Return the files that the model whose ``train`` has been called may have its weights from.
 
     The model is looked for among the callers, as a trainer does not know it.

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress
 from ultralytics_wb_ddp.artifacts.results_csv import read_results
 from ultralytics_wb_ddp.config.options import RunOptions
-from ultralytics_wb_ddp.config.scope import options_around
+from ultralytics_wb_ddp.config.scope import scope_options
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.topology import is_main_process
-from ultralytics_wb_ddp.runs.run_record import FINAL, RunRecord
+from ultralytics_wb_ddp.runs.run_record import FINAL_PREFIX, RunRecord
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from ultralytics_wb_ddp.config.options import RunArguments
-    from ultralytics_wb_ddp.runs.guarded_run import Session
+    from ultralytics_wb_ddp.config.options import RunOptionsDict
+    from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
 
 
 CHECKPOINT, ARGUMENTS, RESULTS = "last.pt", "args.yaml", "results.csv"
@@ -97,7 +97,7 @@ class TrainingState:
             return f"the training in {self.directory} can be resumed: {count}"
         return f"there is no training in {self.directory}"
 
-    def finish_run(self, **options: Unpack[RunArguments]) -> bool:
+    def finish_run(self, **options: Unpack[RunOptionsDict]) -> bool:
         """Bring the run of a training that is over to its end, if the training was killed before it could.
 
         The best checkpoint, its metrics and epochs that are missing are logged, and the run is finished. One that is
@@ -113,22 +113,22 @@ class TrainingState:
         Raises:
             ConfigurationError: An option is wrong, or the training still goes on in another process.
         """
-        given = RunOptions.parse(options, "finish_run").over(
-            options_around((), self.run_id), tuple(name for name, value in options.items() if value is not None)
+        given = RunOptions.parse(options, "finish_run").with_overrides(
+            scope_options((), self.run_id), tuple(name for name, value in options.items() if value is not None)
         )
         if not self.is_over or not is_main_process():
             return False
         record = RunRecord.find(self.directory, self.checkpoint)
         if record is None:
             return False
-        from ultralytics_wb_ddp.runs.resolution import reopen_session
+        from ultralytics_wb_ddp.runs.resolution import reopen_run
 
-        record.check_ended()
+        record.check_not_running()
         directory = RunOptions(dir=os.environ.get("WANDB_DIR") or str(self.directory))
-        session = reopen_session(record.handoff(), given, directory, only_if_open=not record.is_open)
+        session = reopen_run(record.handoff(), given, directory, only_if_open=not record.is_open)
         if session is None:
             return False
-        logger.info("run %s is brought to its end: its training was killed before it could", session.run.id)
+        logger.info("run %s is brought to its end: its training was killed before it could", session.wandb_run.id)
         exit_code = 0
         try:
             session.start(self.directory, record)
@@ -140,23 +140,23 @@ class TrainingState:
             session.close(exit_code)
         return True
 
-    def _log_rest(self, session: Session, options: RunOptions) -> None:
+    def _log_rest(self, session: GuardedRun, options: RunOptions) -> None:
         """Log what the end of a training logs, as far as it lies on disk."""
-        from ultralytics_wb_ddp.artifacts.checkpoints import Checkpoints
-        from ultralytics_wb_ddp.wandb_client.run_state import plain_summary
+        from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointUploader
+        from ultralytics_wb_ddp.wandb_client.run_state import get_summary
 
         rows = _rows(self.directory)
         best = next((row for row in rows if row["epoch"] == session.record.best_epoch), rows[-1] if rows else {})
         metrics = {name: value for name, value in best.items() if name.startswith("metrics/")}
-        with session.guarded("what was missing at the end of the training"):
-            known: dict[str, Any] = {} if session.run.offline else plain_summary(session.run.summary)
+        with session.guard("what was missing at the end of the training"):
+            known: dict[str, Any] = {} if session.wandb_run.offline else get_summary(session.wandb_run.summary)
             # Offline it is not known what was logged before, unless that is nothing.
             logged = known.get("epoch", math.inf if session.record.next_step else 0)
             for row in rows:
                 if row["epoch"] > logged:
                     session.log({**row, "epoch": int(row["epoch"])}, is_best=False)
-            if not any(name.startswith(FINAL) for name in known):
-                session.summarize({f"{FINAL}{name}": value for name, value in metrics.items()})
+            if not any(name.startswith(FINAL_PREFIX) for name in known):
+                session.update_summary({f"{FINAL_PREFIX}{name}": value for name, value in metrics.items()})
         past = SimpleNamespace(
             best=self.checkpoint.with_name("best.pt"),
             last=self.checkpoint,
@@ -165,8 +165,8 @@ class TrainingState:
             fitness=None,
             best_fitness=None,
         )
-        checkpoints = Checkpoints(session, options)
-        checkpoints.at_end(past)
+        checkpoints = CheckpointUploader(session, options)
+        checkpoints.on_train_end(past)
         trouble = checkpoints.close(past, failed=False)
         if trouble:
             raise trouble

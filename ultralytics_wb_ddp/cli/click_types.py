@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 
-class Group(click.Group):
+class SuggestingGroup(click.Group):
     """A group that suggests the command which a misspelt one may mean; of click itself only later releases do."""
 
     def resolve_command(
@@ -29,7 +29,7 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class KeyValue(click.ParamType):  # type: ignore[type-arg]  # a generic in some releases only
+class KeyValueType(click.ParamType):  # type: ignore[type-arg]  # a generic in some releases only
     """The type of an argument such as ``train.epochs=5``.
 
     Args:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ultralytics_wb_ddp.utils.logging import short_path
+from ultralytics_wb_ddp.utils.logging import relative_path
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
-from ultralytics_wb_ddp.wandb_client.run_state import next_step_of
+from ultralytics_wb_ddp.wandb_client.run_state import get_next_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose
     directory.mkdir(parents=True, exist_ok=True)
     earlier = set(find_run_files(directory))
 
-    click.echo(f"1/4  generating {images} images of {CLASSES} shapes in {short_path(directory / 'shapes')}")
+    click.echo(f"1/4  generating {images} images of {CLASSES} shapes in {relative_path(directory / 'shapes')}")
     from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 
     data = make_shapes_dataset(directory / "shapes", images=images, classes=CLASSES)
@@ -92,14 +92,14 @@ def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose
         manager.run.log({"dataset/images": images, "dataset/classes": CLASSES})
         model = YOLO("yolo11n.yaml")
         add_wandb_callback(model)
-        model.add_callback("teardown", partial(_note_rank, directory))
-        rows_before = next_step_of(manager.run)
+        model.add_callback("teardown", partial(_record_rank, directory))
+        rows_before = get_next_step(manager.run)
         manager.prepare_for_training()
 
         with _progress(directory / "train" / "results.csv", epochs, shown=not verbose):
             model.train(trainer=CpuDDPTrainer, project=str(directory), name="train", exist_ok=True, **settings)
         manager.resume_after_training()
-        rows_after = next_step_of(manager.run)
+        rows_after = get_next_step(manager.run)
 
         click.echo("4/4  logging the final model")
         best = directory / "train" / "weights" / "best.pt"
@@ -110,7 +110,7 @@ def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose
 
     wandb.teardown()  # finish() does not wait for the file to be written
     files = [file for file in find_run_files(directory) if file not in earlier]
-    _report(directory, [read_run(file) for file in files], rows_before, rows_after, url)
+    _print_summary(directory, [read_run(file) for file in files], rows_before, rows_after, url)
 
 
 def _set_environment(*, verbose: bool) -> None:
@@ -153,14 +153,16 @@ def _epoch_text(trained: int | None) -> str:
     return "starting" if not trained else f"epoch {trained}"
 
 
-def _note_rank(directory: Path, trainer: Any) -> None:
+def _record_rank(directory: Path, trainer: Any) -> None:
     """Write down what this worker has loaded; runs in every rank, at the end of its training."""
     del trainer
     facts = {"pid": os.getpid(), "wandb": "wandb" in sys.modules}
     (directory / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _report(directory: Path, runs: list[RecordedRun], rows_before: int, rows_after: int, url: str | None) -> None:
+def _print_summary(
+    directory: Path, runs: list[RecordedRun], rows_before: int, rows_after: int, url: str | None
+) -> None:
     """Print who wrote which part of the run, where it lies, and how to look at it."""
     run = runs[-1]
     history = [row for part in runs for row in part.history]
@@ -170,14 +172,14 @@ def _report(directory: Path, runs: list[RecordedRun], rows_before: int, rows_aft
     curves = sum(len(part.charts) for part in runs)
     first_rank, second_rank = (f"rank {rank} (pid {facts['pid']})" for rank, facts in enumerate(ranks))
     lines = [
-        ("launcher, before", _rows(0, rows_before), "config file, training inputs"),
+        ("launcher, before", _row_range(0, rows_before), "config file, training inputs"),
         (
             first_rank,
-            _rows(rows_before, rows_after),
+            _row_range(rows_before, rows_after),
             f"epochs {min(trained)} to {max(trained)}, {images} images, {curves} curves, best.pt",
         ),
         (second_rank, "none", "imported wandb" if ranks[1]["wandb"] else "never imported wandb"),
-        ("launcher, after", _rows(rows_after, len(history)), "final model"),
+        ("launcher, after", _row_range(rows_after, len(history)), "final model"),
     ]
     ids = {part.id for part in runs}
     click.echo()
@@ -188,14 +190,14 @@ def _report(directory: Path, runs: list[RecordedRun], rows_before: int, rows_aft
     for who, rows, what in (_HEADER, *lines):
         click.echo(f"  {who:<{widths[0]}}  {rows:<{widths[1]}}  {what}")
     wandb, ours = (
-        name if shutil.which(name) else short_path(Path(sys.executable).with_name(name))
+        name if shutil.which(name) else relative_path(Path(sys.executable).with_name(name))
         for name in ("wandb", "ultralytics-wb-ddp")
     )
-    places = [short_path(part.path.parent) for part in runs]
+    places = [relative_path(part.path.parent) for part in runs]
     click.echo()
     click.echo(f"  folder   {' '.join(places)}")
     if _is_latest(run.path.parent):  # the link is shorter than the folder's name, whose line would be broken
-        places[-1] = short_path(run.path.parent.with_name(LATEST))
+        places[-1] = relative_path(run.path.parent.with_name(LATEST))
     click.echo(f"  see it   {wandb} leet {places[-1]}")
     click.echo(f"  online   {url}" if url else f"  send it  {ours} sync {' '.join(places)}")
 
@@ -205,7 +207,7 @@ def _is_latest(folder: Path) -> bool:
     return folder.with_name(LATEST).resolve() == folder.resolve()
 
 
-def _rows(start: int, stop: int) -> str:
+def _row_range(start: int, stop: int) -> str:
     """Name the rows from start to before stop."""
     return f"{start}" if stop - start == 1 else f"{start} to {stop - 1}"
 

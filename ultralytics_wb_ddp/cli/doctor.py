@@ -53,18 +53,18 @@ def doctor(
     is wrong; a warning is not.
     """
     from ultralytics_wb_ddp.doctor import report
-    from ultralytics_wb_ddp.doctor.doctor import examine, examine_training, read_request
-    from ultralytics_wb_ddp.doctor.finding import Finding
+    from ultralytics_wb_ddp.doctor.doctor import check_past_training, read_request, run_checks
+    from ultralytics_wb_ddp.doctor.finding import CheckResult
 
     try:
         request = read_request(config, {**given, "id": run_id, "dir": directory}, device=device, timeout=timeout)
     except ConfigurationError as error:
-        plan, findings, of_job = None, [Finding("options", "error", str(error))], False
+        plan, findings, of_job = None, [CheckResult("options", "error", str(error))], False
     else:
-        plan, findings = (None, examine_training(request, training)) if training else examine(request)
+        plan, findings = (None, check_past_training(request, training)) if training else run_checks(request)
         of_job = request.of_job
     if as_json:
         click.echo(report.as_json(plan, findings))
     else:
         report.print_report(plan, findings, of_job=of_job, verbose=verbose)
-    raise SystemExit(not report.is_well(findings))
+    raise SystemExit(not report.is_ok(findings))

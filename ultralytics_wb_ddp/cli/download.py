@@ -19,11 +19,11 @@ def download(run: str, directory: Path, format: str) -> None:  # noqa: A002  # t
     RUN is entity/project/run-id, or its web address. The run's files go below DIR/files, all rows into DIR/history.csv
     or .parquet, what it printed into DIR/console.log. The exit code is 1 if something could not be downloaded.
     """
-    from ultralytics_wb_ddp.tools.download import download_run, missing_of
+    from ultralytics_wb_ddp.tools.download import download_run, missing_files_message
 
     done = download_run(run, directory, format=format, progress=True)
     click.echo(f"{done.history}: {done.rows} rows")
     click.echo(f"{done.directory / 'files'}: {len(done.files)} files")
     click.echo(f"{done.console}" if done.console else "W&B has nothing that the run printed")
-    if trouble := missing_of(done):
+    if trouble := missing_files_message(done):
         raise click.ClickException(trouble)

@@ -12,25 +12,27 @@ from typing import Any, TextIO
 import click
 
 from ultralytics_wb_ddp import __version__
-from ultralytics_wb_ddp.cli.click_types import Group
-from ultralytics_wb_ddp.utils.errors import explanation_of
+from ultralytics_wb_ddp.cli.click_types import SuggestingGroup
+from ultralytics_wb_ddp.utils.errors import user_message
 
 # As they are listed.
 COMMANDS = ("demo", "train", "sweep", "doctor", "sync", "download", "import", "resume", "prune", "patch")
-NOBODY_READS = 141  # 128 and the number of SIGPIPE
+BROKEN_PIPE_EXIT_CODE = 141  # 128 and the number of SIGPIPE
 
 
-class Commands(Group):
-    """A group whose commands are loaded when they are needed: each is a file of ``commands/``, named as it is."""
+class Commands(SuggestingGroup):
+    """Load each subcommand from its file in this room when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
+        """Return the names of the subcommands."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a subcommand; None if its name is unknown."""
         if cmd_name not in COMMANDS:
             return None
         name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
-        command: click.Command = getattr(import_module(f"ultralytics_wb_ddp.cli.click_types.{name}"), name)
+        command: click.Command = getattr(import_module(f"ultralytics_wb_ddp.cli.{name}"), name)
         return command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -49,7 +51,7 @@ class Commands(Group):
         except BrokenPipeError:
             for stream in filter(_is_gone, streams):  # or Python complains of what it cannot write at its exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            raise SystemExit(NOBODY_READS) from None
+            raise SystemExit(BROKEN_PIPE_EXIT_CODE) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what a user can mend is one sentence, and Ctrl-C has the exit code that shells give it."""
@@ -63,7 +65,7 @@ class Commands(Group):
         except Exception as error:
             if isinstance(error, BrokenPipeError) and any(map(_is_gone, (sys.stdout, sys.stderr))):
                 raise
-            if message := explanation_of(error):
+            if message := user_message(error):
                 raise click.ClickException(message) from error
             raise
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ultralytics_wb_ddp.cli.click_types import Group
+from ultralytics_wb_ddp.cli.click_types import SuggestingGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.tools.stock_callback_patch import Status
 
 
-@click.group(cls=Group)
+@click.group(cls=SuggestingGroup)
 def patch() -> None:
     """Have Ultralytics' own W&B callback continue a run.
 
@@ -33,12 +33,12 @@ def status(*, as_json: bool) -> None:
 
     The exit code is 1 if it can neither be patched nor put back.
     """
-    from ultralytics_wb_ddp.tools.stock_callback_patch import PatchError, examine
+    from ultralytics_wb_ddp.tools.stock_callback_patch import PatchError, patch_status
 
     found, trouble = None, None
     try:
-        found = examine()
-        trouble = found.trouble
+        found = patch_status()
+        trouble = found.problem
     except PatchError as error:
         trouble = str(error)
     if as_json:
@@ -75,9 +75,9 @@ def revert() -> None:
 
 
 def _change(change: Callable[[Status], bool], *, done: str, kept: str) -> None:
-    from ultralytics_wb_ddp.tools.stock_callback_patch import examine
+    from ultralytics_wb_ddp.tools.stock_callback_patch import patch_status
 
-    found = examine()
+    found = patch_status()
     text = done if change(found) else kept
     click.echo(f"{text} (Ultralytics {found.release}): {found.file}")
 

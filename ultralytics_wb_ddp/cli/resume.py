@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from ultralytics_wb_ddp.cli.click_types import KeyValue
+from ultralytics_wb_ddp.cli.click_types import KeyValueType
 
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.argument("overrides", nargs=-1, type=KeyValue("device=0,1"), metavar="[KEY=VALUE]...")
+@click.argument("overrides", nargs=-1, type=KeyValueType("device=0,1"), metavar="[KEY=VALUE]...")
 @click.option("--dir", "directory", type=click.Path(path_type=Path), help="Directory for the training.")
 @click.option("--data", metavar="DATA", help="The dataset, where it is not at the place that the training knew.")
 @click.option("--alias", default="last", show_default=True, help="Checkpoint to go on from: 'last' or 'epoch-N'.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ultralytics_wb_ddp.cli.click_types import KeyValue
+from ultralytics_wb_ddp.cli.click_types import KeyValueType
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.sweeps.sweep_api import Sweep
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", metavar="SWEEP.YAML", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("overrides", nargs=-1, type=KeyValue("method=random"), metavar="[KEY=VALUE]...")
+@click.argument("overrides", nargs=-1, type=KeyValueType("method=random"), metavar="[KEY=VALUE]...")
 @click.option("--count", type=click.IntRange(1), help="Number of trials; without it until W&B has no more.")
 @click.option(
     "--agents",

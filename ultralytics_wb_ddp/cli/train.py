@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ultralytics_wb_ddp.cli.click_types import KeyValue
+from ultralytics_wb_ddp.cli.click_types import KeyValueType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", metavar="JOB.YAML", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("overrides", nargs=-1, type=KeyValue("train.epochs=5"), metavar="[KEY=VALUE]...")
+@click.argument("overrides", nargs=-1, type=KeyValueType("train.epochs=5"), metavar="[KEY=VALUE]...")
 @click.option("--dry-run", is_flag=True, help="Check the job and say what will happen; start nothing.")
 def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
     """Run the training that JOB.YAML describes, in one run.
@@ -26,11 +26,11 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
     train.epochs=5 or 'wandb.tags=[a,b]'. The exit code is 0 when the training and its outputs have come to their end;
     the run has the same state.
     """
-    from ultralytics_wb_ddp.config.yaml_file import explained, read_config
+    from ultralytics_wb_ddp.config.yaml_file import read_config, yaml_errors_as_user_errors
     from ultralytics_wb_ddp.jobs.run_job import run_job
     from ultralytics_wb_ddp.jobs.schema import Job
 
-    with explained(file):
+    with yaml_errors_as_user_errors(file):
         cfg = read_config(file, overrides)
         cfg.setdefault("name", file.stem)  # other settings may refer to it
         job = Job.from_cfg(cfg)
@@ -43,30 +43,30 @@ def _show(job: Job) -> bool:
     """Print what a job will do and what stands against it; returns whether nothing does."""
     from ultralytics_wb_ddp.config.validation import ConfigurationError
     from ultralytics_wb_ddp.doctor import report
-    from ultralytics_wb_ddp.doctor.doctor import examine
-    from ultralytics_wb_ddp.doctor.finding import Finding
-    from ultralytics_wb_ddp.jobs.checks import check_job, find_state, request_of
+    from ultralytics_wb_ddp.doctor.doctor import run_checks
+    from ultralytics_wb_ddp.doctor.finding import CheckResult
+    from ultralytics_wb_ddp.jobs.checks import check_job, doctor_request_for, find_training_state
 
-    report.print_facts("What will be trained", facts_of(job))
-    plan, findings = examine(request_of(job))
+    report.print_facts("What will be trained", describe_job(job))
+    plan, findings = run_checks(doctor_request_for(job))
     try:
-        state = find_state(job)
+        state = find_training_state(job)
         if not (state and state.is_over):  # nothing is started then
             check_job(job)
     except ConfigurationError as error:
-        findings = [Finding("job", "error", str(error)), *(each for each in findings if each.check != "GPUs")]
+        findings = [CheckResult("job", "error", str(error)), *(each for each in findings if each.check != "GPUs")]
     report.print_report(plan, findings, of_job=True)
-    return report.is_well(findings)
+    return report.is_ok(findings)
 
 
-def facts_of(job: Job) -> Iterator[tuple[str, str]]:
+def describe_job(job: Job) -> Iterator[tuple[str, str]]:
     """Yield what a job will do, for people: a title and a sentence each."""
     from ultralytics_wb_ddp.distributed.devices import devices_of
-    from ultralytics_wb_ddp.jobs.checks import find_state
+    from ultralytics_wb_ddp.jobs.checks import find_training_state
 
     yield "job", f"{job.name} of group {job.group}" if job.group else job.name
     yield "model", f"{job.model} ({job.task})" if job.task else job.model
-    if state := find_state(job):
+    if state := find_training_state(job):
         yield "resumes", f"{state}{': nothing is trained' if state.is_over else ''}"
     yield "data", str(job.train.get("data") or "that of the training which is resumed, or of train.cfg")
     if job.parallel.is_distributed():

@@ -14,7 +14,7 @@ MAX_LENGTH = 128  # of the id and the name of a run, of a group, a project and a
 REFUSED = re.compile(r"[^A-Za-z0-9_.-]")  # in the name of an artifact
 LONG_ID = 64  # characters of a run id with which the names that wandb makes of it and a key may be too long
 MAX_BYTES = 255  # of a file's name
-MARK = 8  # digits of the hash
+HASH_LENGTH = 8  # digits of the hash
 RESERVED_IN_LINK = "\\#?%:"
 REGISTRY = "wandb-registry-"
 
@@ -28,28 +28,28 @@ def safe_name(title: str, length: int = MAX_LENGTH) -> str:
     """
     if title and len(title) <= length and not REFUSED.search(title):
         return title
-    return f"{REFUSED.sub('_', title)[: length - MARK - 1]}-{_mark(title)}"
+    return f"{REFUSED.sub('_', title)[: length - HASH_LENGTH - 1]}-{_short_hash(title)}"
 
 
-def _mark(title: str) -> str:
-    return hashlib.sha256(title.encode("utf-8", "surrogatepass")).hexdigest()[:MARK]
+def _short_hash(title: str) -> str:
+    return hashlib.sha256(title.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_LENGTH]
 
 
 def _around(run_id: str, end: str) -> str:
     return f"run_{safe_name(run_id, MAX_LENGTH - len('run_') - len(end))}{end}"
 
 
-def collection_of(run_id: str) -> str:
+def model_collection(run_id: str) -> str:
     """Return the name of the artifact whose versions are a run's checkpoints: the stock callback's name for it."""
     return _around(run_id, "_model")
 
 
-def inputs_of(run_id: str) -> str:
+def training_inputs_name(run_id: str) -> str:
     """Return the name of the artifact that holds what a run's training was made from."""
     return _around(run_id, "_training_inputs")
 
 
-def input_name(kind: str, title: str) -> str:
+def input_artifact_name(kind: str, title: str) -> str:
     """Return the name of an input's artifact, which nobody else gives to theirs: ``coco8:latest`` stays what it was.
 
     Args:
@@ -62,7 +62,7 @@ def input_name(kind: str, title: str) -> str:
 def derived_id(base_id: str, end: str) -> str:
     """Return the id of a run that belongs to another one, such as ``{base_id}-rank-1``."""
     room = MAX_LENGTH - len(end) - 1
-    shown = base_id if len(base_id) <= room else f"{base_id[: room - MARK - 1]}-{_mark(base_id)}"
+    shown = base_id if len(base_id) <= room else f"{base_id[: room - HASH_LENGTH - 1]}-{_short_hash(base_id)}"
     return f"{shown}-{end}"
 
 
@@ -84,7 +84,7 @@ def run_name(name: str, end: str = "") -> str:
     return f"{shown}-{end}" if end else shown
 
 
-def problem_of_alias(alias: str) -> str | None:
+def alias_problem(alias: str) -> str | None:
     """Return what is wrong with an alias of an artifact, with the remedy; None if nothing is."""
     if not isinstance(alias, str) or not alias.strip():
         return "an alias is a word, such as 'best'"
@@ -95,14 +95,14 @@ def problem_of_alias(alias: str) -> str | None:
     return None
 
 
-def problem_of_artifact(name: str) -> str | None:
+def artifact_name_problem(name: str) -> str | None:
     """Return what is wrong with the name that a user gives to an artifact, with the remedy; None if nothing is."""
     if not isinstance(name, str) or REFUSED.search(name) or not name:
         return "W&B takes letters, digits, '-', '_' and '.' in the name of an artifact; replace the others"
     return f"it has {len(name)} characters; W&B takes {MAX_LENGTH}, shorten it" if len(name) > MAX_LENGTH else None
 
 
-def problem_of_link(target: str) -> str | None:
+def link_problem(target: str) -> str | None:
     """Return what is wrong with the place that an artifact is linked to, with the remedy; None if nothing is."""
     form = "the form is 'wandb-registry-REGISTRY/COLLECTION' or 'PROJECT/PORTFOLIO', with 'ENTITY/' before it if needed"
     parts = target.split("/")

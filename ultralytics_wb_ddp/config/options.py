@@ -11,21 +11,21 @@ from typing_extensions import Self
 
 from ultralytics_wb_ddp.config.validation import (
     ConfigurationError,
+    check_bool,
     check_choice,
-    check_count,
     check_environment,
     check_job_type,
+    check_known_keys,
     check_link,
-    check_names,
+    check_non_negative_int,
     check_project,
     check_run_id,
+    check_s3_prefix,
     check_seconds,
-    check_store,
-    check_switch,
     check_tags,
     check_text,
     check_uri,
-    refuse_type,
+    raise_type_error,
 )
 from ultralytics_wb_ddp.utils.serialization import REDACTED, to_plain
 
@@ -44,9 +44,19 @@ MODES = get_args(Mode)
 RUN_MODES = get_args(RunMode)
 RANK_SCOPES = get_args(RankScope)
 STRATEGIES = {"main": ("auto", "global"), "node": ("auto", "worker"), "all": ("new", "global")}  # W&B's own names
-OF_THE_RUN = ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode", "dir")  # not of a training
+RUN_ONLY_OPTIONS = (
+    "project",
+    "entity",
+    "name",
+    "group",
+    "job_type",
+    "tags",
+    "notes",
+    "mode",
+    "dir",
+)  # not of a training
 MAX_MISTAKES = 256  # images: what a rank keeps of one may take up 1.5 MB
-MISSING = "???"  # OmegaConf's mark of a value that is still to be given
+OMEGACONF_MISSING = "???"  # OmegaConf's mark of a value that is still to be given
 _CHOICES = {
     "mode": MODES,
     "on_error": get_args(ErrorPolicy),
@@ -57,24 +67,24 @@ _CHOICES = {
     "strategy": tuple(STRATEGIES),
 }
 # By the word that a setting's annotation begins with.
-_OF_KIND: dict[str, Callable[[str, Any], Any]] = {
-    "bool": check_switch,
-    "int": check_count,
+_CHECK_BY_TYPE: dict[str, Callable[[str, Any], Any]] = {
+    "bool": check_bool,
+    "int": check_non_negative_int,
     "tuple[str,": check_tags,
 }
-_OF_NAME: dict[str, Callable[[str, str], str]] = {
+_CHECK_BY_NAME: dict[str, Callable[[str, str], str]] = {
     "project": check_project,
     "name": check_text,
     "group": check_text,
     "job_type": check_job_type,
     "link": check_link,
-    "checkpoint_store": check_store,
+    "checkpoint_store": check_s3_prefix,
     "data_uri": check_uri,
 }
-OFFLINE = ("offline", "dryrun")  # as WANDB_MODE has it
+OFFLINE_MODES = ("offline", "dryrun")  # as WANDB_MODE has it
 
 
-class RunArguments(TypedDict, total=False):
+class RunOptionsDict(TypedDict, total=False):
     """The options of ``add_wandb_callback``, explained at :class:`RunOptions`; None counts as not given."""
 
     project: str | None
@@ -107,7 +117,7 @@ class RunArguments(TypedDict, total=False):
     flush_interval: float | None
 
 
-class BlockArguments(RunArguments, total=False):
+class ScopeOptionsDict(RunOptionsDict, total=False):
     """The options of ``wandb_config``: those of a manager besides."""
 
     id: str | None
@@ -115,7 +125,7 @@ class BlockArguments(RunArguments, total=False):
     keep_open: bool | None
 
 
-class GroupArguments(TypedDict, total=False):
+class GroupOptionsDict(TypedDict, total=False):
     """The options of ``WandbManager.group``, explained at :class:`RunGroup`."""
 
     job_type: str
@@ -214,19 +224,23 @@ class RunOptions:
                 msg = f"strategy={self.strategy!r} means {name}={other!r}, but {name}={value!r} is given; leave one out"
                 raise ConfigurationError(msg)
 
-    def which_ranks(self) -> tuple[str | None, str | None]:
+    def logging_mode(self) -> tuple[str | None, str | None]:
         """Return run mode and rank scope, whichever way they are given; None where they are not."""
         named = STRATEGIES.get(self.strategy or "", (None, None))
         return self.run_mode or named[0], self.rank_scope or named[1]
 
-    def of_training(self) -> dict[str, Any]:
+    def training_options(self) -> dict[str, Any]:
         """Return the options that say how a training is logged, as far as they are not left at their defaults."""
-        run_mode, rank_scope = self.which_ranks()
+        run_mode, rank_scope = self.logging_mode()
         chosen = replace(self, run_mode=run_mode, rank_scope=rank_scope, strategy=None)
         values = {field.name: (getattr(chosen, field.name), field.default) for field in fields(RunOptions)}
-        return {name: value for name, (value, default) in values.items() if name not in OF_THE_RUN and value != default}
+        return {
+            name: value
+            for name, (value, default) in values.items()
+            if name not in RUN_ONLY_OPTIONS and value != default
+        }
 
-    def over(self, others: Mapping[str, Any], given: Collection[str]) -> Self:
+    def with_overrides(self, others: Mapping[str, Any], given: Collection[str]) -> Self:
         """Return these options with what was not given taken from others.
 
         Args:
@@ -248,12 +262,12 @@ class RunOptions:
         Raises:
             ConfigurationError: An unknown name, a value of a wrong type, or one that W&B refuses.
         """
-        check_names(values, [field.name for field in fields(cls)], where)
+        check_known_keys(values, [field.name for field in fields(cls)], where)
         given = {name: value for name, value in values.items() if value is not None}
         check_environment(given)
         return cls(**{name: _check(name, value, where) for name, value in given.items()})
 
-    def or_else(self, default: RunOptions) -> Self:
+    def with_defaults(self, default: RunOptions) -> Self:
         """Return these options with what is None taken from others."""
         missing = [field.name for field in fields(RunOptions) if getattr(self, field.name) is None]
         return replace(self, **{name: getattr(default, name) for name in missing})
@@ -299,8 +313,10 @@ class WandbConfig(RunOptions):
             found = "missing" if section is None else f"of type {type(section).__name__}"
             msg = f"{where} is {found} in a cfg of type {type(cfg).__name__}; give at least {where}.project"
             raise ConfigurationError(msg)
-        check_names(plain, [field.name for field in fields(cls)], where)  # a project that is misspelt is not missing
-        settings = {name: value for name, value in plain.items() if value != MISSING}
+        check_known_keys(
+            plain, [field.name for field in fields(cls)], where
+        )  # a project that is misspelt is not missing
+        settings = {name: value for name, value in plain.items() if value != OMEGACONF_MISSING}
         given = {name for name, value in settings.items() if value is not None}
         given |= {"run_mode", "rank_scope"} if "strategy" in given else set()
         settings |= {name: value for name, value in (default or {}).items() if name not in given}
@@ -316,14 +332,14 @@ def _check(name: str, value: Any, where: str) -> Any:
     kind = next(str(field.type) for field in fields(WandbConfig) if field.name == name).partition(" ")[0]
     if kind == "float":
         return check_seconds(place, value, least=0.0 if name == "flush_interval" else 1.0)
-    if kind in _OF_KIND:
-        return _OF_KIND[kind](place, value)
+    if kind in _CHECK_BY_TYPE:
+        return _CHECK_BY_TYPE[kind](place, value)
     if name == "dir" and isinstance(value, PathLike):
         return fspath(value)
     if not isinstance(value, str):
-        refuse_type(place, value)
+        raise_type_error(place, value)
     if name in _CHOICES:
         return check_choice(place, value, _CHOICES[name])
     if name == "id":
         return check_run_id(value, place)
-    return _OF_NAME[name](place, value) if name in _OF_NAME else value
+    return _CHECK_BY_NAME[name](place, value) if name in _CHECK_BY_NAME else value

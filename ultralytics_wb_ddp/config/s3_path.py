@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ultralytics_wb_ddp.utils.errors import ExplainedError
+from ultralytics_wb_ddp.utils.errors import UserError
 
 PATH = re.compile(r"s3://([^/?#]+)/([^?#]+)(?:\?versionId=([^?#&]+))?")
 
 
-class S3Error(ExplainedError):
+class S3Error(UserError):
     """Something in S3 cannot be referred to or written: the message names the value, the cause and the remedy."""
 
 

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from ultralytics_wb_ddp.config.options import BlockArguments
+    from ultralytics_wb_ddp.config.options import ScopeOptionsDict
 
 
 INHERITED = "_ultralytics_wb_ddp_blocks"  # attribute of a thread: the blocks in which it was started
-_entered: ContextVar[tuple[Block, ...] | None] = ContextVar("ultralytics_wb_ddp_blocks", default=None)
-_taken_up: dict[str, tuple[Block, ...]] = {}  # by the id of a run that a manager holds
+_active: ContextVar[tuple[ConfigScope, ...] | None] = ContextVar("ultralytics_wb_ddp_blocks", default=None)
+_applied_by_run_id: dict[str, tuple[ConfigScope, ...]] = {}  # by the id of a run that a manager holds
 _installing = threading.Lock()
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
-class Block:
+class ConfigScope:
     """Settings that hold inside a ``with`` statement or a decorated function; :func:`wandb_config` makes it.
 
     Attributes:
@@ -38,12 +38,12 @@ class Block:
         self.values = values
 
     def __enter__(self) -> Self:
-        _have_threads_inherit()
-        _entered.set((*blocks(), self))
+        _make_threads_inherit_scopes()
+        _active.set((*active_scopes(), self))
         return self
 
     def __exit__(self, *_: object) -> None:
-        _entered.set(blocks()[:-1])
+        _active.set(active_scopes()[:-1])
 
     def __call__(self, function: Function) -> Function:
         """Return a function whose calls are each inside of a block of their own."""
@@ -72,7 +72,7 @@ class Block:
         return {"values": {name: value for name, value in self.values.items() if name != "api_key"}}
 
 
-def wandb_config(**options: Unpack[BlockArguments]) -> Block:
+def wandb_config(**options: Unpack[ScopeOptionsDict]) -> ConfigScope:
     """Set how runs are made for everything inside a block: callbacks, managers, jobs.
 
     Use it in a ``with`` statement or as a decorator. What is given to ``add_wandb_callback``, :class:`WandbManager` or
@@ -90,52 +90,52 @@ def wandb_config(**options: Unpack[BlockArguments]) -> Block:
     config = WandbConfig.parse(options, "wandb_config")
     values = {name: getattr(config, name) for name, value in options.items() if value is not None}
     if values.pop("strategy", None):  # what it means, so that an inner block can change one half of it
-        values["run_mode"], values["rank_scope"] = config.which_ranks()
-    return Block(values)
+        values["run_mode"], values["rank_scope"] = config.logging_mode()
+    return ConfigScope(values)
 
 
-def blocks() -> tuple[Block, ...]:
+def active_scopes() -> tuple[ConfigScope, ...]:
     """Return the blocks that are around here, the outermost first."""
-    entered = _entered.get()
+    entered = _active.get()
     return getattr(threading.current_thread(), INHERITED, ()) if entered is None else entered
 
 
-def merged(around: Iterable[Block]) -> dict[str, Any]:
+def merge_scopes(around: Iterable[ConfigScope]) -> dict[str, Any]:
     """Return the settings of blocks, of which later ones win, by name."""
     return {name: value for block in around for name, value in block.values.items()}
 
 
-def settings_around(*named: str) -> dict[str, Any]:
+def scope_settings(*named: str) -> dict[str, Any]:
     """Return the settings of the blocks around here by name, without those that are given here by another name."""
-    return {name: value for name, value in merged(blocks()).items() if name not in named}
+    return {name: value for name, value in merge_scopes(active_scopes()).items() if name not in named}
 
 
-def options_around(made_in: tuple[Block, ...], run_id: str | None) -> dict[str, Any]:
+def scope_options(made_in: tuple[ConfigScope, ...], run_id: str | None) -> dict[str, Any]:
     """Return how blocks want a training to be logged, by name.
 
     Args:
         made_in: The blocks in which its callback was made; those around here are inside of them.
         run_id: Run that the training may continue. Its manager has had its say over the blocks that it is in itself.
     """
-    here = blocks()
+    here = active_scopes()
     around = (*(block for block in made_in if block not in here), *here)
-    taken_up = _taken_up.get(run_id or "", ())
+    taken_up = _applied_by_run_id.get(run_id or "", ())
     known = {field.name for field in fields(RunOptions)}
-    values = merged(block for block in around if block not in taken_up)
+    values = merge_scopes(block for block in around if block not in taken_up)
     return {name: value for name, value in values.items() if name in known}
 
 
-def take_up(run_id: str, around: tuple[Block, ...]) -> None:
+def mark_scopes_applied(run_id: str, around: tuple[ConfigScope, ...]) -> None:
     """Say that the manager of a run has read the blocks that it is in."""
-    _taken_up[run_id] = around
+    _applied_by_run_id[run_id] = around
 
 
-def release(run_id: str) -> None:
+def forget_scopes_applied(run_id: str) -> None:
     """Say that a run has no manager any more."""
-    _taken_up.pop(run_id, None)
+    _applied_by_run_id.pop(run_id, None)
 
 
-def _have_threads_inherit() -> None:
+def _make_threads_inherit_scopes() -> None:
     """Have threads see the blocks in which they are started, which before Python 3.14 no context variable does."""
     with _installing:
         start = threading.Thread.start
@@ -144,7 +144,7 @@ def _have_threads_inherit() -> None:
 
         @functools.wraps(start)
         def start_inside(thread: threading.Thread) -> None:
-            setattr(thread, INHERITED, blocks())
+            setattr(thread, INHERITED, active_scopes())
             start(thread)
 
         setattr(start_inside, INHERITED, True)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
-from ultralytics_wb_ddp.config.names import MAX_BYTES, MAX_LENGTH, problem_of_link
+from ultralytics_wb_ddp.config.names import MAX_BYTES, MAX_LENGTH, link_problem
 from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
-from ultralytics_wb_ddp.utils.errors import ExplainedError
-from ultralytics_wb_ddp.utils.serialization import ADDRESS, names_secret
+from ultralytics_wb_ddp.utils.errors import UserError
+from ultralytics_wb_ddp.utils.serialization import URL_PATTERN, is_secret_key
 
-OF_A_MANAGER = {  # what others than a callback take
+MANAGER_OPTIONS = {  # what others than a callback take
     "id": "wandb.init(id=...) makes a run of this id, to be given as run=; a manager and a job take it in cfg.wandb.id",
     "api_key": "set WANDB_API_KEY or call 'wandb login'; a manager and a job take it in cfg.wandb.api_key",
     "keep_open": "a manager and a job take it in cfg.wandb.keep_open",
@@ -25,12 +25,12 @@ OF_A_MANAGER = {  # what others than a callback take
 }
 RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
 RESERVED_IN_PROJECT = "/\\#?%:"
-OF_RUN_FOLDER = len("offline-run-20260101_120000-")
+RUN_FOLDER_PREFIX_LENGTH = len("offline-run-20260101_120000-")
 MAX_TAG_LENGTH = 64
 MAX_JOB_TYPE_LENGTH = 64
 
 
-class ConfigurationError(ExplainedError, ValueError):
+class ConfigurationError(UserError, ValueError):
     """A setting that cannot work: the message names the value, the cause and the remedy."""
 
 
@@ -50,7 +50,7 @@ def check_run_id(run_id: str, where: str) -> str:
         else f"a run id has at most {MAX_LENGTH} characters"
         if len(run_id) > MAX_LENGTH
         else f"W&B names a folder after it, and {len(run_id.encode())} bytes are too many for one"
-        if len(run_id.encode()) > MAX_BYTES - OF_RUN_FOLDER
+        if len(run_id.encode()) > MAX_BYTES - RUN_FOLDER_PREFIX_LENGTH
         else ""
     )
     if cause:
@@ -60,7 +60,7 @@ def check_run_id(run_id: str, where: str) -> str:
     return run_id
 
 
-def check_names(names: Iterable[Any], known: list[str], where: str) -> None:
+def check_known_keys(names: Iterable[Any], known: list[str], where: str) -> None:
     """Refuse settings that there are none of.
 
     Raises:
@@ -86,8 +86,8 @@ def place_of(name: Any, known: list[str]) -> str | None:
     """
     if "run_mode" not in known:
         return None
-    if name in OF_A_MANAGER:
-        return OF_A_MANAGER[name]
+    if name in MANAGER_OPTIONS:
+        return MANAGER_OPTIONS[name]
     module = sys.modules.get("ultralytics.utils")  # where it is not imported, nobody trains yet
     is_argument = str(name) in getattr(module, "DEFAULT_CFG_DICT", ())
     return f"it is an argument of the training: model.train({name}=...), train.{name} in a job" if is_argument else None
@@ -169,12 +169,12 @@ def check_environment(given: Container[str], env: Mapping[str, str] | None = Non
     env = os.environ if env is None else env
     if "ULTRALYTICS_WB_DDP" in env:  # a launcher has set them after a run that W&B has taken
         return
-    for name, (variable, check) in OF_ENVIRONMENT.items():
+    for name, (variable, check) in ENVIRONMENT_CHECKS.items():
         if name not in given and env.get(variable):
             check(variable, env[variable])
 
 
-def check_switch(place: str, value: Any) -> bool:
+def check_bool(place: str, value: Any) -> bool:
     """Return what is true or false.
 
     Raises:
@@ -186,7 +186,7 @@ def check_switch(place: str, value: Any) -> bool:
     return value
 
 
-def check_count(place: str, value: Any) -> int:
+def check_non_negative_int(place: str, value: Any) -> int:
     """Return a whole number.
 
     Raises:
@@ -222,13 +222,13 @@ def check_uri(place: str, value: str) -> str:
     Raises:
         ConfigurationError: It is of another form.
     """
-    if not ADDRESS.fullmatch(value):
+    if not URL_PATTERN.fullmatch(value):
         msg = f"{place}={value!r} is no address; give one such as 's3://bucket/shapes', or leave it out"
         raise ConfigurationError(msg)
     return value
 
 
-def check_store(place: str, value: str) -> str:
+def check_s3_prefix(place: str, value: str) -> str:
     """Return the place in S3 that checkpoints are uploaded to, without a slash at its end.
 
     Raises:
@@ -252,25 +252,25 @@ def check_link(place: str, value: str) -> str:
     Raises:
         ConfigurationError: W&B would refuse it.
     """
-    if problem := problem_of_link(value):
+    if problem := link_problem(value):
         msg = f"{place}={value!r}: {problem}"
         raise ConfigurationError(msg)
     return value
 
 
-def refuse_type(place: str, value: Any) -> NoReturn:
+def raise_type_error(place: str, value: Any) -> NoReturn:
     """Refuse what is no string; a secret is not shown.
 
     Raises:
         ConfigurationError: Always.
     """
-    shown = "" if names_secret(place) else f"={value!r}"
+    shown = "" if is_secret_key(place) else f"={value!r}"
     msg = f"{place}{shown} is of type {type(value).__name__}; a string is expected"
     raise ConfigurationError(msg)
 
 
 # What wandb reads where a setting is not given.
-OF_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
+ENVIRONMENT_CHECKS: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
     "id": ("WANDB_RUN_ID", lambda variable, value: check_run_id(value, variable)),
     "project": ("WANDB_PROJECT", check_project),
     "name": ("WANDB_NAME", check_text),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.utils.serialization import names_secret
+from ultralytics_wb_ddp.utils.serialization import is_secret_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,13 +28,13 @@ def read_config(file: Path, overrides: Sequence[str] = ()) -> Any:
     """
     from omegaconf import DictConfig, OmegaConf
 
-    with explained(file):
+    with yaml_errors_as_user_errors(file):
         config = OmegaConf.load(file)
         if not isinstance(config, DictConfig):
             msg = f"{file} holds no sections; write 'name: value' lines"
             raise ConfigurationError(msg)
     over = [_read_override(override) for override in overrides]
-    with explained(file):
+    with yaml_errors_as_user_errors(file):
         return OmegaConf.merge(config, *over)
 
 
@@ -50,7 +50,7 @@ def _read_override(override: str) -> Any:
         parsed = OmegaConf.from_dotlist([override])
         secret = next(_secrets_in(OmegaConf.to_container(parsed)), None)
     except Exception as error:
-        reason = explanation_of_yaml(error, value)[1] if isinstance(error, YAMLError) else type(error).__name__
+        reason = describe_yaml_error(error, value)[1] if isinstance(error, YAMLError) else type(error).__name__
         msg = f"the value of {key} cannot be read ({reason}); it is YAML, as in 'wandb.tags=[a,b]'"
         raise ConfigurationError(msg) from error
     if secret:  # W&B stores the command line with the run
@@ -66,12 +66,12 @@ def _secrets_in(values: Any, place: str = "") -> Iterator[str]:
         at = f"{place}.{key}" if place else str(key)
         if isinstance(value, (dict, list)):
             yield from _secrets_in(value, at)
-        elif names_secret(key) and value is not None and "${" not in str(value):
+        elif is_secret_key(key) and value is not None and "${" not in str(value):
             yield at
 
 
 @contextmanager
-def explained(file: Path) -> Iterator[None]:
+def yaml_errors_as_user_errors(file: Path) -> Iterator[None]:
     """Say what is wrong with a file, or with a value of it when it is resolved, and quote none: it may hold a key.
 
     Raises:
@@ -85,7 +85,7 @@ def explained(file: Path) -> Iterator[None]:
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as problem:
         line, reason = None, type(problem).__name__
         if isinstance(problem, YAMLError):
-            line, reason = explanation_of_yaml(problem, file.read_text(encoding="utf-8", errors="replace"))
+            line, reason = describe_yaml_error(problem, file.read_text(encoding="utf-8", errors="replace"))
         place = f", line {line}" if line else ""
         key = getattr(problem, "full_key", None)
         setting = f", setting {key}" if key else ""
@@ -96,7 +96,7 @@ def explained(file: Path) -> Iterator[None]:
         raise ConfigurationError(msg) from problem
 
 
-def explanation_of_yaml(problem: YAMLError, text: str) -> tuple[int | None, str]:
+def describe_yaml_error(problem: YAMLError, text: str) -> tuple[int | None, str]:
     """Return the line in which a YAML is wrong, from 1, and the reason; of what stands there, one character at most.
 
     Args:

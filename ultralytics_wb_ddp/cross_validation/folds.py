@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset, images_of
+from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset, find_images
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
 
 
-OF_THE_WHOLE = ("path", "train", "val", "minival", "download", "yaml_file", "nc")  # of the dataset's YAML
+DATASET_ONLY_KEYS = ("path", "train", "val", "minival", "download", "yaml_file", "nc")  # of the dataset's YAML
 
 
 def kfold(data: str | os.PathLike[str], folds: int, directory: str | os.PathLike[str], *, seed: int = 0) -> list[Path]:
@@ -43,18 +43,20 @@ def kfold(data: str | os.PathLike[str], folds: int, directory: str | os.PathLike
     checked = check_det_dataset(str(data))
     dataset = Dataset.of_training({**checked, "test": None}, "")
     sources = (path for paths in dataset.splits.values() for path in paths)
-    images = sorted({image for source in sources for image in images_of(source, dataset.formats)})
+    images = sorted({image for source in sources for image in find_images(source, dataset.formats)})
     if not 2 <= folds <= len(images):  # noqa: PLR2004  # one to train on, one to validate on
         msg = f"folds={folds}: from 2 to {len(images)}, the number of images of {str(data)!r}, are possible"
         raise ConfigurationError(msg)
-    order = _spread(images, dataset, random.Random(seed))  # noqa: S311  # no secret
+    order = _stratified_order(images, dataset, random.Random(seed))  # noqa: S311  # no secret
     place = Path(directory).resolve()
     place.mkdir(parents=True, exist_ok=True)
-    facts = {key: to_plain(value) for key, value in checked.items() if key not in OF_THE_WHOLE and value is not None}
+    facts = {
+        key: to_plain(value) for key, value in checked.items() if key not in DATASET_ONLY_KEYS and value is not None
+    }
     return [_write(place, fold, order, folds, facts) for fold in range(folds)]
 
 
-def _spread(images: list[str], dataset: Dataset, chance: random.Random) -> list[str]:
+def _stratified_order(images: list[str], dataset: Dataset, chance: random.Random) -> list[str]:
     """Return images shuffled, those of a class one after the other, so that every n-th has its share of each."""
     classes = {image: _classes_of(dataset.label_of(image)) for image in images}
     frequency = Counter(name for names in classes.values() for name in names)

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.runs.run_record import FINAL
+from ultralytics_wb_ddp.runs.run_record import FINAL_PREFIX
 from ultralytics_wb_ddp.utils.logging import logger
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.options import WandbConfig
 
 
-TIMEOUT = 10.0  # seconds that W&B has for each answer
-RUN = """
+QUERY_TIMEOUT = 10.0  # seconds that W&B has for each answer
+RUN_QUERY = """
 query Run($project: String!, $entity: String!, $name: String!) {
   project(name: $project, entityName: $entity) { run(name: $name) { id name state summaryMetrics } }
 }
@@ -58,7 +58,7 @@ class Statistics:
         return f"{self.mean:.4g}" if self.std is None else f"{self.mean:.4g} ± {self.std:.2g}"
 
 
-def metrics_of(summary: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, float]:
+def select_metrics(summary: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, float]:
     """Return the metrics that a run's summary holds.
 
     Args:
@@ -67,15 +67,15 @@ def metrics_of(summary: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, f
         wanted: Names of metrics, with ``*`` for any characters.
     """
     found = {}
-    for key in sorted(summary, key=lambda key: key.startswith(FINAL)):
-        name, value = key.removeprefix(FINAL), summary[key]
+    for key in sorted(summary, key=lambda key: key.startswith(FINAL_PREFIX)):
+        name, value = key.removeprefix(FINAL_PREFIX), summary[key]
         is_number = isinstance(value, Real) and not isinstance(value, bool)
         if is_number and math.isfinite(value) and any(fnmatchcase(name, pattern) for pattern in wanted):
             found[name] = float(value)
     return found
 
 
-def earlier_results(
+def load_finished_results(
     config: WandbConfig, run_ids: Sequence[str], wanted: Sequence[str], file: Path
 ) -> dict[int, dict[str, float]]:
     """Return the metrics of the runs that have finished, by their place among all.
@@ -94,7 +94,7 @@ def earlier_results(
         return {}
     if mode == "online":
         try:
-            return _ask(config, run_ids, wanted)
+            return _query_wandb(config, run_ids, wanted)
         except Exception as trouble:
             if config.on_error == "raise":
                 raise
@@ -107,18 +107,18 @@ def earlier_results(
     return dict(sorted(kept.items()))
 
 
-def _ask(config: WandbConfig, run_ids: Sequence[str], wanted: Sequence[str]) -> dict[int, dict[str, float]]:
+def _query_wandb(config: WandbConfig, run_ids: Sequence[str], wanted: Sequence[str]) -> dict[int, dict[str, float]]:
     """Ask W&B for the runs that have finished."""
     from ultralytics_wb_ddp.wandb_client.server import VIEWER, find_server
 
-    server = find_server(config.api_key, timeout=TIMEOUT)
+    server = find_server(config.api_key, timeout=QUERY_TIMEOUT)
     entity = config.entity or os.environ.get("WANDB_ENTITY")
     entity = entity or (server.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or ""
     found = {}
     for place, run_id in enumerate(run_ids):
-        answer = server.ask("Run", RUN, project=config.project or "", entity=entity, name=run_id)
+        answer = server.ask("Run", RUN_QUERY, project=config.project or "", entity=entity, name=run_id)
         run = (answer.get("project") or {}).get("run") or {}
-        metrics = metrics_of(json.loads(run.get("summaryMetrics") or "{}"), wanted)
+        metrics = select_metrics(json.loads(run.get("summaryMetrics") or "{}"), wanted)
         if metrics and run.get("state") == "finished":
             found[place] = metrics
     return found

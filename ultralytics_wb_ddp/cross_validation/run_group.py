@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ultralytics_wb_ddp.config.names import file_name, run_name
 from ultralytics_wb_ddp.config.options import WandbConfig
-from ultralytics_wb_ddp.config.scope import settings_around
+from ultralytics_wb_ddp.config.scope import scope_settings
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_run_id
-from ultralytics_wb_ddp.cross_validation.results import Statistics, earlier_results, metrics_of
+from ultralytics_wb_ddp.cross_validation.results import Statistics, load_finished_results, select_metrics
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process
 from ultralytics_wb_ddp.runs.links import Links
-from ultralytics_wb_ddp.runs.open_runs import opened_by_us
+from ultralytics_wb_ddp.runs.open_runs import is_ours
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.files import write_json
-from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.utils.logging import format_exception, logger
 from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-SUMMARY = "summary"  # job type of the run that holds the statistics
+SUMMARY_JOB_TYPE = "summary"  # job type of the run that holds the statistics
 METRICS = ("metrics/*",)
 
 
@@ -97,7 +97,7 @@ class RunGroup(Generic[ManagerType]):
         self._cfg, self._resume = cfg, resume
         self._metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
         self._config = _check(
-            WandbConfig.from_cfg(cfg, settings_around("name", "group")), name, runs, job_type, resume=resume
+            WandbConfig.from_cfg(cfg, scope_settings("name", "group")), name, runs, job_type, resume=resume
         )
         self._states: dict[int, str] = {}
         self._links = Links()
@@ -118,10 +118,10 @@ class RunGroup(Generic[ManagerType]):
         self._is_entered = True
         if is_main_process():
             active = wandb_run()
-            if active is not None and not opened_by_us(active):
+            if active is not None and not is_ours(active):
                 msg = f"run {active.id!r} is open here, and each training of a group has its own; finish it first"
                 raise ConfigurationError(msg)
-            self._recall()
+            self._load_finished()
         return self
 
     def __iter__(self) -> Iterator[tuple[int, ManagerType]]:
@@ -143,11 +143,11 @@ class RunGroup(Generic[ManagerType]):
         except Exception as trouble:
             if error is None and self._config.on_error == "raise":
                 raise
-            logger.warning("group %r has no summary run: %s", self.name, cause_of(trouble))
+            logger.warning("group %r has no summary run: %s", self.name, format_exception(trouble))
 
-    def _recall(self) -> None:
+    def _load_finished(self) -> None:
         """Find out which trainings of an earlier start have finished."""
-        earlier = earlier_results(
+        earlier = load_finished_results(
             self._config, [self._id(number) for number in range(self.runs)], self._metrics, self._file
         )
         if earlier and not self._resume:
@@ -187,13 +187,13 @@ class RunGroup(Generic[ManagerType]):
     def _count(self, number: int, manager: Manager, exit_code: int) -> None:
         """Take a training into account; trouble with that is a message unless ``on_error="raise"``."""
         try:
-            self.take(number, manager, exit_code)
+            self.add_result(number, manager, exit_code)
         except Exception as error:
             if self._config.on_error == "raise":
                 raise
-            logger.warning("group %r does not count run %s: %s", self.name, self._id(number), cause_of(error))
+            logger.warning("group %r does not count run %s: %s", self.name, self._id(number), format_exception(error))
 
-    def take(self, number: int, manager: Manager, exit_code: int) -> None:
+    def add_result(self, number: int, manager: Manager, exit_code: int) -> None:
         """Take a training into account whose run is about to be finished; its manager does it.
 
         Args:
@@ -205,12 +205,12 @@ class RunGroup(Generic[ManagerType]):
         self._states[number] = "failed" if exit_code else "finished"
         if exit_code:
             return
-        from ultralytics_wb_ddp.wandb_client.run_state import plain_summary
+        from ultralytics_wb_ddp.wandb_client.run_state import get_summary
 
         run = manager.resume_after_training()
         if run.disabled:
             return
-        numbers = metrics_of(plain_summary(run.summary), self._metrics)
+        numbers = select_metrics(get_summary(run.summary), self._metrics)
         if not numbers:
             msg = "run %s has no metrics such as %s in its summary: group %r does not count it"
             logger.warning(msg, run.id, ", ".join(self._metrics), self.name)
@@ -227,7 +227,7 @@ class RunGroup(Generic[ManagerType]):
         counted = f"{len(self.results)} of {self.runs} trainings counted"
         shown = [f"{name} {numbers}" for name, numbers in found.items() if name.startswith("metrics/")]
         logger.info("group %r: %s%s", self.name, counted, "".join(f", {text}" for text in shown))
-        manager = self._make_manager(SUMMARY, SUMMARY)
+        manager = self._make_manager(SUMMARY_JOB_TYPE, SUMMARY_JOB_TYPE)
         run, _ = manager.initialize()
         try:
             facts = {"name": self.name, "runs": self.runs, "job_type": self.job_type, "metrics": list(self._metrics)}
@@ -251,8 +251,8 @@ def _check(config: WandbConfig, name: str, runs: int, job_type: str, *, resume: 
     cause = ""
     if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
         cause = f"runs={runs!r}: the number of trainings, 1 or more, is expected"
-    elif job_type == SUMMARY:
-        cause = f"job_type={SUMMARY!r} is that of the run with the statistics; choose another one"
+    elif job_type == SUMMARY_JOB_TYPE:
+        cause = f"job_type={SUMMARY_JOB_TYPE!r} is that of the run with the statistics; choose another one"
     elif config.id:
         cause = f"cfg.wandb.id={config.id!r} cannot be the id of all runs of group {name!r}; leave it out"
     elif config.group and config.group != name:
@@ -264,7 +264,7 @@ def _check(config: WandbConfig, name: str, runs: int, job_type: str, *, resume: 
         )
     if cause:
         raise ConfigurationError(cause)
-    for end in (f"{job_type}-{runs - 1}", SUMMARY):
+    for end in (f"{job_type}-{runs - 1}", SUMMARY_JOB_TYPE):
         check_run_id(f"{name}-{end}", "id in the group")
     return config
 

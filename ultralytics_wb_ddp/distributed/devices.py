@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
 
 
-def _first_devices(count: int) -> str:
+def first_devices(count: int) -> str:
     """Return the first devices of this node, as many as it has processes: ``"0,1"``."""
     import torch
 
@@ -26,7 +26,7 @@ def _first_devices(count: int) -> str:
     return ",".join(str(number) for number in range(count))
 
 
-def _own_device(device: Any, local_rank: int) -> int | None:
+def get_own_device(device: Any, local_rank: int) -> int | None:
     """Return the number of this process's GPU; None without GPUs."""
     import torch
 

@@ -11,21 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ultralytics_wb_ddp.config.options import MISSING
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_names
+from ultralytics_wb_ddp.config.options import OMEGACONF_MISSING
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_known_keys
 from ultralytics_wb_ddp.distributed.slurm import FIRST_PORT, LOOPBACK, PORTS, integer, slurm_environment
-from ultralytics_wb_ddp.distributed.topology import check_no_local_rank, check_places
+from ultralytics_wb_ddp.distributed.topology import reject_lone_local_rank, validate_ranks
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
 BACKENDS = ("nccl", "gloo", "mpi", "ucc", "hccl", "xccl")
 LAST_PORT = 65_535
-PLACES = "the processes meet at parallel.master_addr and parallel.master_port"
+ELSEWHERE_REMEDIES = "the processes meet at parallel.master_addr and parallel.master_port"
 OF_TORCHRUN = "it is an option of torchrun, which tells its processes: torchrun --{}"
 OF_THE_PROCESS = "each process knows it from {} in the environment, which torchrun and srun set"
 OF_ULTRALYTICS = "Ultralytics decides it for its models"
 ELSEWHERE = {  # what others keep in such a section, and where it belongs; null says nothing there
-    "init_method": PLACES,
-    "dist_url": PLACES,
+    "init_method": ELSEWHERE_REMEDIES,
+    "dist_url": ELSEWHERE_REMEDIES,
     "local_rank": OF_THE_PROCESS.format("LOCAL_RANK"),
     "local_world_size": OF_THE_PROCESS.format("LOCAL_WORLD_SIZE"),
     "nnodes": OF_TORCHRUN.format("nnodes"),
@@ -41,7 +41,7 @@ ELSEWHERE = {  # what others keep in such a section, and where it belongs; null 
 }
 OF_EVERY_LAUNCH = {"init_method": "env://", "dist_url": "env://"}  # what is done anyway
 LOCAL_HOSTS = frozenset({LOOPBACK, "::1", "localhost"})
-VARIABLES = {  # by the setting that says the same
+VARIABLE_OF_SETTING = {  # by the setting that says the same
     "world_size": "WORLD_SIZE",
     "rank": "RANK",
     "master_addr": "MASTER_ADDR",
@@ -88,11 +88,11 @@ class ParallelConfig:
             )
             raise ConfigurationError(msg)
         if self.master_addr is not None and not (isinstance(self.master_addr, str) and self.master_addr.strip()):
-            self._refuse("master_addr", "give the name or the address of rank 0's host")
+            self._invalid("master_addr", "give the name or the address of rank 0's host")
         if self.backend is not None:
             self._check_backend(self.backend)
         if self.find_unused_parameters is not None and not isinstance(self.find_unused_parameters, bool):
-            self._refuse("find_unused_parameters", "true or false is expected")
+            self._invalid("find_unused_parameters", "true or false is expected")
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> ParallelConfig:
@@ -117,13 +117,13 @@ class ParallelConfig:
         if not isinstance(values, dict):
             msg = f"parallel={values!r} is of type {type(values).__name__}; a section with {', '.join(known)} is read"
             raise ConfigurationError(msg)
-        given = {name: value for name, value in values.items() if value != MISSING}
+        given = {name: value for name, value in values.items() if value != OMEGACONF_MISSING}
         for name in [name for name in given if name in ELSEWHERE]:
             value = given.pop(name)
             if value is not None and value != OF_EVERY_LAUNCH.get(name):
                 msg = f"parallel.{name}={value!r} has no use here: {ELSEWHERE[name]}; leave it out, or make it null"
                 raise ConfigurationError(msg)
-        check_names(given, known, "parallel")
+        check_known_keys(given, known, "parallel")
         return cls(**given)
 
     def is_distributed(self, env: Mapping[str, str] | None = None) -> bool:
@@ -166,17 +166,17 @@ class ParallelConfig:
                 self._check_contradictions(slurm, skip=("master_addr", "master_port"))
                 _check_slurm(slurm, given)
             given = {**slurm, **given}
-        return self._complete({**given, **self._as_variables()}, check_port=check_port)
+        return self._worker_environment({**given, **self._as_variables()}, check_port=check_port)
 
     # Helpers
 
     def _as_variables(self) -> dict[str, str]:
         """Return what is asked for as environment variables."""
-        values = {variable: getattr(self, name) for name, variable in VARIABLES.items()}
+        values = {variable: getattr(self, name) for name, variable in VARIABLE_OF_SETTING.items()}
         return {variable: str(value) for variable, value in values.items() if value is not None}
 
     def _check_contradictions(self, env: Mapping[str, str], skip: tuple[str, ...] = ()) -> None:
-        for name, variable in VARIABLES.items():
+        for name, variable in VARIABLE_OF_SETTING.items():
             asked, found = getattr(self, name), env.get(variable)
             if asked is None or found is None or name in skip or (variable == "RANK" and found == "-1"):
                 continue
@@ -189,7 +189,7 @@ class ParallelConfig:
 
     def _resolve_launcher(self, env: Mapping[str, str], *, check_port: bool) -> dict[str, str]:
         """Return the port at which the processes that this one launches meet."""
-        check_no_local_rank(env)
+        reject_lone_local_rank(env)
         if self.master_addr is not None and self.master_addr not in LOCAL_HOSTS:
             msg = (
                 f"parallel.master_addr={self.master_addr!r} is for several nodes, and RANK is missing; start the "
@@ -198,12 +198,12 @@ class ParallelConfig:
             raise ConfigurationError(msg)
         if self.master_port is None:
             return {"MASTER_PORT": str(find_free_port())}
-        if check_port and not is_free(self.master_port):
-            raise ConfigurationError(_busy(self.master_port))
+        if check_port and not is_port_free(self.master_port):
+            raise ConfigurationError(_port_in_use_message(self.master_port))
         return {"MASTER_PORT": str(self.master_port)}
 
     @staticmethod
-    def _complete(env: Mapping[str, str], *, check_port: bool) -> dict[str, str]:
+    def _worker_environment(env: Mapping[str, str], *, check_port: bool) -> dict[str, str]:
         """Return all variables of a process of a distributed training."""
         rank = integer(env, "RANK")
         if "WORLD_SIZE" not in env:
@@ -217,7 +217,7 @@ class ParallelConfig:
             )
             raise ConfigurationError(msg)
         local_world_size = integer(env, "LOCAL_WORLD_SIZE", world_size)
-        local_rank = check_places(env, rank, world_size, local_world_size)
+        local_rank = validate_ranks(env, rank, world_size, local_world_size)
         if local_world_size > world_size:
             msg = f"LOCAL_WORLD_SIZE={local_world_size} is more than WORLD_SIZE={world_size}; torchrun sets both"
             raise ConfigurationError(msg)
@@ -235,8 +235,8 @@ class ParallelConfig:
             )
             raise ConfigurationError(msg)
         opens_it = rank == 0 and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-        if check_port and opens_it and not is_free(port):
-            raise ConfigurationError(_busy(port))
+        if check_port and opens_it and not is_port_free(port):
+            raise ConfigurationError(_port_in_use_message(port))
         return {
             "RANK": str(rank),
             "LOCAL_RANK": str(local_rank),
@@ -256,16 +256,16 @@ class ParallelConfig:
             return
         is_integer = isinstance(value, int) and not isinstance(value, bool)
         if not is_integer or value < least or (most is not None and value > most):
-            self._refuse(name, remedy)
+            self._invalid(name, remedy)
 
     def _check_backend(self, backend: Any) -> None:
         names = [part.rpartition(":")[2] for part in backend.split(",")] if isinstance(backend, str) else [""]
         wrong = [name for name in names if name not in BACKENDS]
         if wrong:
             close = difflib.get_close_matches(wrong[0].lower(), BACKENDS, n=1)
-            self._refuse("backend", f"did you mean {close[0]!r}?" if close else f"known are {', '.join(BACKENDS)}")
+            self._invalid("backend", f"did you mean {close[0]!r}?" if close else f"known are {', '.join(BACKENDS)}")
 
-    def _refuse(self, name: str, remedy: str) -> None:
+    def _invalid(self, name: str, remedy: str) -> None:
         msg = f"parallel.{name}={getattr(self, name)!r}: {remedy}"
         raise ConfigurationError(msg)
 
@@ -273,10 +273,10 @@ class ParallelConfig:
 def find_free_port() -> int:
     """Return a port that nobody uses, from those that Linux does not give to outgoing connections."""
     candidates = random.SystemRandom().sample(range(FIRST_PORT, FIRST_PORT + PORTS), 50)
-    return next(port for port in candidates if is_free(port))
+    return next(port for port in candidates if is_port_free(port))
 
 
-def is_free(port: int) -> bool:
+def is_port_free(port: int) -> bool:
     """Return whether a port of this host can be opened on all its addresses, as PyTorch opens it."""
     return _can_open(socket.AF_INET, "0.0.0.0", port) and _can_open(socket.AF_INET6, "::", port)  # noqa: S104  # a try
 
@@ -291,7 +291,7 @@ def _can_open(family: socket.AddressFamily, address: str, port: int) -> bool:
     return True
 
 
-def _busy(port: int) -> str:
+def _port_in_use_message(port: int) -> str:
     return (
         f"MASTER_PORT={port} is in use on this host, perhaps by another training; choose another: "
         f"parallel.master_port, MASTER_PORT, torchrun --master_port"

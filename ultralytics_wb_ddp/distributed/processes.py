@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-SIDECAR = "ultralytics_wb_ddp.runs.service_process"  # among the words of its command
-GRACE = 35.0  # seconds; torchrun gives workers 30 before it kills them
-POLL = 0.1  # seconds between two looks at a launch that is being ended
-CLOCK_STEP = 30.0  # seconds by which a process's start may seem to move: it is told by a clock that can be set
-_parent = os.getppid()
+SERVICE_PROCESS_MODULE = "ultralytics_wb_ddp.runs.service_process"  # among the words of its command
+LAUNCH_END_TIMEOUT = 35.0  # seconds; torchrun gives workers 30 before it kills them
+LAUNCH_POLL_INTERVAL = 0.1  # seconds between two looks at a launch that is being ended
+START_TIME_TOLERANCE = (
+    30.0  # seconds by which a process's start may seem to move: it is told by a clock that can be set
+)
+_parent_pid = os.getppid()
 _terminated = threading.Event()  # whether SIGTERM has arrived: this process ends with its exit code, whatever else
 
 
 @dataclass(frozen=True)
-class KnownProcess:
+class ProcessIdentity:
     """A process that others can look for later.
 
     Attributes:
@@ -49,18 +51,18 @@ class KnownProcess:
         """Whether it can be looked for here."""
         return self.host == socket.gethostname()
 
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Return whether it still runs; it is of this host."""
         try:
             process = psutil.Process(self.pid)
-            is_it = abs(process.create_time() - self.started) < CLOCK_STEP
+            is_it = abs(process.create_time() - self.started) < START_TIME_TOLERANCE
             return bool(is_it and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.Error:
             return False
 
 
 @dataclass(frozen=True)
-class Launcher(KnownProcess):
+class Launcher(ProcessIdentity):
     """The process that has launched this training.
 
     Attributes:
@@ -72,16 +74,16 @@ class Launcher(KnownProcess):
     @classmethod
     def here(cls) -> Self:
         """Return this process."""
-        return replace(super().here(), datasets=datasets_in_turn())
+        return replace(super().here(), datasets=count_datasets())
 
-    def is_gone(self) -> bool:
+    def is_lost(self) -> bool:
         """Return, in one of its workers, whether it or the torchrun between the two has ended."""
         if not self.is_of_this_host or self.pid == os.getpid():
             return False
-        return os.getppid() != _parent or not self.lives()
+        return os.getppid() != _parent_pid or not self.is_alive()
 
 
-def datasets_in_turn() -> int:
+def count_datasets() -> int:
     """Return how many datasets the ``model.train`` that goes on here trains on, one after the other.
 
     With a list of them Ultralytics makes a training of each, and none of these trainings is told of the others.
@@ -100,7 +102,7 @@ def is_worker() -> bool:
     return "LOCAL_RANK" in os.environ
 
 
-def trains_here(trainer: Any) -> bool:
+def is_training_process(trainer: Any) -> bool:
     """Return whether this process trains; releases 8.3.184 to 8.3.199 fire the first event in a launcher, too."""
     if is_worker():
         return True
@@ -119,7 +121,7 @@ def _let_thread_end(thread: threading.Thread) -> None:
         thread.join()
 
 
-def a_peer_has_died() -> bool:
+def has_dead_peer() -> bool:
     """Return whether another worker of this node is gone: torchrun then terminates the rest, nobody preempts them.
 
     Workers that are ended together with this one are still there, if only as zombies, until torchrun looks.
@@ -129,18 +131,18 @@ def a_peer_has_died() -> bool:
     try:
         children = psutil.Process(os.getppid()).children()
         # Where torchrun is the first process of a container, it gets the processes beside runs as children, too.
-        workers = [child for child in children if not _mentions(child, SIDECAR)]
+        workers = [child for child in children if not _command_contains(child, SERVICE_PROCESS_MODULE)]
     except psutil.Error:
         return False
     return len(workers) < int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def find_launches() -> list[psutil.Process]:
+def find_torchrun_children() -> list[psutil.Process]:
     """Return, in a launcher, the processes of torchrun that it is waiting for."""
-    return [process for process in psutil.Process().children() if _mentions(process, "torch.distributed")]
+    return [process for process in psutil.Process().children() if _command_contains(process, "torch.distributed")]
 
 
-def _mentions(process: psutil.Process, name: str) -> bool:
+def _command_contains(process: psutil.Process, name: str) -> bool:
     """Return whether a name is part of a process's command; not of one that has just ended."""
     try:
         return any(name in word for word in process.cmdline())
@@ -154,11 +156,11 @@ def terminate_workers() -> bool:
     It only looks on: a wait of its own could take the exit code away from the ``subprocess`` that waits in another
     thread, which then takes the launch for a success.
     """
-    launches = find_launches()
+    launches = find_torchrun_children()
     for process in launches:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    deadline = time.monotonic() + GRACE
-    while find_launches() and time.monotonic() < deadline:
-        time.sleep(POLL)
+    deadline = time.monotonic() + LAUNCH_END_TIMEOUT
+    while find_torchrun_children() and time.monotonic() < deadline:
+        time.sleep(LAUNCH_POLL_INTERVAL)
     return bool(launches)

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 
-TIMEOUT = timedelta(seconds=5)  # that the store has for an answer, before it is given up
-FIRST_POLL, POLL = 0.002, 0.1  # seconds between two looks at something that is being waited for: they get longer
+STORE_TIMEOUT = timedelta(seconds=5)  # that the store has for an answer, before it is given up
+FIRST_POLL_INTERVAL, MAX_POLL_INTERVAL = (
+    0.002,
+    0.1,
+)  # seconds between two looks at something that is being waited for: they get longer
 
 
-class Question:
+class PendingRead:
     """What somebody has asked the store for.
 
     Args:
@@ -36,7 +39,7 @@ class Question:
         self._keys = list(keys)
         self._found: dict[str, Any] = {}
         self._deadline = deadline
-        self._pause = FIRST_POLL
+        self._pause = FIRST_POLL_INTERVAL
         self._is_over = threading.Event()
 
     @property
@@ -44,17 +47,17 @@ class Question:
         """Whether all of it was there."""
         return len(self._found) == len(self._keys)
 
-    def answer(self, timeout: float) -> dict[str, Any]:
+    def result(self, timeout: float) -> dict[str, Any]:
         """Return what was there, after so many seconds at most; then nobody looks for the rest any more."""
         self._is_over.wait(timeout)
         self._is_over.set()
         return dict(list(self._found.items()))
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         """Have it answered with what is known."""
         self._is_over.set()
 
-    def find(self, store: Any, space: str) -> bool:
+    def poll(self, store: Any, space: str) -> bool:
         """Look once; returns whether it is to be asked again."""
         if self._is_over.is_set():
             return False
@@ -70,11 +73,11 @@ class Question:
             self._is_over.set()
             return False
         time.sleep(self._pause)
-        self._pause = min(2 * self._pause, POLL)
+        self._pause = min(2 * self._pause, MAX_POLL_INTERVAL)
         return True
 
 
-class Exchange:
+class RankStore:
     """A place that all ranks of a training see."""
 
     def __init__(self, name: str) -> None:
@@ -87,20 +90,20 @@ class Exchange:
         self._space = f"ultralytics_wb_ddp/{restarts}/{name}"
         self._is_lost = "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ
         self._jobs: queue.SimpleQueue[Callable[[Any], None] | None] = queue.SimpleQueue()
-        self._questions: list[Question] = []
+        self._questions: list[PendingRead] = []
         if not self._is_lost:
             threading.Thread(target=self._work, name="wandb-ddp-exchange", daemon=True).start()
 
-    def put(self, key: str, value: Any) -> None:
+    def write(self, key: str, value: Any) -> None:
         """Put something there, in the background.
 
         Args:
             key: Its name.
             value: What JSON can hold.
         """
-        self.put_all({key: value})
+        self.write_many({key: value})
 
-    def put_all(self, values: Mapping[str, Any], patience: float = 0.0) -> None:
+    def write_many(self, values: Mapping[str, Any], patience: float = 0.0) -> None:
         """Put several things there at once, in the background.
 
         Args:
@@ -120,20 +123,20 @@ class Exchange:
         self._jobs.put(put)
         done.wait(patience)
 
-    def ask(self, keys: Iterable[str], timeout: float = 0.0) -> Question:
+    def read_async(self, keys: Iterable[str], timeout: float = 0.0) -> PendingRead:
         """Look in the background for what is there, again and again until it is all there.
 
         Args:
             keys: What is looked for.
             timeout: Seconds after which nobody looks again.
         """
-        question = Question(keys, time.monotonic() + timeout)
+        question = PendingRead(keys, time.monotonic() + timeout)
         self._questions.append(question)
         if self._is_lost or question.is_answered:
-            question.drop()
+            question.cancel()
 
         def find(store: Any) -> None:
-            if question.find(store, self._space):
+            if question.poll(store, self._space):
                 self._jobs.put(find)  # others have their turn first
             else:
                 self._questions.remove(question)
@@ -141,18 +144,18 @@ class Exchange:
         self._jobs.put(find)
         return question
 
-    def look(self, keys: Iterable[str], patience: float = POLL) -> dict[str, Any]:
+    def read(self, keys: Iterable[str], patience: float = MAX_POLL_INTERVAL) -> dict[str, Any]:
         """Return what is there now.
 
         Args:
             keys: What is looked for.
             patience: Seconds that the store, not another rank, may take to answer.
         """
-        return self.ask(keys).answer(patience)
+        return self.read_async(keys).result(patience)
 
     def wait(self, keys: Iterable[str], timeout: float) -> dict[str, Any]:
         """Return what is there once all of it is, or after so many seconds."""
-        return self.ask(keys, timeout).answer(timeout)
+        return self.read_async(keys, timeout).result(timeout)
 
     def close(self) -> None:
         """Let go of the store, once everything is put there; waits no longer than the store may take to answer."""
@@ -160,7 +163,7 @@ class Exchange:
         self._jobs.put(lambda _: done.set())
         self._jobs.put(None)
         if not self._is_lost:
-            done.wait(TIMEOUT.total_seconds())
+            done.wait(STORE_TIMEOUT.total_seconds())
 
     def _work(self) -> None:
         """Do what is asked for, until the store fails: it went with the launch that it belongs to."""
@@ -171,11 +174,11 @@ class Exchange:
                 os.environ["MASTER_ADDR"],
                 int(os.environ["MASTER_PORT"]),
                 is_master=False,
-                timeout=TIMEOUT,
+                timeout=STORE_TIMEOUT,
                 wait_for_workers=False,
             )
             while job := self._jobs.get():
                 job(store)
         self._is_lost = True
         for question in list(self._questions):
-            question.drop()
+            question.cancel()

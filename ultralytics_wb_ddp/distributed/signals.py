@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM has ended, as shells and schedulers have it
-_on_termination: list[Callable[[], Any]] = []
+SIGTERM_EXIT_CODE = (
+    128 + signal.SIGTERM
+)  # exit code of a process that SIGTERM has ended, as shells and schedulers have it
+_termination_handler: list[Callable[[], Any]] = []
 
 
 def on_termination(act: Callable[[], Any]) -> None:
@@ -27,8 +29,8 @@ def on_termination(act: Callable[[], Any]) -> None:
     A handler in Python never runs while the process waits in a collective. The interpreter's own writes a byte to a
     file descriptor even then, and a thread waits for it. A handler that somebody else has set is left in charge.
     """
-    if _on_termination:
-        _on_termination[:] = [act]
+    if _termination_handler:
+        _termination_handler[:] = [act]
         return
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -39,9 +41,9 @@ def on_termination(act: Callable[[], Any]) -> None:
     if taken != -1:  # somebody else waits for signals in this way
         signal.set_wakeup_fd(taken)
         return
-    _on_termination[:] = [act]
-    signal.signal(signal.SIGTERM, _leave_to_thread)
-    os.register_at_fork(after_in_child=_reset)
+    _termination_handler[:] = [act]
+    signal.signal(signal.SIGTERM, _ignore_in_main_thread)
+    os.register_at_fork(after_in_child=_reset_in_child)
     thread = threading.Thread(target=_wait_for_termination, args=(reader,), name="wandb-ddp-sigterm", daemon=True)
     thread.start()
     atexit.register(_let_thread_end, thread)
@@ -49,16 +51,16 @@ def on_termination(act: Callable[[], Any]) -> None:
         util.Finalize(None, _let_thread_end, (thread,), exitpriority=1)
 
 
-def _leave_to_thread(*_: Any) -> None:
+def _ignore_in_main_thread(*_: Any) -> None:
     """Do nothing here, where it might never be done, but note it before this thread can reach its end."""
     _terminated.set()
 
 
-def _reset() -> None:
+def _reset_in_child() -> None:
     """In a forked process, such as one that loads data, SIGTERM is that process's own affair again."""
     _terminated.clear()
     signal.set_wakeup_fd(-1)
-    if signal.getsignal(signal.SIGTERM) is _leave_to_thread:
+    if signal.getsignal(signal.SIGTERM) is _ignore_in_main_thread:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -67,8 +69,8 @@ def _wait_for_termination(reader: int) -> None:
         pass
     _terminated.set()
     try:
-        _on_termination[0]()
+        _termination_handler[0]()
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        os._exit(TERMINATED)
+        os._exit(SIGTERM_EXIT_CODE)

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 _output_file: list[Path] = []  # where what is printed goes once nobody reads it any more
 
 
-class _Outlet:
+class _FailsafeStream:
     """A standard stream that does not fail when its reader is gone.
 
     W&B's ``console="redirect"`` reads what the workers print in the launcher. After its end each line that Ultralytics
@@ -44,7 +44,7 @@ class _Outlet:
         return getattr(self._stream, name)
 
 
-def protect_output(file: Path | None = None) -> None:
+def keep_output_writable(file: Path | None = None) -> None:
     """In a worker, go on printing to a file when the launcher that reads it has ended.
 
     Args:
@@ -52,5 +52,5 @@ def protect_output(file: Path | None = None) -> None:
     """
     if file:
         _output_file[:] = [file]
-    if not isinstance(sys.stdout, _Outlet):
-        sys.stdout, sys.stderr = _Outlet(sys.stdout), _Outlet(sys.stderr)
+    if not isinstance(sys.stdout, _FailsafeStream):
+        sys.stdout, sys.stderr = _FailsafeStream(sys.stdout), _FailsafeStream(sys.stderr)

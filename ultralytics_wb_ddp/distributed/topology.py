@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-NONE = -1  # in a variable of the environment: not set
+UNSET = -1  # in a variable of the environment: not set
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,16 @@ class Topology:
         env = os.environ if env is None else env
         if not env.get("RANK", "").strip():
             env = {**env, **slurm_environment(env)}
-        rank = integer(env, "RANK", NONE)
+        rank = integer(env, "RANK", UNSET)
         if rank < 0:  # Ultralytics, too, takes RANK=-1 for "not distributed"
             if "RANK" not in env:
-                check_no_local_rank(env)
+                reject_lone_local_rank(env)
             return None
         world_size = integer(env, "WORLD_SIZE", rank + 1)
         local_world_size = integer(env, "LOCAL_WORLD_SIZE", world_size)
-        local_rank = check_places(env, rank, world_size, local_world_size)
+        local_rank = validate_ranks(env, rank, world_size, local_world_size)
         is_one_node = world_size == 1 or ("LOCAL_WORLD_SIZE" in env and local_world_size == world_size)
-        worker_index = integer(env, "GROUP_RANK", 0 if is_one_node else NONE)
+        worker_index = integer(env, "GROUP_RANK", 0 if is_one_node else UNSET)
         return cls(
             rank=rank,
             local_rank=local_rank,
@@ -184,7 +184,7 @@ def get_distributed_info(env: Mapping[str, str] | None = None) -> dict[str, Any]
     return {**asdict(place), "is_distributed": topology is not None, "is_main_process": place.rank == 0}
 
 
-def check_places(env: Mapping[str, str], rank: int, world_size: int, local_world_size: int) -> int:
+def validate_ranks(env: Mapping[str, str], rank: int, world_size: int, local_world_size: int) -> int:
     """Return the local rank of a process; without LOCAL_RANK, all nodes have as many processes.
 
     Args:
@@ -202,13 +202,13 @@ def check_places(env: Mapping[str, str], rank: int, world_size: int, local_world
     return local_rank
 
 
-def check_no_local_rank(env: Mapping[str, str]) -> None:
+def reject_lone_local_rank(env: Mapping[str, str]) -> None:
     """Refuse a LOCAL_RANK in a process that has no RANK.
 
     Raises:
         ConfigurationError: There is one.
     """
-    if integer(env, "LOCAL_RANK", NONE) >= 0:
+    if integer(env, "LOCAL_RANK", UNSET) >= 0:
         msg = (
             f"LOCAL_RANK={env['LOCAL_RANK']} is set and RANK is not; torchrun sets both, unset LOCAL_RANK if this is "
             "no distributed training"

@@ -8,21 +8,26 @@ from datetime import timedelta
 from typing import Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.distributed.devices import _first_devices, _own_device
+from ultralytics_wb_ddp.distributed.devices import first_devices, get_own_device
 from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
 from ultralytics_wb_ddp.distributed.slurm import integer
-from ultralytics_wb_ddp.distributed.trainer_mixin import DistributedTrainerMixin, device_names, replaced, spans_nodes
+from ultralytics_wb_ddp.distributed.trainer_mixin import (
+    DistributedTrainerMixin,
+    device_names,
+    patched_attribute,
+    spans_nodes,
+)
 from ultralytics_wb_ddp.utils.versions import version_of
 
-TIMEOUT = timedelta(hours=3)  # of a collective, as Ultralytics has it
-SPANS_NODES = (8, 4, 90)  # from here on the device is that of the local rank
-OF_THE_WORKERS = ("backend", "output_device", "find_unused_parameters")  # settings that their trainer takes
-CARRIES_CLASSES = (8, 4, 140)  # from here on a launch takes trainer classes along that are made at run time
+COLLECTIVE_TIMEOUT = timedelta(hours=3)  # of a collective, as Ultralytics has it
+MIN_VERSION_MULTI_NODE = (8, 4, 90)  # from here on the device is that of the local rank
+MIN_VERSION_WORKER_DEVICES = ("backend", "output_device", "find_unused_parameters")  # settings that their trainer takes
+MIN_VERSION_PICKLED_TRAINER = (8, 4, 140)  # from here on a launch takes trainer classes along that are made at run time
 _stores: dict[tuple[str, ...], Any] = {}  # where the processes of a job meet: opened once, used by all its trainings
 _groups: list[str] = []  # the process groups that this process has joined
 
 
-def adopt_environment() -> None:
+def refresh_ultralytics_rank_constants() -> None:
     """Have Ultralytics see RANK, LOCAL_RANK and WORLD_SIZE as they are now; nothing happens where it does.
 
     Ultralytics reads them when it is imported, which is too early in a child of ``torch.multiprocessing.spawn`` (the
@@ -78,14 +83,14 @@ def train_distributed(
         return _launch(model, config, trainer, device, train_arguments)
 
     os.environ.update(config.resolve(check_port=not _stores and not _has_group()))
-    adopt_environment()
+    refresh_ultralytics_rank_constants()
     rank, local_rank = integer(os.environ, "RANK"), integer(os.environ, "LOCAL_RANK")
     _check_release()
     if device is None:
-        device = _first_devices(integer(os.environ, "LOCAL_WORLD_SIZE"))
+        device = first_devices(integer(os.environ, "LOCAL_WORLD_SIZE"))
     _check_output_device(config, device, device_names(device), trainer)
-    made = _join(config, _own_device(device, local_rank))
-    result = model.train(trainer=_combined(model, trainer, config), device=device, **train_arguments)
+    made = _init_process_group(config, get_own_device(device, local_rank))
+    result = model.train(trainer=_with_mixin(model, trainer, config), device=device, **train_arguments)
     if made:
         import torch.distributed as dist
 
@@ -105,9 +110,9 @@ def _launch(model: Any, config: ParallelConfig, trainer: type | None, device: An
     if len(device_names(device)) < 2:  # noqa: PLR2004  # one process needs no launch
         return model.train(trainer=trainer, **arguments)
     port = int(config.resolve()["MASTER_PORT"])
-    if _ultralytics_version() >= CARRIES_CLASSES:
-        trainer = _combined(model, trainer, config)
-    with replaced(dist, "find_free_network_port", lambda: port):
+    if _ultralytics_version() >= MIN_VERSION_PICKLED_TRAINER:
+        trainer = _with_mixin(model, trainer, config)
+    with patched_attribute(dist, "find_free_network_port", lambda: port):
         return model.train(trainer=trainer, **arguments)
 
 
@@ -133,8 +138,8 @@ def check_launch(config: ParallelConfig, device: Any, trainer: type | None) -> N
     if len(names) < 2:  # noqa: PLR2004  # one process needs no launch
         return
     config.resolve()
-    asked = [name for name in OF_THE_WORKERS if getattr(config, name) is not None]
-    if asked and _ultralytics_version() < CARRIES_CLASSES:
+    asked = [name for name in MIN_VERSION_WORKER_DEVICES if getattr(config, name) is not None]
+    if asked and _ultralytics_version() < MIN_VERSION_PICKLED_TRAINER:
         listed = " and ".join(f"parallel.{name}" for name in asked)
         msg = f"{listed} {'needs' if len(asked) == 1 else 'need'} torchrun, srun or Ultralytics 8.4.140 or newer"
         raise ConfigurationError(msg)
@@ -143,7 +148,7 @@ def check_launch(config: ParallelConfig, device: Any, trainer: type | None) -> N
 def _devices_asked_for(config: ParallelConfig, device: Any) -> Any:
     """Return the devices of a launch in Ultralytics' notation; None leaves them to it."""
     several = device is None and config.world_size is not None and config.world_size > 1
-    return _first_devices(config.world_size or 1) if several else device
+    return first_devices(config.world_size or 1) if several else device
 
 
 def _check_output_device(config: ParallelConfig, device: Any, names: list[str], trainer: type | None) -> None:
@@ -181,14 +186,14 @@ def trains_on_cpu(trainer: type | None) -> bool:
     return bool(getattr(trainer, "uses_only_the_cpu", False))
 
 
-def _combined(model: Any, trainer: type | None, config: ParallelConfig) -> type:
+def _with_mixin(model: Any, trainer: type | None, config: ParallelConfig) -> type:
     """Return the trainer's class with what several processes need."""
     base = trainer or model.task_map[model.task]["trainer"]
     bases = (base,) if issubclass(base, DistributedTrainerMixin) else (DistributedTrainerMixin, base)
     return type(base.__name__, bases, {"parallel": config})
 
 
-def _join(config: ParallelConfig, own_device: int | None) -> bool:
+def _init_process_group(config: ParallelConfig, own_device: int | None) -> bool:
     """Make this process one of the process group; returns whether there was none yet."""
     import torch
     import torch.distributed as dist
@@ -219,7 +224,7 @@ def _join(config: ParallelConfig, own_device: int | None) -> bool:
         store=dist.PrefixStore(_groups[-1], _stores[place]),
         rank=rank,
         world_size=world_size,
-        timeout=TIMEOUT,
+        timeout=COLLECTIVE_TIMEOUT,
     )
     return True
 
@@ -232,7 +237,7 @@ def _has_group() -> bool:
 
 def _check_release() -> None:
     """Refuse several nodes where Ultralytics would take the rank for the number of the device."""
-    if spans_nodes() and _ultralytics_version() < SPANS_NODES:
+    if spans_nodes() and _ultralytics_version() < MIN_VERSION_MULTI_NODE:
         import ultralytics
 
         msg = (

@@ -43,9 +43,9 @@ class DistributedTrainerMixin:
         choose = trainer_module.get_save_dir
 
         def agree_on_save_dir(*args: Any, **kwargs: Any) -> Path:
-            return Path(_from_rank_0(lambda: str(choose(*args, **kwargs))))
+            return Path(_broadcast_from_rank_0(lambda: str(choose(*args, **kwargs))))
 
-        with replaced(trainer_module, "get_save_dir", agree_on_save_dir):
+        with patched_attribute(trainer_module, "get_save_dir", agree_on_save_dir):
             super().__init__(*args, **kwargs)
 
     @property
@@ -74,7 +74,7 @@ class DistributedTrainerMixin:
         """Train, and leave the process group in step with the other ranks."""
         import torch.distributed as dist
 
-        with replaced(dist, "destroy_process_group", _do_nothing):  # whoever made it ends it
+        with patched_attribute(dist, "destroy_process_group", _do_nothing):  # whoever made it ends it
             super().train()  # type: ignore[misc]  # the trainer's
         if dist.is_initialized():  # a rank that exits while another still uses the group aborts it
             self.model = getattr(self.model, "module", self.model)
@@ -87,7 +87,7 @@ class DistributedTrainerMixin:
         """Evaluate the best checkpoint in all ranks, also where rank 0's files cannot be seen."""
         if spans_nodes():  # on one node there is nothing to copy, and before 8.3.218 rank 0 evaluates alone
             for file in (self.best, self.last):
-                _share(file)
+                _broadcast_file(file)
         super().final_eval()  # type: ignore[misc]  # the trainer's
 
     def _do_train(self, *world_size: int) -> Any:
@@ -102,7 +102,7 @@ class DistributedTrainerMixin:
         def make_as_asked(backend: str | None = None, **kwargs: Any) -> None:
             make(self.parallel.backend or backend, **kwargs)
 
-        with replaced(dist, "init_process_group", make_as_asked if self._made_group else _do_nothing):
+        with patched_attribute(dist, "init_process_group", make_as_asked if self._made_group else _do_nothing):
             super()._setup_ddp(*world_size)  # type: ignore[misc]  # the trainer's
 
     def _setup_train(self, *world_size: int) -> None:
@@ -119,7 +119,7 @@ class DistributedTrainerMixin:
                 asked["output_device"] = number_here(asked["output_device"], device_names(self.args.device), own)
             wrap(module, *args, **{**kwargs, **asked})
 
-        with replaced(DistributedDataParallel, "__init__", wrap_as_asked):
+        with patched_attribute(DistributedDataParallel, "__init__", wrap_as_asked):
             super()._setup_train(*world_size)  # type: ignore[misc]  # the trainer's
 
     def _get_warmup_iterations(self, *args: Any) -> int:
@@ -134,7 +134,7 @@ class DistributedTrainerMixin:
     def _agree_on_epochs(self) -> None:
         """Take rank 0's estimate of the epochs that fit into ``time=``; each rank makes one from its own clock."""
         if self.args.time and self.world_size > 1 and getattr(self, "epoch_time", None) is not None:
-            self.epochs = self.args.epochs = _from_rank_0(lambda: self.epochs)
+            self.epochs = self.args.epochs = _broadcast_from_rank_0(lambda: self.epochs)
 
 
 def device_names(device: Any) -> list[str]:
@@ -159,7 +159,7 @@ def number_here(device: int, names: list[str], own: int | None) -> int:
     return device if is_as_given or str(device) not in names else names.index(str(device))
 
 
-def _share(file: Path) -> None:
+def _broadcast_file(file: Path) -> None:
     """Have a file of rank 0's on all nodes: the first process of each that lacks it, or has another, writes it."""
     import torch.distributed as dist
 
@@ -170,7 +170,7 @@ def _share(file: Path) -> None:
     wanted = found[0][1]
     if wanted is None or all(digest == wanted for leads, digest in found if leads):
         return  # all ranks come to the same conclusion
-    content: bytes = _from_rank_0(file.read_bytes)
+    content: bytes = _broadcast_from_rank_0(file.read_bytes)
     if is_leader and mine != wanted:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.rank{dist.get_rank()}")
@@ -179,7 +179,7 @@ def _share(file: Path) -> None:
     dist.barrier()
 
 
-def _from_rank_0(get: Any) -> Any:
+def _broadcast_from_rank_0(get: Any) -> Any:
     """Return to all ranks what rank 0 gets; without a process group, what this process gets."""
     import torch.distributed as dist
 
@@ -205,7 +205,7 @@ def _do_nothing(*_: Any, **__: Any) -> None:
 
 
 @contextmanager
-def replaced(owner: Any, name: str, replacement: Any) -> Iterator[None]:
+def patched_attribute(owner: Any, name: str, replacement: Any) -> Iterator[None]:
     """Put something in the place of an attribute for a while."""
     original = getattr(owner, name)
     setattr(owner, name, replacement)

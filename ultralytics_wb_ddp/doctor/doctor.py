@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.doctor.finding import Finding, Request
+from ultralytics_wb_ddp.doctor.finding import CheckResult, DoctorRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ultralytics_wb_ddp.doctor.plan import Plan
+    from ultralytics_wb_ddp.doctor.plan import TrainingForecast
 
 
 def read_request(
     config: Path | None, given: dict[str, str | None], *, device: str | None = None, timeout: float = 10.0
-) -> Request:
+) -> DoctorRequest:
     """Return what is asked, from a config file and the options of the command line, which win.
 
     Raises:
@@ -26,13 +26,13 @@ def read_request(
     """
     from ultralytics_wb_ddp.config.options import WandbConfig
 
-    request = Request(WandbConfig.parse(given, "--"))
+    request = DoctorRequest(WandbConfig.parse(given, "--"))
     if config is not None:
         request = _read_config(config, {name: value for name, value in given.items() if value is not None})
     return replace(request, device=device or request.device, timeout=timeout)
 
 
-def _read_config(file: Path, given: dict[str, str]) -> Request:
+def _read_config(file: Path, given: dict[str, str]) -> DoctorRequest:
     """Return what a YAML file asks for: its ``wandb`` section with what was given put over it, a job's devices.
 
     Raises:
@@ -41,29 +41,29 @@ def _read_config(file: Path, given: dict[str, str]) -> Request:
     from omegaconf import DictConfig, OmegaConf
 
     from ultralytics_wb_ddp.config.options import WandbConfig
-    from ultralytics_wb_ddp.config.yaml_file import explained, read_config
+    from ultralytics_wb_ddp.config.yaml_file import read_config, yaml_errors_as_user_errors
     from ultralytics_wb_ddp.distributed.devices import devices_of
     from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
     from ultralytics_wb_ddp.utils.serialization import to_plain
 
-    with explained(file):
+    with yaml_errors_as_user_errors(file):
         cfg: Any = OmegaConf.merge(read_config(file), {"wandb": given})
         train = cfg.get("train")
         if not isinstance(train, DictConfig):
-            return Request(WandbConfig.from_cfg(cfg, where="wandb"), manager=True)
+            return DoctorRequest(WandbConfig.from_cfg(cfg, where="wandb"), manager=True)
         cfg.setdefault("name", file.stem)  # as the command that runs the job does
         devices = devices_of(to_plain(train.get("device"), resolve=True), ParallelConfig.from_cfg(cfg))
         options = WandbConfig.from_cfg(cfg, where="wandb")
-    return Request(options, manager=True, of_job=True, device=",".join(devices) or None)
+    return DoctorRequest(options, manager=True, of_job=True, device=",".join(devices) or None)
 
 
-def examine(request: Request) -> tuple[Plan | None, list[Finding]]:
+def run_checks(request: DoctorRequest) -> tuple[TrainingForecast | None, list[CheckResult]]:
     """Return what will happen, or None if nothing can be said, and what every check has found."""
     from ultralytics_wb_ddp.config.validation import ConfigurationError
     from ultralytics_wb_ddp.doctor.environment_checks import check_leftovers
     from ultralytics_wb_ddp.doctor.finding import error
     from ultralytics_wb_ddp.doctor.machine_checks import check_directories, check_gpus, check_packages
-    from ultralytics_wb_ddp.doctor.plan import make_plan
+    from ultralytics_wb_ddp.doctor.plan import make_forecast
     from ultralytics_wb_ddp.doctor.server_checks import check_server
 
     findings = [*check_packages(request), *check_gpus(request), *check_leftovers(request)]
@@ -72,7 +72,7 @@ def examine(request: Request) -> tuple[Plan | None, list[Finding]]:
     plan = None
     if settings is not None:
         try:
-            plan = make_plan(request, settings)
+            plan = make_forecast(request, settings)
         except ConfigurationError:  # check_leftovers has said so
             plan = None
         else:
@@ -84,26 +84,26 @@ def examine(request: Request) -> tuple[Plan | None, list[Finding]]:
     return plan, [*findings, *check_directories(request, settings)]
 
 
-def examine_training(request: Request, training: Path) -> list[Finding]:
+def check_past_training(request: DoctorRequest, training: Path) -> list[CheckResult]:
     """Return what became of the run of a training that has run."""
     import os
     from pathlib import Path
 
-    from ultralytics_wb_ddp.doctor.machine_checks import quiet
+    from ultralytics_wb_ddp.doctor.machine_checks import quiet_output
     from ultralytics_wb_ddp.doctor.past_training_checks import check_training
 
     launcher = request.directory or Path(os.environ.get("WANDB_DIR") or Path.cwd())
-    with quiet():
+    with quiet_output():
         return check_training(training.resolve(), launcher.resolve())
 
 
-def _client_settings() -> tuple[Any, list[Finding]]:
+def _client_settings() -> tuple[Any, list[CheckResult]]:
     """Return the settings of the W&B client, from its variables and files, and what it refuses in them."""
     from ultralytics_wb_ddp.doctor.finding import error
-    from ultralytics_wb_ddp.doctor.machine_checks import quiet
+    from ultralytics_wb_ddp.doctor.machine_checks import quiet_output
 
     try:
-        with quiet():
+        with quiet_output():
             from ultralytics_wb_ddp.wandb_client.internals import client_settings
 
             return client_settings(), []

@@ -11,13 +11,13 @@ import psutil
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process
-from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
-from ultralytics_wb_ddp.runs.handoff import VARIABLE, Handoff
+from ultralytics_wb_ddp.doctor.finding import CheckResult, error, ok, warning
+from ultralytics_wb_ddp.runs.handoff import HANDOFF_VARIABLE, Handoff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ultralytics_wb_ddp.doctor.finding import Request
+    from ultralytics_wb_ddp.doctor.finding import DoctorRequest
 
 
 CHECK = "environment"
@@ -30,7 +30,7 @@ TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 SOCKET = re.compile(r"\d+-(\d+)-(?:unix-(.+)|tcp-.+)")
 
 
-def check_leftovers(request: Request, env: Mapping[str, str] | None = None) -> list[Finding]:
+def check_leftovers(request: DoctorRequest, env: Mapping[str, str] | None = None) -> list[CheckResult]:
     """Name the variables that are left over from another job, what each does, and how to get rid of it."""
     env = os.environ if env is None else env
     found = [*_handoff(request, env), *_service(env), *_ranks(env)]
@@ -42,16 +42,18 @@ def check_leftovers(request: Request, env: Mapping[str, str] | None = None) -> l
     return found or [ok(CHECK, "nothing is left over from another job")]
 
 
-def _handoff(request: Request, env: Mapping[str, str]) -> Iterator[Finding]:
+def _handoff(request: DoctorRequest, env: Mapping[str, str]) -> Iterator[CheckResult]:
     try:
         handoff = Handoff.from_env(env)
     except ConfigurationError as problem:
-        name = VARIABLE if str(problem).startswith(VARIABLE) else "WANDB_RUN_ID"
+        name = HANDOFF_VARIABLE if str(problem).startswith(HANDOFF_VARIABLE) else "WANDB_RUN_ID"
         yield error(CHECK, str(problem), _unset(name))
         return
     if handoff is None:
-        if env.get(VARIABLE):
-            yield warning(CHECK, f"{VARIABLE} is set, but without WANDB_RUN_ID nobody reads it", _unset(VARIABLE))
+        if env.get(HANDOFF_VARIABLE):
+            yield warning(
+                CHECK, f"{HANDOFF_VARIABLE} is set, but without WANDB_RUN_ID nobody reads it", _unset(HANDOFF_VARIABLE)
+            )
         return
     if request.options.id not in {None, handoff.run_id}:
         which = f"a manager continues {request.options.id}, and a callback without a manager {handoff.run_id}"
@@ -60,11 +62,11 @@ def _handoff(request: Request, env: Mapping[str, str]) -> Iterator[Finding]:
         return
     else:
         text = f"WANDB_RUN_ID={handoff.run_id}: the training continues this run instead of making a new one"
-    names = "WANDB_RUN_ID" if not env.get(VARIABLE) else f"WANDB_RUN_ID {VARIABLE}"
+    names = "WANDB_RUN_ID" if not env.get(HANDOFF_VARIABLE) else f"WANDB_RUN_ID {HANDOFF_VARIABLE}"
     yield warning(CHECK, text, f"{_unset(names)}, unless that is meant")
 
 
-def _service(env: Mapping[str, str]) -> Iterator[Finding]:
+def _service(env: Mapping[str, str]) -> Iterator[CheckResult]:
     """Look whether the service that WANDB_SERVICE leads to is there: with a dead one, wandb.init fails."""
     token = env.get("WANDB_SERVICE", "")
     parts = SOCKET.fullmatch(token)
@@ -78,7 +80,7 @@ def _service(env: Mapping[str, str]) -> Iterator[Finding]:
         yield warning(CHECK, text, f"{_unset('WANDB_SERVICE')}, unless that process starts the training")
 
 
-def _ranks(env: Mapping[str, str]) -> Iterator[Finding]:
+def _ranks(env: Mapping[str, str]) -> Iterator[CheckResult]:
     """Look whether a shell pretends to be a worker."""
     present = [name for name in TORCHRUN if env.get(name)]
     if not present:

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
     from ultralytics_wb_ddp.config.options import WandbConfig
 
-__all__ = ["Finding", "Request", "error", "ok", "warning"]
+__all__ = ["CheckResult", "DoctorRequest", "error", "ok", "warning"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What one check has found.
 
     Attributes:
@@ -31,7 +31,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Request:
+class DoctorRequest:
     """What was asked of the doctor.
 
     Attributes:
@@ -62,16 +62,16 @@ class Request:
         return Path(self.options.dir) if self.options.dir else None
 
 
-def ok(check: str, message: str) -> Finding:
+def ok(check: str, message: str) -> CheckResult:
     """Return the finding that something is in order."""
-    return Finding(check, "ok", message)
+    return CheckResult(check, "ok", message)
 
 
-def warning(check: str, message: str, remedy: str = "") -> Finding:
+def warning(check: str, message: str, remedy: str = "") -> CheckResult:
     """Return a finding that may be meant so."""
-    return Finding(check, "warning", message, remedy)
+    return CheckResult(check, "warning", message, remedy)
 
 
-def error(check: str, message: str, remedy: str) -> Finding:
+def error(check: str, message: str, remedy: str) -> CheckResult:
     """Return the finding that something is wrong."""
-    return Finding(check, "error", message, remedy)
+    return CheckResult(check, "error", message, remedy)

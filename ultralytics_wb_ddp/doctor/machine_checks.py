@@ -13,25 +13,25 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
-from ultralytics_wb_ddp.utils.logging import cause_of
+from ultralytics_wb_ddp.doctor.finding import CheckResult, error, ok, warning
+from ultralytics_wb_ddp.utils.logging import format_exception
 from ultralytics_wb_ddp.utils.versions import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ultralytics_wb_ddp.doctor.finding import Request
+    from ultralytics_wb_ddp.doctor.finding import DoctorRequest
 
 
 PYTHON = ((3, 10), (3, 13))
 OLDEST = {"ultralytics": "8.3.0", "wandb": "0.28.1", "torch": "", "cloudpickle": ""}
-CARRIES_CALLBACKS = (8, 4, 140)
+MIN_VERSION_PICKLED_TRAINER = (8, 4, 140)
 LITTLE_SPACE = 1024**3
 DEVICE = re.compile(r"-1|\d+|none|cpu|cuda|mps|(npu|xpu)(:\d+)?|(tpu|intel|vulkan).*", re.IGNORECASE)  # Ultralytics'
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet_output() -> Iterator[None]:
     """Keep what Ultralytics and wandb print out of the output."""
     os.environ["WANDB_SILENT"] = "true"
     os.environ.setdefault("YOLO_VERBOSE", "False")
@@ -39,20 +39,22 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def check_packages(request: Request) -> list[Finding]:
+def check_packages(request: DoctorRequest) -> list[CheckResult]:
     """Look whether everything that a training needs can be imported, in a supported release."""
     found = [_check_python()]
     for name, oldest in OLDEST.items():
         try:
-            with quiet():
+            with quiet_output():
                 version = str(import_module(name).__version__)
         except Exception as problem:  # noqa: BLE001  # a broken installation fails in any way
-            found.append(error(name, f"cannot be imported: {cause_of(problem)}", f"pip install '{_required(name)}'"))
+            found.append(
+                error(name, f"cannot be imported: {format_exception(problem)}", f"pip install '{_required(name)}'")
+            )
             continue
         if version_of(version) < version_of(oldest):
             text = f"{version} is too old, {oldest} or newer is needed"
             found.append(error(name, text, f"pip install --upgrade '{_required(name)}'"))
-        elif name == "ultralytics" and version_of(version) < CARRIES_CALLBACKS and len(request.devices) > 1:
+        elif name == "ultralytics" and version_of(version) < MIN_VERSION_PICKLED_TRAINER and len(request.devices) > 1:
             text = f"{version} leaves callbacks behind that were registered with model.add_callback"
             found.append(warning(name, text, "use add_wandb_callback(model), which takes them along"))
         else:
@@ -60,7 +62,7 @@ def check_packages(request: Request) -> list[Finding]:
     return [*found, *_stock_callback()]
 
 
-def check_gpus(request: Request) -> list[Finding]:
+def check_gpus(request: DoctorRequest) -> list[CheckResult]:
     """Compare the GPUs that torch sees with the devices that the training will ask for."""
     if wrong := [name for name in request.devices if not DEVICE.fullmatch(name)]:
         names = ", ".join(map(repr, wrong))
@@ -87,7 +89,7 @@ def check_gpus(request: Request) -> list[Finding]:
     return [error("GPUs", text, "name GPUs that are there, counted from 0")]
 
 
-def check_directories(request: Request, settings: Any) -> list[Finding]:
+def check_directories(request: DoctorRequest, settings: Any) -> list[CheckResult]:
     """Look whether files can be written where W&B and Ultralytics write theirs, and how much room there is."""
     places: dict[Path, list[str]] = {}
     for what, place in _places(request, settings):
@@ -95,7 +97,7 @@ def check_directories(request: Request, settings: Any) -> list[Finding]:
     return [_check_directory(" and ".join(dict.fromkeys(what)), place) for place, what in places.items()]
 
 
-def _places(request: Request, settings: Any) -> Iterator[tuple[str, str | Path]]:
+def _places(request: DoctorRequest, settings: Any) -> Iterator[tuple[str, str | Path]]:
     if settings is not None:
         from ultralytics_wb_ddp.wandb_client.internals import storage_directories
 
@@ -103,7 +105,7 @@ def _places(request: Request, settings: Any) -> Iterator[tuple[str, str | Path]]
         yield "W&B's files", request.directory or settings.root_dir
         yield "W&B's cache", cache
         yield "W&B's uploads", uploads
-    with contextlib.suppress(Exception), quiet():  # check_packages has said what is wrong with it
+    with contextlib.suppress(Exception), quiet_output():  # check_packages has said what is wrong with it
         from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
 
         yield "Ultralytics' settings", USER_CONFIG_DIR
@@ -111,7 +113,7 @@ def _places(request: Request, settings: Any) -> Iterator[tuple[str, str | Path]]
     yield "temporary files", tempfile.gettempdir()
 
 
-def _check_directory(what: str, place: Path) -> Finding:
+def _check_directory(what: str, place: Path) -> CheckResult:
     check = "directory"
     existing = next(parent for parent in (place, *place.parents) if parent.exists())
     remedy = "give a directory that can be written"
@@ -131,7 +133,7 @@ def _check_directory(what: str, place: Path) -> Finding:
     return ok(check, text)
 
 
-def _check_python() -> Finding:
+def _check_python() -> CheckResult:
     version = sys.version_info[:2]
     text = ".".join(map(str, sys.version_info[:3]))
     if PYTHON[0] <= version <= PYTHON[1]:
@@ -140,9 +142,9 @@ def _check_python() -> Finding:
     return warning("python", f"{text} is not tested", f"use Python {supported}")
 
 
-def _stock_callback() -> list[Finding]:
+def _stock_callback() -> list[CheckResult]:
     try:
-        with quiet():
+        with quiet_output():
             from ultralytics.utils import SETTINGS
 
             is_on = bool(SETTINGS.get("wandb"))

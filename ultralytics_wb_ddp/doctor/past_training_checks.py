@@ -10,13 +10,13 @@ from omegaconf import OmegaConf
 
 from ultralytics_wb_ddp.artifacts.results_csv import ResultsError, read_results
 from ultralytics_wb_ddp.artifacts.training_state import TrainingState
-from ultralytics_wb_ddp.config.names import collection_of
+from ultralytics_wb_ddp.config.names import model_collection
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
+from ultralytics_wb_ddp.doctor.finding import CheckResult, error, ok, warning
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
-from ultralytics_wb_ddp.utils.logging import short_path
+from ultralytics_wb_ddp.utils.logging import relative_path
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_records, read_run
-from ultralytics_wb_ddp.wandb_client.run_state import folder_in_command, sync_command
+from ultralytics_wb_ddp.wandb_client.run_state import run_dir_in_command, sync_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ CAUSES = (
 Runs = dict[str, list[RecordedRun]]
 
 
-def check_training(training: Path, launcher: Path) -> list[Finding]:
+def check_training(training: Path, launcher: Path) -> list[CheckResult]:
     """Say what became of the run of a training.
 
     Args:
@@ -52,14 +52,14 @@ def check_training(training: Path, launcher: Path) -> list[Finding]:
     record = RunRecord.find(training, None) if (training / RECORD_FILE).exists() else None
     places = _places(launcher, record)
     runs, damaged = _runs_of(training, places, record)
-    trains = record.find_process() if record else None
+    trains = record.live_training_pid() if record else None
     findings = [_check_record(record, training, runs, trains), *damaged]
     if not runs:
         text = f"there is no run file below {training} or in {' or in '.join(map(str, places))}"
         remedy = "give with --dir the directory above the 'wandb' in which the run's files are"
         return [*findings, warning("run", text, remedy)]
     main = _main_run(runs, record)
-    findings += _set_aside(runs, main, training)
+    findings += _set_unrelated_runs_aside(runs, main, training)
     findings.append(_check_number(runs, record))
     trained, logged = _trained_epochs(training), _epochs(runs[main])
     if trains and logged:  # the rows of the newest epochs are not on disk yet
@@ -78,24 +78,24 @@ def _places(launcher: Path, record: RunRecord | None) -> list[Path]:
     """Return the directories of W&B's, outside of a training's, in which its runs may lie."""
     places = [launcher / "wandb"]
     if record and (command := record.links.get("sync_command")):
-        places.append((launcher / folder_in_command(command)).parent)
+        places.append((launcher / run_dir_in_command(command)).parent)
     return list(dict.fromkeys(places))
 
 
-def _runs_of(training: Path, places: list[Path], record: RunRecord | None) -> tuple[Runs, list[Finding]]:
+def _runs_of(training: Path, places: list[Path], record: RunRecord | None) -> tuple[Runs, list[CheckResult]]:
     """Return the runs below a training's directory, and those of the launcher's that belong to it or should have."""
     runs, damaged = _read(find_run_files(training))
     wanted = {*runs, record.id} if record else {*runs}
     files = {file: None for place in places for file in find_run_files(place)}
     for run_id, sessions in _read(list(files))[0].items():
-        if run_id in wanted or any(_is_stray(session, training) for session in sessions):
+        if run_id in wanted or any(_ran_alongside(session, training) for session in sessions):
             known = {run.path for run in runs[run_id]}
             runs[run_id] += [run for run in sessions if run.path not in known]
             runs[run_id].sort(key=_started)
     return runs, damaged
 
 
-def _read(files: list[Path]) -> tuple[Runs, list[Finding]]:
+def _read(files: list[Path]) -> tuple[Runs, list[CheckResult]]:
     """Return the sessions of each run, the oldest first, and what is wrong with files."""
     runs: Runs = defaultdict(list)
     damaged = []
@@ -111,7 +111,7 @@ def _read(files: list[Path]) -> tuple[Runs, list[Finding]]:
     return runs, damaged
 
 
-def _is_stray(run: RecordedRun, training: Path) -> bool:
+def _ran_alongside(run: RecordedRun, training: Path) -> bool:
     """Return whether a run of the launcher's was open while the training ran, and got none of its metrics."""
     if _epochs([run]):
         return False
@@ -126,7 +126,7 @@ def _times_of(training: Path) -> tuple[float, float]:
     return min(times), max(times)
 
 
-def _set_aside(runs: Runs, main: str, training: Path) -> list[Finding]:
+def _set_unrelated_runs_aside(runs: Runs, main: str, training: Path) -> list[CheckResult]:
     """Take out the runs that are about something else, and name those of which that is likely only.
 
     A run that holds something, but no epoch, was made for something else where it ended before the training began, or
@@ -176,7 +176,7 @@ def _main_run(runs: Runs, record: RunRecord | None) -> str:
     return max(runs, key=lambda run_id: len(_epochs(runs[run_id])))
 
 
-def _check_record(record: RunRecord | None, training: Path, runs: Runs, trains: int | None) -> Finding:
+def _check_record(record: RunRecord | None, training: Path, runs: Runs, trains: int | None) -> CheckResult:
     if record is None:
         remedy = f"call add_wandb_callback(model) before model.train(), and {ENABLED}"
         return warning("record", f"{training} has no {RECORD_FILE}: this package did not log this training", remedy)
@@ -202,11 +202,11 @@ def _is_resumed_without(training: Path, record: RunRecord | None) -> bool:
         return False
 
 
-def _check_number(runs: Runs, record: RunRecord | None) -> Finding:
+def _check_number(runs: Runs, record: RunRecord | None) -> CheckResult:
     ids = set(runs) | ({record.id} if record else set())
     if len(ids) == 1:
         return ok("one run", f"{ids.pop()} is the only one")
-    shown = ", ".join(f"{run_id} ({_count(len(_epochs(runs.get(run_id, []))), 'epoch')})" for run_id in sorted(ids))
+    shown = ", ".join(f"{run_id} ({_pluralize(len(_epochs(runs.get(run_id, []))), 'epoch')})" for run_id in sorted(ids))
     if all(_epochs(runs.get(run_id, [])) for run_id in ids):
         causes = (
             "several trainings wrote into this directory (exist_ok=True), or several processes logged: give each a name"
@@ -224,16 +224,15 @@ def _trained_epochs(training: Path) -> set[int]:
         return set()
 
 
-def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int], *, resumed: bool) -> Finding:
+def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int], *, resumed: bool) -> CheckResult:
     logged = _epochs(sessions)
     missing = sorted(trained - logged)
     if not logged and trained:
         remedy = f"call add_wandb_callback(model, run=run) before model.train(), and {ENABLED}; {WARNINGS}"
         return error("metrics", f"metrics missing: run {run_id} has no epoch, {RESULTS} has {len(trained)}", remedy)
     if missing:
-        text = (
-            f"metrics missing: run {run_id} has {_count(len(logged & trained), 'epoch')}, {RESULTS} has {len(trained)}"
-        )
+        known = _pluralize(len(logged & trained), "epoch")
+        text = f"metrics missing: run {run_id} has {known}, {RESULTS} has {len(trained)}"
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         listed = f"missing: {'epoch' if len(missing) == 1 else 'epochs'} {', '.join(map(str, missing[:SHOWN]))}{more}"
         remedy = f"{listed}; {WARNINGS}"
@@ -245,27 +244,27 @@ def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int], 
         return warning(
             "metrics", f"{RESULTS} has no epoch: the training ended before the first", "look at what it printed"
         )
-    return ok("metrics", f"run {run_id} has all {_count(len(trained), 'epoch')} of {RESULTS}")
+    return ok("metrics", f"run {run_id} has all {_pluralize(len(trained), 'epoch')} of {RESULTS}")
 
 
-def _check_checkpoint(run_id: str, sessions: list[RecordedRun], training: Path) -> list[Finding]:
+def _check_checkpoint(run_id: str, sessions: list[RecordedRun], training: Path) -> list[CheckResult]:
     """Say so where a run that is over holds no checkpoint; what was sent while it ran is not in its files."""
     is_whole = all(run.path.parent.name.startswith("offline-") for run in sessions)
     held = {found.name for run in sessions for found in run.artifacts if not found.is_input}
     file = training / "weights" / "best.pt"
-    if not is_whole or sessions[-1].state != "finished" or not file.exists() or collection_of(run_id) in held:
+    if not is_whole or sessions[-1].state != "finished" or not file.exists() or model_collection(run_id) in held:
         return []
     text = f"run {run_id} does not hold {file}"
     return [warning("checkpoint", text, f"that is right with checkpoints='none'; otherwise {WARNINGS}")]
 
 
-def _check_end(run_id: str, sessions: list[RecordedRun], trains: int | None) -> Iterator[Finding]:
+def _check_end(run_id: str, sessions: list[RecordedRun], trains: int | None) -> Iterator[CheckResult]:
     last = max(sessions, key=lambda run: (_started(run), run.path.stat().st_mtime))
     written = f"{datetime.fromtimestamp(last.path.stat().st_mtime).astimezone():%Y-%m-%d %H:%M:%S}"
     if trains and last.state == "running":
         yield ok("end", f"run {run_id} goes on in process {trains}; last written {written}")
     elif last.state == "running":
-        folder = short_path(last.path.parent)
+        folder = relative_path(last.path.parent)
         text = f"run {run_id} is not finished: {folder}, last written {written}, does not say how it ended"
         yield warning("end", text, "its process still runs, was killed, or did not call run.finish()")
     elif last.exit_code:
@@ -276,15 +275,15 @@ def _check_end(run_id: str, sessions: list[RecordedRun], trains: int | None) -> 
         yield ok("end", f"run {run_id} is finished")
 
 
-def _check_sent(runs: Runs) -> list[Finding]:
+def _check_sent(runs: Runs) -> list[CheckResult]:
     """Name what was written offline and never sent; W&B leaves a mark beside the file that it has sent."""
     files = [run.path for sessions in runs.values() for run in sessions if run.path.parent.name.startswith("offline-")]
     kept = [file.parent for file in files if not file.with_name(f"{file.name}.synced").exists()]
     if not kept:
         return []
-    command = sync_command(*map(short_path, kept))
-    return [warning("sent", f"on this disk only, not sent: {_count(len(kept), 'session')}", command)]
+    command = sync_command(*map(relative_path, kept))
+    return [warning("sent", f"on this disk only, not sent: {_pluralize(len(kept), 'session')}", command)]
 
 
-def _count(number: int, what: str) -> str:
+def _pluralize(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"

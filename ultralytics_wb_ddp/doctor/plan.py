@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config.names import collection_of
+from ultralytics_wb_ddp.config.names import model_collection
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.runs.handoff import Handoff
-from ultralytics_wb_ddp.runs.resolution import choose, which_ranks
-from ultralytics_wb_ddp.runs.run_defaults import stock_options
+from ultralytics_wb_ddp.runs.resolution import logging_ranks, resolve
+from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ultralytics_wb_ddp.doctor.finding import Request
+    from ultralytics_wb_ddp.doctor.finding import DoctorRequest
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["TrainingForecast", "make_forecast"]
 
 SAVE_DIR = "the training's directory"
 CHECKPOINTS = {
@@ -32,7 +32,7 @@ CHECKPOINTS = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingForecast:
     """What will happen to the run.
 
     Attributes:
@@ -104,7 +104,7 @@ _MODES = {
 }
 
 
-def make_plan(request: Request, settings: Any) -> Plan:
+def make_forecast(request: DoctorRequest, settings: Any) -> TrainingForecast:
     """Say what will happen.
 
     Args:
@@ -117,7 +117,7 @@ def make_plan(request: Request, settings: Any) -> Plan:
     inherited = Handoff.from_env()
     named = request.options.id
     handoff = Handoff(named) if named and (inherited is None or inherited.run_id != named) else inherited
-    chosen = choose(
+    chosen = resolve(
         local=False,
         handoff=handoff,
         host=socket.gethostname(),
@@ -125,15 +125,15 @@ def make_plan(request: Request, settings: Any) -> Plan:
         earlier=None,
     )
     options = _options(request, chosen.handoff)
-    mode = "disabled" if chosen.how == "skip" else options.mode or _mode_of(settings)
-    how, reason = ("skip", "") if mode == "disabled" else (chosen.how, chosen.reason)
-    asked = request.options.over(handoff.options if handoff else {}, request.options.of_training())
-    run_mode = asked.which_ranks()[0] or "auto"
+    mode = "disabled" if chosen.action == "skip" else options.mode or _mode_of(settings)
+    how, reason = ("skip", "") if mode == "disabled" else (chosen.action, chosen.reason)
+    asked = request.options.with_overrides(handoff.options if handoff else {}, request.options.training_options())
+    run_mode = asked.logging_mode()[0] or "auto"
     try:
-        which_ranks(replace(asked, mode=mode), handoff, {})
+        logging_ranks(replace(asked, mode=mode), handoff, {})
     except ConfigurationError as error:
         how, reason = "refuse", str(error)
-    return Plan(
+    return TrainingForecast(
         how=how,
         reason=reason,
         run_id=handoff.run_id if handoff else None,
@@ -150,10 +150,10 @@ def make_plan(request: Request, settings: Any) -> Plan:
     )
 
 
-def _options(request: Request, handoff: Handoff | None) -> RunOptions:
+def _options(request: DoctorRequest, handoff: Handoff | None) -> RunOptions:
     """Return how the run is opened: what the run that is continued knows, what was asked for, what is usual."""
     arguments = SimpleNamespace(project=None, name="train")
-    usual = stock_options(SimpleNamespace(args=arguments, save_dir=SAVE_DIR))
+    usual = stock_run_options(SimpleNamespace(args=arguments, save_dir=SAVE_DIR))
     asked = RunOptions(
         project=request.options.project,
         entity=request.options.entity,
@@ -161,8 +161,8 @@ def _options(request: Request, handoff: Handoff | None) -> RunOptions:
         dir=request.options.dir,
     )
     if handoff and not request.options.id:  # the environment names it, and knows better than the options
-        asked = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode).or_else(asked)
-    return asked.or_else(RunOptions(project=usual.project) if request.manager else usual)
+        asked = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode).with_defaults(asked)
+    return asked.with_defaults(RunOptions(project=usual.project) if request.manager else usual)
 
 
 def _mode_of(settings: Any) -> str:
@@ -182,7 +182,7 @@ def _uploads(run_id: str | None, settings: Any, options: RunOptions) -> Iterator
     if options.mistakes:
         yield f"the {options.mistakes} validation images that the model gets most wrong"
     if kept := CHECKPOINTS[options.checkpoints]:
-        artifact = collection_of(run_id) if run_id else "run_<id>_model"
+        artifact = model_collection(run_id) if run_id else "run_<id>_model"
         where = f"in {options.checkpoint_store}" if options.checkpoint_store else "as large as the model"
         yield f"{kept} (artifact {artifact}, {where})"
     if options.inputs:

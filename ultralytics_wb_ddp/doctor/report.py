@@ -13,14 +13,14 @@ from ultralytics_wb_ddp.doctor.finding import ok
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ultralytics_wb_ddp.doctor.finding import Finding
-    from ultralytics_wb_ddp.doctor.plan import Plan
+    from ultralytics_wb_ddp.doctor.finding import CheckResult
+    from ultralytics_wb_ddp.doctor.plan import TrainingForecast
 
-__all__ = ["as_json", "is_well", "print_facts", "print_report"]
+__all__ = ["as_json", "is_ok", "print_facts", "print_report"]
 
 WIDTH = 80
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
-SHORT = {  # by check, what the short report says when it is in order
+OK_SUMMARIES = {  # by check, what the short report says when it is in order
     "python": "python {}",
     "ultralytics": "ultralytics {}",
     "wandb": "wandb {}",
@@ -32,19 +32,21 @@ SHORT = {  # by check, what the short report says when it is in order
 }
 
 
-def is_well(findings: list[Finding]) -> bool:
+def is_ok(findings: list[CheckResult]) -> bool:
     """Return whether nothing is wrong; a warning is not wrong."""
     return all(finding.status != "error" for finding in findings)
 
 
-def as_json(plan: Plan | None, findings: list[Finding]) -> str:
+def as_json(plan: TrainingForecast | None, findings: list[CheckResult]) -> str:
     """Return everything as one JSON object."""
     checks = [vars(finding) for finding in findings]
-    content = {"plan": plan.as_dict() if plan else None, "checks": checks, "ok": is_well(findings)}
+    content = {"plan": plan.as_dict() if plan else None, "checks": checks, "ok": is_ok(findings)}
     return json.dumps(content, indent=2)
 
 
-def print_report(plan: Plan | None, findings: list[Finding], *, of_job: bool = False, verbose: bool = False) -> None:
+def print_report(
+    plan: TrainingForecast | None, findings: list[CheckResult], *, of_job: bool = False, verbose: bool = False
+) -> None:
     """Print what will happen, what the checks have found with what to do about it, and how many are wrong.
 
     Args:
@@ -56,7 +58,7 @@ def print_report(plan: Plan | None, findings: list[Finding], *, of_job: bool = F
     if plan:
         print_facts("What will happen", plan.lines(of_job=of_job))
     click.secho("Checks", bold=True)
-    shown = findings if verbose else _shortened(findings)
+    shown = findings if verbose else _collapsed(findings)
     width = max(len(finding.check) for finding in shown)
     for finding in shown:
         _print_finding(finding, width)
@@ -74,16 +76,16 @@ def print_facts(heading: str, facts: Iterable[tuple[str, str]]) -> None:
     click.echo()
 
 
-def _shortened(findings: list[Finding]) -> list[Finding]:
+def _collapsed(findings: list[CheckResult]) -> list[CheckResult]:
     """Return the findings with one in place of all those that would only say that the machine is in order."""
-    well = [finding for finding in findings if finding.status == "ok" and finding.check in SHORT]
+    well = [finding for finding in findings if finding.status == "ok" and finding.check in OK_SUMMARIES]
     if not well:
         return findings
-    named = dict.fromkeys(SHORT[finding.check].format(finding.message) for finding in well)
+    named = dict.fromkeys(OK_SUMMARIES[finding.check].format(finding.message) for finding in well)
     return [*(finding for finding in findings if finding not in well), ok("others", ", ".join(named))]
 
 
-def _print_finding(finding: Finding, width: int) -> None:
+def _print_finding(finding: CheckResult, width: int) -> None:
     status = f"{finding.status:<7}"
     start, indent = f"  {status}  {finding.check:<{width}}  ", " " * (width + 13)
     text = _wrapped(finding.message, start, indent)
@@ -98,7 +100,7 @@ def _wrapped(text: str, start: str, indent: str) -> str:
     return start + f"\n{indent}".join(lines)
 
 
-def _summary(findings: list[Finding]) -> str:
+def _summary(findings: list[CheckResult]) -> str:
     counts = {status: sum(1 for finding in findings if finding.status == status) for status in ("error", "warning")}
     named = [f"{count} {status}{'' if count == 1 else 's'}" for status, count in counts.items() if count]
     return ", ".join(named) or "everything is in order"

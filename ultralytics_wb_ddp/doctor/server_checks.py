@@ -6,15 +6,15 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.doctor.finding import Finding, error, ok, warning
-from ultralytics_wb_ddp.wandb_client.server import VIEWER, Server, Trouble, find_key, trouble_with_key
+from ultralytics_wb_ddp.doctor.finding import CheckResult, error, ok, warning
+from ultralytics_wb_ddp.wandb_client.server import VIEWER, Server, ServerError, check_key, find_key
 
 if TYPE_CHECKING:
-    from ultralytics_wb_ddp.doctor.finding import Request
-    from ultralytics_wb_ddp.doctor.plan import Plan
+    from ultralytics_wb_ddp.doctor.finding import DoctorRequest
+    from ultralytics_wb_ddp.doctor.plan import TrainingForecast
 
 
-OFFLINE = "or train with WANDB_MODE=offline and send the run later with 'ultralytics-wb-ddp sync'"
+OFFLINE_REMEDY = "or train with WANDB_MODE=offline and send the run later with 'ultralytics-wb-ddp sync'"
 PROJECT = """
 query Runs($project: String!, $entity: String!) { project(name: $project, entityName: $entity) { runCount } }
 """
@@ -25,55 +25,55 @@ query Run($project: String!, $entity: String!, $name: String!) {
 """
 
 
-def check_server(request: Request, plan: Plan, settings: Any) -> list[Finding]:
+def check_server(request: DoctorRequest, plan: TrainingForecast, settings: Any) -> list[CheckResult]:
     """Look whether the run can be sent: key, server, project, run."""
     if plan.mode != "online":
         return [ok("server", f"not asked, because the mode is {plan.mode}; no key is needed")]
     url = str(settings.base_url).rstrip("/")
     key, source = find_key(request.options.api_key, url)
-    wrong = trouble_with_key(key, source, url)
-    has_key = _or_offline(_finding(wrong)) if wrong else ok("key", f"found in {source}")
+    wrong = check_key(key, source, url)
+    has_key = _with_offline_hint(_finding(wrong)) if wrong else ok("key", f"found in {source}")
     findings = [] if getattr(settings, "identity_token_file", None) else [has_key]
     usable = key if all(finding.status == "ok" for finding in findings) else None
     server = Server(url, usable, source, request.timeout, settings)
     try:
         viewer = server.ask("Viewer", VIEWER).get("viewer")
-    except Trouble as trouble:
+    except ServerError as trouble:
         is_known = usable is None and trouble.about == "key"  # asked without a key, it may well refuse
-        return [*findings, ok("server", f"{url} answers") if is_known else _told(trouble)]
+        return [*findings, ok("server", f"{url} answers") if is_known else _server_result(trouble)]
     if not viewer:
-        return [*findings, _told(server.refusal("as unknown")) if usable else ok("server", f"{url} answers")]
+        return [*findings, _server_result(server.refusal("as unknown")) if usable else ok("server", f"{url} answers")]
     entity = plan.entity or viewer.get("entity") or ""
     findings.append(ok("server", f"{url} answers and takes the key; the default entity is {viewer.get('entity')}"))
     try:
         findings += _check_project(server, plan, entity)
         findings += _check_run(server, plan, entity)
-    except Trouble as trouble:
-        findings.append(_told(trouble))
+    except ServerError as trouble:
+        findings.append(_server_result(trouble))
     return findings
 
 
-def _told(trouble: Trouble) -> Finding:
+def _server_result(trouble: ServerError) -> CheckResult:
     """Return what a question that got no answer means for a training."""
-    return _or_offline(_finding(trouble)) if trouble.about == "server" else _finding(trouble)
+    return _with_offline_hint(_finding(trouble)) if trouble.about == "server" else _finding(trouble)
 
 
-def _finding(trouble: Trouble) -> Finding:
-    return Finding(trouble.about, trouble.status, trouble.text, trouble.remedy)
+def _finding(trouble: ServerError) -> CheckResult:
+    return CheckResult(trouble.about, trouble.status, trouble.text, trouble.remedy)
 
 
-def _or_offline(finding: Finding) -> Finding:
+def _with_offline_hint(finding: CheckResult) -> CheckResult:
     """Add what a training can do without a server."""
-    return replace(finding, remedy=f"{finding.remedy}; {OFFLINE}") if finding.status == "error" else finding
+    return replace(finding, remedy=f"{finding.remedy}; {OFFLINE_REMEDY}") if finding.status == "error" else finding
 
 
-def _check_project(server: Server, plan: Plan, entity: str) -> list[Finding]:
+def _check_project(server: Server, plan: TrainingForecast, entity: str) -> list[CheckResult]:
     found = server.ask("Runs", PROJECT, project=plan.project, entity=entity).get("project")
     name = f"{entity}/{plan.project}"
     return [ok("project", f"{name} exists" if found else f"{name} does not exist yet; the run makes it")]
 
 
-def _check_run(server: Server, plan: Plan, entity: str) -> list[Finding]:
+def _check_run(server: Server, plan: TrainingForecast, entity: str) -> list[CheckResult]:
     """Look at the run that is to be continued: whether it exists, and whether somebody has it open."""
     if plan.run_id is None:
         return []
@@ -86,12 +86,12 @@ def _check_run(server: Server, plan: Plan, entity: str) -> list[Finding]:
         return [warning("run", f"{text}; a new run of this id is made", "check id, project and entity")]
     if run.get("state") != "running" or plan.how == "attach":
         return [ok("run", f"{name} exists; it is {run.get('state')}")]
-    text = f"run still open elsewhere: {name} is running{_heard(run.get('heartbeatAt'))}"
+    text = f"run still open elsewhere: {name} is running{_heartbeat_age(run.get('heartbeatAt'))}"
     remedy = "finish it there first, or wait until W&B counts it as crashed; two sessions write over each other's rows"
     return [warning("run", text, remedy)]
 
 
-def _heard(heartbeat: Any) -> str:
+def _heartbeat_age(heartbeat: Any) -> str:
     """Return when a run was last heard of, in words."""
     try:
         heard = datetime.fromisoformat(str(heartbeat).removesuffix("Z"))

@@ -9,7 +9,7 @@ from ultralytics_wb_ddp.artifacts.training_state import TrainingState
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.devices import devices_of
 from ultralytics_wb_ddp.distributed.train import check_launch, trains_on_cpu
-from ultralytics_wb_ddp.doctor.finding import Request
+from ultralytics_wb_ddp.doctor.finding import DoctorRequest
 from ultralytics_wb_ddp.doctor.machine_checks import check_gpus
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def check_job(job: Job) -> None:
         job.parallel.resolve(check_port=False)  # this process may have opened it
         return
     check_launch(job.parallel, device, job.trainer)
-    request = request_of(job)
+    request = doctor_request_for(job)
     names = request.devices
     if isinstance(batch, (int, float)) and batch < 1 and len(names) > 1:
         msg = (
@@ -45,13 +45,13 @@ def check_job(job: Job) -> None:
             raise ConfigurationError(msg)
 
 
-def request_of(job: Job) -> Request:
+def doctor_request_for(job: Job) -> DoctorRequest:
     """Return what the doctor is to be asked about a job."""
     devices = devices_of(job.train.get("device"), job.parallel)
-    return Request(job.wandb, manager=True, of_job=True, device=",".join(devices) or None)
+    return DoctorRequest(job.wandb, manager=True, of_job=True, device=",".join(devices) or None)
 
 
-def find_state(job: Job) -> TrainingState | None:
+def find_training_state(job: Job) -> TrainingState | None:
     """Return how far the training has come that a job resumes; None if it resumes none that is here.
 
     Raises:

@@ -13,7 +13,7 @@ from ultralytics_wb_ddp.config.s3_path import S3Error
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
 from ultralytics_wb_ddp.distributed.topology import is_main_process
-from ultralytics_wb_ddp.jobs.checks import check_job, find_state
+from ultralytics_wb_ddp.jobs.checks import check_job, find_training_state
 from ultralytics_wb_ddp.jobs.schema import Job
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 from ultralytics_wb_ddp.utils.environment import set_or_unset
@@ -71,14 +71,14 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
     from ultralytics_wb_ddp.callback import add_wandb_callback
 
     job = Job.from_cfg(cfg, name)
-    state = find_state(job)
+    state = find_training_state(job)
     if state and state.is_over:
-        return _end(job, state)
+        return _finish_job_of_ended_training(job, state)
     check_job(job)
     model = YOLO(job.model, task=job.task)
     earlier = _find_record(job)
-    manager = _manager_of(job, earlier)
-    with _continuing(earlier), manager:
+    manager = _make_manager(job, earlier)
+    with _environment_of_earlier_run(earlier), manager:
         run_id = manager.run.id if manager.run else None
         manager.save_config(cfg)
         if job.inputs:
@@ -89,13 +89,13 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
         manager.resume_after_training()
         save_dir = Path(model.trainer.save_dir)
         if manager.run:
-            _deliver(job, manager, save_dir)
-    _note_end(save_dir, run_id)
+            _log_outputs(job, manager, save_dir)
+    _mark_job_ended(save_dir, run_id)
     return JobResult(run_id, manager.wandb_url, save_dir, metrics)
 
 
 # Helpers
-def _manager_of(job: Job, earlier: RunRecord | None) -> WandbManager:
+def _make_manager(job: Job, earlier: RunRecord | None) -> WandbManager:
     """Return the manager of a job's run, in the project in which its training began."""
     from ultralytics_wb_ddp.manager import WandbManager
 
@@ -103,32 +103,32 @@ def _manager_of(job: Job, earlier: RunRecord | None) -> WandbManager:
     if earlier and earlier.project:
         made = replace(made, id=None, project=earlier.project, entity=earlier.entity or made.entity)
     manager = WandbManager({"wandb": made}, job.name, job.group)
-    manager.is_jobs = True
+    manager.is_job_run = True
     return manager
 
 
-def _end(job: Job, state: TrainingState) -> JobResult:
+def _finish_job_of_ended_training(job: Job, state: TrainingState) -> JobResult:
     """Say that the training of a job is over, and do what it was killed before, if it was."""
     logger.info("%s: nothing is trained; to train more, begin anew from its best.pt without train.resume", state)
     earlier, url = RunRecord.find(state.directory, state.checkpoint), None
     if earlier and state.is_run_open and is_main_process():
-        earlier.check_ended()
-        with _continuing(earlier), _manager_of(job, earlier) as manager:
+        earlier.check_not_running()
+        with _environment_of_earlier_run(earlier), _make_manager(job, earlier) as manager:
             url = manager.wandb_url
             given = {item.name: getattr(job.wandb, item.name) for item in fields(RunOptions)}
             state.finish_run(**given)
             if manager.run:
-                _deliver(job, manager, state.directory)
-        _note_end(state.directory, earlier.id)
+                _log_outputs(job, manager, state.directory)
+        _mark_job_ended(state.directory, earlier.id)
     run_id = state.run_id if is_main_process() else None
     return JobResult(run_id, url or (earlier.url if earlier else None), state.directory, None, trained=False)
 
 
-def _note_end(save_dir: Path, run_id: str | None) -> None:
+def _mark_job_ended(save_dir: Path, run_id: str | None) -> None:
     """Have a training's directory know that its job has come to its end, and with it the run."""
     record = RunRecord.find(save_dir, None)
-    if record and record.is_jobs and record.id == run_id:
-        record.is_jobs = False
+    if record and record.is_job_run and record.id == run_id:
+        record.is_job_run = False
         record.save(save_dir, closed=True)
 
 
@@ -141,7 +141,7 @@ def _train(job: Job, model: Any) -> Any:
     return model.train(trainer=job.trainer, **job.train)
 
 
-def _deliver(job: Job, manager: WandbManager, save_dir: Path) -> None:
+def _log_outputs(job: Job, manager: WandbManager, save_dir: Path) -> None:
     """Log what the job leaves in S3, all that can be.
 
     Raises:
@@ -176,7 +176,7 @@ def _find_record(job: Job) -> RunRecord | None:
 
 
 @contextmanager
-def _continuing(earlier: RunRecord | None) -> Iterator[None]:
+def _environment_of_earlier_run(earlier: RunRecord | None) -> Iterator[None]:
     """Have the manager continue a run: it takes what the environment names, and waits until its rows are counted."""
     variables = earlier.handoff().to_env() if earlier else {}
     before = {name: os.environ.get(name) for name in variables}

@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config.names import problem_of_alias, problem_of_artifact, run_name
-from ultralytics_wb_ddp.config.options import MISSING, WandbConfig
+from ultralytics_wb_ddp.config.names import alias_problem, artifact_name_problem, run_name
+from ultralytics_wb_ddp.config.options import OMEGACONF_MISSING, WandbConfig
 from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
-from ultralytics_wb_ddp.config.scope import settings_around
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_names, check_text
+from ultralytics_wb_ddp.config.scope import scope_settings
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_known_keys, check_text
 from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
-from ultralytics_wb_ddp.jobs.train_arguments import check_data, check_train_arguments, quiet
+from ultralytics_wb_ddp.jobs.train_arguments import check_data, check_train_arguments, quiet_ultralytics
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SECTIONS = ["name", "group", "wandb", "model", "train", "parallel", "artifacts"]
 TRAINER = "trainer"  # an argument of model.train that is a class: here it is named
 TASKS_BY_NAME = {"-seg": "segment", "-cls": "classify", "-pose": "pose", "-obb": "obb"}  # of Ultralytics' weights
-ELSEWHERE = {"model": "model", "task": "model.task"}  # training arguments that a job has another place for
+MOVED_ARGUMENTS = {"model": "model", "task": "model.task"}  # training arguments that a job has another place for
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Output:
         Raises:
             ConfigurationError: It is incomplete or wrong.
         """
-        section = _section(values, where, [item.name for item in fields(cls)])
+        section = _parse_section(values, where, [item.name for item in fields(cls)])
         for name in ("s3", "name"):
             if not section.get(name):
                 msg = f"{where}.{name} is missing; give 's3: s3://bucket/key' and a name for the artifact"
@@ -69,11 +69,11 @@ class Output:
         except S3Error as error:
             msg = f"{where}.s3: {error}"
             raise ConfigurationError(msg) from error
-        if problem := problem_of_artifact(output.name):
+        if problem := artifact_name_problem(output.name):
             msg = f"{where}.name={output.name!r}: {problem}"
             raise ConfigurationError(msg)
         for alias in output.aliases:
-            if problem := problem_of_alias(alias):
+            if problem := alias_problem(alias):
                 msg = f"{where}.aliases: {alias!r}: {problem}"
                 raise ConfigurationError(msg)
         if output.upload is not None and find_spec("boto3") is None:
@@ -122,16 +122,16 @@ class Job:
             ConfigurationError: Something is unknown, missing or wrong.
         """
         values = to_plain(cfg, resolve=True)
-        _check_places(values)
-        values = _section(values, "the job", SECTIONS)
+        _reject_misplaced_settings(values)
+        values = _parse_section(values, "the job", SECTIONS)
         named = [given for given in ("name", "group") if values.get(given)]
         for given in named:
             _check_text(given, values[given])
             check_text(given, values[given])
-        wandb = WandbConfig.from_cfg(values, {"keep_open": True, **settings_around(*named)}, where="wandb")
+        wandb = WandbConfig.from_cfg(values, {"keep_open": True, **scope_settings(*named)}, where="wandb")
         model, task = _read_model(values.get("model"))
-        train = _section(values.get("train"), "train")
-        for argument, place in ELSEWHERE.items():
+        train = _parse_section(values.get("train"), "train")
+        for argument, place in MOVED_ARGUMENTS.items():
             if argument in train:
                 msg = f"train.{argument}={train[argument]!r}: a job has it in {place}; write it there"
                 raise ConfigurationError(msg)
@@ -144,8 +144,8 @@ class Job:
             own_format=trainer is not None and _reads_data_itself(trainer),
             task=lambda: task or _task_of(model),
         )
-        artifacts = _section(values.get("artifacts"), "artifacts", ["inputs", "outputs"])
-        outputs = _list(artifacts.get("outputs"), "artifacts.outputs")
+        artifacts = _parse_section(values.get("artifacts"), "artifacts", ["inputs", "outputs"])
+        outputs = _parse_list(artifacts.get("outputs"), "artifacts.outputs")
         return cls(
             name=values.get("name") or run_name(name),
             group=values.get("group"),
@@ -155,12 +155,12 @@ class Job:
             trainer=trainer,
             train=train,
             parallel=ParallelConfig.from_cfg(values),
-            inputs=_check_inputs(_list(artifacts.get("inputs"), "artifacts.inputs")),
+            inputs=_check_inputs(_parse_list(artifacts.get("inputs"), "artifacts.inputs")),
             outputs=tuple(Output.parse(each, f"artifacts.outputs[{at}]") for at, each in enumerate(outputs)),
         )
 
 
-def _section(values: Any, where: str, known: list[str] | None = None) -> dict[str, Any]:
+def _parse_section(values: Any, where: str, known: list[str] | None = None) -> dict[str, Any]:
     """Return a section of a job; an empty one where it is missing."""
     if values is None:
         return {}
@@ -168,16 +168,16 @@ def _section(values: Any, where: str, known: list[str] | None = None) -> dict[st
         msg = f"{where}={values!r}: 'name: value' lines are expected" + (f": {', '.join(known)}" if known else "")
         raise ConfigurationError(msg)
     if known:
-        check_names(values, known, where)
-    missing = next((name for name, value in values.items() if value == MISSING), None)
+        check_known_keys(values, known, where)
+    missing = next((name for name, value in values.items() if value == OMEGACONF_MISSING), None)
     if missing is not None:
         place = missing if where == "the job" else f"{where}.{missing}"
-        msg = f"{place} is {MISSING}, to be given by whoever runs the job: {place}=VALUE"
+        msg = f"{place} is {OMEGACONF_MISSING}, to be given by whoever runs the job: {place}=VALUE"
         raise ConfigurationError(msg)
     return dict(values)
 
 
-def _check_places(values: Any) -> None:
+def _reject_misplaced_settings(values: Any) -> None:
     """Refuse a setting that stands beside its section."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
@@ -189,7 +189,7 @@ def _check_places(values: Any) -> None:
             raise ConfigurationError(msg)
 
 
-def _list(values: Any, where: str) -> list[Any]:
+def _parse_list(values: Any, where: str) -> list[Any]:
     """Return a list of a job; a single value that is no list counts as one."""
     if values is None:
         return []
@@ -211,7 +211,7 @@ def _read_model(section: Any) -> tuple[str, str | None]:
     Raises:
         ConfigurationError: They are missing, or no file that Ultralytics finds or downloads.
     """
-    values = _section({"weights": section} if isinstance(section, str) else section, "model", ["weights", "task"])
+    values = _parse_section({"weights": section} if isinstance(section, str) else section, "model", ["weights", "task"])
     weights, task = values.get("weights"), values.get("task")
     if weights is None:
         msg = "model is missing; name weights or a model's YAML, such as model: yolo11n.pt"
@@ -257,7 +257,7 @@ def _task_of(weights: str) -> str | None:
     from ultralytics.nn.tasks import guess_model_task, yaml_model_load
 
     path = Path(weights)
-    with quiet():
+    with quiet_ultralytics():
         try:
             if path.suffix in {".yaml", ".yml"}:
                 return str(guess_model_task(yaml_model_load(weights)))

@@ -11,7 +11,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.config.yaml_file import explanation_of_yaml
+from ultralytics_wb_ddp.config.yaml_file import describe_yaml_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -96,7 +96,7 @@ def _check_yaml(data: str, file: str, where: str) -> None:
     try:
         content = safe_load(text)
     except YAMLError as error:
-        line, reason = explanation_of_yaml(error, text)
+        line, reason = describe_yaml_error(error, text)
         msg = f"{where}={data!r} cannot be read{f' in line {line}' if line else ''} ({reason}); mend the YAML"
         raise ConfigurationError(msg) from error
     if not isinstance(content, dict):
@@ -116,7 +116,7 @@ def _ask(data: str, where: str, remedy: str, *, gets_images: bool = False) -> No
     """
     from ultralytics.data.utils import check_det_dataset
 
-    with quiet():
+    with quiet_ultralytics():
         try:
             check_det_dataset(data, autodownload=False)
         except (AssertionError, AttributeError, OSError, SyntaxError, TypeError, ValueError) as error:
@@ -158,10 +158,10 @@ def check_train_arguments(
         if name not in DEFAULT_CFG_DICT:
             _check_name(name, value, where, [*DEFAULT_CFG_DICT, *also])
         default = DEFAULT_CFG_DICT.get(name)
-        fitting, problem = value, _problem(name, value, default)
+        fitting, problem = value, _validate(name, value, default)
         if isinstance(value, str) and (problem or isinstance(default, bool)):
-            stands_for = _from_text(value)
-            if not isinstance(stands_for, str) and not _problem(name, stands_for, default):
+            stands_for = _parse_literal(value)
+            if not isinstance(stands_for, str) and not _validate(name, stands_for, default):
                 fitting, problem = stands_for, None
         if problem:
             msg = f"{where}.{name}: {problem}"
@@ -178,7 +178,7 @@ def _check_optimizer(name: str, where: str, trainer: Any) -> None:
     import ultralytics
     from ultralytics.engine.trainer import BaseTrainer
 
-    with quiet():
+    with quiet_ultralytics():
         try:
             (trainer or BaseTrainer).build_optimizer(None, torch.nn.Linear(1, 1), name=name)
         except NotImplementedError as error:
@@ -199,7 +199,7 @@ def _check_name(name: Any, value: Any, where: str, known: list[str]) -> None:
     """Refuse a name that is neither known nor an old one that Ultralytics still takes."""
     import ultralytics
 
-    if isinstance(name, str) and not isinstance(_complaint(name, value), SyntaxError):
+    if isinstance(name, str) and not isinstance(_ultralytics_error(name, value), SyntaxError):
         return
     close = difflib.get_close_matches(str(name), known, n=1)
     remedy = f"did you mean {close[0]!r}?" if close else "https://docs.ultralytics.com/usage/cfg lists them"
@@ -207,13 +207,13 @@ def _check_name(name: Any, value: Any, where: str, known: list[str]) -> None:
     raise ConfigurationError(msg)
 
 
-def _problem(name: str, value: Any, default: Any) -> str | None:
+def _validate(name: str, value: Any, default: Any) -> str | None:
     """Return what is wrong with a value, or None; ``default`` is Ultralytics' own.
 
     Ultralytics leaves some types unchecked, others only in some releases: what has a number by default needs a number,
     and what has a string a string.
     """
-    if complaint := _complaint(name, value):
+    if complaint := _ultralytics_error(name, value):
         return str(complaint)
     is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
     if is_number and isinstance(value, (bool, str)):
@@ -223,11 +223,11 @@ def _problem(name: str, value: Any, default: Any) -> str | None:
     return None
 
 
-def _complaint(name: str, value: Any) -> Exception | None:
+def _ultralytics_error(name: str, value: Any) -> Exception | None:
     """Return what Ultralytics says against an argument, without the pages of help that it prints beside that."""
     from ultralytics.cfg import get_cfg
 
-    with quiet():
+    with quiet_ultralytics():
         try:
             get_cfg(overrides={name: value})
         except (AttributeError, SyntaxError, TypeError, ValueError) as error:
@@ -236,7 +236,7 @@ def _complaint(name: str, value: Any) -> Exception | None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_ultralytics() -> Iterator[None]:
     """Keep what Ultralytics says, but for its errors, out of the output."""
     from ultralytics.utils import LOGGER
 
@@ -248,7 +248,7 @@ def quiet() -> Iterator[None]:
         LOGGER.setLevel(level)
 
 
-def _from_text(text: str) -> Any:
+def _parse_literal(text: str) -> Any:
     """Return the number or the switch that a text stands for; the text itself if it stands for none."""
     word = text.strip().lower()
     if word in {"true", "false"}:

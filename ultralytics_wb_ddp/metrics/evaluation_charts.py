@@ -29,7 +29,7 @@ def curve_charts(metrics: Any, guard: Guard = nullcontext) -> dict[str, Any]:
         guard: What keeps the trouble with one chart, by its name, away from the others.
     """
     results = list(getattr(metrics, "curves_results", []))
-    names = _class_names(metrics)
+    names = _curve_class_names(metrics)
     titles = list(dict.fromkeys(metrics.curves)) if results else []  # some releases name box curves of poses twice
     shown = _shown_classes(metrics)
     charts = {}
@@ -39,7 +39,7 @@ def curve_charts(metrics: Any, guard: Guard = nullcontext) -> dict[str, Any]:
             if y.shape[0] == 0 or y.shape[1] != len(x):
                 continue  # nothing was predicted
             chosen = [index for index in shown if index < len(y)]
-            text = title if len(chosen) == len(y) else f"{title} ({_choice(len(chosen), len(y))})"
+            text = title if len(chosen) == len(y) else f"{title} ({_selection_note(len(chosen), len(y))})"
             charts[f"curves/{title}"] = _area_chart(x, y, chosen, names, text, x_title, y_title)
     return charts
 
@@ -57,7 +57,7 @@ def class_table(validator: Any) -> Any:
     """
     metrics = validator.metrics
     if hasattr(metrics, "top1"):
-        return plain_table(CLASSIFIED_COLUMNS, [str, int, float, float, float], _classified(validator))
+        return plain_table(CLASSIFIED_COLUMNS, [str, int, float, float, float], _classification_rows(validator))
     index_of = {int(class_id): index for index, class_id in enumerate(getattr(metrics, "ap_class_index", []))}
     parts = [
         (label, getattr(metrics, part))
@@ -73,31 +73,35 @@ def class_table(validator: Any) -> Any:
     rows = []
     for class_id, name in metrics.names.items():
         index = index_of.get(int(class_id))
-        row = [name, _count(validator, "nt_per_image", class_id), _count(validator, "nt_per_class", class_id)]
+        row = [
+            name,
+            _class_count(validator, "nt_per_image", class_id),
+            _class_count(validator, "nt_per_class", class_id),
+        ]
         for _, part in parts:
-            row += [None] * 6 if index is None else _numbers(part, index)
+            row += [None] * 6 if index is None else _class_scores(part, index)
         rows.append([*row, index in shown])
     types = [str, int, int, *[float] * (len(columns) - 3), bool]
     return plain_table([*columns, "In curves"], types, rows)
 
 
-def names_of(validator: Any) -> dict[int, str]:
+def class_names(validator: Any) -> dict[int, str]:
     """Return the name of each class; some releases keep them as a list, others as a dictionary."""
     names = validator.names
     return {int(index): str(name) for index, name in (names.items() if isinstance(names, dict) else enumerate(names))}
 
 
-def _numbers(part: Any, index: int) -> list[float]:
+def _class_scores(part: Any, index: int) -> list[float]:
     """Return precision, recall, F1, mAP50, mAP75 and mAP50-95 of one class, rounded as Ultralytics rounds them."""
     ap = part.all_ap[index]  # (10,): average precision at IoU 0.50, 0.55, ... 0.95
     return [round(float(value), 5) for value in (part.p[index], part.r[index], part.f1[index], ap[0], ap[5], ap.mean())]
 
 
-def _classified(validator: Any) -> list[list[Any]]:
+def _classification_rows(validator: Any) -> list[list[Any]]:
     """Return name, instances, precision, recall and F1 of each class of a classification."""
     matrix = np.asarray(validator.confusion_matrix.matrix)  # predicted by true class
     rows: list[list[Any]] = []
-    for index, name in names_of(validator).items():
+    for index, name in class_names(validator).items():
         right, predicted, instances = (
             float(n) for n in (matrix[index, index], matrix[index].sum(), matrix[:, index].sum())
         )
@@ -107,14 +111,14 @@ def _classified(validator: Any) -> list[list[Any]]:
     return rows
 
 
-def _count(validator: Any, name: str, class_id: int) -> int | None:
+def _class_count(validator: Any, name: str, class_id: int) -> int | None:
     """Return a count per class, which older releases keep in the validator."""
     counts = getattr(validator.metrics, name, None)
     counts = getattr(validator, name, None) if counts is None else counts
     return int(counts[class_id]) if counts is not None and class_id < len(counts) else None
 
 
-def _class_names(metrics: Any) -> list[str]:
+def _curve_class_names(metrics: Any) -> list[str]:
     """Return the names of the classes that have curves, in the order of the curves.
 
     The stock callback takes the dataset's names in order, which names the wrong classes when one has no instances.
@@ -132,7 +136,7 @@ def _shown_classes(metrics: Any) -> list[int]:
     return sorted(int(index) for index in (*by_quality[:lowest], *by_quality[len(by_quality) - CURVE_CLASSES // 2 :]))
 
 
-def _choice(shown: int, total: int) -> str:
+def _selection_note(shown: int, total: int) -> str:
     """Say which classes a chart shows."""
     return f"mean and {shown} of {total} classes: lowest {shown - shown // 2} and highest {shown // 2} by mAP50-95"
 

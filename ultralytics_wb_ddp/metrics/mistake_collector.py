@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.metrics.mistakes import Mistake, Rank, WorstImages, worst
-from ultralytics_wb_ddp.metrics.validator_predictions import TASKS, Reader
+from ultralytics_wb_ddp.metrics.mistakes import Mistake, MistakeScore, WorstImages, select_worst
+from ultralytics_wb_ddp.metrics.validator_predictions import TASKS, ValidatorReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ultralytics_wb_ddp.distributed.rank_store import Exchange
+    from ultralytics_wb_ddp.distributed.rank_store import RankStore
     from ultralytics_wb_ddp.distributed.topology import Topology
 
     Summary = Sequence[tuple[str, int, float]]  # name, mistakes and confidence of images, the worst first
 
 
-LOOK = 1.0  # seconds that the exchange may take to answer
-PATIENCE = 5.0  # seconds that the images of another rank may take to arrive
-METHOD = "update_metrics"  # the method of a validator that gets predictions and labels
+READ_TIMEOUT = 1.0  # seconds that the exchange may take to answer
+GATHER_TIMEOUT = 5.0  # seconds that the images of another rank may take to arrive
+HOOKED_METHOD = "update_metrics"  # the method of a validator that gets predictions and labels
 
 
 class MistakeCollector:
@@ -39,12 +39,12 @@ class MistakeCollector:
     def __init__(self, size: int, topology: Topology | None) -> None:
         self._size = size
         self._rank, self._ranks = (topology.rank, topology.world_size) if topology else (0, 1)
-        self.exchange: Exchange | None = None
+        self.store: RankStore | None = None
         self._worst = WorstImages(size)
         self._error: Exception | None = None
         self._is_done = False
 
-    def watch(self, validator: Any) -> None:
+    def attach(self, validator: Any) -> None:
         """Look at what a validator of a final evaluation evaluates, from its start to its last batch.
 
         Its own ``update_metrics`` is wrapped for that long. Whatever goes wrong here is kept for :meth:`gather`, and
@@ -53,42 +53,42 @@ class MistakeCollector:
         if validator.training or validator.args.task not in TASKS:
             return
         self._worst, self._error, self._is_done = WorstImages(self._size), None, False
-        evaluate, instances_own = getattr(validator, METHOD), vars(validator).get(METHOD)
-        reader: list[Reader] = []  # made at the first batch: the validator does not know its data earlier
+        evaluate, instances_own = getattr(validator, HOOKED_METHOD), vars(validator).get(HOOKED_METHOD)
+        reader: list[ValidatorReader] = []  # made at the first batch: the validator does not know its data earlier
 
         def begin() -> None:
-            reader[:] = reader or [Reader(validator)]
-            reader[0].before()
+            reader[:] = reader or [ValidatorReader(validator)]
+            reader[0].on_batch_start()
 
         def look(preds: Any, batch: dict[str, Any]) -> None:
-            for rank, make in reader[0].after(preds, batch):
-                self._worst.offer(rank, make)
+            for rank, make in reader[0].on_batch_end(preds, batch):
+                self._worst.add_if_worse(rank, make)
 
         def update_metrics(preds: Any, batch: dict[str, Any]) -> None:
-            self._try(begin)
+            self._guard(begin)
             evaluate(preds, batch)
-            self._try(lambda: look(preds, batch))
+            self._guard(lambda: look(preds, batch))
             if validator.batch_i + 1 >= len(validator.dataloader):
                 if instances_own is None:
-                    delattr(validator, METHOD)
+                    delattr(validator, HOOKED_METHOD)
                 else:
-                    setattr(validator, METHOD, instances_own)
-                self._try(self._finish)
+                    setattr(validator, HOOKED_METHOD, instances_own)
+                self._guard(self._finish)
 
-        setattr(validator, METHOD, update_metrics)
+        setattr(validator, HOOKED_METHOD, update_metrics)
 
-    def share(self) -> None:
+    def publish(self) -> None:
         """On another rank than 0, put there what rank 0 will want, once all ranks have evaluated their images.
 
         That they have is what the validator's own gathering sees to. A rank that has not said by now what it found is
         taken to have found nothing; then more is put there than is wanted.
         """
-        if self._is_done and self._rank and self.exchange:
+        if self._is_done and self._rank and self.store:
             self._is_done = False
             mine = self._worst.sorted()
-            chosen = _choose({**self._summaries(), self._rank: _summary(mine)}, self._size)
-            wanted = {_place(rank, place): mine[place].to_json() for rank, place in chosen if rank == self._rank}
-            self.exchange.put_all(wanted, patience=LOOK)
+            chosen = _select_worst({**self._summaries(), self._rank: _summary(mine)}, self._size)
+            wanted = {_store_key(rank, place): mine[place].to_json() for rank, place in chosen if rank == self._rank}
+            self.store.write_many(wanted, patience=READ_TIMEOUT)
 
     def gather(self) -> list[Mistake]:
         """On rank 0, return the worst images of all ranks, the worst first; none without an evaluation.
@@ -101,29 +101,29 @@ class MistakeCollector:
         if self._error:
             raise self._error
         mine = self._worst.sorted()
-        if not (self._is_done and self.exchange):
+        if not (self._is_done and self.store):
             return mine
-        chosen = _choose({**self._summaries(), 0: _summary(mine)}, self._size)
-        theirs = self.exchange.wait([_place(rank, place) for rank, place in chosen if rank], PATIENCE)
+        chosen = _select_worst({**self._summaries(), 0: _summary(mine)}, self._size)
+        theirs = self.store.wait([_store_key(rank, place) for rank, place in chosen if rank], GATHER_TIMEOUT)
         return [
-            Mistake.from_json(theirs[_place(rank, place)]) if rank else mine[place]
+            Mistake.from_json(theirs[_store_key(rank, place)]) if rank else mine[place]
             for rank, place in chosen
-            if not rank or _place(rank, place) in theirs
+            if not rank or _store_key(rank, place) in theirs
         ]
 
     def _finish(self) -> None:
         self._is_done = True
-        if self.exchange:
-            self.exchange.put(f"mistakes/{self._rank}", _summary(self._worst.sorted()))
+        if self.store:
+            self.store.write(f"mistakes/{self._rank}", _summary(self._worst.sorted()))
 
     def _summaries(self) -> dict[int, Summary]:
         """Return what other ranks have found, as far as they have said it."""
         ranks = {f"mistakes/{rank}": rank for rank in range(self._ranks) if rank != self._rank}
         return (
-            {ranks[key]: summary for key, summary in self.exchange.look(ranks, LOOK).items()} if self.exchange else {}
+            {ranks[key]: summary for key, summary in self.store.read(ranks, READ_TIMEOUT).items()} if self.store else {}
         )
 
-    def _try(self, step: Callable[[], None]) -> None:
+    def _guard(self, step: Callable[[], None]) -> None:
         """Do something unless something went wrong before."""
         if self._error is None:
             try:
@@ -136,13 +136,13 @@ def _summary(mistakes: list[Mistake]) -> Summary:
     return [(mistake.name, mistake.rank.mistakes, mistake.rank.confidence) for mistake in mistakes]
 
 
-def _choose(summaries: Mapping[int, Summary], size: int) -> list[tuple[int, int]]:
+def _select_worst(summaries: Mapping[int, Summary], size: int) -> list[tuple[int, int]]:
     """Return the worst images of all ranks, as rank and place in its summary; who knows as much chooses the same."""
     places = [(rank, place) for rank in sorted(summaries) for place in range(len(summaries[rank]))]
     found = [summaries[rank][place] for rank, place in places]
-    ranked = [(name, Rank(mistakes, confidence)) for name, mistakes, confidence in found]
-    return [places[index] for index in worst(ranked, size)]
+    ranked = [(name, MistakeScore(mistakes, confidence)) for name, mistakes, confidence in found]
+    return [places[index] for index in select_worst(ranked, size)]
 
 
-def _place(rank: int, place: int) -> str:
+def _store_key(rank: int, place: int) -> str:
     return f"mistakes/{rank}/{place}"

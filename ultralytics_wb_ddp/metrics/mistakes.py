@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 
-SIDE = 640  # pixels that a kept picture has at most, in width and height
+MAX_PICTURE_SIDE = 640  # pixels that a kept picture has at most, in width and height
 MASK_SIDE = 320  # pixels of a mask; Ultralytics' own have a quarter of the image's as a rule
-OBJECTS = 300  # objects of each kind that are kept of an image at most, the surest first
+MAX_OBJECTS = 300  # objects of each kind that are kept of an image at most, the surest first
 QUALITY = 90  # of JPEG
-DIGITS = 4  # of a place relative to the picture: a tenth of a pixel
+COORDINATE_DIGITS = 4  # of a place relative to the picture: a tenth of a pixel
 
 
 @dataclass(frozen=True, order=True)
-class Rank:
+class MistakeScore:
     """How bad an image is; the worst is the greatest.
 
     Attributes:
@@ -39,7 +39,7 @@ class Rank:
     confidence: float
 
     @classmethod
-    def of_detections(cls, wrong: np.ndarray, confidence: np.ndarray, missed: int) -> Rank:
+    def of_detections(cls, wrong: np.ndarray, confidence: np.ndarray, missed: int) -> MistakeScore:
         """Rank an image by what the validator has matched.
 
         Args:
@@ -51,7 +51,7 @@ class Rank:
 
 
 @dataclass
-class Objects:
+class ImageAnnotations:
     """What an image shows, according to its labels or to the model. Places are relative to width and height.
 
     Attributes:
@@ -76,10 +76,10 @@ class Objects:
         """Return plain lists."""
         lists = {
             "classes": self.classes.tolist(),
-            "boxes": self.boxes.round(DIGITS).tolist(),
-            "corners": self.corners.round(DIGITS).tolist(),
-            "points": [self.points[0].round(DIGITS).tolist(), self.points[1].tolist()],
-            "confidence": self.confidence.round(DIGITS).tolist(),
+            "boxes": self.boxes.round(COORDINATE_DIGITS).tolist(),
+            "corners": self.corners.round(COORDINATE_DIGITS).tolist(),
+            "points": [self.points[0].round(COORDINATE_DIGITS).tolist(), self.points[1].tolist()],
+            "confidence": self.confidence.round(COORDINATE_DIGITS).tolist(),
             "correct": self.correct.tolist(),
         }
         if self.mask is None:
@@ -87,7 +87,7 @@ class Objects:
         return {**lists, "mask": [*self.mask.shape, _text(zlib.compress(self.mask.astype("<u2").tobytes()))]}
 
     @classmethod
-    def from_json(cls, lists: Mapping[str, Any]) -> Objects:
+    def from_json(cls, lists: Mapping[str, Any]) -> ImageAnnotations:
         """Return what :meth:`to_json` was called on."""
         mask = None
         if "mask" in lists:
@@ -120,12 +120,12 @@ class Mistake:
     """
 
     name: str
-    rank: Rank
+    rank: MistakeScore
     labelled: int
     wrong: int
     picture: bytes
-    truth: Objects
-    predictions: Objects
+    truth: ImageAnnotations
+    predictions: ImageAnnotations
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists."""
@@ -144,12 +144,12 @@ class Mistake:
         """Return what :meth:`to_json` was called on."""
         return cls(
             name=lists["name"],
-            rank=Rank(*lists["rank"]),
+            rank=MistakeScore(*lists["rank"]),
             labelled=lists["labelled"],
             wrong=lists["wrong"],
             picture=base64.b64decode(lists["picture"]),
-            truth=Objects.from_json(lists["truth"]),
-            predictions=Objects.from_json(lists["predictions"]),
+            truth=ImageAnnotations.from_json(lists["truth"]),
+            predictions=ImageAnnotations.from_json(lists["predictions"]),
         )
 
 
@@ -162,10 +162,10 @@ class WorstImages:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._heap: list[tuple[Rank, int, Mistake]] = []  # the least bad of them first
+        self._heap: list[tuple[MistakeScore, int, Mistake]] = []  # the least bad of them first
         self._number = itertools.count(0, -1)  # of two that are as bad, the one that came first stays
 
-    def offer(self, rank: Rank, make: Callable[[], Mistake]) -> None:
+    def add_if_worse(self, rank: MistakeScore, make: Callable[[], Mistake]) -> None:
         """Take an image in if it is among the worst.
 
         Args:
@@ -185,7 +185,7 @@ class WorstImages:
         return [mistake for _, _, mistake in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
 
 
-def worst(found: Iterable[tuple[str, Rank]], size: int) -> list[int]:
+def select_worst(found: Iterable[tuple[str, MistakeScore]], size: int) -> list[int]:
     """Return which of many images, by their names and ranks, are the worst, as places in ``found``; the worst first.
 
     An image that is there twice counts once: distributed samplers repeat some to make the ranks' shares equal.
@@ -209,7 +209,7 @@ def encode_picture(pixels: np.ndarray) -> bytes:
     from PIL import Image
 
     image = Image.fromarray(pixels)
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))
     target = io.BytesIO()
     image.save(target, "JPEG", quality=QUALITY)
     return target.getvalue()

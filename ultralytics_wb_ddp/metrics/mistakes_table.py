@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from ultralytics_wb_ddp.metrics.mistakes import Mistake, Objects
+    from ultralytics_wb_ddp.metrics.mistakes import ImageAnnotations, Mistake
 
 
 MASK_LABELS = 255  # numbers that a mask of W&B has for classes, besides 0 for none
@@ -43,23 +43,23 @@ def mistakes_table(
         return None
     import wandb
 
-    used = {int(index) for mistake in mistakes for part in _parts(mistake).values() for index in part.classes}
-    numbers = _numbering(names, used)
+    used = {int(index) for mistake in mistakes for part in _annotations(mistake).values() for index in part.classes}
+    numbers = _overlay_class_ids(names, used)
     is_classification = task == "classify"
     rows = []
     for mistake in mistakes:
         image = None
         with guard(f"the picture of {mistake.name}"):
-            image = _image(mistake, names, numbers, is_plain=is_classification)
+            image = _wandb_image(mistake, names, numbers, is_plain=is_classification)
         rows.append([image, *(_classified(mistake, names) if is_classification else _detected(mistake))])
     return wandb.Table(columns=CLASSIFICATION_COLUMNS if is_classification else DETECTION_COLUMNS, data=rows)
 
 
-def _parts(mistake: Mistake) -> dict[str, Objects]:
+def _annotations(mistake: Mistake) -> dict[str, ImageAnnotations]:
     return {TRUTH: mistake.truth, PREDICTIONS: mistake.predictions}
 
 
-def _numbering(names: Mapping[int, str], used: set[int]) -> dict[int, int]:
+def _overlay_class_ids(names: Mapping[int, str], used: set[int]) -> dict[int, int]:
     """Return the number of each class in overlays, from 1 on: those of the dataset if masks have as many."""
     if len(names) <= MASK_LABELS:
         return {index: index + 1 for index in names}
@@ -80,7 +80,7 @@ def _classified(mistake: Mistake, names: Mapping[int, str]) -> list[Any]:
     return [names[int(truth.classes[0])], names[int(guess.classes[0])], surest, true, ", ".join(scores)]
 
 
-def _image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[int, int], *, is_plain: bool) -> Any:
+def _wandb_image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[int, int], *, is_plain: bool) -> Any:
     """Return an image with what lies over it."""
     import wandb
     from PIL import Image
@@ -90,7 +90,7 @@ def _image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[int, int
         return wandb.Image(picture, file_type="jpg")
     labels = {number: names[index] for index, number in numbers.items()}
     boxes, masks = {}, {}
-    for key, part in _parts(mistake).items():
+    for key, part in _annotations(mistake).items():
         if len(part.boxes):
             boxes[key] = {"box_data": _boxes(part, names, numbers), "class_labels": labels}
         mask = _mask(part, numbers, picture.size)
@@ -100,7 +100,7 @@ def _image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[int, int
     return wandb.Image(picture, file_type="jpg", boxes=boxes or None, masks=masks or None, classes=classes)
 
 
-def _boxes(part: Objects, names: Mapping[int, str], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
+def _boxes(part: ImageAnnotations, names: Mapping[int, str], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
     """Return boxes in W&B's form; those of predictions can be filtered by confidence and by being right."""
     data = []
     for place, (index, box) in enumerate(zip(part.classes.tolist(), part.boxes.round(4).tolist())):
@@ -114,7 +114,7 @@ def _boxes(part: Objects, names: Mapping[int, str], numbers: Mapping[int, int]) 
     return data
 
 
-def _mask(part: Objects, numbers: Mapping[int, int], size: tuple[int, int]) -> np.ndarray | None:
+def _mask(part: ImageAnnotations, numbers: Mapping[int, int], size: tuple[int, int]) -> np.ndarray | None:
     """Return the number of a class for each pixel: of masks, of outlines of rotated boxes, of keypoints.
 
     Args:

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-PREFIX = "ranks"
+RANKS_PREFIX = "ranks"
 GIBIBYTE = 2**30
 
 
-class RankMeter:
+class RankTimer:
     """The clock of a rank in an epoch. It reads the time twice a batch, and nothing else."""
 
     def __init__(self) -> None:
@@ -85,8 +85,8 @@ def ranks_row(reports: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
     Returns:
         ``ranks/<rank>/<number>``, and ``ranks/spread/<number>``: the highest less the lowest.
     """
-    row = {f"{PREFIX}/{rank}/{name}": value for rank, report in reports.items() for name, value in report.items()}
+    row = {f"{RANKS_PREFIX}/{rank}/{name}": value for rank, report in reports.items() for name, value in report.items()}
     for name in dict.fromkeys(name for report in reports.values() for name in report):
         values = [report[name] for report in reports.values() if name in report]
-        row[f"{PREFIX}/spread/{name}"] = max(values) - min(values)
+        row[f"{RANKS_PREFIX}/spread/{name}"] = max(values) - min(values)
     return row

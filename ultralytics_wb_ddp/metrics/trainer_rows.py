@@ -55,7 +55,7 @@ def batch_row(trainer: Any, batch: int) -> Callable[[], dict[str, float]]:
     return make
 
 
-def model_row(trainer: Any) -> dict[str, Any]:
+def model_profile_row(trainer: Any) -> dict[str, Any]:
     """Return ``model/*``: parameters, operations of a copy of the model, and the speed of the last validation."""
     from ultralytics.utils.torch_utils import model_info_for_loggers
 
@@ -70,7 +70,7 @@ def described_row(trainer: Any, model: Future[dict[str, Any]] | None, *, is_meas
         model: What :func:`model_row` has returned, or is about to return, if that began before the validation.
         is_measured: Whether the epoch was validated.
     """
-    row = model.result() if model else model_row(trainer)
+    row = model.result() if model else model_profile_row(trainer)
     if SPEED not in row:
         return row
     return {**row, **speed_row(trainer)} if is_measured else {key: row[key] for key in row if key != SPEED}
@@ -81,7 +81,7 @@ def speed_row(trainer: Any) -> dict[str, float]:
     return {SPEED: round(trainer.validator.speed["inference"], 3)}
 
 
-def images_of(
+def changed_plots(
     plots: Mapping[Path, Mapping[str, Any]], seen: dict[Path, float], guard: Guard = nullcontext
 ) -> dict[str, Any]:
     """Return the plots that are new or changed as images, by the name of their file.

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ultralytics_wb_ddp.metrics.mistakes import MASK_SIDE, OBJECTS, Mistake, Objects, Rank, encode_picture
+from ultralytics_wb_ddp.metrics.mistakes import (
+    MASK_SIDE,
+    MAX_OBJECTS,
+    ImageAnnotations,
+    Mistake,
+    MistakeScore,
+    encode_picture,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +33,7 @@ VISIBLE = 0.25  # visibility or confidence from which on a keypoint is shown, as
 TOP = 5  # classes of a classification that are shown
 
 
-class Reader:
+class ValidatorReader:
     """Reads the batches of one validation.
 
     Args:
@@ -41,12 +48,12 @@ class Reader:
         self._root = (validator.data or {}).get("path")
         self._known = 0
 
-    def before(self) -> None:
+    def on_batch_start(self) -> None:
         """Note how much the validator knows before it evaluates a batch."""
         if self._task != "classify":
             self._known = len(self._stats()["conf"])
 
-    def after(self, preds: Any, batch: dict[str, Any]) -> Iterator[tuple[Rank, Callable[[], Mistake]]]:
+    def on_batch_end(self, preds: Any, batch: dict[str, Any]) -> Iterator[tuple[MistakeScore, Callable[[], Mistake]]]:
         """Yield each image that the validator has evaluated: how bad it is, and what makes its mistake.
 
         Args:
@@ -54,7 +61,7 @@ class Reader:
             batch: The batch with its labels.
         """
         if self._task == "classify":
-            yield from self._classified(preds, batch)
+            yield from self._classification_mistake(preds, batch)
             return
         images = preds[0] if isinstance(preds, tuple) else preds  # beside masks' prototypes in older releases
         stats = self._stats()
@@ -72,8 +79,8 @@ class Reader:
             counted = confidence >= self.threshold
             labelled, wrong = len(stats["target_cls"][entry]), counted & ~correct
             missed = max(0, labelled - int((counted & correct).sum()))
-            rank = Rank.of_detections(wrong, confidence, missed)
-            yield rank, _later(self._detected, preds, batch, place, correct, rank, labelled, int(wrong.sum()))
+            rank = MistakeScore.of_detections(wrong, confidence, missed)
+            yield rank, _bind(self._detection_mistake, preds, batch, place, correct, rank, labelled, int(wrong.sum()))
 
     def _stats(self) -> Any:
         """Return what the validator has matched, by image."""
@@ -81,27 +88,36 @@ class Reader:
 
     # Detection and its kin
 
-    def _detected(
-        self, preds: Any, batch: dict[str, Any], place: int, correct: np.ndarray, rank: Rank, labelled: int, wrong: int
+    def _detection_mistake(
+        self,
+        preds: Any,
+        batch: dict[str, Any],
+        place: int,
+        correct: np.ndarray,
+        rank: MistakeScore,
+        labelled: int,
+        wrong: int,
     ) -> Mistake:
         pred = self._as_dictionary(preds, batch, place)
         confidence = _array(pred["conf"])
         order = np.argsort(-confidence, kind="stable")
-        order = order[confidence[order] >= self.threshold][:OBJECTS]
+        order = order[confidence[order] >= self.threshold][:MAX_OBJECTS]
         height, width = batch["img"].shape[2:]
         predictions = self._objects(_array(pred["cls"])[order], _array(pred["bboxes"])[order], (width, height))
         predictions.confidence, predictions.correct = confidence[order], correct[order]
         if "masks" in pred:
             predictions.mask = _label_map(pred["masks"], order, predictions.classes)
         if "keypoints" in pred:
-            predictions.points = _visible(_array(pred["keypoints"])[order], predictions.classes, (width, height))
+            predictions.points = _visible_keypoints(
+                _array(pred["keypoints"])[order], predictions.classes, (width, height)
+            )
         return Mistake(
             name=self._name(batch["im_file"][place]),
             rank=rank,
             labelled=labelled,
             wrong=wrong,
             picture=_picture(batch["img"][place]),
-            truth=self._truth(batch, place),
+            truth=self._ground_truth(batch, place),
             predictions=predictions,
         )
 
@@ -121,44 +137,52 @@ class Reader:
             values["masks"] = self._validator.process(prototypes[place], pred[:, 6:], pred[:, :4], shape=shape)
         return values
 
-    def _truth(self, batch: dict[str, Any], place: int) -> Objects:
+    def _ground_truth(self, batch: dict[str, Any], place: int) -> ImageAnnotations:
         mine = np.flatnonzero(_array(batch["batch_idx"]) == place)
         classes = _array(batch["cls"]).reshape(-1)[mine].astype(int)
         boxes = _array(batch["bboxes"])[mine]
         if self._task == "obb":
             height, width = batch["img"].shape[2:]
             scaled = boxes * [width, height, width, height, 1]
-            truth = self._objects(classes[:OBJECTS], scaled[:OBJECTS], (width, height))
+            truth = self._objects(classes[:MAX_OBJECTS], scaled[:MAX_OBJECTS], (width, height))
         else:
             centre, half = boxes[:, :2], boxes[:, 2:4] / 2
-            truth = self._objects(classes[:OBJECTS], np.hstack([centre - half, centre + half])[:OBJECTS], (1, 1))
+            truth = self._objects(
+                classes[:MAX_OBJECTS], np.hstack([centre - half, centre + half])[:MAX_OBJECTS], (1, 1)
+            )
         if "masks" in batch and self._task == "segment":
             masks = batch["masks"]
             if self._validator.args.overlap_mask:  # the number of the object, from 1 on, for each pixel
-                truth.mask = np.append(0, classes + 1)[_thin(_array(masks[place])).astype(int)].astype(np.uint16)
+                truth.mask = np.append(0, classes + 1)[_subsample(_array(masks[place])).astype(int)].astype(np.uint16)
             else:
                 truth.mask = _label_map(masks[mine.tolist()], np.arange(len(mine)), classes)
         if "keypoints" in batch:
-            truth.points = _visible(_array(batch["keypoints"])[mine][:OBJECTS], classes[:OBJECTS], (1, 1))
+            truth.points = _visible_keypoints(
+                _array(batch["keypoints"])[mine][:MAX_OBJECTS], classes[:MAX_OBJECTS], (1, 1)
+            )
         return truth
 
-    def _objects(self, classes: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> Objects:
+    def _objects(self, classes: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> ImageAnnotations:
         """Return objects whose boxes are given in units of which the image has ``size``."""
         classes = classes.astype(int)
         if self._task == "obb":
-            return Objects(classes, corners=_corners(boxes) / size)
-        return Objects(classes, boxes=np.clip(boxes / [*size, *size], 0, 1))
+            return ImageAnnotations(classes, corners=_corners(boxes) / size)
+        return ImageAnnotations(classes, boxes=np.clip(boxes / [*size, *size], 0, 1))
 
     # Classification
 
-    def _classified(self, preds: Any, batch: dict[str, Any]) -> Iterator[tuple[Rank, Callable[[], Mistake]]]:
+    def _classification_mistake(
+        self, preds: Any, batch: dict[str, Any]
+    ) -> Iterator[tuple[MistakeScore, Callable[[], Mistake]]]:
         scores, targets = _array(preds).astype(float), _array(batch["cls"]).astype(int)
         for place, (score, target) in enumerate(zip(scores, targets)):
             guess = int(score.argmax())
-            rank = Rank(int(guess != target), round(float(score[guess]), 6))
-            yield rank, _later(self._mistaken, batch, place, score, int(target), rank)
+            rank = MistakeScore(int(guess != target), round(float(score[guess]), 6))
+            yield rank, _bind(self._wrong_predictions, batch, place, score, int(target), rank)
 
-    def _mistaken(self, batch: dict[str, Any], place: int, score: np.ndarray, target: int, rank: Rank) -> Mistake:
+    def _wrong_predictions(
+        self, batch: dict[str, Any], place: int, score: np.ndarray, target: int, rank: MistakeScore
+    ) -> Mistake:
         best = np.argsort(-score, kind="stable")[:TOP]
         picture = _picture(batch["img"][place])
         return Mistake(
@@ -167,8 +191,8 @@ class Reader:
             labelled=1,
             wrong=1,
             picture=picture,
-            truth=Objects(np.array([target]), confidence=score[[target]]),
-            predictions=Objects(best, confidence=score[best], correct=best == target),
+            truth=ImageAnnotations(np.array([target]), confidence=score[[target]]),
+            predictions=ImageAnnotations(best, confidence=score[best], correct=best == target),
         )
 
     def _name(self, file: Any) -> str:
@@ -177,7 +201,7 @@ class Reader:
         return path.relative_to(self._root).as_posix() if self._root and path.is_relative_to(self._root) else path.name
 
 
-def _later(function: Callable[..., Mistake], *arguments: Any) -> Callable[[], Mistake]:
+def _bind(function: Callable[..., Mistake], *arguments: Any) -> Callable[[], Mistake]:
     return lambda: function(*arguments)
 
 
@@ -197,7 +221,7 @@ def _picture(image: Any) -> bytes:
     return encode_picture(np.ascontiguousarray(colours))
 
 
-def _thin(mask: Any) -> Any:
+def _subsample(mask: Any) -> Any:
     """Return every n-th pixel of masks, shape (..., height, width), so that no more than 320 are left on a side."""
     step = -(-max(mask.shape[-2:]) // MASK_SIDE)
     return mask[..., ::step, ::step]
@@ -205,14 +229,16 @@ def _thin(mask: Any) -> Any:
 
 def _label_map(masks: Any, order: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Return 1 + class for each pixel; where objects overlap, the first in the order counts."""
-    thin = _array(_thin(masks[order.tolist()])) > 0.5  # noqa: PLR2004  # half covered
+    thin = _array(_subsample(masks[order.tolist()])) > 0.5  # noqa: PLR2004  # half covered
     labels = np.zeros(thin.shape[1:], np.uint16)
     for mask, index in zip(thin[::-1], classes[: len(thin)][::-1]):
         labels[mask] = index + 1
     return labels
 
 
-def _visible(keypoints: np.ndarray, classes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _visible_keypoints(
+    keypoints: np.ndarray, classes: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the places of visible keypoints, and the class that each belongs to.
 
     Args:

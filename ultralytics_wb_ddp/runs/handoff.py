@@ -20,16 +20,16 @@ import psutil
 from ultralytics_wb_ddp.config.options import MODES, RunOptions
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_run_id
 from ultralytics_wb_ddp.utils.files import write_json
-from ultralytics_wb_ddp.wandb_client.run_state import is_shared, next_step_of
+from ultralytics_wb_ddp.wandb_client.run_state import get_next_step, is_shared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-VARIABLE = "ULTRALYTICS_WB_DDP"
-WORD_FILE = "worker.json"  # beside the run's files in the launcher
-COUNTED = 15.0  # seconds after which the service, which lags 2 to 4 s behind, has counted what it was sent
-VERSION = 1
+HANDOFF_VARIABLE = "ULTRALYTICS_WB_DDP"
+HANDBACK_FILE = "worker.json"  # beside the run's files in the launcher
+ROW_COUNT_TIMEOUT = 15.0  # seconds after which the service, which lags 2 to 4 s behind, has counted what it was sent
+HANDOFF_VERSION = 1
 STATES = ("open", "closed")
 
 
@@ -69,9 +69,9 @@ class Handoff:
     config_keys: tuple[str, ...] = ()
     service: str | None = None
     is_complete: bool = True
-    is_users: bool = False
+    is_user_run: bool = False
     is_shared: bool = False
-    is_jobs: bool = False
+    is_job_run: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -86,11 +86,11 @@ class Handoff:
             state="open" if is_open else "closed",
             host=socket.gethostname(),
             mode="offline" if run.offline else "online",
-            next_step=next_step_of(run),
+            next_step=get_next_step(run),
             closed_at=None if is_open else time.time(),
             files_dir=run.dir,
             service=service,
-            is_users=is_users,
+            is_user_run=is_users,
             is_shared=is_shared(run),
             config_keys=tuple(str(key) for key in run.config.keys() if not str(key).startswith("_")),  # noqa: SIM118
         )
@@ -106,7 +106,7 @@ class Handoff:
                 version that this release writes.
         """
         env = os.environ if env is None else env
-        record = _read_record(env.get(VARIABLE, ""))
+        record = _read_record(env.get(HANDOFF_VARIABLE, ""))
         run_id = env.get("WANDB_RUN_ID", "")
         if not run_id:
             return None
@@ -123,17 +123,17 @@ class Handoff:
             closed_at=record.get("closed_at"),
             files_dir=record.get("files_dir"),
             service=record.get("service"),
-            is_users=bool(record.get("is_users")),
+            is_user_run=bool(record.get("is_users")),
             is_shared=bool(record.get("is_shared")),
-            is_jobs=bool(record.get("is_jobs")),
-            options=RunOptions.parse(record.get("options", {}), VARIABLE).of_training(),
+            is_job_run=bool(record.get("is_jobs")),
+            options=RunOptions.parse(record.get("options", {}), HANDOFF_VARIABLE).training_options(),
             config_keys=tuple(record.get("config_keys", ())),
         )
 
     def to_env(self) -> dict[str, str]:
         """Return the environment variables that :meth:`from_env` reads back."""
         record = {
-            "version": VERSION,
+            "version": HANDOFF_VERSION,
             "run_id": self.run_id,
             "state": self.state,
             "host": self.host,
@@ -142,26 +142,26 @@ class Handoff:
             "closed_at": self.closed_at,
             "files_dir": self.files_dir,
             "service": self.service,
-            "is_users": self.is_users,
+            "is_users": self.is_user_run,
             "is_shared": self.is_shared,
-            "is_jobs": self.is_jobs,
+            "is_jobs": self.is_job_run,
             "options": dict(self.options),
             "config_keys": list(self.config_keys),
         }
         named = {"WANDB_RUN_ID": self.run_id, "WANDB_PROJECT": self.project, "WANDB_ENTITY": self.entity}
-        return {**{name: value for name, value in named.items() if value}, VARIABLE: json.dumps(record)}
+        return {**{name: value for name, value in named.items() if value}, HANDOFF_VARIABLE: json.dumps(record)}
 
     @property
-    def word(self) -> Path | None:
+    def handback_file(self) -> Path | None:
         """The file in which a worker that resumes the run says what becomes of it; None on another host."""
         folder = Path(self.files_dir).parent if self.files_dir else None
-        return folder / WORD_FILE if folder and folder.is_dir() else None
+        return folder / HANDBACK_FILE if folder and folder.is_dir() else None
 
-    def seems_counted(self) -> bool:
+    def is_probably_counted(self) -> bool:
         """Return whether the service has had the time to count every row that it was sent."""
-        return not self.closed_at or time.time() > self.closed_at + COUNTED
+        return not self.closed_at or time.time() > self.closed_at + ROW_COUNT_TIMEOUT
 
-    def after_training(self, timeout: float) -> tuple[Handoff, int | None]:
+    def read_handback(self, timeout: float) -> tuple[Handoff, int | None]:
         """Return the record as the worker has left it, and the exit code with which it has finished the run.
 
         Args:
@@ -173,10 +173,10 @@ class Handoff:
             worker ran on another host, or never opened the run.
         """
         deadline = time.monotonic() + timeout
-        word = _read_word(self.word)
-        while _is_open(word) and time.monotonic() < deadline:
+        word = _read_handback(self.handback_file)
+        while _is_session_open(word) and time.monotonic() < deadline:
             time.sleep(0.1)
-            word = _read_word(self.word)
+            word = _read_handback(self.handback_file)
         if "exit_code" not in word:
             return replace(self, closed_at=time.time()), None
         next_step = max(int(word["next_step"]), self.next_step)
@@ -189,26 +189,26 @@ class Handoff:
 
     def was_taken_up(self) -> bool:
         """Return whether a worker of this host has opened the run since it was closed."""
-        return bool(_read_word(self.word))
+        return bool(_read_handback(self.handback_file))
 
-    def config_left(self) -> dict[str, Any]:
+    def handed_back_config(self) -> dict[str, Any]:
         """Return the config that a worker has written to a run which the launcher shared with it meanwhile."""
-        config = _read_word(self.word).get("config")
+        config = _read_handback(self.handback_file).get("config")
         return config if isinstance(config, dict) else {}
 
-    def forget_word(self) -> None:
+    def delete_handback(self) -> None:
         """Remove what an earlier session of a worker has left."""
-        if self.word:
-            self.word.unlink(missing_ok=True)
+        if self.handback_file:
+            self.handback_file.unlink(missing_ok=True)
 
 
-def leave_word(file: Path, **facts: Any) -> None:
+def write_handback(file: Path, **facts: Any) -> None:
     """Say what becomes of a worker's session: the ``pid`` that holds it, or ``next_step`` and ``exit_code``."""
     with suppress(OSError):  # the launcher goes on without it
         write_json(file, {**facts, "closed_at": time.time()})
 
 
-def _read_word(file: Path | None) -> dict[str, Any]:
+def _read_handback(file: Path | None) -> dict[str, Any]:
     try:
         word = json.loads(file.read_text(encoding="utf-8")) if file else {}
     except (OSError, ValueError):
@@ -216,7 +216,7 @@ def _read_word(file: Path | None) -> dict[str, Any]:
     return word if isinstance(word, dict) else {}
 
 
-def _is_open(word: dict[str, Any]) -> bool:
+def _is_session_open(word: dict[str, Any]) -> bool:
     return "exit_code" not in word and "pid" in word and psutil.pid_exists(word["pid"])
 
 
@@ -224,17 +224,19 @@ def _read_record(text: str) -> dict[str, Any]:
     """Return the checked content of ``ULTRALYTICS_WB_DDP``; nothing when it is not set."""
     if not text:
         return {}
-    remedy = f"it is written by WandbManager; unset it with 'unset {VARIABLE}' if it is left over from another job"
+    remedy = (
+        f"it is written by WandbManager; unset it with 'unset {HANDOFF_VARIABLE}' if it is left over from another job"
+    )
     try:
         record = json.loads(text)
     except ValueError:
-        msg = f"{VARIABLE}={text!r} is not JSON; {remedy}"
+        msg = f"{HANDOFF_VARIABLE}={text!r} is not JSON; {remedy}"
         raise ConfigurationError(msg) from None
-    if not isinstance(record, dict) or record.get("version") != VERSION:
+    if not isinstance(record, dict) or record.get("version") != HANDOFF_VERSION:
         found = record.get("version") if isinstance(record, dict) else None
         msg = (
-            f"{VARIABLE}={text!r} is of version {found!r}, this release reads version {VERSION}: launcher and workers "
-            f"run different releases of ultralytics_wb_ddp; {remedy}"
+            f"{HANDOFF_VARIABLE}={text!r} is of version {found!r}, this release reads version {HANDOFF_VERSION}: "
+            f"launcher and workers run different releases of ultralytics_wb_ddp; {remedy}"
         )
         raise ConfigurationError(msg)
     keys = record.get("config_keys", [])
@@ -254,6 +256,6 @@ def _read_record(text: str) -> dict[str, Any]:
         else None
     )
     if wrong:
-        msg = f"{VARIABLE} holds {wrong}, which no release writes; {remedy}"
+        msg = f"{HANDOFF_VARIABLE} holds {wrong}, which no release writes; {remedy}"
         raise ConfigurationError(msg)
     return record

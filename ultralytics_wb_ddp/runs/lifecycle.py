@@ -11,37 +11,37 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.runs.handoff import Handoff, leave_word
-from ultralytics_wb_ddp.runs.open_runs import OpenedRun, hold_open, let_finish, opened, parts_on_disk
-from ultralytics_wb_ddp.runs.run_record import BEST
-from ultralytics_wb_ddp.runs.service_process import Guest, Sidecar
-from ultralytics_wb_ddp.runs.stop_button import on_stop
-from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id, is_trials_run, other_run
+from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
+from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, open_runs, run_parts, unblock_finish
+from ultralytics_wb_ddp.runs.run_record import BEST_DIRECTION
+from ultralytics_wb_ddp.runs.service_process import BorrowedServiceProcess, ServiceProcess
+from ultralytics_wb_ddp.runs.stop_button import handle_stop_request
+from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id, hide_sweep_variables, is_trial_run
 from ultralytics_wb_ddp.utils.errors import exit_code_of
-from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.utils.logging import format_exception, logger
 from ultralytics_wb_ddp.wandb_client.internals import (
-    ask_nothing,
-    disconnect,
-    expect_no_service,
+    disable_server_queries,
+    disconnect_service,
     flush,
+    forward_console,
     has_finish_timed_out,
-    known_settings,
-    send_console,
-    service,
+    no_login_prompt,
     set_files_dir,
     shorten_table_names,
-    without_prompt,
+    stop_finalizer_thread,
+    supported_settings,
+    use_service,
 )
 from ultralytics_wb_ddp.wandb_client.run_state import (
-    folder_of,
+    get_next_step,
+    get_run_dir,
     is_closed,
-    next_step_of,
+    is_online_run_dir,
     sync_command,
     wandb_run,
-    was_online,
 )
-from ultralytics_wb_ddp.wandb_client.server import COUNTING_LAG
-from ultralytics_wb_ddp.wandb_client.storage import make_room
+from ultralytics_wb_ddp.wandb_client.server import ROW_COUNT_LAG
+from ultralytics_wb_ddp.wandb_client.storage import ensure_writable_directories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,14 +50,14 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.options import RunOptions
 
 
-LOCAL_TIMEOUT = 60.0  # seconds that a run may take to open on disk
-GRACE = 2.0  # seconds beyond its own limit after which a client is given up
+OFFLINE_INIT_TIMEOUT = 60.0  # seconds that a run may take to open on disk
+CLIENT_GRACE = 2.0  # seconds beyond its own limit after which a client is given up
 FLUSH_TIME = 0.5  # seconds that wandb-core takes to write what it was given
-_closing = threading.Event()  # set while a run is being finished
+_finishing = threading.Event()  # set while a run is being finished
 
 
 @dataclass(frozen=True)
-class Writer:
+class SharedRunWriter:
     """One of several processes that write to a run in W&B's shared mode.
 
     Attributes:
@@ -106,8 +106,8 @@ def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **i
     except Exception as error:
         if options.on_error == "raise" or options.mode == "offline":
             raise
-        reason = f"W&B cannot be used ({cause_of(error).splitlines()[0]})"
-    return _init_on_disk(options, reason, run_id=run_id, **init)
+        reason = f"W&B cannot be used ({format_exception(error).splitlines()[0]})"
+    return _init_offline(options, reason, run_id=run_id, **init)
 
 
 def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) -> Any:
@@ -126,13 +126,13 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
     if init.get("writer"):  # the service keeps the rows of each writer apart
         return init_run(options, run_id=handoff.run_id, resume=resume, **init)
     if handoff.closed_at and handoff.mode != "offline":
-        time.sleep(min(max(0.0, handoff.closed_at + COUNTING_LAG - time.time()), COUNTING_LAG))
+        time.sleep(min(max(0.0, handoff.closed_at + ROW_COUNT_LAG - time.time()), ROW_COUNT_LAG))
     deadline, pause = time.monotonic() + options.init_timeout, 0.5
     while True:
         run = init_run(options, run_id=handoff.run_id, resume=resume, **init)
         if run.offline or run.disabled or run.starting_step >= handoff.next_step:
             return run
-        if not handoff.is_complete and handoff.seems_counted():
+        if not handoff.is_complete and handoff.is_probably_counted():
             missing = handoff.next_step - run.starting_step
             logger.warning("run %s continues without %d rows that its last session did not send", run.id, missing)
             return run
@@ -140,27 +140,29 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
         pause *= 2
         if time.monotonic() + pause > deadline:
             reason = f"W&B has counted {run.starting_step} of {handoff.next_step} steps of run {run.id}"
-            return _init_on_disk(options, reason, run_id=handoff.run_id, **init)
+            return _init_offline(options, reason, run_id=handoff.run_id, **init)
         time.sleep(pause)
 
 
-def _init_on_disk(options: RunOptions, reason: str, *, run_id: str, **init: Any) -> Any:
+def _init_offline(options: RunOptions, reason: str, *, run_id: str, **init: Any) -> Any:
     """Open a run offline and say how it gets to W&B: after what is there already, which takes resume="allow"."""
     init.pop("writer", None)
     run = _init(replace(options, mode="offline"), run_id=run_id, resume="allow", **init)
-    logger.warning("%s: run %s is written to disk, send it with: %s", reason, run.id, sync_command(folder_of(run)))
+    logger.warning("%s: run %s is written to disk, send it with: %s", reason, run.id, sync_command(get_run_dir(run)))
     return run
 
 
-def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Writer | None = None, **init: Any) -> Any:
+def _init(
+    options: RunOptions, *, run_id: str, resume: str | None, writer: SharedRunWriter | None = None, **init: Any
+) -> Any:
     """Call ``wandb.init`` in a service of its own, which is killed if it does not answer in time."""
-    make_room(Path(options.dir or os.environ.get("WANDB_DIR") or ".", "wandb"))
-    guest = Guest(writer.service) if writer and writer.service else None
-    sidecar = guest or Sidecar.get(options.finish_timeout)
+    ensure_writable_directories(Path(options.dir or os.environ.get("WANDB_DIR") or ".", "wandb"))
+    guest = BorrowedServiceProcess(writer.service) if writer and writer.service else None
+    sidecar = guest or ServiceProcess.get(options.finish_timeout)
     import wandb
 
     def give_up() -> None:
-        expect_no_service()
+        stop_finalizer_thread()
         sidecar.kill()
 
     if wandb_run() is not None:  # without it, wandb.init returns that run, whatever is asked for
@@ -168,14 +170,14 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Write
     expired = threading.Event()
     # Nobody but this machine is waited for offline: it may be busy, and nothing is left to fall back on.
     late = f"no answer within {options.init_timeout:g} s"
-    limit = max(options.init_timeout, LOCAL_TIMEOUT) if options.mode == "offline" else options.init_timeout
+    limit = max(options.init_timeout, OFFLINE_INIT_TIMEOUT) if options.mode == "offline" else options.init_timeout
     try:
-        place = {} if is_trials_run(run_id) else {"project": options.project, "entity": options.entity, "id": run_id}
+        place = {} if is_trial_run(run_id) else {"project": options.project, "entity": options.entity, "id": run_id}
         with (
-            _limit(limit, expired, give_up),
-            other_run(run_id),
-            _service_of(sidecar, run_id, writer),
-            without_prompt(),
+            _deadline(limit, expired, give_up),
+            hide_sweep_variables(run_id),
+            _use_service(sidecar, run_id, writer),
+            no_login_prompt(),
         ):
             run = wandb.init(
                 **place,
@@ -194,33 +196,35 @@ def _init(options: RunOptions, *, run_id: str, resume: str | None, writer: Write
         if isinstance(error, Exception):
             sidecar.kill()
         else:  # Ctrl-C: W&B may know of the run already, and is to hear of its end
-            sidecar.tell(exit_code=exit_code_of(error))
-            sidecar.dismiss(GRACE)
+            sidecar.send(exit_code=exit_code_of(error))
+            sidecar.shut_down(CLIENT_GRACE)
         if expired.is_set():
             raise TimeoutError(late) from error
         raise
     if expired.is_set():  # the answer came when it had just been given up
         raise TimeoutError(late)
     if run.disabled:
-        disconnect(sidecar.token)
+        disconnect_service(sidecar.token)
         sidecar.kill()
         return run
-    ask_nothing(run)
-    send_console(run)
+    disable_server_queries(run)
+    forward_console(run)
     shorten_table_names(run)
-    sidecar.tell(run_id=run.id)
-    opened[run.id] = OpenedRun(run, options, sidecar)
+    sidecar.send(run_id=run.id)
+    open_runs[run.id] = OpenRun(run, options, sidecar)
     return run
 
 
-def _service_of(sidecar: Sidecar | Guest, run_id: str, writer: Writer | None) -> AbstractContextManager[None]:
+def _use_service(
+    sidecar: ServiceProcess | BorrowedServiceProcess, run_id: str, writer: SharedRunWriter | None
+) -> AbstractContextManager[None]:
     """Have wandb use a sidecar's service; several writers of a run have a stream each there."""
-    stream = f"{run_id}-{writer.label}" if writer and isinstance(sidecar, Guest) else None
-    return service(sidecar.token, stream)
+    stream = f"{run_id}-{writer.label}" if writer and isinstance(sidecar, BorrowedServiceProcess) else None
+    return use_service(sidecar.token, stream)
 
 
 @contextmanager
-def _limit(seconds: float, expired: threading.Event, give_up: Callable[[], None]) -> Iterator[None]:
+def _deadline(seconds: float, expired: threading.Event, give_up: Callable[[], None]) -> Iterator[None]:
     """Set an event and give up what the body waits for, if it takes too long."""
 
     def expire() -> None:
@@ -242,10 +246,10 @@ def _settings(options: RunOptions, given: dict[str, Any]) -> dict[str, Any]:
         "init_timeout": options.init_timeout,
         "finish_timeout": options.finish_timeout,
         "x_transaction_log_flush_interval": options.flush_interval,
-        "stop_fn": on_stop,
+        "stop_fn": handle_stop_request,
         **given,
     }
-    return {name: value for name, value in settings.items() if name in known_settings()}
+    return {name: value for name, value in settings.items() if name in supported_settings()}
 
 
 def finish_run(run: Any, exit_code: int) -> None:
@@ -253,35 +257,35 @@ def finish_run(run: Any, exit_code: int) -> None:
 
     What could not be sent by then is on disk, and a message names the command that sends it.
     """
-    let_finish(run)
-    held = opened.pop(run.id, None)
+    unblock_finish(run)
+    held = open_runs.pop(run.id, None)
     if held is None:
         if not is_closed(run):
             run.finish(exit_code=exit_code)
         return
-    sidecar, timeout = held.sidecar, held.options.finish_timeout
+    sidecar, timeout = held.service_process, held.options.finish_timeout
     exit_code = exit_code if held.exit_code is None else held.exit_code
-    next_step = next_step_of(run)
+    next_step = get_next_step(run)
     deadline = time.monotonic() + timeout
-    sidecar.tell(closing=True, exit_code=exit_code, next_step=next_step)
-    _closing.set()
+    sidecar.send(closing=True, exit_code=exit_code, next_step=next_step)
+    _finishing.set()
     try:
         is_sent = is_closed(run) or _finish_in_time(run, exit_code, sidecar, timeout)
     finally:
-        disconnect(sidecar.token)
-        is_written = sidecar.dismiss(max(1.0, deadline - time.monotonic()))
-        if held.word:
-            leave_word(held.word, next_step=next_step, exit_code=exit_code)
-        _closing.clear()
+        disconnect_service(sidecar.token)
+        is_written = sidecar.shut_down(max(1.0, deadline - time.monotonic()))
+        if held.handback_file:
+            write_handback(held.handback_file, next_step=next_step, exit_code=exit_code)
+        _finishing.clear()
     if run.offline:
-        unsent = [part for part in parts_on_disk(run) if not was_online(part) and not [*part.glob("*.synced")]]
+        unsent = [part for part in run_parts(run) if not is_online_run_dir(part) and not [*part.glob("*.synced")]]
         logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(*unsent))
     if not is_sent or not is_written:
         msg = "run %s could not be sent completely within %g s: what is missing is on disk, send it with: %s"
-        logger.warning(msg, run.id, timeout, sync_command(folder_of(run)))
+        logger.warning(msg, run.id, timeout, sync_command(get_run_dir(run)))
 
 
-def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar | Guest, timeout: float) -> bool:
+def _finish_in_time(run: Any, exit_code: int, sidecar: ServiceProcess | BorrowedServiceProcess, timeout: float) -> bool:
     """Finish a run; returns whether everything was sent.
 
     The client gives up by itself. One that does not is given up with its wandb-core.
@@ -295,7 +299,7 @@ def _finish_in_time(run: Any, exit_code: int, sidecar: Sidecar | Guest, timeout:
     flush(run)
     expired = threading.Event()
     try:
-        with _limit(timeout + GRACE, expired, give_up):
+        with _deadline(timeout + CLIENT_GRACE, expired, give_up):
             run.finish(exit_code=exit_code)
     except Exception:
         if not expired.is_set():
@@ -308,12 +312,12 @@ def attach(handoff: Handoff) -> Any:
     import wandb
 
     try:
-        with service(handoff.service or os.environ.get("WANDB_SERVICE", "")):
+        with use_service(handoff.service or os.environ.get("WANDB_SERVICE", "")):
             run = wandb.attach(handoff.run_id)
         if handoff.files_dir:
             set_files_dir(run, handoff.files_dir)
-        ask_nothing(run)
-        hold_open(run, "it is the launcher's, which finishes it after the training")
+        disable_server_queries(run)
+        block_finish(run, "it is the launcher's, which finishes it after the training")
         return run  # noqa: TRY300
     except Exception as error:
         msg = (
@@ -330,6 +334,6 @@ def define_metrics(run: Any) -> None:
     summary keeps W&B's own last value, which is a number: the best one stands a level deeper, where a sweep that looks
     for its objective does not find it.
     """
-    for prefix, best in BEST.items():
+    for prefix, best in BEST_DIRECTION.items():
         run.define_metric(f"{prefix}/*", step_metric="epoch", summary=None if get_wandb_sweep_id() else best)
     run.define_metric("batch/*", step_metric="batch")

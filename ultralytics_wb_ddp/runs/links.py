@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from ultralytics_wb_ddp.distributed.topology import Topology, plan_nodes
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
-from ultralytics_wb_ddp.wandb_client.run_state import folder_of, run_url, sync_command
+from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, run_url, sync_command
 
 if TYPE_CHECKING:
     import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.distributed.topology import RankPlan
 
 
-MAIN_NODE = "worker-0"  # of rank 0
+MAIN_NODE_NAME = "worker-0"  # of rank 0
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,16 @@ class Links:
         if run.disabled:
             return cls()
         if run.offline:
-            return cls(sync_command=sync_command(folder_of(run)))
+            return cls(sync_command=sync_command(get_run_dir(run)))
         project = run.project_url
         url = run_url(run)
         addresses = {
-            node: _address(project, "groups", plan.group) if plan.group else _address(project, "runs", plan.run_id)
+            node: _page_url(project, "groups", plan.group) if plan.group else _page_url(project, "runs", plan.run_id)
             for node, plan in (nodes or {}).items()
         }
-        if url and nodes and MAIN_NODE in nodes and not nodes[MAIN_NODE].group:
-            addresses[MAIN_NODE] = url  # where the launcher has made it, its id is another one
-        group = _address(project, "groups", run.group) if run.group else None
+        if url and nodes and MAIN_NODE_NAME in nodes and not nodes[MAIN_NODE_NAME].group:
+            addresses[MAIN_NODE_NAME] = url  # where the launcher has made it, its id is another one
+        group = _page_url(project, "groups", run.group) if run.group else None
         return cls(url, project, group, run.sweep_url or None, addresses)
 
     @classmethod
@@ -105,6 +105,6 @@ class Links:
         return ", ".join([*(several or ([self.run] if self.run else [])), *sweep]) or self.sync_command or ""
 
 
-def _address(project: str, kind: str, name: str) -> str:
+def _page_url(project: str, kind: str, name: str) -> str:
     """Return the address of a run or a group, as W&B writes it."""
     return f"{project}/{kind}/{quote(name, safe='=+&$@')}"

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-OF_A_MADE_RUN = ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode")  # fixed once it is made
-PLACE = ("project", "entity")
-callbacks_of: set[str] = set()  # ids of the runs for which a callback of this process has started a training
+NEW_RUN_OPTIONS = ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode")  # fixed once it is made
+CHECKED_CALLBACKS = ("project", "entity")
+run_ids_with_callback: set[str] = set()  # ids of the runs for which a callback of this process has started a training
 
 
 class GivenOptions:
@@ -29,10 +29,10 @@ class GivenOptions:
     """
 
     def __init__(self, values: Mapping[str, Any], where: str, remedy: str) -> None:
-        self._values = {name: values[name] for name in OF_A_MADE_RUN if values.get(name) is not None}
+        self._values = {name: values[name] for name in NEW_RUN_OPTIONS if values.get(name) is not None}
         self._where, self._remedy = where, remedy
 
-    def tell(self, run: Any, *, is_made: bool = True) -> None:
+    def warn(self, run: Any, *, is_made: bool = True) -> None:
         """Name those that say something else of a run than what it is, if there are any; once.
 
         Args:
@@ -41,8 +41,8 @@ class GivenOptions:
         """
         if not self._values or run is None or run.disabled or is_closed(run):
             return
-        found = without_effect(self._values, run)
-        listed = [f"{name}={value!r}" for name, value in found.items() if is_made or name in PLACE]
+        found = unused_options(self._values, run)
+        listed = [f"{name}={value!r}" for name, value in found.items() if is_made or name in CHECKED_CALLBACKS]
         if listed:
             self._values = {}
             msg = "%s of %s %s no effect: run %s is made already and stays as it is; %s"
@@ -50,7 +50,7 @@ class GivenOptions:
             logger.warning(msg, ", ".join(listed), self._where, has, run.id, self._remedy)
 
 
-def without_effect(given: Mapping[str, Any], run: Any) -> dict[str, Any]:
+def unused_options(given: Mapping[str, Any], run: Any) -> dict[str, Any]:
     """Return the options that say something else of a run than what it is.
 
     Args:
@@ -58,7 +58,7 @@ def without_effect(given: Mapping[str, Any], run: Any) -> dict[str, Any]:
         run: The ``wandb.Run``.
     """
     mode = "disabled" if run.disabled else "offline" if run.offline else "online"
-    found = {name: getattr(run, name, None) or None for name in OF_A_MADE_RUN if name != "mode"} | {"mode": mode}
+    found = {name: getattr(run, name, None) or None for name in NEW_RUN_OPTIONS if name != "mode"} | {"mode": mode}
     tags = set(found["tags"] or ())
     return {
         name: list(value) if name == "tags" else value

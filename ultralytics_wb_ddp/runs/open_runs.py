@@ -9,24 +9,29 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config.options import OFFLINE
+from ultralytics_wb_ddp.config.options import OFFLINE_MODES
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.runs.handoff import Handoff, leave_word
-from ultralytics_wb_ddp.runs.stop_button import redirect_stop
+from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
+from ultralytics_wb_ddp.runs.stop_button import install_stop_handler
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
-from ultralytics_wb_ddp.wandb_client.internals import ask_nothing, is_attached, replace_finish, restore_finish
-from ultralytics_wb_ddp.wandb_client.run_state import folder_of, is_closed, is_shared, wandb_run
+from ultralytics_wb_ddp.wandb_client.internals import (
+    disable_server_queries,
+    is_attached,
+    replace_finish,
+    restore_finish,
+)
+from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, is_closed, is_shared, wandb_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ultralytics_wb_ddp.config.options import RunOptions
-    from ultralytics_wb_ddp.runs.service_process import Guest, Sidecar
+    from ultralytics_wb_ddp.runs.service_process import BorrowedServiceProcess, ServiceProcess
 
 
 @dataclass
-class OpenedRun:
+class OpenRun:
     """A run that was opened here and is not finished.
 
     Attributes:
@@ -39,16 +44,16 @@ class OpenedRun:
 
     run: Any
     options: RunOptions
-    sidecar: Sidecar | Guest
-    word: Path | None = None
+    service_process: ServiceProcess | BorrowedServiceProcess
+    handback_file: Path | None = None
     exit_code: int | None = None
 
 
-opened: dict[str, OpenedRun] = {}  # by id
-users_runs: dict[str, Any] = {}  # runs in use here that the user has opened in this process, by id
+open_runs: dict[str, OpenRun] = {}  # by id
+user_runs: dict[str, Any] = {}  # runs in use here that the user has opened in this process, by id
 
 
-def find_handoff(given: Any, travelled: Handoff | None) -> Handoff | None:
+def resolve_handoff(given: Any, travelled: Handoff | None) -> Handoff | None:
     """Return the record of the run to continue: a given run that is finished, what travelled here, the environment's.
 
     Raises:
@@ -59,7 +64,7 @@ def find_handoff(given: Any, travelled: Handoff | None) -> Handoff | None:
     return travelled or Handoff.from_env()
 
 
-def local_run(given: Any, handoff: Handoff | None) -> Any:
+def active_run_for(given: Any, handoff: Handoff | None) -> Any:
     """Return the open run of this process that a training here logs to, or None; never imports wandb.
 
     Only a run that was given counts where one was; else the one that the handoff names comes before ``wandb.run``.
@@ -67,8 +72,8 @@ def local_run(given: Any, handoff: Handoff | None) -> Any:
     if given is not None:
         return None if is_closed(given) else given
     active = wandb_run()
-    named = opened[handoff.run_id].run if handoff and handoff.run_id in opened else None
-    if active is not None and opened_by_us(active) and (handoff is None or active.id != handoff.run_id):
+    named = open_runs[handoff.run_id].run if handoff and handoff.run_id in open_runs else None
+    if active is not None and is_ours(active) and (handoff is None or active.id != handoff.run_id):
         active = None  # another manager's
     return active if named is None or is_closed(named) else named
 
@@ -80,7 +85,7 @@ def warn_of_unused_run(logged_id: str | None) -> None:
         logged_id: Id of the run that the launcher has handed to the ranks.
     """
     run = wandb_run()
-    if run is None or run.disabled or run.id == logged_id or is_attached(run) or opened_by_us(run):
+    if run is None or run.disabled or run.id == logged_id or is_attached(run) or is_ours(run):
         return
     msg = (
         "this rank has opened run %s, which gets no rows of this training: rank 0 logs it; call wandb.init on rank 0 "
@@ -89,12 +94,12 @@ def warn_of_unused_run(logged_id: str | None) -> None:
     logger.warning(msg, run.id)
 
 
-def opened_by_us(run: Any) -> bool:
+def is_ours(run: Any) -> bool:
     """Return whether a run was opened here by :func:`init_run`, not by the user's own ``wandb.init``."""
-    return run.id in opened
+    return run.id in open_runs
 
 
-def may_go_on(run: Any, mode: str | None = None) -> bool:
+def may_have_existed(run: Any, mode: str | None = None) -> bool:
     """Return whether a run that was opened here by its id existed before, or may have, where W&B could not be asked.
 
     Args:
@@ -103,13 +108,13 @@ def may_go_on(run: Any, mode: str | None = None) -> bool:
     """
     if not run.offline:
         return bool(run.resumed)
-    is_by_choice = (mode or os.environ.get("WANDB_MODE")) in OFFLINE
-    return not is_by_choice or len(parts_on_disk(run)) > 1
+    is_by_choice = (mode or os.environ.get("WANDB_MODE")) in OFFLINE_MODES
+    return not is_by_choice or len(run_parts(run)) > 1
 
 
-def parts_on_disk(run: Any) -> list[Path]:
+def run_parts(run: Any) -> list[Path]:
     """Return the folders beside that of a run which hold parts of the same run, and its own; the oldest first."""
-    folder = folder_of(run)
+    folder = get_run_dir(run)
     found = {folder, *folder.parent.glob(f"*run-????????_??????-{glob.escape(run.id)}")}
     return sorted(found, key=lambda part: part.name.partition("run-")[2])
 
@@ -130,14 +135,14 @@ def check_shared(run: Any) -> None:
     raise ConfigurationError(msg)
 
 
-def fail_with_exceptions(run: Any) -> None:
+def mark_failed_on_exception(run: Any) -> None:
     """Have a run of the user's that is finished while an exception is on its way end as failed.
 
     Both a ``finally: run.finish()`` and W&B's plugin for Flyte, which finishes with ``exit_code=0`` whatever becomes of
     the task, would make a success of a training that has failed. An exception that was being handled before the
     training is none of its failures; one that was dealt with before the run is finished does not count either.
     """
-    if opened_by_us(run) or "finish" in vars(run):
+    if is_ours(run) or "finish" in vars(run):
         return
     finish, handled = run.finish, sys.exc_info()[1]
 
@@ -151,7 +156,7 @@ def fail_with_exceptions(run: Any) -> None:
     run.finish = finish_truly
 
 
-def hold_open(run: Any, reason: str) -> None:
+def block_finish(run: Any, reason: str) -> None:
     """Have a callback of the user's that finishes the run it sees do nothing but say so.
 
     What is logged afterwards would be lost, and where the run is the launcher's, the launcher would hang at its end.
@@ -167,30 +172,30 @@ def hold_open(run: Any, reason: str) -> None:
     replace_finish(run, finish)
 
 
-def let_finish(run: Any) -> None:
+def unblock_finish(run: Any) -> None:
     """Undo :func:`hold_open`."""
     restore_finish(run)
 
 
-def use_users_run(run: Any) -> None:
+def adopt_user_run(run: Any) -> None:
     """Take care of a run that the user has opened while a training logs to it: outages, the Stop button, SIGTERM."""
-    fail_with_exceptions(run)
-    users_runs[run.id] = run
-    ask_nothing(run)
-    redirect_stop(run)
+    mark_failed_on_exception(run)
+    user_runs[run.id] = run
+    disable_server_queries(run)
+    install_stop_handler(run)
 
 
-def open_handoff(run: Any) -> Handoff:
+def handoff_of_open_run(run: Any) -> Handoff:
     """Return the record by which workers find a run that is open here."""
-    held = opened.get(run.id)
-    service = held.sidecar.token if held else os.environ.get("WANDB_SERVICE")
+    held = open_runs.get(run.id)
+    service = held.service_process.token if held else os.environ.get("WANDB_SERVICE")
     return Handoff.of_run(run, is_open=True, service=service, is_users=held is None)
 
 
-def word_to(run: Any, file: Path | None) -> None:
+def set_handback_file(run: Any, file: Path | None) -> None:
     """Have a file of the launcher's say how the session of a run that is open here ends, and that it is open now."""
-    held = opened.get(run.id)
+    held = open_runs.get(run.id)
     if file and held:
-        held.word = file
-        leave_word(file, pid=held.sidecar.pid)
-        held.sidecar.tell(word=str(file))
+        held.handback_file = file
+        write_handback(file, pid=held.service_process.pid)
+        held.service_process.send(word=str(file))

@@ -12,18 +12,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.names import run_name
-from ultralytics_wb_ddp.config.options import OF_THE_RUN, OFFLINE, RunOptions
+from ultralytics_wb_ddp.config.options import OFFLINE_MODES, RUN_ONLY_OPTIONS, RunOptions
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_environment
 from ultralytics_wb_ddp.distributed.topology import RankPlan
-from ultralytics_wb_ddp.runs.guarded_run import Session, close_abandoned, owned
+from ultralytics_wb_ddp.runs.guarded_run import GuardedRun, close_failed_runs, owned_runs
 from ultralytics_wb_ddp.runs.handoff import Handoff
-from ultralytics_wb_ddp.runs.lifecycle import Writer, attach, init_run, resume_run
+from ultralytics_wb_ddp.runs.lifecycle import SharedRunWriter, attach, init_run, resume_run
 from ultralytics_wb_ddp.runs.links import Links
-from ultralytics_wb_ddp.runs.misuse_warnings import callbacks_of
-from ultralytics_wb_ddp.runs.open_runs import check_shared, find_handoff, local_run, may_go_on, opened, word_to
+from ultralytics_wb_ddp.runs.misuse_warnings import run_ids_with_callback
+from ultralytics_wb_ddp.runs.open_runs import (
+    active_run_for,
+    check_shared,
+    may_have_existed,
+    open_runs,
+    resolve_handoff,
+    set_handback_file,
+)
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE
-from ultralytics_wb_ddp.utils.logging import cause_of, logger
-from ultralytics_wb_ddp.wandb_client.run_state import folder_of, is_closed, is_shared, sync_command, wandb_run
+from ultralytics_wb_ddp.utils.logging import format_exception, logger
+from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, is_closed, is_shared, sync_command, wandb_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunResolution:
     """How a logging rank gets its run.
 
     Attributes:
@@ -41,12 +48,14 @@ class Plan:
         reason: Why no run can be had, with the remedy, where ``how`` is ``"refuse"``.
     """
 
-    how: str
+    action: str
     handoff: Handoff | None = None
     reason: str = ""
 
 
-def choose(*, local: bool, handoff: Handoff | None, host: str, service: bool, earlier: Handoff | None) -> Plan:
+def resolve(
+    *, local: bool, handoff: Handoff | None, host: str, service: bool, earlier: Handoff | None
+) -> RunResolution:
     """Decide how a logging rank gets its run; pure, so that every case can be tested without W&B.
 
     Args:
@@ -57,23 +66,25 @@ def choose(*, local: bool, handoff: Handoff | None, host: str, service: bool, ea
         earlier: The run that an earlier session of this training logged to, if the training is resumed.
     """
     if local:
-        return Plan("adopt")
+        return RunResolution("adopt")
     if handoff and handoff.mode == "disabled":
-        return Plan("skip")
+        return RunResolution("skip")
     if handoff and handoff.state == "closed":
-        return Plan("resume", handoff)
+        return RunResolution("resume", handoff)
     if handoff and handoff.host != host:
         reason = f"run {handoff.run_id!r} is open on host {handoff.host!r} and cannot be reached from host {host!r}"
     elif handoff and not service:
         reason = f"run {handoff.run_id!r} is open in the launcher, but WANDB_SERVICE, which leads to it, is not set"
     elif handoff:
-        return Plan("attach", handoff)
+        return RunResolution("attach", handoff)
     else:
-        return Plan("resume", earlier) if earlier else Plan("new")
-    return Plan("refuse", reason=f"{reason}; call prepare_for_training() or finish the run before the training")
+        return RunResolution("resume", earlier) if earlier else RunResolution("new")
+    return RunResolution(
+        "refuse", reason=f"{reason}; call prepare_for_training() or finish the run before the training"
+    )
 
 
-def which_ranks(options: RunOptions, handoff: Handoff | None, env: Mapping[str, str]) -> tuple[str, str]:
+def logging_ranks(options: RunOptions, handoff: Handoff | None, env: Mapping[str, str]) -> tuple[str, str]:
     """Return run mode and rank scope: what was asked for, or ``"auto"`` and ``"global"``.
 
     Args:
@@ -84,7 +95,7 @@ def which_ranks(options: RunOptions, handoff: Handoff | None, env: Mapping[str, 
     Raises:
         ConfigurationError: Shared mode offline, which W&B does not have.
     """
-    run_mode, rank_scope = options.which_ranks()
+    run_mode, rank_scope = options.logging_mode()
     run_mode, rank_scope = run_mode or "auto", rank_scope or "global"
     modes = (
         ("mode", options.mode),
@@ -92,7 +103,7 @@ def which_ranks(options: RunOptions, handoff: Handoff | None, env: Mapping[str, 
         ("WANDB_MODE", env.get("WANDB_MODE")),
     )
     name, mode = next((pair for pair in modes if pair[1]), ("", ""))
-    if run_mode == "shared" and mode in OFFLINE:
+    if run_mode == "shared" and mode in OFFLINE_MODES:
         msg = (
             f"run_mode='shared' with {name}={mode!r}: W&B's shared mode needs its server; use run_mode='auto', by "
             "which rank 0 logs, or run_mode='new', by which each rank has a run of its own"
@@ -101,7 +112,7 @@ def which_ranks(options: RunOptions, handoff: Handoff | None, env: Mapping[str, 
     return run_mode, rank_scope
 
 
-def open_session(
+def open_run(
     run: Any,
     handoff: Handoff | None,
     options: RunOptions,
@@ -110,7 +121,7 @@ def open_session(
     default: RunOptions,
     which: Callable[[str], RankPlan | None] = RankPlan,
     nodes: Callable[[str], Mapping[str, RankPlan]] = lambda _: {},
-) -> Session | None:
+) -> GuardedRun | None:
     """Get the run that the main process logs to.
 
     Args:
@@ -130,61 +141,61 @@ def open_session(
         ConnectionError: The run of the launcher is out of reach, with ``on_error="raise"``.
         wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
     """
-    close_abandoned()
-    handoff = find_handoff(run, handoff)
-    local = local_run(run, handoff)
+    close_failed_runs()
+    handoff = resolve_handoff(run, handoff)
+    local = active_run_for(run, handoff)
     base_id = (
         (local and local.id)
         or (handoff and handoff.run_id)
         or (earlier and (earlier.base_id or earlier.id))
         or _new_run_id(options.name or default.name or "train")
     )
-    callbacks_of.add(base_id)
+    run_ids_with_callback.add(base_id)
     rank_plan = which(base_id) or RankPlan(base_id)
-    plan = choose(
+    plan = resolve(
         local=local is not None,
         handoff=handoff,
         host=socket.gethostname(),
         service=bool((handoff and handoff.service) or os.environ.get("WANDB_SERVICE")),
         earlier=earlier.handoff() if earlier else None,
     )
-    if plan.how == "skip" or (local is not None and local.disabled):
-        _say_disabled(options)
+    if plan.action == "skip" or (local is not None and local.disabled):
+        _log_disabled(options)
         return None
-    if plan.how in {"new", "resume"}:
-        check_environment({name for name in OF_THE_RUN if getattr(options, name)})
-    session: Session | None
+    if plan.action in {"new", "resume"}:
+        check_environment({name for name in RUN_ONLY_OPTIONS if getattr(options, name)})
+    session: GuardedRun | None
     try:
         if rank_plan.mode == "new":
-            session = _open_beside(local, handoff, rank_plan, options, default)
+            session = _open_own(local, handoff, rank_plan, options, default)
         elif rank_plan.mode == "shared" and (local is None or not is_shared(local)):
             session = _open_shared(local, handoff, rank_plan, options, default)
         else:
-            session = _open_planned(plan, local, handoff, rank_plan, options, default)
+            session = _open_resolved(plan, local, handoff, rank_plan, options, default)
     except ConfigurationError:
         raise
     except Exception as error:
         if options.on_error == "raise":
             raise
-        session = _open_on_disk(handoff, options, default, cause_of(error))
-    if session is None or session.run.disabled:
+        session = _open_offline(handoff, options, default, format_exception(error))
+    if session is None or session.wandb_run.disabled:
         if session:
             session.close(0)  # as wandb.run, a later training would take it for a run of the user's
-            _say_disabled(options)
+            _log_disabled(options)
         return None
     session.base_id = base_id
-    session.links = Links.of_run(session.run, nodes(base_id))
-    _say(session, rank_plan)
+    session.links = Links.of_run(session.wandb_run, nodes(base_id))
+    _log_resolution(session, rank_plan)
     return session
 
 
-def _say_disabled(options: RunOptions) -> None:
+def _log_disabled(options: RunOptions) -> None:
     """Say that there is no run because somebody wants none."""
     mode = f"WANDB_MODE={os.environ.get('WANDB_MODE')}" if options.mode is None and "WANDB_MODE" in os.environ else ""
     logger.info("W&B is disabled (%s): nothing of this training is logged", mode or "mode='disabled'")
 
 
-def _say(session: Session, rank_plan: RankPlan | None = None) -> None:
+def _log_resolution(session: GuardedRun, rank_plan: RankPlan | None = None) -> None:
     """Say which run it is; W&B itself has just shown the address of one that was opened here, unless it is silent.
 
     Args:
@@ -192,8 +203,8 @@ def _say(session: Session, rank_plan: RankPlan | None = None) -> None:
         rank_plan: On the main process, which run this rank logs to.
     """
     verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made", "shared": "sharing"}
-    run = session.run
-    if session.how == "resume" and not session.is_known and not may_go_on(run, session.mode):
+    run = session.wandb_run
+    if session.how == "resume" and not session.has_existed and not may_have_existed(run, session.mode):
         verb["resume"] = "made"
     is_shown = run.offline or (session.how not in {"adopt", "attach"} and not run.settings.silent)
     links = "" if is_shown else str(session.links)
@@ -203,7 +214,7 @@ def _say(session: Session, rank_plan: RankPlan | None = None) -> None:
     logger.info("%s run %s of project %s%s%s", verb[session.how], run.id, run.project, place, beside)
 
 
-def warn_of_new_run(session: Session, checkpoint: Any, save_dir: Path) -> None:
+def warn_of_lost_run(session: GuardedRun, checkpoint: Any, save_dir: Path) -> None:
     """Say that a training which is resumed has lost its run: the record of it was not copied with the checkpoint.
 
     Args:
@@ -218,41 +229,48 @@ def warn_of_new_run(session: Session, checkpoint: Any, save_dir: Path) -> None:
         "%s beside the checkpoint (%s) or in %s; to continue that run, start again with WANDB_RUN_ID and WANDB_PROJECT "
         "set to it, or copy its %s beside the checkpoint"
     )
-    logger.warning(msg, session.run.id, RECORD_FILE, checkpoint, save_dir, RECORD_FILE)
+    logger.warning(msg, session.wandb_run.id, RECORD_FILE, checkpoint, save_dir, RECORD_FILE)
 
 
-def _open_planned(
-    plan: Plan, local: Any, handoff: Handoff | None, rank_plan: RankPlan, options: RunOptions, default: RunOptions
-) -> Session:
+def _open_resolved(
+    plan: RunResolution,
+    local: Any,
+    handoff: Handoff | None,
+    rank_plan: RankPlan,
+    options: RunOptions,
+    default: RunOptions,
+) -> GuardedRun:
     """Adopt, attach to or resume a run, or make a new one as the stock callback would."""
-    if plan.how == "refuse":
+    if plan.action == "refuse":
         raise ConnectionError(plan.reason)
-    if plan.how == "adopt":
-        return Session(local, "adopt", options, handoff)
-    if plan.how == "attach" and plan.handoff:
-        return Session(attach(plan.handoff), "attach", options, plan.handoff)
+    if plan.action == "adopt":
+        return GuardedRun(local, "adopt", options, handoff)
+    if plan.action == "attach" and plan.handoff:
+        return GuardedRun(attach(plan.handoff), "attach", options, plan.handoff)
     if plan.handoff is None:
-        made = _of_rank(options, rank_plan).or_else(default)
-        return _own(Session(init_run(made, run_id=rank_plan.run_id, resume=None), "new", options))
-    plan.handoff.forget_word()
-    run = resume_run(_options_of(plan.handoff, options, default), plan.handoff, "allow")
-    word_to(run, plan.handoff.word)
-    return _own(Session(run, "resume", options, plan.handoff))
+        made = _options_for_rank(options, rank_plan).with_defaults(default)
+        return _register_owned(GuardedRun(init_run(made, run_id=rank_plan.run_id, resume=None), "new", options))
+    plan.handoff.delete_handback()
+    run = resume_run(_options_for_resume(plan.handoff, options, default), plan.handoff, "allow")
+    set_handback_file(run, plan.handoff.handback_file)
+    return _register_owned(GuardedRun(run, "resume", options, plan.handoff))
 
 
-def _open_beside(
+def _open_own(
     local: Any, handoff: Handoff | None, rank_plan: RankPlan, options: RunOptions, default: RunOptions
-) -> Session:
+) -> GuardedRun:
     """Make the run of the main process's own, beside the launcher's."""
     beside = Handoff.of_run(local, is_open=True) if local is not None else handoff
-    made = _options_of(beside, options, default) if beside else options.or_else(replace(default, name=None))
-    run = init_run(_of_rank(made, rank_plan), run_id=rank_plan.run_id, resume="allow")
-    return _own(Session(run, "new", options))
+    made = (
+        _options_for_resume(beside, options, default) if beside else options.with_defaults(replace(default, name=None))
+    )
+    run = init_run(_options_for_rank(made, rank_plan), run_id=rank_plan.run_id, resume="allow")
+    return _register_owned(GuardedRun(run, "new", options))
 
 
 def _open_shared(
     local: Any, handoff: Handoff | None, rank_plan: RankPlan, options: RunOptions, default: RunOptions
-) -> Session:
+) -> GuardedRun:
     """Become a writer of a shared run; the launcher, if it has the run open, must be one, too.
 
     Raises:
@@ -267,19 +285,19 @@ def _open_shared(
             "writers; open it with wandb.init(mode='shared'), or call prepare_for_training()"
         )
         raise ConfigurationError(msg)
-    writer = Writer(rank_plan.label or "rank-0", primary=True, ends_run=not is_open, measures=True)
+    writer = SharedRunWriter(rank_plan.label or "rank-0", primary=True, ends_run=not is_open, measures=True)
     if handoff:
-        handoff.forget_word()
-        made = _options_of(replace(handoff, mode=None), options, default)
+        handoff.delete_handback()
+        made = _options_for_resume(replace(handoff, mode=None), options, default)
         run = resume_run(made, handoff, "allow", writer=writer)
         if not is_open:
-            word_to(run, handoff.word)
+            set_handback_file(run, handoff.handback_file)
     else:
-        run = init_run(options.or_else(default), run_id=rank_plan.run_id, resume="allow", writer=writer)
-    return _own(Session(run, "shared", options, handoff))
+        run = init_run(options.with_defaults(default), run_id=rank_plan.run_id, resume="allow", writer=writer)
+    return _register_owned(GuardedRun(run, "shared", options, handoff))
 
 
-def reopen_session(handoff: Handoff, options: RunOptions, default: RunOptions, *, only_if_open: bool) -> Session | None:
+def reopen_run(handoff: Handoff, options: RunOptions, default: RunOptions, *, only_if_open: bool) -> GuardedRun | None:
     """Get the run of a training that is over: as it is open in this process, or else reopened.
 
     Args:
@@ -296,35 +314,35 @@ def reopen_session(handoff: Handoff, options: RunOptions, default: RunOptions, *
     """
     exported = Handoff.from_env()
     if exported and exported.run_id == handoff.run_id:
-        handoff = replace(handoff, is_jobs=exported.is_jobs)
-    held = opened[handoff.run_id].run if handoff.run_id in opened else wandb_run()
+        handoff = replace(handoff, is_job_run=exported.is_job_run)
+    held = open_runs[handoff.run_id].run if handoff.run_id in open_runs else wandb_run()
     if held is not None and held.id == handoff.run_id and not is_closed(held):
-        return None if held.disabled else Session(held, "adopt", options, handoff)
+        return None if held.disabled else GuardedRun(held, "adopt", options, handoff)
     if only_if_open:
         return None
     try:
-        run = resume_run(_options_of(handoff, options, default), handoff, "allow")
+        run = resume_run(_options_for_resume(handoff, options, default), handoff, "allow")
     except Exception as error:
         if options.on_error == "raise":
             raise
-        logger.warning("run %s cannot be finished: %s", handoff.run_id, cause_of(error))
+        logger.warning("run %s cannot be finished: %s", handoff.run_id, format_exception(error))
         return None
     if run.disabled:
         return None
-    session = _own(Session(run, "resume", options, handoff))
+    session = _register_owned(GuardedRun(run, "resume", options, handoff))
     session.links = Links.of_run(run)
     return session
 
 
-def open_side_session(
+def open_rank_run(
     options: RunOptions,
     rank_plan: RankPlan,
     base: Handoff,
     *,
     config: Mapping[str, Any],
-    writer: Writer | None,
+    writer: SharedRunWriter | None,
     measures: bool,
-) -> Session | None:
+) -> GuardedRun | None:
     """Get the run of a rank that is not the main process.
 
     Args:
@@ -338,7 +356,7 @@ def open_side_session(
     Returns:
         The session, or None where W&B is disabled or, with ``on_error="warn"``, no run could be had.
     """
-    close_abandoned()
+    close_failed_runs()
     made = replace(options, project=base.project, entity=base.entity, mode=base.mode)
     try:
         if made.dir:
@@ -348,54 +366,62 @@ def open_side_session(
         elif writer:  # the main process writes to disk, where W&B cannot be used
             run = init_run(made, run_id=rank_plan.run_id, resume="allow")
             msg = "what this rank logs to run %s is written to disk, send it after that of rank 0 with: %s"
-            logger.warning(msg, run.id, sync_command(folder_of(run)))
+            logger.warning(msg, run.id, sync_command(get_run_dir(run)))
         else:
             settings = {} if measures else {"x_disable_stats": True}
-            run = init_run(_of_rank(made, rank_plan), run_id=rank_plan.run_id, resume="allow", settings=settings)
+            run = init_run(
+                _options_for_rank(made, rank_plan), run_id=rank_plan.run_id, resume="allow", settings=settings
+            )
     except Exception as error:
         if options.on_error == "raise":
             raise
-        logger.warning("no W&B run for this rank: %s; the training goes on without it", cause_of(error))
+        logger.warning("no W&B run for this rank: %s; the training goes on without it", format_exception(error))
         return None
     if run.disabled:
         return None
-    session = _own(Session(run, "shared" if writer else "new", options))
-    _say(session)
+    session = _register_owned(GuardedRun(run, "shared" if writer else "new", options))
+    _log_resolution(session)
     return session
 
 
-def _of_rank(options: RunOptions, rank_plan: RankPlan) -> RunOptions:
+def _options_for_rank(options: RunOptions, rank_plan: RankPlan) -> RunOptions:
     """Return how the run of one rank among several is made."""
     label = rank_plan.label or ""
     name = run_name(options.name, label) if options.name else rank_plan.label
     return replace(options, name=name, group=options.group or rank_plan.group)
 
 
-def _open_on_disk(handoff: Handoff | None, options: RunOptions, default: RunOptions, reason: str) -> Session | None:
+def _open_offline(handoff: Handoff | None, options: RunOptions, default: RunOptions, reason: str) -> GuardedRun | None:
     """Keep what is logged on disk, as a part of the run that could not be had."""
     try:
         if handoff is None:
             raise RuntimeError(reason)  # noqa: TRY301  # the same end as of a disk that cannot be written
-        made = replace(_options_of(handoff, options, default), mode="offline")
+        made = replace(_options_for_resume(handoff, options, default), mode="offline")
         run = init_run(made, run_id=handoff.run_id, resume="allow")
     except Exception as error:  # noqa: BLE001  # no trouble of W&B's ends the training
-        logger.warning("no W&B run for this training: %s; the training goes on without logging", cause_of(error))
+        logger.warning(
+            "no W&B run for this training: %s; the training goes on without logging", format_exception(error)
+        )
         return None
     msg = "%s: this training's part of the run is written to disk, send it when the launcher is done with: %s"
-    logger.warning(msg, reason, sync_command(folder_of(run)))
-    return _own(Session(run, "resume", options))
+    logger.warning(msg, reason, sync_command(get_run_dir(run)))
+    return _register_owned(GuardedRun(run, "resume", options))
 
 
-def _own(session: Session) -> Session:
-    owned.append(session)
+def _register_owned(session: GuardedRun) -> GuardedRun:
+    owned_runs.append(session)
     return session
 
 
-def _options_of(handoff: Handoff, options: RunOptions, default: RunOptions) -> RunOptions:
+def _options_for_resume(handoff: Handoff, options: RunOptions, default: RunOptions) -> RunOptions:
     """Return how a run is continued: what is known of it comes before what was asked for."""
     named = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode)
     unnamed = replace(options, project=None, entity=None, mode=None)
-    return unnamed.or_else(named).or_else(options).or_else(RunOptions(project=default.project, dir=default.dir))
+    return (
+        unnamed.with_defaults(named)
+        .with_defaults(options)
+        .with_defaults(RunOptions(project=default.project, dir=default.dir))
+    )
 
 
 def _new_run_id(name: str) -> str:

@@ -11,7 +11,7 @@ from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.validation import RESERVED_IN_PROJECT
 
 
-def stock_options(trainer: Any) -> RunOptions:
+def stock_run_options(trainer: Any) -> RunOptions:
     """Return how the stock callback would make a run, where the environment does not say otherwise."""
     named = str(trainer.args.project or "Ultralytics")
     return RunOptions(

@@ -16,22 +16,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.distributed.processes import KnownProcess, is_worker
+from ultralytics_wb_ddp.distributed.processes import ProcessIdentity, is_worker
 from ultralytics_wb_ddp.runs.handoff import Handoff
 from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id
 from ultralytics_wb_ddp.utils.files import write_json
-from ultralytics_wb_ddp.wandb_client.run_state import next_step_of, run_url
+from ultralytics_wb_ddp.wandb_client.run_state import get_next_step, run_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-FINAL = "final/"  # before the names of metrics in the summary
+FINAL_PREFIX = "final/"  # before the names of metrics in the summary
 RECORD_FILE = "wandb_run.json"
-PATIENCE, POLL = 10.0, 0.1  # seconds that a training may take to end; between two looks at it
+TRAINING_END_TIMEOUT, TRAINING_POLL_INTERVAL = (
+    10.0,
+    0.1,
+)  # seconds that a training may take to end; between two looks at it
 _BETTER = {"max": max, "min": min}
 # Of a training's numbers, by what they begin with.
-BEST = {"train": "min", "val": "min", "metrics": "max", "lr": None, "ranks": None}
+BEST_DIRECTION = {"train": "min", "val": "min", "metrics": "max", "lr": None, "ranks": None}
 
 
 @dataclass
@@ -75,12 +78,12 @@ class RunRecord:
     imported_epochs: int | None = None
     imported_mark: str | None = None
     links: dict[str, Any] = field(default_factory=dict)
-    is_jobs: bool = False
+    is_job_run: bool = False
     trains: dict[str, Any] | None = None
     epoch: int | None = None
     batches: int | None = None
-    taken: list[str] | None = None
-    floor: dict[str, float] = field(default_factory=dict)
+    reserved_config_keys: list[str] | None = None
+    previous_best: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of_run(cls, run: Any, earlier: RunRecord | None, links: Mapping[str, Any]) -> RunRecord:
@@ -96,8 +99,8 @@ class RunRecord:
         record.imported_epochs = record.imported_mark = None
         known = {name: link for name, link in record.links.items() if name != "sync_command"}
         record.links = {**known, **links}
-        record.floor = dict(record.best)
-        record.trains = {**asdict(KnownProcess.here()), "is_worker": is_worker()}
+        record.previous_best = dict(record.best)
+        record.trains = {**asdict(ProcessIdentity.here()), "is_worker": is_worker()}
         return record
 
     @classmethod
@@ -108,7 +111,7 @@ class RunRecord:
             save_dir: Directory of the training, as it stands in the checkpoint.
             checkpoint: The checkpoint, which may have been moved since.
         """
-        for directory in places_of(save_dir, checkpoint):
+        for directory in candidate_dirs(save_dir, checkpoint):
             if record := cls._read(directory / RECORD_FILE):
                 return record
         runs = (save_dir / "wandb").glob("*run-*/run-*.wandb")  # of the stock callback
@@ -127,18 +130,20 @@ class RunRecord:
     @property
     def is_open(self) -> bool:
         """Whether the run was never brought to its end; one of the stock callback's is not known to be."""
-        return bool(self.written_at) and (self.closed_at is None or self.is_jobs)
+        return bool(self.written_at) and (self.closed_at is None or self.is_job_run)
 
-    def find_process(self) -> int | None:
+    def live_training_pid(self) -> int | None:
         """Return the id of the process that trains, if it still runs: another one than this, on this host."""
         try:
-            process = KnownProcess(**{key: value for key, value in (self.trains or {}).items() if key != "is_worker"})
+            process = ProcessIdentity(
+                **{key: value for key, value in (self.trains or {}).items() if key != "is_worker"}
+            )
         except TypeError:  # there is none, or it is damaged
             return None
-        is_found = process.is_of_this_host and process.pid != os.getpid() and process.lives()
+        is_found = process.is_of_this_host and process.pid != os.getpid() and process.is_alive()
         return process.pid if is_found else None
 
-    def check_ended(self) -> None:
+    def check_not_running(self) -> None:
         """Refuse to resume a training that goes on: both would write over each other's checkpoints and rows.
 
         One that is ending is given 10 s. A process that may do other things than train is not suspected.
@@ -146,15 +151,15 @@ class RunRecord:
         Raises:
             ConfigurationError: It goes on, as the workers of a launcher do that was killed.
         """
-        deadline = time.monotonic() + PATIENCE
-        while (pid := self.find_process()) and self.trains and self.trains.get("is_worker"):
+        deadline = time.monotonic() + TRAINING_END_TIMEOUT
+        while (pid := self.live_training_pid()) and self.trains and self.trains.get("is_worker"):
             if time.monotonic() > deadline:
                 msg = (
                     f"resume=True: the training of run {self.id} still goes on in process {pid}, and two would write "
                     f"over each other's checkpoints and rows; resume it when that has ended, or after 'kill {pid}'"
                 )
                 raise ConfigurationError(msg)
-            time.sleep(POLL)
+            time.sleep(TRAINING_POLL_INTERVAL)
 
     def handoff(self) -> Handoff:
         """Return what is needed to resume the run."""
@@ -167,7 +172,7 @@ class RunRecord:
             is_complete=self.closed_at is not None,
         )
 
-    def note(self, run: Any, row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    def update_best(self, run: Any, row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         """Take a row that was logged into account.
 
         Returns:
@@ -176,14 +181,14 @@ class RunRecord:
         """
         summary = {}
         for key, value in row.items():
-            best = _best_by(key)
+            best = _best_direction(key)
             if best is None or not isinstance(value, Real) or math.isnan(value):
                 continue
             self.best[key] = _BETTER[best](float(value), self.best.get(key, float(value)))
             # Said once, it has to be said for good: W&B then leaves the key alone.
-            if key in self.floor and not get_wandb_sweep_id():
+            if key in self.previous_best and not get_wandb_sweep_id():
                 summary[key] = {best: self.best[key]}
-        self.next_step = next_step_of(run)
+        self.next_step = get_next_step(run)
         return summary
 
     def save(self, save_dir: Path, *, closed: bool = False) -> None:
@@ -198,7 +203,7 @@ class RunRecord:
                 write_json(directory / RECORD_FILE, content)
 
 
-def places_of(save_dir: Path, checkpoint: str | Path | None) -> tuple[Path, ...]:
+def candidate_dirs(save_dir: Path, checkpoint: str | Path | None) -> tuple[Path, ...]:
     """Return the directories in which a training that is resumed may have left something, the likeliest first.
 
     Args:
@@ -210,17 +215,17 @@ def places_of(save_dir: Path, checkpoint: str | Path | None) -> tuple[Path, ...]
     return (here, here.parent, save_dir) if here else (save_dir,)
 
 
-def best_of(summary: Mapping[str, Any]) -> dict[str, float]:
+def best_values(summary: Mapping[str, Any]) -> dict[str, float]:
     """Return the best values that a run's summary holds, by the name of the metric."""
     found = {}
     for key, value in summary.items():
-        best = value.get(_best_by(key)) if isinstance(value, dict) else None
+        best = value.get(_best_direction(key)) if isinstance(value, dict) else None
         if isinstance(best, Real):
             found[key] = float(best)
     return found
 
 
-def _best_by(key: str) -> str | None:
+def _best_direction(key: str) -> str | None:
     """Return which value of a metric is the best one, ``"max"`` or ``"min"``; None where there is none."""
     prefix, slash, _ = key.partition("/")
-    return BEST.get(prefix) if slash else None
+    return BEST_DIRECTION.get(prefix) if slash else None

@@ -24,12 +24,12 @@ from typing import Any, ClassVar
 
 import psutil
 
-POLL = 0.1  # seconds after which the death of the owner is noticed
-PAUSE = 0.02  # seconds between two looks at a sidecar that is ending
+OWNER_POLL_INTERVAL = 0.1  # seconds after which the death of the owner is noticed
+END_POLL_INTERVAL = 0.02  # seconds between two looks at a sidecar that is ending
 START_TIMEOUT = 30.0  # seconds; importing wandb from a slow disk takes some
 
 
-class Sidecar:
+class ServiceProcess:
     """The owner's end of a sidecar.
 
     It is started, and what it needs is loaded, while its owner does other things.
@@ -42,24 +42,24 @@ class Sidecar:
         pid: Process id of the sidecar.
     """
 
-    _early: ClassVar[dict[float, Sidecar]] = {}  # started for whoever needs one
+    _prestarted: ClassVar[dict[float, ServiceProcess]] = {}  # started for whoever needs one
 
     @classmethod
-    def start_early(cls, finish_timeout: float) -> None:
+    def prestart(cls, finish_timeout: float) -> None:
         """Start one for the next who asks for one, unless there is one; if nobody does, it ends with this process."""
-        if finish_timeout in cls._early:  # of a training that has failed before it began
+        if finish_timeout in cls._prestarted:  # of a training that has failed before it began
             return
         with contextlib.suppress(OSError):  # whoever asks tries once more, and hears of it
-            cls._early[finish_timeout] = cls(finish_timeout)
+            cls._prestarted[finish_timeout] = cls(finish_timeout)
 
     @classmethod
-    def get(cls, finish_timeout: float) -> Sidecar:
+    def get(cls, finish_timeout: float) -> ServiceProcess:
         """Return one that is ready.
 
         Raises:
             ConnectionError: It does not come up, within 30 s.
         """
-        sidecar = cls._early.pop(finish_timeout, None) or cls(finish_timeout)
+        sidecar = cls._prestarted.pop(finish_timeout, None) or cls(finish_timeout)
         sidecar.wait_until_ready()
         return sidecar
 
@@ -102,19 +102,19 @@ class Sidecar:
         ready, _, _ = select.select([self._start.stdout], [], [], START_TIMEOUT)
         return self._start.stdout.readline().decode().strip() if ready else ""
 
-    def tell(self, **facts: Any) -> None:
+    def send(self, **facts: Any) -> None:
         """Tell it what it must know to finish the run: ``run_id``, ``exit_code``, ``preempting``, ``closing``, ..."""
         with contextlib.suppress(OSError):  # it was killed: nothing can be done for the run any more
             os.write(self._start.stdin.fileno(), json.dumps(facts).encode() + b"\n")  # type: ignore[union-attr]
 
-    def dismiss(self, timeout: float) -> bool:
+    def shut_down(self, timeout: float) -> bool:
         """End it once everything is written and sent; returns whether that was the case in so many seconds."""
-        self.tell(dismissed=True)
+        self.send(dismissed=True)
         return self.wait(timeout)
 
-    def take_over(self) -> None:
+    def finish_run_now(self) -> None:
         """Have it finish the run now, as after the owner's end."""
-        self.tell(taken_over=True)
+        self.send(taken_over=True)
 
     def wait(self, timeout: float) -> bool:
         """Wait for its end; returns whether that came within so many seconds."""
@@ -122,7 +122,7 @@ class Sidecar:
         while is_alive := _is_alive(self._process):
             if time.monotonic() > deadline:
                 break
-            time.sleep(PAUSE)
+            time.sleep(END_POLL_INTERVAL)
         return not is_alive
 
     def kill(self) -> None:
@@ -130,10 +130,10 @@ class Sidecar:
         with contextlib.suppress(psutil.Error):
             self._process.kill()
         while _is_alive(self._process):
-            time.sleep(PAUSE)
+            time.sleep(END_POLL_INTERVAL)
 
 
-class Guest:
+class BorrowedServiceProcess:
     """Stands in a sidecar's place where another process of this node holds it: the owner's, which ends it.
 
     Attributes:
@@ -145,14 +145,14 @@ class Guest:
         self.token = token
         self.pid = os.getpid()
 
-    def tell(self, **facts: Any) -> None:
+    def send(self, **facts: Any) -> None:
         """Do nothing: this process's end is not the run's."""
 
-    def dismiss(self, timeout: float) -> bool:  # noqa: ARG002  # as of the sidecar
+    def shut_down(self, timeout: float) -> bool:  # noqa: ARG002  # as of the sidecar
         """Leave it to its owner."""
         return True
 
-    def take_over(self) -> None:
+    def finish_run_now(self) -> None:
         """Do nothing: the run goes on in its owner."""
 
     def wait(self, timeout: float) -> bool:  # noqa: ARG002  # as of the sidecar
@@ -190,21 +190,21 @@ def _main() -> None:
     wandb.setup().ensure_service()
     sys.stdout.write(os.environ["WANDB_SERVICE"] + "\n")
     sys.stdout.flush()
-    facts = _listen(owner)
+    facts = _read_owner(owner)
     # wandb-core goes with this process: that is the bound of what is sent after the owner's end.
     deadline = threading.Timer(finish_timeout, os._exit, [1])
     deadline.daemon = True
     deadline.start()
     if "run_id" in facts and not facts.get("closing"):
-        _finish(facts)
+        _finish_orphaned_run(facts)
     # The owner's own finish() may still be on its way: what ends the run here ends it with the same exit code.
     wandb.teardown(facts.get("exit_code", 1))
     if facts.get("closing") and not facts.get("dismissed"):
-        _leave_word(facts, facts["next_step"])
+        _write_handback(facts, facts["next_step"])
     os._exit(0)  # the owner waits: nothing is left to be tidied up
 
 
-def _listen(owner: psutil.Process) -> dict[str, Any]:
+def _read_owner(owner: psutil.Process) -> dict[str, Any]:
     """Return all that the owner has told until it dismisses the sidecar, has it take over or ends.
 
     Its end is seen by its pid: processes that it has forked hold the pipe open.
@@ -212,7 +212,7 @@ def _listen(owner: psutil.Process) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     text = b""
     while _is_alive(owner) and not facts.get("dismissed") and not facts.get("taken_over"):
-        if not select.select([sys.stdin.fileno()], [], [], POLL)[0]:
+        if not select.select([sys.stdin.fileno()], [], [], OWNER_POLL_INTERVAL)[0]:
             continue
         data = os.read(sys.stdin.fileno(), 65536)
         if not data:
@@ -223,12 +223,12 @@ def _listen(owner: psutil.Process) -> dict[str, Any]:
     return facts
 
 
-def _finish(facts: dict[str, Any]) -> None:
+def _finish_orphaned_run(facts: dict[str, Any]) -> None:
     """Finish the run in the owner's stead, and leave word of it to the launcher."""
     import wandb
 
     from ultralytics_wb_ddp.wandb_client.internals import flush
-    from ultralytics_wb_ddp.wandb_client.run_state import next_step_of
+    from ultralytics_wb_ddp.wandb_client.run_state import get_next_step
 
     with contextlib.suppress(Exception):
         run = wandb.attach(facts["run_id"])
@@ -236,17 +236,17 @@ def _finish(facts: dict[str, Any]) -> None:
         if facts.get("preempting"):
             run.mark_preempting()
         flush(run)
-        next_step = next_step_of(run)
+        next_step = get_next_step(run)
         run.finish(exit_code=exit_code)
-        _leave_word(facts, next_step)
+        _write_handback(facts, next_step)
 
 
-def _leave_word(facts: dict[str, Any], next_step: int) -> None:
+def _write_handback(facts: dict[str, Any], next_step: int) -> None:
     """Say how the session has ended, in the place of the owner."""
-    from ultralytics_wb_ddp.runs.handoff import leave_word
+    from ultralytics_wb_ddp.runs.handoff import write_handback
 
     if facts.get("word"):
-        leave_word(Path(facts["word"]), next_step=next_step, exit_code=facts.get("exit_code", 1))
+        write_handback(Path(facts["word"]), next_step=next_step, exit_code=facts.get("exit_code", 1))
 
 
 if __name__ == "__main__":

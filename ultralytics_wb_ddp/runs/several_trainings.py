@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ultralytics_wb_ddp.runs.guarded_run import ended
-from ultralytics_wb_ddp.runs.run_record import best_of
+from ultralytics_wb_ddp.runs.guarded_run import last_epoch_by_run_id
+from ultralytics_wb_ddp.runs.run_record import best_values
 from ultralytics_wb_ddp.utils.logging import logger
-from ultralytics_wb_ddp.wandb_client.run_state import plain_summary
+from ultralytics_wb_ddp.wandb_client.run_state import get_summary
 
 if TYPE_CHECKING:
-    from ultralytics_wb_ddp.runs.guarded_run import Session
+    from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
 
 
-APART = "For a run of each training leave run= out and let no run be open, or make a manager for each"
+REMEDY = "For a run of each training leave run= out and let no run be open, or make a manager for each"
 
 
-def doubt_company(session: Session, *, is_resumed: bool, datasets: int) -> None:
+def warn_of_several_trainings(session: GuardedRun, *, is_resumed: bool, datasets: int) -> None:
     """Say that the run holds another training, or is going to, and keep the best values of the two apart.
 
     Args:
@@ -24,22 +24,22 @@ def doubt_company(session: Session, *, is_resumed: bool, datasets: int) -> None:
         is_resumed: Whether the training is one that is resumed.
         datasets: How many datasets the call trains on, one after the other, with this run for all of them.
     """
-    if session.how == "new" or session.goes_on:
+    if session.how == "new" or session.is_resumed:
         return
-    with session.guarded("the start of the training"):
-        run, record = session.run, session.record
-        summary = plain_summary(run.summary)
+    with session.guard("the start of the training"):
+        run, record = session.wandb_run, session.record
+        summary = get_summary(run.summary)
         is_training = any(key.startswith("lr/") for key in summary)  # scripts may log epochs of their own
-        known = ended.get(run.id)
+        known = last_epoch_by_run_id.get(run.id)
         epochs = summary.get("epoch") if is_training else known and known.epoch
         if epochs and (session.is_of_another_run or not is_resumed):
-            record.best, record.floor = {}, best_of(summary)  # whose keys the summary has to forget
+            record.best, record.previous_best = {}, best_values(summary)  # whose keys the summary has to forget
             logger.warning(
                 "run %s holds %s of an earlier training already: the rows of both stand on one axis, and "
                 "best values and summary are those of this one. %s; 'unset WANDB_RUN_ID' if it is left over",
                 run.id,
                 f"{epochs} epoch{'' if epochs == 1 else 's'}",
-                APART,
+                REMEDY,
             )
         elif datasets > 1:
             logger.warning(
@@ -47,5 +47,5 @@ def doubt_company(session: Session, *, is_resumed: bool, datasets: int) -> None:
                 "axis, and best values and summary are those of the last one. %s",
                 datasets,
                 run.id,
-                APART,
+                REMEDY,
             )

@@ -27,25 +27,25 @@ def is_trial() -> bool:
     return all(os.environ.get(name) for name in (*VARIABLES, "WANDB_RUN_ID"))
 
 
-def is_trials_run(run_id: str | None) -> bool:
+def is_trial_run(run_id: str | None) -> bool:
     """Return whether a run is the one that the sweep knows this trial by."""
     return get_wandb_sweep_id() is not None and run_id == os.environ.get("WANDB_RUN_ID")
 
 
 @contextmanager
-def other_run(run_id: str) -> Iterator[None]:
+def hide_sweep_variables(run_id: str) -> Iterator[None]:
     """Let ``wandb.init`` open a run that is not the trial's: in a sweep it takes the trial's, whatever id is asked for.
 
     Such runs are those of ranks in ``run_mode="new"``.
     """
-    hidden = {} if is_trials_run(run_id) else {name: os.environ.pop(name, None) for name in VARIABLES}
+    hidden = {} if is_trial_run(run_id) else {name: os.environ.pop(name, None) for name in VARIABLES}
     try:
         yield
     finally:
         os.environ.update({name: value for name, value in hidden.items() if value is not None})
 
 
-def stop_file(parameters: Path) -> Path:
+def stop_request_file(parameters: Path) -> Path:
     """Return the file by which an agent asks a trial to stop.
 
     Args:
@@ -57,4 +57,4 @@ def stop_file(parameters: Path) -> Path:
 def stop_requested() -> bool:
     """Return whether the agent has asked this trial to stop, in the process on the agent's machine that logs."""
     parameters = os.environ.get("WANDB_SWEEP_PARAM_PATH")
-    return stop_file(Path(parameters)).exists() if parameters else False
+    return stop_request_file(Path(parameters)).exists() if parameters else False

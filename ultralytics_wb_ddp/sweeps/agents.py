@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ultralytics_wb_ddp.runs.trial_env import stop_file
-from ultralytics_wb_ddp.utils.errors import ExplainedError
-from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.runs.trial_env import stop_request_file
+from ultralytics_wb_ddp.utils.errors import UserError
+from ultralytics_wb_ddp.utils.logging import format_exception, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from ultralytics_wb_ddp.wandb_client.internals import SweepAgent
+    from ultralytics_wb_ddp.wandb_client.internals import SweepAgentClient
 
 
-POLL = 0.2  # seconds between two looks at the trials
+AGENT_POLL_INTERVAL = 0.2  # seconds between two looks at the trials
 HEARTBEAT = 5.0  # seconds between two questions of an agent, as W&B's own have it
-PATIENCE = 60.0  # seconds that a trial gets to end when the agents are ended; a preempted one needs up to 50
-FAILURES = 5  # trials that may fail in a row at the start, as W&B's own agents have it
+TERMINATION_TIMEOUT = 60.0  # seconds that a trial gets to end when the agents are ended; a preempted one needs up to 50
+MAX_INITIAL_FAILURES = 5  # trials that may fail in a row at the start, as W&B's own agents have it
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class SweepError(ExplainedError, RuntimeError):
+class SweepError(UserError, RuntimeError):
     """A sweep that cannot go on."""
 
 
@@ -54,7 +54,7 @@ class Trial:
 
 
 @dataclass
-class _Agent:
+class _AgentState:
     """One agent.
 
     Attributes:
@@ -69,7 +69,7 @@ class _Agent:
         is_done: Whether W&B has nothing more for it.
     """
 
-    wandb: SweepAgent
+    wandb: SweepAgentClient
     work: bytes
     queue: list[Trial] = field(default_factory=list)
     trial: Trial | None = None
@@ -85,7 +85,7 @@ class _Agent:
         return [trial.run_id for trial in [self.trial, *self.queue] if trial]
 
 
-class Agents:
+class AgentPool:
     """The agents of this process.
 
     Args:
@@ -102,7 +102,7 @@ class Agents:
 
     def __init__(
         self,
-        agents: Sequence[tuple[SweepAgent, bytes]],
+        agents: Sequence[tuple[SweepAgentClient, bytes]],
         *,
         environment: Mapping[str, str],
         folder: Path,
@@ -110,12 +110,12 @@ class Agents:
         after_trial: Callable[[Trial], None] | None,
     ) -> None:
         self.trials: list[Trial] = []
-        self._agents = [_Agent(wandb, work) for wandb, work in agents]
+        self._agents = [_AgentState(wandb, work) for wandb, work in agents]
         self._environment = environment
         self._folder = folder
         self._count = count
         self._after_trial = after_trial
-        self._limit = int(os.environ.get("WANDB_AGENT_MAX_INITIAL_FAILURES", str(FAILURES)))
+        self._limit = int(os.environ.get("WANDB_AGENT_MAX_INITIAL_FAILURES", str(MAX_INITIAL_FAILURES)))
         self._signals: list[int] = []
 
     def run(self) -> None:
@@ -132,10 +132,10 @@ class Agents:
             try:
                 while not self._is_over():
                     for agent in self._agents:
-                        self._look_at(agent)
-                    time.sleep(POLL)
+                        self._step(agent)
+                    time.sleep(AGENT_POLL_INTERVAL)
             finally:
-                self._end_trials()
+                self._terminate_trials()
         if self._signals:
             number = self._signals[0]
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
@@ -144,22 +144,22 @@ class Agents:
         goes_on = any(agent.trial or not self._is_finished(agent) for agent in self._agents)
         return bool(self._signals) or not goes_on
 
-    def _is_finished(self, agent: _Agent) -> bool:
+    def _is_finished(self, agent: _AgentState) -> bool:
         return agent.is_done or (self._count is not None and len(self.trials) >= self._count)
 
-    def _look_at(self, agent: _Agent) -> None:
+    def _step(self, agent: _AgentState) -> None:
         """Do what is due for an agent."""
         if agent.process and agent.process.poll() is not None:
-            self._take_result(agent)
+            self._finish_trial(agent)
         if agent.trial is None and agent.queue and not self._is_finished(agent):
             self._start(agent, agent.queue.pop(0))
         if agent.trial is None and self._is_finished(agent):
             return  # W&B would give it a trial that nobody runs
         if time.monotonic() >= agent.asked + HEARTBEAT and not self._signals:
             agent.asked = time.monotonic()
-            self._obey(agent)
+            self._execute_commands(agent)
 
-    def _ask(self, agent: _Agent) -> list[dict[str, Any]]:
+    def _ask(self, agent: _AgentState) -> list[dict[str, Any]]:
         """Return what W&B wants an agent to do; nothing where it does not answer."""
         try:
             commands = agent.wandb.ask(agent.active)
@@ -169,12 +169,12 @@ class Agents:
                 agent.is_done = True
             elif not agent.is_cut_off:
                 agent.is_cut_off = True
-                logger.warning("W&B does not say what to try next: %s; asking on", cause_of(error))
+                logger.warning("W&B does not say what to try next: %s; asking on", format_exception(error))
             return []
         agent.is_cut_off = False
         return commands
 
-    def _obey(self, agent: _Agent) -> None:
+    def _execute_commands(self, agent: _AgentState) -> None:
         """Ask W&B what to do, and do it."""
         for command in self._ask(agent):
             kind, run_id = command.get("type"), str(command.get("run_id"))
@@ -193,13 +193,13 @@ class Agents:
         if agent.trial is None and agent.queue:
             self._start(agent, agent.queue.pop(0))
 
-    def _start(self, agent: _Agent, trial: Trial) -> None:
+    def _start(self, agent: _AgentState, trial: Trial) -> None:
         """Start the process of a trial."""
         import yaml
 
         agent.parameters = self._folder / f"config-{trial.run_id}.yaml"
         agent.parameters.parent.mkdir(parents=True, exist_ok=True)
-        stop_file(agent.parameters).unlink(missing_ok=True)
+        stop_request_file(agent.parameters).unlink(missing_ok=True)
         values = {name: {"value": value} for name, value in trial.parameters.items()}
         agent.parameters.write_text(yaml.safe_dump({"wandb_version": 1, **values}, sort_keys=False), encoding="utf-8")
         environment = {**os.environ, **self._environment}
@@ -222,21 +222,21 @@ class Agents:
         with contextlib.suppress(BrokenPipeError), agent.process.stdin as pipe:  # it has died: its exit code says so
             pipe.write(agent.work)
 
-    def _ask_to_stop(self, agent: _Agent) -> None:
+    def _ask_to_stop(self, agent: _AgentState) -> None:
         """Have the training of a trial end after its epoch."""
         assert agent.trial is not None  # noqa: S101  # the callers have checked it
         if not agent.trial.stopped:
             agent.trial.stopped = True
-            stop_file(agent.parameters).touch()
+            stop_request_file(agent.parameters).touch()
             logger.info("W&B ends trial %s early: its training stops after this epoch", agent.trial.run_id)
 
-    def _take_result(self, agent: _Agent) -> None:
+    def _finish_trial(self, agent: _AgentState) -> None:
         """Note how a trial has ended, and see whether it makes sense to go on."""
         assert agent.trial is not None  # noqa: S101  # it has a process
         assert agent.process is not None  # noqa: S101
         trial, agent.trial = agent.trial, None
         trial.exit_code, agent.process = agent.process.returncode, None
-        stop_file(agent.parameters).unlink(missing_ok=True)
+        stop_request_file(agent.parameters).unlink(missing_ok=True)
         agent.asked = -HEARTBEAT  # the next trial is wanted at once
         if trial.exit_code:
             logger.warning("trial %s has failed with exit code %d", trial.run_id, trial.exit_code)
@@ -268,7 +268,7 @@ class Agents:
             for number, handler in wanted.items():
                 signal.signal(number, handler)
 
-    def _end_trials(self) -> None:
+    def _terminate_trials(self) -> None:
         """Pass the signal on to the trials that are going on, and wait until they have put their runs in order."""
         agents = [agent for agent in self._agents if agent.process]
         number = self._signals[0] if self._signals else signal.SIGTERM
@@ -281,12 +281,12 @@ class Agents:
                     agent.process.send_signal(signal.SIGTERM)
         if agents:
             logger.warning("waiting for %d trials to end; a second signal kills them", len(agents))
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TERMINATION_TIMEOUT
         while any(agent.process and agent.process.poll() is None for agent in agents):
             if time.monotonic() > deadline or len(self._signals) > 1:
                 for agent in agents:
                     _kill(agent.process)
-            time.sleep(POLL)
+            time.sleep(AGENT_POLL_INTERVAL)
         for agent in agents:
             if agent.trial and agent.process:
                 agent.trial.exit_code = agent.process.returncode

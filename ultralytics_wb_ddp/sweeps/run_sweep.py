@@ -10,21 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config.scope import blocks, merged
+from ultralytics_wb_ddp.config.scope import active_scopes, merge_scopes
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.processes import is_worker
 from ultralytics_wb_ddp.runs.trial_env import is_trial
-from ultralytics_wb_ddp.sweeps.agents import Agents, SweepError
+from ultralytics_wb_ddp.sweeps.agents import AgentPool, SweepError
 from ultralytics_wb_ddp.sweeps.sweep_api import ObjectiveCheck, Sweep, create_sweep, find_sweep
 from ultralytics_wb_ddp.sweeps.sweep_config import SweepConfig, check_parameters, read_job, train_arguments
-from ultralytics_wb_ddp.sweeps.trial_job import check_job, devices_of, in_the_job, run_trial
+from ultralytics_wb_ddp.sweeps.trial_job import check_job, devices_of, job_errors_as_sweep_errors, run_trial
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ultralytics_wb_ddp.config.scope import Block
+    from ultralytics_wb_ddp.config.scope import ConfigScope
 
 
 MAX_AGENTS = 20  # that W&B serves of one sweep
@@ -32,7 +32,7 @@ FILE_ENDINGS = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
-class _Work:
+class _TrialTask:
     """What trials do: a function or a job.
 
     Attributes:
@@ -46,13 +46,15 @@ class _Work:
     settings: Mapping[str, Any]
 
     @classmethod
-    def of(cls, given: Any) -> _Work:
+    def of(cls, given: Any) -> _TrialTask:
         if callable(given):
-            return cls(given, None, merged(blocks()))
+            return cls(given, None, merge_scopes(active_scopes()))
         job = read_job(given)
-        with in_the_job():
+        with job_errors_as_sweep_errors():
             section = to_plain(job.get("wandb"), resolve=True) or {}
-        return cls(None, job, {**merged(blocks()), **{name: value for name, value in section.items() if value}})
+        return cls(
+            None, job, {**merge_scopes(active_scopes()), **{name: value for name, value in section.items() if value}}
+        )
 
     def check(self, definition: Mapping[str, Any], project: str, shares: list[Any]) -> None:
         """Check it with the parameters of a sweep, and the devices of the agents."""
@@ -65,16 +67,16 @@ class _Work:
             metric = (definition.get("metric") or {}).get("name")
             check_job(self.job, definition["parameters"], project=project, metric=metric)
 
-    def shares(self, agents: int, devices: Any) -> list[Any]:
+    def device_shares(self, agents: int, devices: Any) -> list[Any]:
         """Return the devices of each agent; None leaves them to the function or the job."""
         if devices is None and not self.function:
             devices = devices_of(self.job, agents)
         return [None] * agents if devices is None else split_devices(devices, agents)
 
-    def on(self, device: Any, project: str) -> Callable[[dict[str, Any]], None]:
+    def task_for(self, device: Any, project: str) -> Callable[[dict[str, Any]], None]:
         """Return what a trial does on some devices."""
         if self.function:
-            return partial(_call, self.function, device)
+            return partial(_call_function, self.function, device)
         return partial(run_trial, self.job, project, device)
 
 
@@ -116,9 +118,9 @@ def run_sweep(
     if given is None:
         msg = f"it is not said what the trials of sweep {sweep!r} do; give a function or a job"
         raise ConfigurationError(msg)
-    work = _Work.of(given)
-    shares = work.shares(agents, devices)
-    with _environment_kept(work.settings.get("api_key")), _trouble_told():
+    work = _TrialTask.of(given)
+    shares = work.device_shares(agents, devices)
+    with _preserved_environment(work.settings.get("api_key")), _server_errors_as_sweep_errors():
         if config:
             entity, project = _place_of(config, work.settings)
             work.check(config.definition, project, shares)
@@ -126,7 +128,7 @@ def run_sweep(
         else:
             found, definition = find_sweep(sweep)
             work.check(definition, found.project, shares)
-        return _run(found, definition, [work.on(share, found.project) for share in shares], count)
+        return _run(found, definition, [work.task_for(share, found.project) for share in shares], count)
 
 
 def split_devices(devices: Sequence[Any] | str, agents: int) -> list[Any]:
@@ -183,13 +185,15 @@ def _place_of(config: SweepConfig, settings: Mapping[str, Any]) -> tuple[str | N
     return entity, project
 
 
-def _call(function: Callable[[dict[str, Any]], Any], device: Any, parameters: dict[str, Any]) -> None:
+def _call_function(function: Callable[[dict[str, Any]], Any], device: Any, parameters: dict[str, Any]) -> None:
     """Do the work of a trial that is a function."""
     arguments = train_arguments(parameters, "sweep", others=True)
     function(arguments if device is None else {**arguments, "device": device})
 
 
-def _inside(around: Iterable[Block], work: Callable[[dict[str, Any]], None], parameters: dict[str, Any]) -> None:
+def _within_scopes(
+    around: Iterable[ConfigScope], work: Callable[[dict[str, Any]], None], parameters: dict[str, Any]
+) -> None:
     """Do a trial's work inside of the blocks of ``wandb_config`` that the sweep is run in."""
     with ExitStack() as stack:
         for block in around:
@@ -203,13 +207,16 @@ def _run(
     """Run its trials, one agent for each share of the work."""
     import cloudpickle
 
-    from ultralytics_wb_ddp.wandb_client.internals import SweepAgent
+    from ultralytics_wb_ddp.wandb_client.internals import SweepAgentClient
 
     logger.info("sweep %s: %s", sweep.path, sweep.url)
     metric = (definition.get("metric") or {}).get("name")
-    agents = Agents(
+    agents = AgentPool(
         [
-            (SweepAgent(sweep.entity, sweep.project, sweep.id), cloudpickle.dumps(partial(_inside, blocks(), each)))
+            (
+                SweepAgentClient(sweep.entity, sweep.project, sweep.id),
+                cloudpickle.dumps(partial(_within_scopes, active_scopes(), each)),
+            )
             for each in work
         ],
         environment={"WANDB_SWEEP_ID": sweep.id, "WANDB_ENTITY": sweep.entity, "WANDB_PROJECT": sweep.project},
@@ -222,18 +229,18 @@ def _run(
 
 
 @contextlib.contextmanager
-def _trouble_told() -> Iterator[None]:
+def _server_errors_as_sweep_errors() -> Iterator[None]:
     """Say of a server that cannot be used that the sweep cannot go on."""
-    from ultralytics_wb_ddp.wandb_client.server import Trouble
+    from ultralytics_wb_ddp.wandb_client.server import ServerError
 
     try:
         yield
-    except Trouble as trouble:
+    except ServerError as trouble:
         raise SweepError(str(trouble)) from trouble
 
 
 @contextlib.contextmanager
-def _environment_kept(api_key: str | None) -> Iterator[None]:
+def _preserved_environment(api_key: str | None) -> Iterator[None]:
     """Put the environment back in the end: W&B's client notes a sweep's project there.
 
     Args:

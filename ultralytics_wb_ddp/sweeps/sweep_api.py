@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.sweeps.sweep_config import sweep_path
-from ultralytics_wb_ddp.utils.logging import cause_of, logger
+from ultralytics_wb_ddp.utils.logging import format_exception, logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,11 +56,11 @@ def create_sweep(definition: Mapping[str, Any], entity: str | None, project: str
     """
     import wandb
 
-    from ultralytics_wb_ddp.wandb_client.internals import without_prompt
+    from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
     from ultralytics_wb_ddp.wandb_client.server import require_server
 
     require_server()
-    with without_prompt(), contextlib.redirect_stdout(io.StringIO()):
+    with no_login_prompt(), contextlib.redirect_stdout(io.StringIO()):
         sweep_id = wandb.sweep(dict(definition), entity=entity, project=project)
         owner = entity or wandb.Api().default_entity
     return find_sweep(f"{owner}/{project}/{sweep_id}")[0]
@@ -79,13 +79,13 @@ def find_sweep(sweep: str) -> tuple[Sweep, dict[str, Any]]:
     """
     import wandb
 
-    from ultralytics_wb_ddp.wandb_client.internals import without_prompt
+    from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
     from ultralytics_wb_ddp.wandb_client.server import require_server
 
     path = sweep_path(sweep)
     require_server()
     try:
-        with without_prompt():
+        with no_login_prompt():
             found = wandb.Api().sweep(path)
             definition = dict(found.config)
     except Exception as error:
@@ -128,6 +128,6 @@ class ObjectiveCheck:
             run = wandb.Api().run(f"{self._sweep.entity}/{self._sweep.project}/{run_id}")
             value = dict(run.summary).get(self._metric)
         except Exception as error:  # noqa: BLE001  # it is only a look
-            logger.info("the objective of trial %s cannot be looked at: %s", run_id, cause_of(error))
+            logger.info("the objective of trial %s cannot be looked at: %s", run_id, format_exception(error))
             return True
         return isinstance(value, Real) or value in INFINITE

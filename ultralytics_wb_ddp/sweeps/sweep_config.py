@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_choice, check_names
-from ultralytics_wb_ddp.config.yaml_file import explained, read_config
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_choice, check_known_keys
+from ultralytics_wb_ddp.config.yaml_file import read_config, yaml_errors_as_user_errors
 from ultralytics_wb_ddp.jobs.train_arguments import check_train_arguments
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-OF_WANDB = (
+SWEEP_KEYS = (
     *("name", "description", "project", "entity", "method", "metric", "parameters"),
     *("early_terminate", "run_cap"),
 )
@@ -29,7 +29,7 @@ GOALS = ("minimize", "maximize")
 REQUIRED = ("method", "parameters")
 LOGGED = ("train/", "val/", "lr/", "model/", "best/", "final/", "ranks/", "batch/")  # what else is logged
 CONTINUOUS = ("uniform", "log_uniform_values", "inv_log_uniform_values")
-BETWEEN = 0.37  # of the way from the least to the greatest value: no whole number there unless by chance
+SAMPLE_FRACTION = 0.37  # of the way from the least to the greatest value: no whole number there unless by chance
 SWEEP_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -61,7 +61,7 @@ class SweepConfig:
         file = Path(source) if isinstance(source, (str, PathLike)) else None
         where = str(file or "sweep")
         of_job = [word for word in overrides if word.startswith("job.")]
-        with explained(Path(where)):
+        with yaml_errors_as_user_errors(Path(where)):
             config = read_config(file, overrides) if file else OmegaConf.create(to_plain(source))
             if file and of_job and isinstance(read_config(file).get("job"), str):  # they are for the job's own file
                 config = read_config(file, [word for word in overrides if word not in of_job])
@@ -109,7 +109,7 @@ def _check(plain: dict[str, Any], where: str) -> None:
         if name in plain:
             msg = f"{where}: {name!r} is for W&B's own agent; give the job under 'job', or a function in Python"
             raise ConfigurationError(msg)
-    check_names(plain, [*OF_WANDB, "job"], where)
+    check_known_keys(plain, [*SWEEP_KEYS, "job"], where)
     for name in REQUIRED:
         if not plain.get(name):
             msg = f"{where}: {name!r} is missing; a sweep has at least method and parameters"
@@ -148,13 +148,13 @@ def train_arguments(parameters: Mapping[str, Any], where: str, *, others: bool =
 
     unknown = [name for name in parameters if name not in DEFAULT_CFG_DICT] if others else []
     values = {
-        name: value if isinstance(DEFAULT_CFG_DICT.get(name), float) or name in unknown else _whole(value)
+        name: value if isinstance(DEFAULT_CFG_DICT.get(name), float) or name in unknown else _as_int_if_whole(value)
         for name, value in parameters.items()
     }
     return check_train_arguments(values, where, also=unknown)
 
 
-def _whole(value: Any) -> Any:
+def _as_int_if_whole(value: Any) -> Any:
     """Return a number that is whole as an integer, anything else as it is."""
     number = value
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+\.0*", value.strip()):
@@ -199,7 +199,7 @@ def check_parameters(parameters: Mapping[str, Any], where: str, *, others: bool 
             raise ConfigurationError(msg) from error
 
 
-def example(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def sample_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return values that a trial may get, of the parameters of which they are known."""
     values = {name: _values_of(spec) for name, spec in parameters.items()}
     return {name: known[0] for name, known in values.items() if known}
@@ -217,7 +217,7 @@ def _values_of(spec: dict[str, Any]) -> list[Any]:  # noqa: PLR0911  # a case fo
     both_whole = isinstance(low, int) and isinstance(high, int)
     distribution = spec.get("distribution", "int_uniform" if both_whole else "uniform")
     if distribution in CONTINUOUS:
-        return [low, high, low + BETWEEN * (high - low)]
+        return [low, high, low + SAMPLE_FRACTION * (high - low)]
     if distribution in {"log_uniform", "inv_log_uniform"}:
         return [math.exp(low), math.exp(high)]
     if distribution == "q_uniform":

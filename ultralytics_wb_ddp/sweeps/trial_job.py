@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.config.yaml_file import explained
-from ultralytics_wb_ddp.sweeps.sweep_config import check_objective, check_parameters, example, train_arguments
+from ultralytics_wb_ddp.config.yaml_file import yaml_errors_as_user_errors
+from ultralytics_wb_ddp.sweeps.sweep_config import check_objective, check_parameters, sample_values, train_arguments
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 IGNORED_BY_AUTO = ("lr0", "momentum")  # optimizer="auto" chooses them itself
 
 
-def job_of_trial(job: Any, parameters: Mapping[str, Any], *, device: Any, run_id: str, project: str) -> Any:
+def make_trial_job(job: Any, parameters: Mapping[str, Any], *, device: Any, run_id: str, project: str) -> Any:
     """Return the job of one trial, as an OmegaConf config whose interpolations are left as they are.
 
     Args:
@@ -53,7 +53,7 @@ def run_trial(job: Any, project: str, device: Any, parameters: dict[str, Any]) -
     from ultralytics_wb_ddp.jobs.run_job import run_job
 
     run_id = os.environ["WANDB_RUN_ID"]
-    run_job(job_of_trial(job, parameters, device=device, run_id=run_id, project=project))
+    run_job(make_trial_job(job, parameters, device=device, run_id=run_id, project=project))
 
 
 def devices_of(job: Any, agents: int) -> Any:
@@ -62,7 +62,7 @@ def devices_of(job: Any, agents: int) -> Any:
     Raises:
         ConfigurationError: There are fewer GPUs than agents, and the job does not say what to use.
     """
-    with in_the_job():
+    with job_errors_as_sweep_errors():
         device = (to_plain(job.get("train"), resolve=True) or {}).get("device")
     if agents == 1 or device == "cpu":
         return None
@@ -88,8 +88,10 @@ def check_job(job: Any, parameters: Mapping[str, Any], *, project: str, metric: 
     check_parameters(parameters, "sweep")
     if metric is not None:
         check_objective(metric, "sweep")
-    with in_the_job():
-        checked = Job.from_cfg(job_of_trial(job, example(parameters), device=None, run_id="trial", project=project))
+    with job_errors_as_sweep_errors():
+        checked = Job.from_cfg(
+            make_trial_job(job, sample_values(parameters), device=None, run_id="trial", project=project)
+        )
         _check_trial(checked)
     ignored = [name for name in IGNORED_BY_AUTO if name in parameters]
     if ignored and "optimizer" not in parameters and checked.train.get("optimizer", "auto") == "auto":
@@ -98,11 +100,11 @@ def check_job(job: Any, parameters: Mapping[str, Any], *, project: str, metric: 
 
 
 @contextmanager
-def in_the_job() -> Iterator[None]:
+def job_errors_as_sweep_errors() -> Iterator[None]:
     """Say of what is wrong with a job that it is the sweep's, because the file that was named holds the sweep."""
     place = "the sweep's job"
     try:
-        with explained(Path(place)):
+        with yaml_errors_as_user_errors(Path(place)):
             yield
     except ConfigurationError as error:
         if str(error).startswith(place):
@@ -113,7 +115,7 @@ def in_the_job() -> Iterator[None]:
 
 def _check_trial(checked: Job) -> None:
     """Refuse a job that the trials of a sweep cannot share."""
-    mode, _ = checked.wandb.which_ranks()
+    mode, _ = checked.wandb.logging_mode()
     if checked.wandb.id:
         msg = (
             f"wandb.id={checked.wandb.id!r}: each trial has a run of its own, whose id the sweep chooses; leave it out"

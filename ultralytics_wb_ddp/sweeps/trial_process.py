@@ -18,7 +18,7 @@ from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
 
-FINISHING = 10.0  # seconds that a run takes to be finished by others
+FINISH_TIMEOUT = 10.0  # seconds that a run takes to be finished by others
 
 
 def read_parameters(file: Path) -> dict[str, Any]:
@@ -42,22 +42,22 @@ def _main() -> None:
         error = caught
     exit_code = exit_code_of(error)
     try:
-        _leave_run(exit_code, error)
+        _finish_open_runs(exit_code, error)
     finally:
         sys.exit(exit_code)
 
 
-def _leave_run(exit_code: int, error: BaseException | None) -> None:
+def _finish_open_runs(exit_code: int, error: BaseException | None) -> None:
     """Finish what the work has left open, and have a trial that failed before it had a run be seen.
 
     What went wrong is printed while there is a run whose log takes it.
     """
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.runs.lifecycle import finish_run, init_run
-    from ultralytics_wb_ddp.runs.open_runs import opened
+    from ultralytics_wb_ddp.runs.open_runs import open_runs
     from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
-    left = [held.run for held in opened.values()]
+    left = [held.run for held in open_runs.values()]
     if (active := wandb_run()) is not None and active not in left:
         left.append(active)
     if left:
@@ -66,7 +66,7 @@ def _leave_run(exit_code: int, error: BaseException | None) -> None:
         with contextlib.suppress(ConnectionError):  # it was being opened when this process was interrupted
             finish_run(run, exit_code)
     made = None
-    if exit_code and not _is_in_order():
+    if exit_code and not _run_has_ended():
         made = init_run(RunOptions(), run_id=os.environ["WANDB_RUN_ID"], resume="allow")
     if not left:
         _print(error)
@@ -83,7 +83,7 @@ def _print(error: BaseException | None) -> None:
         traceback.print_exception(error)
 
 
-def _is_in_order() -> bool:
+def _run_has_ended() -> bool:
     """Return whether the trial's run has an end, as far as W&B knows.
 
     Where a worker had it, the process beside it may still be about to finish it. Where it was being opened when this
@@ -92,10 +92,10 @@ def _is_in_order() -> bool:
     import wandb
 
     path = "/".join(os.environ[name] for name in ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_RUN_ID"))
-    deadline = time.monotonic() + FINISHING
+    deadline = time.monotonic() + FINISH_TIMEOUT
     try:
         while (state := str(wandb.Api().run(path).state)) == "running" and time.monotonic() < deadline:
-            time.sleep(FINISHING / 10)
+            time.sleep(FINISH_TIMEOUT / 10)
     except Exception as error:  # noqa: BLE001  # its kind differs between releases
         if "could not find" in str(error).lower():
             return False
@@ -106,14 +106,14 @@ def _is_in_order() -> bool:
 
 def _preempt() -> None:
     """Finish the run that the work has made itself, also before its training has begun."""
-    from ultralytics_wb_ddp.runs.open_runs import opened_by_us, users_runs
-    from ultralytics_wb_ddp.runs.preemption import preempt
+    from ultralytics_wb_ddp.runs.open_runs import is_ours, user_runs
+    from ultralytics_wb_ddp.runs.preemption import preempt_runs
     from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
     run = wandb_run()
-    if run is not None and not opened_by_us(run):
-        users_runs[run.id] = run
-    preempt()
+    if run is not None and not is_ours(run):
+        user_runs[run.id] = run
+    preempt_runs()
 
 
 if __name__ == "__main__":

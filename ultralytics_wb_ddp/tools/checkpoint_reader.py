@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 STRIPPED = -1  # the epoch in a checkpoint of a training that was over
 # Models, losses and settings: of the releases before 8.0.136 they lie in ultralytics.yolo, of YOLOv5 to YOLOv7 in
 # models and utils, which may be something else here. Nothing of them is asked for.
-OF_MODELS = frozenset({"ultralytics", "yolov5", "models", "utils", "__main__"})
+MODEL_PACKAGES = frozenset({"ultralytics", "yolov5", "models", "utils", "__main__"})
 OTHER_SYSTEM = {"WindowsPath": pathlib.PureWindowsPath, "PosixPath": pathlib.PurePosixPath}
 
 
@@ -85,7 +85,7 @@ def _numbers(metrics: Any) -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-class _Gone(type):
+class _UnknownMeta(type):
     """Makes classes whose attributes are what they are: unknown."""
 
     def __getattr__(cls, name: str) -> Any:
@@ -94,7 +94,7 @@ class _Gone(type):
         return cls
 
 
-class _Unknown(metaclass=_Gone):
+class _Placeholder(metaclass=_UnknownMeta):
     """Stands for an object whose class is not there or is not asked for."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
@@ -123,11 +123,11 @@ class _Unpickler(pickle.Unpickler):
     """Reads a checkpoint with a stand-in for every class that is not there."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.split(".", 1)[0] in OF_MODELS:
-            return SimpleNamespace if name.endswith("SimpleNamespace") else _Gone(name, (_Unknown,), {})
+        if module.split(".", 1)[0] in MODEL_PACKAGES:
+            return SimpleNamespace if name.endswith("SimpleNamespace") else _UnknownMeta(name, (_Placeholder,), {})
         if module.startswith("pathlib") and name in OTHER_SYSTEM:
             return OTHER_SYSTEM[name]
         try:
             return super().find_class(module, name)
         except Exception:  # noqa: BLE001  # what is imported for it fails in any way
-            return _Gone(name.rpartition(".")[2], (_Unknown,), {})
+            return _UnknownMeta(name.rpartition(".")[2], (_Placeholder,), {})

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.utils.errors import ExplainedError
-from ultralytics_wb_ddp.utils.logging import cause_of
-from ultralytics_wb_ddp.utils.progress import shown
+from ultralytics_wb_ddp.utils.errors import UserError
+from ultralytics_wb_ddp.utils.logging import format_exception
+from ultralytics_wb_ddp.utils.progress import track
 from ultralytics_wb_ddp.wandb_client.server import DownloadError, check_path, find_run
 
 if TYPE_CHECKING:
@@ -77,23 +77,24 @@ def download_run(
     found = find_run(run, api_key)
     try:
         about = (found.lastHistoryStep or 0) + 1
-        rows = list(shown(found.scan_history(), "downloading the history", length=about, visible=progress))
+        rows = list(track(found.scan_history(), "downloading the history", length=about, visible=progress))
         names = {file.name: file for file in found.files()}
     except Exception as error:
-        msg = f"run {run!r} cannot be read: {cause_of(error)}; try again later"
+        msg = f"run {run!r} cannot be read: {format_exception(error)}; try again later"
         raise DownloadError(msg) from error
     files, missing = _download_files(names, place / "files", progress=progress)
     history = place / f"history.{FORMATS[format]}"
     try:
         write_table(rows, history)
-        console = _join_console(place, set(files))
+        console = _concatenate_console(place, set(files))
     except OSError as error:
-        msg = f"directory {str(directory)!r} cannot be written to: {cause_of(error)}; make room, or give another one"
+        cause = format_exception(error)
+        msg = f"directory {str(directory)!r} cannot be written to: {cause}; make room, or give another one"
         raise DownloadError(msg) from error
     return DownloadedRun(place, tuple(files), history, len(rows), console, missing)
 
 
-def missing_of(run: DownloadedRun) -> str | None:
+def missing_files_message(run: DownloadedRun) -> str | None:
     """Return what of a run could not be brought back, and why; None if nothing is missing."""
     causes = [f"{name!r}: {cause}" for name, cause in run.missing.items()]
     return f"{len(causes)} files are not downloaded: {'; '.join(causes)}" if causes else None
@@ -108,7 +109,7 @@ def _make_directory(directory: str | os.PathLike[str]) -> Path:
             with tempfile.TemporaryFile(dir=folder):
                 pass
     except OSError as error:
-        msg = f"directory {str(directory)!r} cannot be written to: {cause_of(error)}; give another one"
+        msg = f"directory {str(directory)!r} cannot be written to: {format_exception(error)}; give another one"
         raise DownloadError(msg) from error
     return place
 
@@ -116,8 +117,8 @@ def _make_directory(directory: str | os.PathLike[str]) -> Path:
 def _download_files(files: dict[str, Any], root: Path, *, progress: bool) -> tuple[list[Path], dict[str, str]]:
     """Download files below a directory, and return which came and why others did not."""
     arrived, missing = [], {}
-    for name, file in shown(files.items(), f"downloading {len(files)} files", visible=progress):
-        place = place_below(root, name)
+    for name, file in track(files.items(), f"downloading {len(files)} files", visible=progress):
+        place = safe_path(root, name)
         if place is None:
             missing[name] = "the name leads out of the directory"
             continue
@@ -128,13 +129,13 @@ def _download_files(files: dict[str, Any], root: Path, *, progress: bool) -> tup
                 missing[name] = f"{place.stat().st_size} of {file.size} bytes have arrived"
                 continue
         except Exception as error:  # noqa: BLE001  # wandb raises many kinds; the other files may come
-            missing[name] = cause_of(error)
+            missing[name] = format_exception(error)
         else:
             arrived.append(root / name)
     return arrived, missing
 
 
-def place_below(root: Path, name: str) -> Path | None:
+def safe_path(root: Path, name: str) -> Path | None:
     """Return where a file of a server's is to be written; None if that is not below a directory.
 
     Args:
@@ -147,7 +148,7 @@ def place_below(root: Path, name: str) -> Path | None:
     return place if root.resolve() in place.parents else None
 
 
-def _join_console(place: Path, arrived: set[Path]) -> Path | None:
+def _concatenate_console(place: Path, arrived: set[Path]) -> Path | None:
     """Write what a run has printed into one file; files of an older download are none of its."""
     console = place / "console.log"
     console.unlink(missing_ok=True)  # it may be a link to elsewhere, or of an older download
@@ -163,7 +164,7 @@ def _join_console(place: Path, arrived: set[Path]) -> Path | None:
     return console
 
 
-class TableError(ExplainedError):
+class TableError(UserError):
     """A table cannot be written: the message names the value, the cause and the remedy."""
 
 

@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.config.names import collection_of
-from ultralytics_wb_ddp.utils.errors import ExplainedError
-from ultralytics_wb_ddp.utils.logging import cause_of
-from ultralytics_wb_ddp.utils.progress import shown
-from ultralytics_wb_ddp.wandb_client.internals import without_prompt
-from ultralytics_wb_ddp.wandb_client.server import TIMEOUT, DownloadError, find_run
+from ultralytics_wb_ddp.config.names import model_collection
+from ultralytics_wb_ddp.utils.errors import UserError
+from ultralytics_wb_ddp.utils.logging import format_exception
+from ultralytics_wb_ddp.utils.progress import track
+from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
+from ultralytics_wb_ddp.wandb_client.server import API_TIMEOUT, DownloadError, find_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-OF_AN_EPOCH = re.compile(r"epoch-\d+|latest")  # aliases that keep no version
+EPOCH_ALIAS = re.compile(r"epoch-\d+|latest")  # aliases that keep no version
 
 
-class RetentionError(ExplainedError):
+class RetentionError(UserError):
     """Checkpoints cannot be listed or removed: the message names the value, the cause and the remedy."""
 
 
 @dataclass(frozen=True)
-class Version:
+class CheckpointVersion:
     """A version of the artifact that holds a run's checkpoints.
 
     Attributes:
@@ -44,10 +44,10 @@ class Version:
     @property
     def is_named(self) -> bool:
         """Whether it has an alias that keeps it: ``best``, ``last``, or one that somebody gave it."""
-        return any(not OF_AN_EPOCH.fullmatch(alias) for alias in self.aliases)
+        return any(not EPOCH_ALIAS.fullmatch(alias) for alias in self.aliases)
 
 
-def superseded(versions: Iterable[Version], keep: int) -> list[Version]:
+def superseded(versions: Iterable[CheckpointVersion], keep: int) -> list[CheckpointVersion]:
     """Return the versions that need not be kept, oldest first.
 
     Args:
@@ -60,7 +60,7 @@ def superseded(versions: Iterable[Version], keep: int) -> list[Version]:
 
 def prune(
     run: str, *, keep: int, ttl: int | None = None, dry_run: bool = False, progress: bool = False
-) -> list[Version]:
+) -> list[CheckpointVersion]:
     """Delete the checkpoints of a run that have been superseded, or give them a time to live.
 
     Args:
@@ -81,24 +81,24 @@ def prune(
     except DownloadError as error:
         raise RetentionError(str(error)) from error
     try:
-        artifacts = checkpoints_of(at_wandb.entity, at_wandb.project, at_wandb.id)
+        artifacts = find_checkpoints(at_wandb.entity, at_wandb.project, at_wandb.id)
         found = {_describe(artifact): artifact for artifact in artifacts}
         chosen = [version for version in superseded(found, keep) if ttl is None or version.ttl != ttl]
-        for version in shown(() if dry_run else chosen, f"pruning {len(chosen)} checkpoints", visible=progress):
+        for version in track(() if dry_run else chosen, f"pruning {len(chosen)} checkpoints", visible=progress):
             _remove(found[version], ttl)
-    except ExplainedError as error:
+    except UserError as error:
         msg = f"the checkpoints of run {run!r} cannot be pruned: {error}"
         raise RetentionError(msg) from error
     except Exception as error:
         msg = (
-            f"the checkpoints of run {run!r} cannot be pruned: {cause_of(error)}; check that it has logged some, and "
-            "that this API key may delete artifacts"
+            f"the checkpoints of run {run!r} cannot be pruned: {format_exception(error)}; check that it has logged "
+            "some, and that this API key may delete artifacts"
         )
         raise RetentionError(msg) from error
     return chosen
 
 
-def checkpoints_of(entity: str, project: str, run_id: str) -> list[Any]:
+def find_checkpoints(entity: str, project: str, run_id: str) -> list[Any]:
     """Return the versions of the artifact that holds a run's checkpoints, as W&B has them.
 
     Raises:
@@ -110,14 +110,14 @@ def checkpoints_of(entity: str, project: str, run_id: str) -> list[Any]:
     from ultralytics_wb_ddp.wandb_client.server import require_server
 
     require_server()
-    with without_prompt():
-        api = wandb.Api(timeout=TIMEOUT)
-    return list(api.artifacts("model", f"{entity}/{project}/{collection_of(run_id)}"))
+    with no_login_prompt():
+        api = wandb.Api(timeout=API_TIMEOUT)
+    return list(api.artifacts("model", f"{entity}/{project}/{model_collection(run_id)}"))
 
 
-def _describe(artifact: Any) -> Version:
+def _describe(artifact: Any) -> CheckpointVersion:
     ttl = None if artifact.ttl is None else artifact.ttl.days
-    return Version(int(artifact.version.removeprefix("v")), tuple(artifact.aliases), ttl, artifact.size)
+    return CheckpointVersion(int(artifact.version.removeprefix("v")), tuple(artifact.aliases), ttl, artifact.size)
 
 
 def _remove(artifact: Any, ttl: int | None) -> None:

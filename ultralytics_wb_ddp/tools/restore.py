@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress, sha256_of
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress, file_sha256
 from ultralytics_wb_ddp.artifacts.inputs import FINGERPRINT_FILE
 from ultralytics_wb_ddp.runs.run_record import RunRecord
-from ultralytics_wb_ddp.tools.prune import checkpoints_of
-from ultralytics_wb_ddp.utils.errors import ExplainedError
-from ultralytics_wb_ddp.utils.logging import cause_of, logger
-from ultralytics_wb_ddp.utils.progress import working
+from ultralytics_wb_ddp.tools.prune import find_checkpoints
+from ultralytics_wb_ddp.utils.errors import UserError
+from ultralytics_wb_ddp.utils.logging import format_exception, logger
+from ultralytics_wb_ddp.utils.progress import status
 from ultralytics_wb_ddp.utils.serialization import to_plain
 from ultralytics_wb_ddp.wandb_client.server import DownloadError, find_run
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import os
 
 
-class RestoreError(ExplainedError):
+class RestoreError(UserError):
     """A training cannot be brought back: the message names the value, the cause and the remedy."""
 
 
@@ -67,7 +67,7 @@ def restore_checkpoint(
     try:
         _restore(found, last, best, place, dataset)
     except OSError as error:
-        msg = f"{str(place)!r} cannot be written: {cause_of(error)}; give another directory"
+        msg = f"{str(place)!r} cannot be written: {format_exception(error)}; give another directory"
         raise RestoreError(msg) from error
     return place / "weights" / "last.pt"
 
@@ -77,10 +77,10 @@ def _restore(run: Any, last: Any, best: Any, place: Path, dataset: str) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".restore-", dir=place.parent) as folder:
         training = Path(folder, "training")
-        _lay_out(_download(last, Path(folder, "last")), training, place.resolve(), dataset)
+        _write_training_directory(_download(last, Path(folder, "last")), training, place.resolve(), dataset)
         if best:
             shutil.copyfile(_download(best, Path(folder, "best")), training / "weights" / "best.pt")
-        _keep_fingerprint(run, training)
+        _restore_fingerprint(run, training)
         record = RunRecord(run.id, run.project, run.entity, run.url, next_step=run.lastHistoryStep + 1)
         record.save(training, closed=True)
         if place.exists():
@@ -100,8 +100,8 @@ def _check_directory(place: Path) -> None:
 def _versions(run: Any) -> list[Any]:
     """Return the checkpoints of a run."""
     try:
-        return checkpoints_of(run.entity, run.project, run.id)
-    except ExplainedError as error:
+        return find_checkpoints(run.entity, run.project, run.id)
+    except UserError as error:
         msg = f"the checkpoints of run {run.id!r} cannot be listed: {error}"
         raise RestoreError(msg) from error
     except Exception:  # noqa: BLE001  # W&B raises several kinds where there is no such artifact
@@ -137,19 +137,19 @@ def _find_dataset(given: str | os.PathLike[str] | None, known: str | None) -> st
 def _download(artifact: Any, folder: Path) -> Path:
     """Download a checkpoint and return its path; it is what was logged."""
     try:
-        with working(f"downloading {artifact.name}, {artifact.size / 1e6:.0f} MB"):
+        with status(f"downloading {artifact.name}, {artifact.size / 1e6:.0f} MB"):
             (checkpoint,) = Path(artifact.download(root=str(folder))).glob("*.pt")
     except Exception as error:
-        msg = f"checkpoint {artifact.name!r} cannot be downloaded: {cause_of(error)}; try again later"
+        msg = f"checkpoint {artifact.name!r} cannot be downloaded: {format_exception(error)}; try again later"
         raise RestoreError(msg) from error
     expected = artifact.metadata.get("sha256")
-    if expected and sha256_of(checkpoint) != expected:
+    if expected and file_sha256(checkpoint) != expected:
         msg = f"checkpoint {artifact.name!r} is damaged: its SHA-256 is not {expected}; take another alias"
         raise RestoreError(msg)
     return checkpoint
 
 
-def _keep_fingerprint(run: Any, training: Path) -> None:
+def _restore_fingerprint(run: Any, training: Path) -> None:
     """Keep what the dataset consisted of, so that the resumed training says what has changed."""
     try:
         dataset = next(artifact for artifact in run.used_artifacts() if artifact.type == "dataset")
@@ -159,10 +159,10 @@ def _keep_fingerprint(run: Any, training: Path) -> None:
     except StopIteration:  # logged without its inputs
         return
     except Exception as error:  # noqa: BLE001  # the training can go on without it
-        logger.warning("the dataset is not compared with what it was: %s", cause_of(error))
+        logger.warning("the dataset is not compared with what it was: %s", format_exception(error))
 
 
-def _lay_out(checkpoint: Path, training: Path, place: Path, dataset: str) -> None:
+def _write_training_directory(checkpoint: Path, training: Path, place: Path, dataset: str) -> None:
     """Write a training's directory as Ultralytics leaves it.
 
     Args:

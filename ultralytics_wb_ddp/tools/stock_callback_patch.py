@@ -18,15 +18,15 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from ultralytics_wb_ddp.utils.errors import ExplainedError
+from ultralytics_wb_ddp.utils.errors import UserError
 from ultralytics_wb_ddp.utils.versions import version_of
 
 TARGET = "ultralytics/utils/callbacks/wb.py"
-MARK = b"ultralytics_wb_ddp"  # stands in what every diff inserts
+PATCH_MARKER = b"ultralytics_wb_ddp"  # stands in what every diff inserts
 HUNK = re.compile(rb"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 
 
-class PatchError(ExplainedError):
+class PatchError(UserError):
     """Why the file is left as it is, and what can be done."""
 
 
@@ -121,7 +121,7 @@ class Status:
         return self.diff.releases[_digest(self.original)] if self.diff else None
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """Why the file can neither be patched nor put back, with the remedy; None if it can."""
         again = f"'pip install --force-reinstall --no-deps ultralytics=={self.release}' puts the original file back"
         return {
@@ -146,7 +146,7 @@ def known_releases() -> str:
     return f"{spans[0].split(' to ')[0]} to {spans[-1].split(' to ')[-1]}"
 
 
-def examine() -> Status:
+def patch_status() -> Status:
     """Find Ultralytics, without importing it, and say what there is.
 
     Raises:
@@ -173,9 +173,9 @@ def examine() -> Status:
             original = diff.revert(content)
             if _digest(original) in diff.releases:
                 return Status(release, file, "patched", diff, original)
-    if MARK in content:
+    if PATCH_MARKER in content:
         return Status(release, file, "partly patched")
-    return Status(release, file, "unknown" if _is_as_released(package, release, content) else "changed")
+    return Status(release, file, "unknown" if _is_pristine(package, release, content) else "changed")
 
 
 def apply(status: Status) -> bool:
@@ -184,8 +184,8 @@ def apply(status: Status) -> bool:
     Raises:
         PatchError: It cannot be patched; it is as it was.
     """
-    if status.trouble:
-        raise PatchError(status.trouble)
+    if status.problem:
+        raise PatchError(status.problem)
     if status.state == "patched" or status.diff is None:
         return False
     patched = status.diff.apply(status.original)
@@ -202,8 +202,8 @@ def revert(status: Status) -> bool:
     Raises:
         PatchError: It cannot be put back; it is as it was.
     """
-    if status.trouble:
-        raise PatchError(status.trouble)
+    if status.problem:
+        raise PatchError(status.problem)
     if status.state == "original":
         return False
     _write(status.file, status.original)
@@ -228,7 +228,7 @@ def _replace(content: bytes, hunks: tuple[tuple[list[bytes], list[bytes]], ...])
     return b"".join(result + lines)
 
 
-def _is_as_released(package: Path, release: str, content: bytes) -> bool:
+def _is_pristine(package: Path, release: str, content: bytes) -> bool:
     """Return whether a file without a diff is that of a release: what pip has noted says so, or else its number."""
     digest = base64.urlsafe_b64encode(sha256(content).digest()).rstrip(b"=").decode()
     record = package.parent / f"ultralytics-{release}.dist-info" / "RECORD"

@@ -21,32 +21,32 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ultralytics_wb_ddp.utils.errors import ExplainedError
+from ultralytics_wb_ddp.utils.errors import UserError
 from ultralytics_wb_ddp.utils.files import write_json
-from ultralytics_wb_ddp.utils.logging import cause_of, logger, short_path
+from ultralytics_wb_ddp.utils.logging import format_exception, logger, relative_path
 from ultralytics_wb_ddp.utils.versions import version_of
 from ultralytics_wb_ddp.wandb_client.run_file import (
     HEADER_SIZE,
     RecordedRun,
+    decode_records,
+    encode_records,
     is_row,
-    pack,
     read_records,
     read_run,
-    unpack,
 )
-from ultralytics_wb_ddp.wandb_client.run_state import was_online
-from ultralytics_wb_ddp.wandb_client.server import COUNTING_LAG, find_run
+from ultralytics_wb_ddp.wandb_client.run_state import is_online_run_dir
+from ultralytics_wb_ddp.wandb_client.server import ROW_COUNT_LAG, find_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-NOTICED = 2.0  # seconds that may pass without a word
-TIMEOUT = 30.0  # seconds that the service has to say what has arrived
-ARRIVAL = 15.0  # seconds that the service has to count what was sent
+QUIET_WAIT = 2.0  # seconds that may pass without a word
+API_TIMEOUT = 30.0  # seconds that the service has to say what has arrived
+ARRIVAL_TIMEOUT = 15.0  # seconds that the service has to count what was sent
 NO_RUN = "the run itself"
-NAMED = 5  # files that a message names
-PAUSE = 1.0  # seconds between two looks at what has arrived
+MAX_SHOWN = 5  # files that a message names
+ARRIVAL_POLL_INTERVAL = 1.0  # seconds between two looks at what has arrived
 RUN = """
 query Run($project: String!, $entity: String!, $name: String!) {
   project(name: $project, entityName: $entity) {
@@ -57,7 +57,7 @@ query Run($project: String!, $entity: String!, $name: String!) {
 APPENDS_SINCE = (0, 31)  # release of wandb; before it, a session is written over what had arrived of it
 
 
-class SyncError(ExplainedError):
+class SyncError(UserError):
     """A part of a run has not arrived: the message names run, part, what is missing and the remedy."""
 
 
@@ -113,12 +113,12 @@ def _send(folder: Path, part: RecordedRun) -> int:
     before = run.ask()
     mark = part.path.with_name(f"{part.path.name}.synced")
     if mark.exists() and before.exists and before.rows >= len(part.history):
-        logger.info("run %s: %s was sent before", part.id, short_path(folder))
+        logger.info("run %s: %s was sent before", part.id, relative_path(folder))
         return 0
     mark.unlink(missing_ok=True)
     arrived = _arrived_rows(folder, part, before)
     with tempfile.TemporaryDirectory() as place:
-        source = _without_rows(folder, part, Path(place), arrived) if arrived else folder
+        source = _copy_without_rows(folder, part, Path(place), arrived) if arrived else folder
         command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(source)]
         with contextlib.suppress(OSError):  # the place may be read-only
             write_json(_attempt_of(part), {"before": before.rows, "arrived": arrived})
@@ -127,15 +127,15 @@ def _send(folder: Path, part: RecordedRun) -> int:
         finally:
             mark.unlink(missing_ok=True)  # wandb sets it whatever has become of the part
     if code:
-        logger.error("run %s: 'wandb sync' of %s has failed with exit code %d", part.id, short_path(folder), code)
+        logger.error("run %s: 'wandb sync' of %s has failed with exit code %d", part.id, relative_path(folder), code)
         return code
     sent = len(part.history) - arrived
-    missing = run.missing_rows(before.rows + sent if _appends() else sent, sent)
+    missing = run.missing_rows(before.rows + sent if _server_appends_rows() else sent, sent)
     if missing != [NO_RUN]:
         missing += run.missing_files(part, folder)
     if missing:
         msg = (
-            f"run {run.path}: of {short_path(folder)} W&B has not got {', '.join(missing)}; check that this API key "
+            f"run {run.path}: of {relative_path(folder)} W&B has not got {', '.join(missing)}; check that this API key "
             "may write to the project and that nobody has deleted the run, and call this again: the part is still here "
             "and not marked as sent"
         )
@@ -157,9 +157,9 @@ def _arrived_rows(folder: Path, part: RecordedRun, before: Arrived) -> int:
     Of a session that was online, their steps say it. Of one that was written offline, an earlier attempt to send it
     has noted how many rows there were.
     """
-    if not before.exists or not _appends():
+    if not before.exists or not _server_appends_rows():
         return 0
-    if was_online(folder):
+    if is_online_run_dir(folder):
         return sum(row["_step"] <= before.last_step for row in part.history)
     try:
         attempt = json.loads(_attempt_of(part).read_text(encoding="utf-8"))
@@ -181,7 +181,7 @@ class RunAtWandb:
     def __init__(self, entity: str, project: str, run_id: str) -> None:
         from ultralytics_wb_ddp.wandb_client.server import VIEWER, find_server
 
-        self._server = find_server(timeout=TIMEOUT)
+        self._server = find_server(timeout=API_TIMEOUT)
         entity = entity or os.environ.get("WANDB_ENTITY") or ""  # as wandb sync takes it
         entity = entity or (self._server.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or ""
         self._place = {"project": project, "entity": entity, "name": run_id}
@@ -209,7 +209,7 @@ class RunAtWandb:
             sent: How many of them were sent now.
             last_step: Step of the row that should be the last one.
         """
-        deadline = time.monotonic() + ARRIVAL
+        deadline = time.monotonic() + ARRIVAL_TIMEOUT
         while True:
             run = self.ask()
             if not run.exists:
@@ -223,7 +223,7 @@ class RunAtWandb:
                 missing.append("the run's end")
             if not missing or time.monotonic() > deadline:
                 return missing
-            time.sleep(PAUSE)
+            time.sleep(ARRIVAL_POLL_INTERVAL)
 
     def missing_files(self, part: RecordedRun, folder: Path) -> list[str]:
         """Return which files and artifacts of a part have not arrived."""
@@ -236,11 +236,11 @@ class RunAtWandb:
             files = {file.name: file.size for file in run.files()} if kept else {}
             artifacts = {artifact.digest for artifact in run.logged_artifacts()} if digests else set()
         except Exception as error:  # noqa: BLE001  # of several kinds; the rows have arrived
-            logger.warning("run %s: W&B does not say which files have arrived: %s", self.path, cause_of(error))
+            logger.warning("run %s: W&B does not say which files have arrived: %s", self.path, format_exception(error))
             return []
         lost = [name for name in kept if not files.get(name) and (folder / "files" / name).stat().st_size]
         lost += [f"artifact {name}" for digest, name in digests.items() if digest not in artifacts]
-        return [*lost[:NAMED], *([f"{len(lost) - NAMED} more"] if len(lost) > NAMED else [])]
+        return [*lost[:MAX_SHOWN], *([f"{len(lost) - MAX_SHOWN} more"] if len(lost) > MAX_SHOWN else [])]
 
 
 def _artifacts_of(part: RecordedRun) -> dict[str, str]:
@@ -253,19 +253,19 @@ def _artifacts_of(part: RecordedRun) -> dict[str, str]:
 
 def _wait_until_counted(since: float, run_id: str) -> None:
     """Wait until W&B has counted the rows of a run that were sent until a point in time."""
-    seconds = min(since + COUNTING_LAG - time.time(), COUNTING_LAG)
-    if seconds > NOTICED:
+    seconds = min(since + ROW_COUNT_LAG - time.time(), ROW_COUNT_LAG)
+    if seconds > QUIET_WAIT:
         logger.info("waiting %.0f s, until W&B has counted what run %s has sent", seconds, run_id)
     time.sleep(max(0.0, seconds))
 
 
-def _appends() -> bool:
+def _server_appends_rows() -> bool:
     import wandb
 
     return version_of(wandb.__version__) >= APPENDS_SINCE
 
 
-def _without_rows(folder: Path, part: RecordedRun, place: Path, arrived: int) -> Path:
+def _copy_without_rows(folder: Path, part: RecordedRun, place: Path, arrived: int) -> Path:
     """Return a copy of a part, in another place, without its first rows."""
     numbers = count()
 
@@ -278,6 +278,6 @@ def _without_rows(folder: Path, part: RecordedRun, place: Path, arrived: int) ->
     for beside in folder.iterdir():
         if beside.is_dir():
             (copy / beside.name).symlink_to(beside.resolve())
-    rest = (data for data in unpack(content, part.path) if not has_arrived(data))
-    (copy / part.path.name).write_bytes(pack(content[:HEADER_SIZE], rest))
+    rest = (data for data in decode_records(content, part.path) if not has_arrived(data))
+    (copy / part.path.name).write_bytes(encode_records(content[:HEADER_SIZE], rest))
     return copy

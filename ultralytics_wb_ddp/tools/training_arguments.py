@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.utils.logging import cause_of
+from ultralytics_wb_ddp.utils.logging import format_exception
 from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def read_arguments(directory: Path) -> tuple[dict[str, Any], list[str]]:
             arguments |= _read(directory / name, notes)
         except Exception as problem:  # noqa: BLE001, PERF203  # damaged in any way
             lost = "part of its config" if is_foreign else "config"
-            notes.append(f"{name} cannot be read ({cause_of(problem).splitlines()[0]}): the run has no {lost}")
+            notes.append(f"{name} cannot be read ({format_exception(problem).splitlines()[0]}): the run has no {lost}")
     return arguments, notes
 
 
-def names_of_foreign(options: dict[str, Any]) -> tuple[str, str | None]:
+def foreign_names(options: dict[str, Any]) -> tuple[str, str | None]:
     """Return the project of a training of YOLOv5, as its own W&B logger has it, and the name of its directory.
 
     Args:

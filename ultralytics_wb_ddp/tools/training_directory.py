@@ -15,8 +15,8 @@ from ultralytics_wb_ddp.tools.training_arguments import (
     ARGUMENTS,
     HYPERPARAMETERS,
     OPTIONS,
+    foreign_names,
     is_of_yolov5,
-    names_of_foreign,
     read_arguments,
 )
 
@@ -31,7 +31,7 @@ RESULTS = "results.csv"
 OLD_RESULTS = "results.txt"  # of YOLOv5 before 2021-10 and of YOLOv7
 PICTURES = (".jpg", ".jpeg", ".png")
 END_PICTURE = "results.png"  # drawn when a training is over
-DIGITS = 4  # significant ones that results.csv has in every release
+SIGNIFICANT_DIGITS = 4  # significant ones that results.csv has in every release
 ID_DIGITS = 10
 SLACK = 60  # seconds that a file may be older than the last epoch
 
@@ -84,13 +84,13 @@ class PastTraining:
     @property
     def name(self) -> str:
         """The name of the training."""
-        named = names_of_foreign(self.arguments)[1] if is_of_yolov5(self.directory) else self.arguments.get("name")
+        named = foreign_names(self.arguments)[1] if is_of_yolov5(self.directory) else self.arguments.get("name")
         return str(named or self.directory.name)
 
     @property
     def project(self) -> str | None:
         """The project that a run of the training would have had."""
-        project = names_of_foreign(self.arguments)[0] if is_of_yolov5(self.directory) else self.arguments.get("project")
+        project = foreign_names(self.arguments)[0] if is_of_yolov5(self.directory) else self.arguments.get("project")
         return None if project is None else str(project)
 
     @property
@@ -163,7 +163,7 @@ class PastTraining:
 
 
 def _same(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=10**-DIGITS, abs_tol=1e-9)
+    return math.isclose(one, other, rel_tol=10**-SIGNIFICANT_DIGITS, abs_tol=1e-9)
 
 
 def is_training(names: Container[str]) -> bool:

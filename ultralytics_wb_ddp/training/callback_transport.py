@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.training.teardown import tear_down_after_exceptions
-from ultralytics_wb_ddp.utils.logging import cause_of
+from ultralytics_wb_ddp.utils.logging import format_exception
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ if __name__ == "__main__":
 """
 
 
-class CarriedCallbacks(Mapping[str, "Callable[[Any], None]"]):
+class PortableCallbacks(Mapping[str, "Callable[[Any], None]"]):
     """Functions by event that get to the workers, however they are registered.
 
     Who registers them by hand takes them out of here first, in the process that launches: that is the moment from which
@@ -42,7 +42,7 @@ class CarriedCallbacks(Mapping[str, "Callable[[Any], None]"]):
 
     def __getitem__(self, event: str) -> Callable[[Any], None]:
         function = self._functions[event]
-        carry_callbacks()
+        install_callback_transport()
         tear_down_after_exceptions()
         return function
 
@@ -56,7 +56,7 @@ class CarriedCallbacks(Mapping[str, "Callable[[Any], None]"]):
         return repr(self._functions)
 
 
-def carry_callbacks() -> None:
+def install_callback_transport() -> None:
     """Have the launches of this process take the trainer's callbacks along, and refuse one that cannot travel.
 
     Releases that take them along themselves are left to it. The functions that prepare a launch are wrapped in this
@@ -75,19 +75,19 @@ def carry_callbacks() -> None:
         file: str = write_file(trainer)
         text = Path(file).read_text(encoding="utf-8")
         if "_callbacks=" not in text:
-            Path(file).write_text(_with_callbacks(text, trainer.callbacks), encoding="utf-8")
+            Path(file).write_text(_inject_callbacks(text, trainer.callbacks), encoding="utf-8")
         return file
 
     @functools.wraps(prepare)
     def generate_ddp_command(*args: Any) -> Any:  # a further argument comes first until 8.3.199
-        check_callbacks(args[-1].callbacks)
+        check_picklable(args[-1].callbacks)
         return prepare(*args)
 
     dist.generate_ddp_file = generate_ddp_file
     trainer_module.generate_ddp_command = generate_ddp_command
 
 
-def check_callbacks(callbacks: dict[str, list[Any]]) -> None:
+def check_picklable(callbacks: dict[str, list[Any]]) -> None:
     """Refuse a callback that cannot travel, before Ultralytics removes what an earlier training has left.
 
     Args:
@@ -100,7 +100,7 @@ def check_callbacks(callbacks: dict[str, list[Any]]) -> None:
 
     seen: set[int] = set()
     for event, found in callbacks.items():
-        for function in filter(_travels, found):
+        for function in filter(_is_user_callback, found):
             owner = getattr(function, "__self__", function)
             if id(owner) in seen:
                 continue
@@ -113,22 +113,25 @@ def check_callbacks(callbacks: dict[str, list[Any]]) -> None:
                 name = getattr(function, "__qualname__", None) or type(function).__qualname__
                 msg = (
                     f"callback {name!r} of event {event!r} cannot travel to the processes that train: "
-                    f"{cause_of(error)}; have it make locks, open files and connections when it is first called there"
+                    f"{format_exception(error)}; have it make locks, open files and connections when it is first called "
+                    "there"
                 )
                 raise ConfigurationError(msg) from error
 
 
-def _with_callbacks(text: str, callbacks: dict[str, list[Any]]) -> str:
+def _inject_callbacks(text: str, callbacks: dict[str, list[Any]]) -> str:
     """Return the text of a start file that hands callbacks to the trainer that it makes."""
     import cloudpickle
 
-    travelling = {event: [function for function in found if _travels(function)] for event, found in callbacks.items()}
+    travelling = {
+        event: [function for function in found if _is_user_callback(function)] for event, found in callbacks.items()
+    }
     packed = base64.b64encode(cloudpickle.dumps(travelling)).decode()
     text = text.replace('if __name__ == "__main__":\n', _LOADER.format(path=sys.path, callbacks=packed), 1)
     return text.replace("overrides=overrides)", "overrides=overrides, _callbacks=_callbacks)", 1)
 
 
-def _travels(function: Any) -> bool:
+def _is_user_callback(function: Any) -> bool:
     """Return whether a callback is the user's; each worker adds Ultralytics' integrations itself, on rank 0 only."""
     module = getattr(function, "__module__", None) or ""
     return module == DEFAULTS or not module.startswith(INTEGRATIONS)

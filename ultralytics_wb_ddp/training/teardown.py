@@ -7,7 +7,7 @@ from typing import Any
 
 from ultralytics_wb_ddp.utils.versions import version_of
 
-TEARS_DOWN = (8, 4, 177)  # from here on Ultralytics calls teardown after an exception, too
+MIN_VERSION_TEARDOWN = (8, 4, 177)  # from here on Ultralytics calls teardown after an exception, too
 PACKAGE = __name__.partition(".")[0]
 MARK = "_tears_down"  # of the method that is wrapped already
 
@@ -22,7 +22,7 @@ def tear_down_after_exceptions() -> None:
     from ultralytics.engine.trainer import BaseTrainer
 
     train = BaseTrainer.train
-    if version_of(ultralytics.__version__) >= TEARS_DOWN or hasattr(train, MARK):
+    if version_of(ultralytics.__version__) >= MIN_VERSION_TEARDOWN or hasattr(train, MARK):
         return
 
     @functools.wraps(train)

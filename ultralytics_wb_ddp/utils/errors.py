@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from subprocess import CalledProcessError
 
-from ultralytics_wb_ddp.utils.logging import cause_of
+from ultralytics_wb_ddp.utils.logging import format_exception
 
 
 def exit_code_of(error: BaseException | None) -> int:
@@ -32,11 +32,11 @@ def exit_code_of(error: BaseException | None) -> int:
     return 1
 
 
-class ExplainedError(Exception):
+class UserError(Exception):
     """An error whose message names the value, the cause and the remedy: a command shows it without a stack trace."""
 
 
-def explanation_of(error: BaseException) -> str | None:
+def user_message(error: BaseException) -> str | None:
     """Return what the user can mend without a stack trace; None where only that tells what went wrong.
 
     Args:
@@ -46,14 +46,14 @@ def explanation_of(error: BaseException) -> str | None:
     while at is not None:
         if isinstance(at, CalledProcessError):
             return f"the training ended with exit code {at.returncode}; what its processes said stands above"
-        if isinstance(at, (ExplainedError, NotImplementedError)):  # the second one is Ultralytics'
+        if isinstance(at, (UserError, NotImplementedError)):  # the second one is Ultralytics'
             return str(at)
         if _is_of_wandb(at):
-            return f"W&B cannot be used ({cause_of(at)}); 'ultralytics-wb-ddp doctor' looks for the reason"
+            return f"W&B cannot be used ({format_exception(at)}); 'ultralytics-wb-ddp doctor' looks for the reason"
         if isinstance(at, ValueError) and str(at).startswith("Invalid CUDA"):  # Ultralytics', with lines of figures
             return f"{str(at).splitlines()[0].strip()}; name GPUs that are there, counted from 0, or device=cpu"
         if isinstance(at, OSError):
-            return f"{at.filename}: {at.strerror}" if at.filename and at is error else cause_of(error)
+            return f"{at.filename}: {at.strerror}" if at.filename and at is error else format_exception(error)
         at = at.__cause__
     return None
 

@@ -8,7 +8,7 @@ from collections.abc import Sized
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ultralytics_wb_ddp.utils.logging import is_terminal
+from ultralytics_wb_ddp.utils.logging import is_interactive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-def bar(length: int, label: str, *, visible: bool = True) -> AbstractContextManager[Any]:
+def progress_bar(length: int, label: str, *, visible: bool = True) -> AbstractContextManager[Any]:
     """Return a progress bar on stderr, whose ``update(n)`` moves it; None in a log, in a pipe and where nobody asked.
 
     Args:
@@ -26,7 +26,7 @@ def bar(length: int, label: str, *, visible: bool = True) -> AbstractContextMana
         label: What goes on, in a few words.
         visible: Whether it is asked for.
     """
-    if not (visible and is_terminal()):
+    if not (visible and is_interactive()):
         return nullcontext()
     import click
 
@@ -34,7 +34,7 @@ def bar(length: int, label: str, *, visible: bool = True) -> AbstractContextMana
     return made
 
 
-def shown(items: Iterable[Item], label: str, *, length: int | None = None, visible: bool = True) -> Iterator[Item]:
+def track(items: Iterable[Item], label: str, *, length: int | None = None, visible: bool = True) -> Iterator[Item]:
     """Yield items while a progress bar shows how many have been dealt with.
 
     Args:
@@ -44,7 +44,7 @@ def shown(items: Iterable[Item], label: str, *, length: int | None = None, visib
         visible: Whether it is asked for.
     """
     number = len(items) if length is None and isinstance(items, Sized) else length or 0
-    with bar(number, label, visible=visible and number > 0) as progress:
+    with progress_bar(number, label, visible=visible and number > 0) as progress:
         for item in items:
             yield item
             if progress:
@@ -52,14 +52,14 @@ def shown(items: Iterable[Item], label: str, *, length: int | None = None, visib
 
 
 @contextmanager
-def working(text: str, *, visible: bool = True) -> Iterator[None]:
+def status(text: str, *, visible: bool = True) -> Iterator[None]:
     """Show on stderr what goes on while it does, where that is a terminal; it is wiped away then.
 
     Args:
         text: What goes on, in a few words.
         visible: Whether it is asked for.
     """
-    if not (visible and is_terminal()):
+    if not (visible and is_interactive()):
         yield
         return
     width = shutil.get_terminal_size().columns - len(" ...") - 1

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+")
+URL_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+")
 REDACTED = "[redacted]"
 _SECRET_WORDS = frozenset(
     {"accesskey", "apikey", "authorization", "credential", "credentials", "passphrase", "passwd", "password"}
@@ -69,7 +69,7 @@ def redact(value: Any, secrets: Iterable[str | None] = ()) -> Any:
     def clean(item: Any) -> Any:
         if isinstance(item, dict):
             return {
-                clean(key): REDACTED if names_secret(key) and not _is_empty(entry) else clean(entry)
+                clean(key): REDACTED if is_secret_key(key) and not _is_empty(entry) else clean(entry)
                 for key, entry in item.items()
             }
         if isinstance(item, list):
@@ -82,7 +82,7 @@ def redact(value: Any, secrets: Iterable[str | None] = ()) -> Any:
     return clean(value)
 
 
-def without_credentials(address: str) -> str:
+def strip_credentials(address: str) -> str:
     """Return an address without what may be secret in it: user, password and query."""
     parts = urlsplit(address)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
@@ -92,7 +92,7 @@ def _is_empty(value: Any) -> bool:
     return value is None or value in ("", {}, []) or isinstance(value, bool)
 
 
-def names_secret(key: Any) -> bool:
+def is_secret_key(key: Any) -> bool:
     """Return whether a key names a secret, whatever its spelling: ``apiKey``, ``WANDB_API_KEY``, ``hf-token``."""
     words = [word.lower() for word in _WORD.findall(str(key))]
     pairs = {(first, second.removesuffix("s")) for first, second in itertools.pairwise(words)}

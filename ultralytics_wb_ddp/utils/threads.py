@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def import_early(*names: str) -> None:
+def preload(*names: str) -> None:
     """Import modules in a thread of their own: who needs one then waits for the rest of its import only.
 
     One that cannot be imported is left to who needs it, and so is the error.
@@ -30,7 +30,7 @@ def import_early(*names: str) -> None:
     threading.Thread(target=work, name="wandb-ddp-import", daemon=True).start()
 
 
-def beside(name: str, work: Callable[[], T]) -> Future[T]:
+def run_in_thread(name: str, work: Callable[[], T]) -> Future[T]:
     """Do something in a thread of its own.
 
     Returns:
@@ -48,7 +48,7 @@ def beside(name: str, work: Callable[[], T]) -> Future[T]:
     return future
 
 
-class Background:
+class BackgroundQueue:
     """Does jobs one after the other, in a thread that begins with the first one and ends with the process.
 
     A job deals with its own errors.
@@ -59,14 +59,14 @@ class Background:
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def do(self, job: Callable[[], None]) -> None:
+    def submit(self, job: Callable[[], None]) -> None:
         """Do a job when those before it are done."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
         self._jobs.put(job)
 
-    def settle(self, timeout: float) -> bool:
+    def drain(self, timeout: float) -> bool:
         """Wait until everything is done that was asked for.
 
         Args:

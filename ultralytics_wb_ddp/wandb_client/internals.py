@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 _connecting = threading.RLock()  # wandb's connection is the process's, and several threads may open runs
-LAUNCH = "wandb.sdk.launch.inputs.internal"  # where W&B Launch keeps what is staged
-BLOCK = 33_000  # bytes; wandb-core writes its log to disk in blocks of 32 KiB
+LAUNCH_MODULE = "wandb.sdk.launch.inputs.internal"  # where W&B Launch keeps what is staged
+LOG_BLOCK_SIZE = 33_000  # bytes; wandb-core writes its log to disk in blocks of 32 KiB
 
 
-def known_settings() -> Collection[str]:
+def supported_settings() -> Collection[str]:
     """Return the names of the settings that this release of wandb knows."""
     import wandb
 
@@ -34,7 +34,7 @@ def known_settings() -> Collection[str]:
 
 
 @contextmanager
-def service(token: str, stream: str | None = None) -> Iterator[None]:
+def use_service(token: str, stream: str | None = None) -> Iterator[None]:
     """Have wandb use another service than the one that it is connected to, or than it would start.
 
     Where it is not connected to any, it stays connected to this one afterwards, so that ``wandb.init`` finds the run.
@@ -46,27 +46,27 @@ def service(token: str, stream: str | None = None) -> Iterator[None]:
     """
     from wandb.sdk import wandb_setup
 
-    _do_without_launch()
+    skip_launch_import()
     with _connecting:
-        theirs, variable = wandb_setup._singleton, os.environ.get("WANDB_SERVICE")  # noqa: SLF001  # no public way
-        is_connected = theirs is not None and theirs._pid == os.getpid() and theirs._connection is not None  # noqa: SLF001
-        wandb_setup._singleton = None  # noqa: SLF001
+        theirs, variable = wandb_setup._singleton, os.environ.get("WANDB_SERVICE")  # no public way
+        is_connected = theirs is not None and theirs._pid == os.getpid() and theirs._connection is not None
+        wandb_setup._singleton = None
         os.environ["WANDB_SERVICE"] = token
         try:
             if stream:
-                _name_stream(wandb_setup.singleton().ensure_service(), stream)
+                _rename_stream(wandb_setup.singleton().ensure_service(), stream)
             yield
         except BaseException:
             is_connected = True  # to nothing: neither to this one
-            expect_no_service()
+            stop_finalizer_thread()
             raise
         finally:
             if is_connected:
-                wandb_setup._singleton = theirs  # noqa: SLF001
+                wandb_setup._singleton = theirs
                 set_or_unset("WANDB_SERVICE", variable)
 
 
-def _do_without_launch() -> None:
+def skip_launch_import() -> None:
     """Have runs that are opened here import W&B Launch only where somebody has: it takes a second.
 
     They import it to apply what was staged with it in this process.
@@ -78,41 +78,41 @@ def _do_without_launch() -> None:
     if apply is not None and apply.__module__ != __name__:
 
         def apply_if_staged(run: Any) -> None:
-            if LAUNCH in sys.modules:
+            if LAUNCH_MODULE in sys.modules:
                 apply(run)
 
         setattr(wandb.Run, name, apply_if_staged)
 
 
-def _name_stream(connection: Any, stream: str) -> None:
+def _rename_stream(connection: Any, stream: str) -> None:
     """Have a connection to a service call the run that it opens by another name than its id, as W&B does for itself."""
     inform_init, inform_finish = connection.inform_init, connection.inform_finish
     connection.inform_init = lambda settings, run_id: inform_init(settings=settings, run_id=stream)  # noqa: ARG005
     connection.inform_finish = lambda run_id: inform_finish(run_id=stream)  # noqa: ARG005
 
 
-def disconnect(token: str) -> None:
+def disconnect_service(token: str) -> None:
     """Have wandb start a service of its own for what the user opens next, unless it is connected to another one."""
     from wandb.sdk import wandb_setup
 
     with _connecting:
         if os.environ.get("WANDB_SERVICE") == token:
             del os.environ["WANDB_SERVICE"]
-            expect_no_service()
-            wandb_setup._singleton = None  # noqa: SLF001  # no public way
+            stop_finalizer_thread()
+            wandb_setup._singleton = None  # no public way
 
 
-def expect_no_service() -> None:
+def stop_finalizer_thread() -> None:
     """End the thread with which wandb 0.31 tells its service of collected objects: it complains where that has gone."""
     from wandb.sdk import wandb_setup
 
-    connection: Any = getattr(wandb_setup._singleton, "_connection", None)  # noqa: SLF001  # no public way
+    connection: Any = getattr(wandb_setup._singleton, "_connection", None)  # no public way
     if hasattr(connection, "_finalizer"):
-        connection._finalizer.close()  # noqa: SLF001
+        connection._finalizer.close()
 
 
 @contextmanager
-def without_prompt() -> Iterator[None]:
+def no_login_prompt() -> Iterator[None]:
     """Keep wandb from asking for an API key: nobody answers in a job, and it would wait for ever."""
     terminal = sys.stdin
     with open(os.devnull, encoding="utf-8") as nothing:  # noqa: PTH123  # not a path but nothing
@@ -155,32 +155,32 @@ def flush(run: Any, *, flushes_itself: bool = True) -> None:
         run: The ``wandb.Run``.
         flushes_itself: Whether it was given an interval in which to do so, as wandb takes it from 0.31 on.
     """
-    if not flushes_itself or "x_transaction_log_flush_interval" not in known_settings():
+    if not flushes_itself or "x_transaction_log_flush_interval" not in supported_settings():
         from wandb.proto import wandb_internal_pb2 as pb
 
-        record = pb.Record(uuid=" " * BLOCK)
+        record = pb.Record(uuid=" " * LOG_BLOCK_SIZE)
         record.header.SetInParent()
-        interface_of(run)._publish(record)  # noqa: SLF001  # no public way
+        wandb_interface(run)._publish(record)  # no public way
 
 
-def interface_of(run: Any) -> Any:
+def wandb_interface(run: Any) -> Any:
     """Return what sends a run's records to its wandb-core."""
-    return run._interface  # noqa: SLF001  # no public way
+    return run._interface  # no public way
 
 
 def set_job_type(run: Any, job_type: str) -> None:
     """Set the job type of a run that is open, as assigning to ``run.name`` sets its name."""
-    run._settings.run_job_type = job_type  # noqa: SLF001  # no public way, here and below
-    interface_of(run).publish_run(run)
+    run._settings.run_job_type = job_type  # no public way, here and below
+    wandb_interface(run).publish_run(run)
 
 
-def send_console(run: Any) -> None:
+def forward_console(run: Any) -> None:
     """Have W&B get what ``console="redirect"`` takes from the file descriptors.
 
     wandb hands it over in a kind of record that wandb-core passes over (0.28 to 0.31), so that only a file here would
     hold it.
     """
-    interface = interface_of(run)
+    interface = wandb_interface(run)
 
     def send(stream: str, data: bytes) -> None:
         interface.publish_output_raw(stream, data.decode(errors="replace"), nowait=True)
@@ -191,7 +191,7 @@ def send_console(run: Any) -> None:
             redirection.cbs = [partial(send, stream)]
 
 
-def ask_nothing(run: Any) -> None:
+def disable_server_queries(run: Any) -> None:
     """Keep wandb from asking the server things each time that an artifact or a table is logged.
 
     It asks who the key belongs to, whether the artifact has another type already and, before 0.31, how old the server
@@ -213,29 +213,29 @@ def ask_nothing(run: Any) -> None:
                     if hasattr(owner, name):
                         stack.callback(setattr, owner, name, getattr(owner, name))
                         setattr(owner, name, _do_nothing)
-                known.append(type(run)._public_api(run, *args))  # noqa: SLF001  # no public way, here and below
+                known.append(type(run)._public_api(run, *args))  # no public way, here and below
         return known[0]
 
     from wandb.sdk.data_types.base_types import wb_value
 
     if hasattr(wb_value, "_server_accepts_client_ids"):
-        wb_value._server_accepts_client_ids = lambda: True  # noqa: SLF001
-    run._public_api = public_api  # noqa: SLF001
-    run._assert_can_log_artifact = _do_nothing  # noqa: SLF001
-    run._telemetry_callback = partial(_tell_if_possible, run)  # noqa: SLF001
+        wb_value._server_accepts_client_ids = lambda: True
+    run._public_api = public_api
+    run._assert_can_log_artifact = _do_nothing
+    run._telemetry_callback = partial(_send_telemetry_safely, run)
 
 
-def _tell_if_possible(run: Any, record: Any) -> None:
+def _send_telemetry_safely(run: Any, record: Any) -> None:
     """Report to wandb-core what nobody waits for."""
     with suppress(Exception):
-        type(run)._telemetry_callback(run, record)  # noqa: SLF001
+        type(run)._telemetry_callback(run, record)
 
 
 def _do_nothing(*_: Any, **__: Any) -> None:
     """Stand in for a question to the server."""
 
 
-def ask_again(run: Any) -> None:
+def restore_server_queries(run: Any) -> None:
     """Undo :func:`ask_nothing`."""
     for name in ("_public_api", "_assert_can_log_artifact", "_telemetry_callback"):
         run.__dict__.pop(name, None)
@@ -246,7 +246,7 @@ def request_stop_status(run: Any) -> Any:
     from wandb.proto import wandb_internal_pb2 as pb
 
     record = pb.Record(request=pb.Request(stop_status=pb.StopStatusRequest()))
-    return interface_of(run)._deliver(record)  # noqa: SLF001  # no public way
+    return wandb_interface(run)._deliver(record)  # no public way
 
 
 def set_stop_function(run: Any, function: Callable[[], None]) -> None:
@@ -261,14 +261,14 @@ def set_stop_function(run: Any, function: Callable[[], None]) -> None:
         return
     inner = getattr(getattr(checker, "_stop_checker", None), "_impl", None)
     if inner is not None:  # wandb 0.31
-        inner._stop_fn = function  # noqa: SLF001  # no public way
+        inner._stop_fn = function  # no public way
     else:
-        object.__setattr__(checker._settings, "stop_fn", function)  # noqa: SLF001  # it is frozen
+        object.__setattr__(checker._settings, "stop_fn", function)  # it is frozen
 
 
 def replace_finish(run: Any, finish: Callable[..., None]) -> None:
     """Replace a run's ``finish``, which the end of a ``with`` block calls, too."""
-    run.finish = run._finish = finish  # noqa: SLF001
+    run.finish = run._finish = finish
 
 
 def restore_finish(run: Any) -> None:
@@ -282,7 +282,7 @@ def set_files_dir(run: Any, directory: str) -> None:
 
     Attaching takes it from this process's own settings, and nothing is uploaded from there.
     """
-    run._settings.x_files_dir = directory  # noqa: SLF001  # no public way
+    run._settings.x_files_dir = directory  # no public way
 
 
 def is_attached(run: Any) -> bool:
@@ -320,7 +320,7 @@ def use_artifact(run: Any, artifact: Any) -> None:
     ``wandb sync`` understands does the same.
     """
     if artifact.is_draft():
-        run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)  # noqa: SLF001  # see above
+        run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)  # see above
     else:
         run.use_artifact(artifact)
 
@@ -335,7 +335,7 @@ def find_artifact(run: Any, name: str, digest: str) -> Any:
     """
     try:
         path = name if "/" in name else f"{run.entity}/{run.project}/{name}"
-        artifact = run._public_api().artifact(path)  # noqa: SLF001  # the one that asks nothing else
+        artifact = run._public_api().artifact(path)  # the one that asks nothing else
         entries = artifact.manifest.entries.values()
     except Exception:  # noqa: BLE001  # whatever W&B says: it is not there
         return None
@@ -390,7 +390,7 @@ def add_reference_entry(
     artifact.manifest.add_entry(entry)
 
 
-class SweepAgent:
+class SweepAgentClient:
     """An agent of a sweep as W&B knows it: registered, it asks every few seconds what to do.
 
     ``wandb.agent`` runs a function as a thread, which an early end interrupts with an exception: where it waits for a

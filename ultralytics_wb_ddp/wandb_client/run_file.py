@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.utils.logging import short_path
+from ultralytics_wb_ddp.utils.logging import relative_path
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
 
 
-MARK = b":W&B"
+MAGIC = b":W&B"
 HEADER_SIZE = 7  # bytes: the mark, two of magic, one of version
 BLOCK_SIZE = 32 * 1024  # bytes
 CHUNK_HEADER = struct.Struct("<IHB")  # checksum, size and kind of a chunk
@@ -101,7 +101,7 @@ def read_records(file: Path) -> Iterator[Any]:
     """Yield the records of a ``.wandb`` file as wandb's protocol buffers; an incomplete last one is left out."""
     from wandb.proto import wandb_internal_pb2 as pb
 
-    for data in unpack(file.read_bytes(), file):
+    for data in decode_records(file.read_bytes(), file):
         yield pb.Record.FromString(data)
 
 
@@ -147,15 +147,15 @@ def read_run(path: str | os.PathLike[str]) -> RecordedRun:
     if file.is_dir():
         files = find_run_files(file)
         if len(files) != 1:
-            folders = {short_path(found.parent) for found in files}
-            choice = sorted(folders) if len(folders) == len(files) else [short_path(found) for found in files]
+            folders = {relative_path(found.parent) for found in files}
+            choice = sorted(folders) if len(folders) == len(files) else [relative_path(found) for found in files]
             some = f"{len(files)} .wandb files; give one of them: {', '.join(choice)}"
             none = "no .wandb file; give a directory that W&B has written for a run, run-... or offline-run-..."
             msg = f"{str(path)!r} holds {some if files else none}"
             raise ValueError(msg)
         (file,) = files
     run = RecordedRun(path=file)
-    for data in unpack(file.read_bytes(), file):
+    for data in decode_records(file.read_bytes(), file):
         record = pb.Record.FromString(data)
         _READERS.get(record.WhichOneof("record_type") or "", _ignore)(run, record)
     return run
@@ -267,7 +267,7 @@ def holds_records(folder: Path) -> bool:
     return any(file.stat().st_size > HEADER_SIZE for file in folder.glob("run-*.wandb"))
 
 
-def unpack(data: bytes, file: Path) -> Iterator[bytes]:
+def decode_records(data: bytes, file: Path) -> Iterator[bytes]:
     """Yield the complete records of a ``.wandb`` file; one that was being written at the end is left out.
 
     Args:
@@ -277,8 +277,8 @@ def unpack(data: bytes, file: Path) -> Iterator[bytes]:
     Raises:
         ValueError: It is no ``.wandb`` file.
     """
-    if data[: len(MARK)] != MARK:
-        msg = f"{str(file)!r} is no .wandb file: it starts with {data[: len(MARK)]!r}; give one that W&B has written"
+    if data[: len(MAGIC)] != MAGIC:
+        msg = f"{str(file)!r} is no .wandb file: it starts with {data[: len(MAGIC)]!r}; give one that W&B has written"
         raise ValueError(msg)
     position, parts = HEADER_SIZE, b""
     while position + CHUNK_HEADER.size <= len(data):
@@ -296,7 +296,7 @@ def unpack(data: bytes, file: Path) -> Iterator[bytes]:
             yield parts
 
 
-def pack(header: bytes, records: Iterable[bytes]) -> bytes:
+def encode_records(header: bytes, records: Iterable[bytes]) -> bytes:
     """Return the content of a ``.wandb`` file.
 
     Args:

@@ -18,7 +18,7 @@ def is_shared(run: Any) -> bool:
     return getattr(run.settings, "mode", "") == "shared"
 
 
-def next_step_of(run: Any) -> int:
+def get_next_step(run: Any) -> int:
     """Return the step of the next row; 0 for a finished run and for a shared one, which has no counter of its own."""
     if is_closed(run):
         return 0  # W&B would wait 30 s for an answer
@@ -39,23 +39,23 @@ def run_url(run: Any) -> str | None:
     return None if run.offline else run.url
 
 
-def config_of(run: Any) -> dict[str, Any]:
+def get_config(run: Any) -> dict[str, Any]:
     """Return the config of a run, which is no mapping, as a dictionary."""
     return {key: run.config[key] for key in run.config.keys()}  # noqa: SIM118
 
 
-def folder_of(run: Any) -> Path:
+def get_run_dir(run: Any) -> Path:
     """Return the folder in which a run has on disk what is to be sent."""
     return Path(run.dir).parent
 
 
-def folder_in_command(command: str) -> Path:
+def run_dir_in_command(command: str) -> Path:
     """Return the folder that :func:`sync_command` has named in the command for one."""
     named = command.partition(" sync ")[2]
     return Path(shlex.split(named)[0] if named.startswith("'") else named)
 
 
-def was_online(folder: Path) -> bool:
+def is_online_run_dir(folder: Path) -> bool:
     """Return whether the session in a folder of W&B's has sent its rows itself, as far as it came; the name says so."""
     return not folder.name.startswith("offline-")
 
@@ -65,7 +65,7 @@ def sync_command(*folders: Path | str) -> str:
     return f"ultralytics-wb-ddp sync {' '.join(shlex.quote(str(folder)) for folder in folders)}"
 
 
-def plain_summary(summary: Any) -> dict[str, Any]:
+def get_summary(summary: Any) -> dict[str, Any]:
     """Return a W&B summary, which is no mapping, as dictionaries."""
     values = {key: summary[key] for key in summary.keys()}  # noqa: SIM118
-    return {key: plain_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}
+    return {key: get_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}

@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ultralytics_wb_ddp.utils.errors import ExplainedError
-from ultralytics_wb_ddp.utils.logging import cause_of
-from ultralytics_wb_ddp.wandb_client.internals import without_prompt
-from ultralytics_wb_ddp.wandb_client.transport import NoAnswerError, Why, is_asked_by_core, put
+from ultralytics_wb_ddp.utils.errors import UserError
+from ultralytics_wb_ddp.utils.logging import format_exception
+from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
+from ultralytics_wb_ddp.wandb_client.transport import Failure, NoAnswerError, core_answers_queries, post_query
 
-FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-|latest-run$")  # of a run on disk, as W&B names it
-TIMEOUT = 30  # seconds for an answer of the server
+RUN_FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-|latest-run$")  # of a run on disk, as W&B names it
+API_TIMEOUT = 30  # seconds for an answer of the server
 UNAUTHORIZED, FORBIDDEN = 401, 403
 KEY_LENGTH = 40
 VIEWER = "query Viewer { viewer { id entity } }"
-COUNTING_LAG = 5.0  # seconds after which the service has counted rows as a rule; it takes 2 to 4 (wandb#12421)
+ROW_COUNT_LAG = 5.0  # seconds after which the service has counted rows as a rule; it takes 2 to 4 (wandb#12421)
 
 
-class DownloadError(ExplainedError):
+class DownloadError(UserError):
     """A run cannot be brought back: the message names the value, the cause and the remedy."""
 
 
@@ -38,15 +38,15 @@ def find_run(path: str, api_key: str | None) -> Any:
     check_path(path)
     try:
         require_server(api_key)
-        with without_prompt():
-            return wandb.Api(timeout=TIMEOUT, api_key=api_key).run(_path_of(path))
-    except ExplainedError as error:
+        with no_login_prompt():
+            return wandb.Api(timeout=API_TIMEOUT, api_key=api_key).run(_path_of(path))
+    except UserError as error:
         msg = f"run {path!r} cannot be read: {error}"
         raise DownloadError(msg) from error
     except Exception as error:
         msg = (
-            f"run {path!r} cannot be read: {cause_of(error)}; check its path, entity/project/run-id, the server "
-            "(WANDB_BASE_URL) and whether this API key may read it"
+            f"run {path!r} cannot be read: {format_exception(error)}; check its path, entity/project/run-id, the "
+            "server (WANDB_BASE_URL) and whether this API key may read it"
         )
         raise DownloadError(msg) from error
 
@@ -58,7 +58,7 @@ def check_path(run: str) -> None:
         DownloadError: It is a folder of this machine, or of another form.
     """
     parts = _path_of(run).split("/")
-    if Path(run).exists() or FOLDER.match(parts[-1]):
+    if Path(run).exists() or RUN_FOLDER.match(parts[-1]):
         msg = (
             f"run {run!r} is a folder of this machine, and entity/project/run-id is expected; send what it holds with: "
             f"ultralytics-wb-ddp sync {run}, or read it with ultralytics_wb_ddp.testing.read_run({run!r})"
@@ -78,7 +78,7 @@ def _path_of(run: str) -> str:
     return path.replace("/runs/", "/")
 
 
-class Trouble(ExplainedError):  # noqa: N818  # it may be a warning only
+class ServerError(UserError):  # it may be a warning only
     """A question that got no answer; its message says why, and what to do.
 
     Args:
@@ -123,31 +123,31 @@ class Server:
             Trouble: There is none.
         """
         try:
-            return put(self.url, self.key, self.settings, query, variables, timeout=self.timeout)
+            return post_query(self.url, self.key, self.settings, query, variables, timeout=self.timeout)
         except NoAnswerError as problem:
             trouble = self._trouble(operation, problem)
         raise trouble
 
-    def _trouble(self, operation: str, problem: NoAnswerError) -> Trouble:
+    def _trouble(self, operation: str, problem: NoAnswerError) -> ServerError:
         """Return why there is no answer, and what to do."""
-        if problem.why is Why.LATE:
-            return Trouble(f"{self.url} does not answer within {self.timeout:g} s", "check network and proxy")
-        if problem.why is Why.AWAY:
+        if problem.why is Failure.LATE:
+            return ServerError(f"{self.url} does not answer within {self.timeout:g} s", "check network and proxy")
+        if problem.why is Failure.AWAY:
             remedy = "check network, proxy and WANDB_BASE_URL"
             if "certificate" in problem.text.lower():
                 remedy = "set SSL_CERT_FILE or SSL_CERT_DIR to where the certificates are that are to be trusted"
-            return Trouble(f"{self.url} cannot be reached: {problem.text}", remedy)
+            return ServerError(f"{self.url} cannot be reached: {problem.text}", remedy)
         if problem.status in {UNAUTHORIZED, FORBIDDEN}:
             return self.refusal(f"with status {problem.status}")
-        if problem.why is Why.STATUS:
+        if problem.why is Failure.STATUS:
             text = f"{self.url} answers with status {problem.status}"
-            return Trouble(text, "check WANDB_BASE_URL and the server's state")
-        if problem.why is Why.FOREIGN:
-            return Trouble(f"{self.url} answers, but not as a W&B server", "check WANDB_BASE_URL and the proxy")
+            return ServerError(text, "check WANDB_BASE_URL and the server's state")
+        if problem.why is Failure.FOREIGN:
+            return ServerError(f"{self.url} answers, but not as a W&B server", "check WANDB_BASE_URL and the proxy")
         text = f"{self.url} does not answer the question {operation}"
-        return Trouble(text, "look at project and run in the browser", status="warning")
+        return ServerError(text, "look at project and run in the browser", status="warning")
 
-    def refusal(self, how: str) -> Trouble:
+    def refusal(self, how: str) -> ServerError:
         """Return that the key is of no use here."""
         login = f"wandb login --relogin --host {self.url}"
         change = {
@@ -155,7 +155,7 @@ class Server:
             "cfg.wandb.api_key": "correct cfg.wandb.api_key",
         }
         remedy = f"{change.get(self.source, login)}; it must be a key of the account that the run belongs to"
-        return Trouble(f"{self.url} refuses the key {how}", remedy, about="key")
+        return ServerError(f"{self.url} refuses the key {how}", remedy, about="key")
 
 
 def find_server(api_key: str | None = None, *, timeout: float = 30.0) -> Server:
@@ -183,11 +183,11 @@ def require_server(api_key: str | None = None) -> None:
         Trouble: It does not; the message says why and what to do.
     """
     server = find_server(api_key)
-    if server.has_token and not is_asked_by_core():
+    if server.has_token and not core_answers_queries():
         return
-    if not server.has_token and (trouble := trouble_with_key(server.key, server.source, server.url)):
+    if not server.has_token and (trouble := check_key(server.key, server.source, server.url)):
         msg = f"API key: {trouble.text}"
-        raise Trouble(msg, trouble.remedy, about="key")
+        raise ServerError(msg, trouble.remedy, about="key")
     if not server.ask("Viewer", VIEWER).get("viewer"):
         refusal = server.refusal("as unknown")
         raise refusal
@@ -206,7 +206,7 @@ def find_key(given: str | None, url: str) -> tuple[str | None, str]:
     return (found[2] or None, "netrc") if found else (None, "")
 
 
-def trouble_with_key(key: str | None, source: str, url: str) -> Trouble | None:
+def check_key(key: str | None, source: str, url: str) -> ServerError | None:
     """Return why a key cannot be one, without showing it; None where it may be one.
 
     Args:
@@ -223,4 +223,4 @@ def trouble_with_key(key: str | None, source: str, url: str) -> Trouble | None:
         text = f"the one of {source} starts or ends with white space"
     else:
         return None
-    return Trouble(text, remedy, about="key")
+    return ServerError(text, remedy, about="key")

@@ -9,10 +9,10 @@ from typing import Any
 
 from ultralytics_wb_ddp.utils.logging import logger
 
-PAGE = 4096  # bytes; a full disk takes no more of them
+TEST_FILE_SIZE = 4096  # bytes; a full disk takes no more of them
 
 
-def store(run: Any, key: str, value: Any) -> None:
+def store_value(run: Any, key: str, value: Any) -> None:
     """Store what belongs to a value of a row beside the run, where it is a picture, a table or a chart.
 
     ``run.log`` does it for all values of a row together, and where one cannot be stored the row is lost. What is stored
@@ -32,14 +32,14 @@ def store(run: Any, key: str, value: Any) -> None:
         value.set_key(key)
         key, value = value.spec.table_key, value.table
     if hasattr(value, "is_bound"):
-        if value.is_bound() and value._run is not run:  # noqa: SLF001  # no public way
-            value._run = None  # noqa: SLF001
+        if value.is_bound() and value._run is not run:  # no public way
+            value._run = None
         if not value.is_bound():
             try:
-                step = run._local_step if hasattr(run, "_local_step") else run._step  # noqa: SLF001  # by release
+                step = run._local_step if hasattr(run, "_local_step") else run._step  # by release
                 val_to_json(run, key, value, namespace=step)
             except BaseException:
-                value._run = None  # noqa: SLF001  # else it would count as stored
+                value._run = None  # else it would count as stored
                 raise
     elif not isinstance(value, (int, float, str)) and value is not None:
         from wandb.util import json_dumps_safer_history
@@ -47,18 +47,18 @@ def store(run: Any, key: str, value: Any) -> None:
         json_dumps_safer_history(value)
 
 
-def make_room(place: Path) -> None:
+def ensure_writable_directories(place: Path) -> None:
     """Have artifacts and tables put together beside a run where W&B's own directories for that cannot be written.
 
     Args:
         place: Directory that holds runs.
     """
-    moved = _find_room(place)
+    moved = _move_directories(place)
     if moved:
         logger.warning("W&B cannot write to %s: artifacts and tables are put together in %s", ", ".join(moved), place)
 
 
-def _find_room(place: Path) -> list[str]:
+def _move_directories(place: Path) -> list[str]:
     """Have W&B keep data and cache beside a run where the directories that it uses for them cannot be written.
 
     Artifacts and tables are put together there. The processes that this one starts are told through the environment.
@@ -91,7 +91,7 @@ def _is_writable(folder: Path) -> bool:
     try:
         folder = next(place for place in (folder, *folder.absolute().parents) if place.exists())
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(PAGE))
+            file.write(bytes(TEST_FILE_SIZE))
     except OSError:
         return False
     return True

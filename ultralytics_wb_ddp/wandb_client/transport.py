@@ -33,7 +33,7 @@ LATE_WORDS = ("context deadline exceeded", "Client.Timeout exceeded", "i/o timeo
 FOREIGN_WORDS = ("invalid character", "unexpected end of JSON", "cannot unmarshal", "unexpected EOF")
 
 
-class Why(Enum):
+class Failure(Enum):
     """Why a question got no answer."""
 
     LATE = "it did not come in time"
@@ -52,12 +52,12 @@ class NoAnswerError(Exception):
         status: The status.
     """
 
-    def __init__(self, why: Why, text: str = "", status: int = 0) -> None:
+    def __init__(self, why: Failure, text: str = "", status: int = 0) -> None:
         super().__init__(text or why.value)
         self.why, self.text, self.status = why, text, status
 
 
-def is_asked_by_core() -> bool:
+def core_answers_queries() -> bool:
     """Return whether this release of wandb has wandb-core ask questions."""
     try:
         from wandb.proto.wandb_api_pb2 import GraphQLRequest
@@ -66,7 +66,7 @@ def is_asked_by_core() -> bool:
     return GraphQLRequest is not None
 
 
-def put(
+def post_query(
     url: str, key: str | None, settings: Any, query: str, variables: Mapping[str, Any], *, timeout: float
 ) -> dict[str, Any]:
     """Put a question of GraphQL to a server and return the data of its answer.
@@ -82,16 +82,16 @@ def put(
     Raises:
         NoAnswerError: There is no answer.
     """
-    if is_asked_by_core():
-        data = _put_by_core(url, key, settings, query, variables, timeout)
+    if core_answers_queries():
+        data = _post_with_core(url, key, settings, query, variables, timeout)
     else:
-        data = _put_directly(url, key, settings, query, variables, timeout)
+        data = _post_directly(url, key, settings, query, variables, timeout)
     if not isinstance(data, dict):
-        raise NoAnswerError(Why.UNKNOWN)
+        raise NoAnswerError(Failure.UNKNOWN)
     return data
 
 
-def _put_by_core(
+def _post_with_core(
     url: str, key: str | None, settings: Any, query: str, variables: Mapping[str, Any], timeout: float
 ) -> Any:
     from wandb.proto.wandb_api_pb2 import ApiRequest, GraphQLRequest
@@ -101,24 +101,24 @@ def _put_by_core(
     try:
         made.base_url, made.api_key = url, key
     except Exception:  # noqa: BLE001  # its text quotes the key
-        raise NoAnswerError(Why.AWAY, "W&B's client refuses the address or the key") from None
+        raise NoAnswerError(Failure.AWAY, "W&B's client refuses the address or the key") from None
     # wandb-core takes no less than one more try, and whole seconds only.
     made.x_graphql_retry_max, made.x_graphql_retry_wait_min_seconds, made.x_graphql_retry_wait_max_seconds = 1, 1, 1
     made.x_graphql_timeout_seconds = max(1, round(timeout))
     asked = GraphQLRequest(query=query, variables_json=json.dumps(dict(variables)))
     try:
-        with _core() as connection:
+        with _private_core() as connection:
             session = connection.api_init_request(made.to_proto())
             request = ApiRequest(api_id=session.api_id, graphql_request=asked)
             answer = connection.api_request(request, timeout=timeout + SECOND_TRY)
             return json.loads(answer.graphql_response.data_json)
     except WandbApiFailedError as error:
         status = error.response.http_status if error.response else 0
-        raise _told_by_core(str(error), status) from error
+        raise _error_from_core(str(error), status) from error
 
 
 @contextlib.contextmanager
-def _core() -> Iterator[Any]:
+def _private_core() -> Iterator[Any]:
     """Start a wandb-core for questions, apart from the one that holds this process's runs."""
     from wandb.sdk import wandb_setup
     from wandb.sdk.lib.service import service_port_file
@@ -140,36 +140,36 @@ def _core() -> Iterator[Any]:
             try:
                 token = service_port_file.poll_for_token(file, process, timeout=START_TIMEOUT)
             except Exception as error:
-                raise NoAnswerError(Why.AWAY, "wandb-core does not start") from error
+                raise NoAnswerError(Failure.AWAY, "wandb-core does not start") from error
             connection = ServiceConnection(asyncer=asyncer, client=token.connect(asyncer=asyncer), proc=None)
             try:
                 yield connection
             finally:
                 with contextlib.suppress(Exception):
-                    connection._finalizer.close()  # noqa: SLF001  # its own teardown is that of the process's service
-                    asyncer.run(connection._client.close)  # noqa: SLF001
+                    connection._finalizer.close()  # its own teardown is that of the process's service
+                    asyncer.run(connection._client.close)
         finally:
             process.kill()
             process.wait()
 
 
-def _told_by_core(message: str, status: int) -> NoAnswerError:
+def _error_from_core(message: str, status: int) -> NoAnswerError:
     """Return what wandb-core says, sorted: it tells most of it in words."""
     retried = re.search(r"while retrying: HTTP (\d+)", message)
     if status or retried:
-        return NoAnswerError(Why.STATUS, status=status or int(retried.group(1) if retried else 0))
+        return NoAnswerError(Failure.STATUS, status=status or int(retried.group(1) if retried else 0))
     if "did not respond in time" in message or any(word in message for word in LATE_WORDS):
-        return NoAnswerError(Why.LATE)
+        return NoAnswerError(Failure.LATE)
     if 'Post "' in message or "service process" in message:
         reason = message.strip().splitlines()[-1].rsplit(": ", 1)[-1].rstrip('"')
         reason = "the connection was cut" if reason == "EOF" else reason
-        return NoAnswerError(Why.AWAY, f"{'proxy: ' if 'proxyconnect' in message else ''}{_begin(reason)}")
+        return NoAnswerError(Failure.AWAY, f"{'proxy: ' if 'proxyconnect' in message else ''}{_capitalize(reason)}")
     if any(word in message for word in FOREIGN_WORDS):
-        return NoAnswerError(Why.FOREIGN)
-    return NoAnswerError(Why.UNKNOWN, message.strip())
+        return NoAnswerError(Failure.FOREIGN)
+    return NoAnswerError(Failure.UNKNOWN, message.strip())
 
 
-def _put_directly(
+def _post_directly(
     url: str, key: str | None, settings: Any, query: str, variables: Mapping[str, Any], timeout: float
 ) -> Any:
     """Ask as wandb-core is set up, in a thread: a limit of a socket's holds neither for a name nor for a trickle."""
@@ -179,13 +179,13 @@ def _put_directly(
         try:
             answers.append(_post(url, key, settings, {"query": query, "variables": dict(variables)}, timeout))
         except Exception as problem:  # noqa: BLE001  # told by the thread that waits
-            answers.append(_told_by_python(problem))
+            answers.append(_error_from_urllib(problem))
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(timeout)
     if not answers:
-        raise NoAnswerError(Why.LATE)
+        raise NoAnswerError(Failure.LATE)
     if isinstance(answers[0], Exception):
         raise answers[0]
     return answers[0]
@@ -203,9 +203,9 @@ def _post(url: str, key: str | None, settings: Any, body: Mapping[str, Any], tim
     with opener.open(request, timeout=timeout) as answer:
         content = json.loads(answer.read())
     if not isinstance(content, dict):
-        raise NoAnswerError(Why.FOREIGN)
+        raise NoAnswerError(Failure.FOREIGN)
     if content.get("errors"):
-        raise NoAnswerError(Why.UNKNOWN, str(content["errors"]))
+        raise NoAnswerError(Failure.UNKNOWN, str(content["errors"]))
     return content.get("data")
 
 
@@ -219,20 +219,20 @@ def _proxies(url: str, settings: Any) -> dict[str, str]:
     return {**proxies, **{scheme: proxy for scheme, proxy in own.items() if proxy}}
 
 
-def _told_by_python(problem: Exception) -> NoAnswerError:
+def _error_from_urllib(problem: Exception) -> NoAnswerError:
     if isinstance(problem, NoAnswerError):
         return problem
     if isinstance(problem, HTTPError):
-        return NoAnswerError(Why.STATUS, status=problem.code)
+        return NoAnswerError(Failure.STATUS, status=problem.code)
     reason = problem.reason if isinstance(problem, URLError) else problem
     if isinstance(reason, TimeoutError):
-        return NoAnswerError(Why.LATE)
+        return NoAnswerError(Failure.LATE)
     if isinstance(reason, ValueError) and not isinstance(reason, OSError):
-        return NoAnswerError(Why.FOREIGN)
+        return NoAnswerError(Failure.FOREIGN)
     text = re.sub(r"^[\[<][^\]>]*[\]>] | \(_ssl\.c:\d+\)$", "", str(reason))
-    return NoAnswerError(Why.AWAY, _begin(text.rsplit(": ", 1)[-1]))
+    return NoAnswerError(Failure.AWAY, _capitalize(text.rsplit(": ", 1)[-1]))
 
 
-def _begin(text: str) -> str:
+def _capitalize(text: str) -> str:
     """Return a sentence that begins with a capital."""
     return text[:1].upper() + text[1:]
