@@ -113,8 +113,8 @@ def check_picklable(callbacks: dict[str, list[Any]]) -> None:
                 name = getattr(function, "__qualname__", None) or type(function).__qualname__
                 msg = (
                     f"callback {name!r} of event {event!r} cannot travel to the processes that train: "
-                    f"{format_exception(error)}; have it make locks, open files and connections when it is first called "
-                    "there"
+                    f"{format_exception(error)}; have it make locks, open files and connections when it is first "
+                    "called there"
                 )
                 raise ConfigurationError(msg) from error
 
