@@ -65,8 +65,8 @@ def test_launch_that_is_ended_leaves_its_exit_code_to_whoever_waits_for_it() -> 
 def test_worker_prints_to_a_file_once_its_reader_is_gone(tmp_path: Path) -> None:
     script = f"""
 import os, pathlib
-from ultralytics_wb_ddp.distributed.stdio import protect_output
-protect_output(pathlib.Path({str(tmp_path / "output.log")!r}))
+from ultralytics_wb_ddp.distributed.stdio import keep_output_writable
+keep_output_writable(pathlib.Path({str(tmp_path / "output.log")!r}))
 print("read", flush=True)
 input()
 print("unread", flush=True)

@@ -226,11 +226,11 @@ def test_log_file_has_no_progress_although_wandb_makes_a_terminal_of_it(run_job:
         """\
         import sys
         from ultralytics_wb_ddp import WandbManager
-        from ultralytics_wb_ddp.utils.progress import shown, working
+        from ultralytics_wb_ddp.utils.progress import status, track
         with WandbManager({"wandb": {"project": "demo"}}, "job"):
             print("a terminal:", sys.stderr.isatty())
-            with working("what goes on"):
-                list(shown([1, 2, 3], "counting"))
+            with status("what goes on"):
+                list(track([1, 2, 3], "counting"))
         """,
         prelude="",
     )

@@ -34,7 +34,7 @@ TAKEN = re.compile(r"[A-Za-z0-9_.-]{1,128}")  # by wandb.Artifact
 
 
 @pytest.mark.parametrize("run_id", ["train_20260101_120000_ab12", "3f9k2x1a", "a.b-c_d", "x" * 118])
-def test_name_of_the_checkpoints_of_an_ordinary_run_is_the_stock_callbacks(run_id: str) -> None:
+def test_name_of_the_find_checkpoints_an_ordinary_run_is_the_stock_callbacks(run_id: str) -> None:
     assert model_collection(run_id) == f"run_{run_id}_model"
 
 
@@ -199,8 +199,8 @@ model.train(**{**ONE_PROCESS, "epochs": 3})
 run.finish()
 
 from ultralytics_wb_ddp import restore_checkpoint
-from ultralytics_wb_ddp.tools.prune import checkpoints_of
-print("VERSIONS", len(checkpoints_of(run.entity, run.project, run.id)))
+from ultralytics_wb_ddp.tools.prune import find_checkpoints
+print("VERSIONS", len(find_checkpoints(run.entity, run.project, run.id)))
 print("RESTORED", restore_checkpoint(f"{run.entity}/{run.project}/{run.id}", alias="epoch-2").is_file())
 """,
     )

@@ -111,8 +111,8 @@ def test_failed_training_is_a_failed_run(run_job: RunJob, patched_path: str, mod
             + STOCK
             + FAILURE
             + """\
-from ultralytics_wb_ddp.training.callback_transport import carry_callbacks
-carry_callbacks()
+from ultralytics_wb_ddp.training.callback_transport import install_callback_transport
+install_callback_transport()
 with WandbManager(CFG, "job") as manager:
     manager.prepare_for_training()
     model.train(**TWO_PROCESSES)
@@ -151,8 +151,8 @@ def note(trainer):
     if os.environ.get("RANK") == "0":
         open("ended", "w").write(str(trainer.epoch))
 model.add_callback("on_train_end", note)
-from ultralytics_wb_ddp.training.callback_transport import carry_callbacks
-carry_callbacks()
+from ultralytics_wb_ddp.training.callback_transport import install_callback_transport
+install_callback_transport()
 sys.stdout.flush()
 with WandbManager(CFG, "job") as manager:
     manager.prepare_for_training()

@@ -185,7 +185,7 @@ def test_missing_file_of_ultralytics_is_said(tree: Tree) -> None:
 def test_missing_ultralytics_is_said(tmp_path: Path) -> None:
     script = "import sys; sys.path = [path for path in sys.path if 'site-packages' not in path]; "
     script += f"sys.path.insert(0, {str(ROOT)!r}); "
-    script += "from ultralytics_wb_ddp.tools.stock_callback_patch import examine; examine()"
+    script += "from ultralytics_wb_ddp.tools.stock_callback_patch import patch_status; patch_status()"
     done = subprocess.run(
         [sys.executable, "-I", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )

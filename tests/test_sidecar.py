@@ -26,7 +26,7 @@ def test_sidecar_that_was_started_early_is_taken_by_one_who_asks() -> None:
 
 
 def test_sidecar_that_nobody_asks_for_ends_with_its_process() -> None:
-    code = "from ultralytics_wb_ddp.runs.service_process import Sidecar; Sidecar.start_early(60.0); import time; time.sleep(1)"
+    code = "from ultralytics_wb_ddp.runs.service_process import ServiceProcess; ServiceProcess.prestart(60.0); import time; time.sleep(1)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment)
     words = ["ultralytics_wb_ddp.runs.service_process", "60.0", str(process.pid)]

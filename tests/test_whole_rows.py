@@ -13,17 +13,17 @@ from PIL import Image
 from pathlib import Path
 from ultralytics_wb_ddp.metrics import trainer_rows
 from ultralytics_wb_ddp.config.options import RunOptions
-from ultralytics_wb_ddp.runs.guarded_run import Session
+from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
 
 run = wandb.init(project="demo", mode="offline")
-session = Session(run, "adopt", RunOptions(on_error=ON_ERROR))
+session = GuardedRun(run, "adopt", RunOptions(on_error=ON_ERROR))
 session.start(Path("train"))
 for name in ("good", "emptied", "deleted", "taken"):
     Image.new("RGB", (8, 8)).save(f"{name}.png")
 plots = {Path(f"{name}.png"): {"timestamp": 1.0} for name in ("good", "emptied", "never", "deleted", "taken")}
 plots["users own"] = {}
 Path("emptied.png").write_bytes(b"")
-images = trainer_rows.images_of(plots, {}, session.guarded)
+images = trainer_rows.changed_plots(plots, {}, session.guard)
 Path("deleted.png").unlink()
 table = lambda: wandb.Table(columns=["a"], data=[[1]])
 others = {"x" * 250: wandb.Image("good.png"), "t" * 200: table(), "tables/good": table(), "object": object(), 7: 1.0}
