@@ -35,7 +35,7 @@ EVERY = 1e-6  # confidence that everything has
 def main() -> None:
     """Print the table."""
     spent: Counter[str] = Counter()
-    measure(mistake_collector.MistakeCollector, "_try", spent, "look")
+    measure(mistake_collector.MistakeCollector, "_guard", spent, "look")
     measure(mistake_collector.MistakeCollector, "gather", spent, "show")
     measure(mistakes_table, "mistakes_table", spent, "show")
     lines = ["| task | confidence from | training, s | evaluating, µs an image | showing 16, s | share |"]

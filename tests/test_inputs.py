@@ -321,7 +321,7 @@ def saved(file: Path, seed: int = 0) -> torch.nn.Module:
 def test_files_that_do_not_answer_hold_nothing_up(
     run: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(inputs, "HURRY", 0.2)
+    monkeypatch.setattr(inputs, "FAILED_TIMEOUT", 0.2)
     label = data.parent / "labels/train/00002.txt"
     label.unlink()
     os.mkfifo(label)  # as a network drive that is away: reading it waits for ever
@@ -385,7 +385,7 @@ def test_weights_that_were_changed_since_are_another_artifact(online: OpenOnline
 def test_weights_are_referred_to_where_wandb_does_not_say_what_they_are(
     online: OpenOnline, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "LOOK_UP", 1.0)
+    monkeypatch.setattr(inputs, "LOOKUP_TIMEOUT", 1.0)
     weights = tmp_path / "earlier/weights/best.pt"
     RunRecord("abc", "demo", "team").save(tmp_path / "earlier")
     network = saved(weights)

@@ -312,7 +312,7 @@ def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Mist
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(store.port))
-    monkeypatch.setattr(mistake_collector, "PATIENCE", 1.0)
+    monkeypatch.setattr(mistake_collector, "GATHER_TIMEOUT", 1.0)
     collectors = []
     for rank, counts in enumerate(((5, 1), (9, 8), (3, 2))):
         collector = MistakeCollector(3, Topology(rank, rank, 3, 3, 0, 1))

@@ -108,7 +108,7 @@ time.sleep(60)
 def test_training_that_goes_on_in_a_worker_is_not_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_worker: bool
 ) -> None:
-    monkeypatch.setattr(record_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(record_module, "TRAINING_END_TIMEOUT", 0.2)
     environment = {**os.environ, **({"LOCAL_RANK": "0"} if is_worker else {})}
     command = [sys.executable, "-c", WORKER, str(tmp_path)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:

@@ -159,7 +159,7 @@ class WandbManager:
         """
         from ultralytics_wb_ddp.cross_validation.run_group import RunGroup
 
-        return RunGroup(cfg, name, runs, manager_class=cls, **options)
+        return RunGroup(cfg, name, runs, cls, **options)
 
     def initialize(self) -> tuple[Any, str | None]:
         """Make the run, or continue the one of ``cfg.wandb.id`` or ``WANDB_RUN_ID``, and export the handoff.

@@ -66,11 +66,11 @@ class RunGroup(Generic[ManagerType]):
         cfg: As for :class:`WandbManager`, without ``cfg.wandb.id``.
         name: Name of the group, which the ids of its runs begin with.
         runs: Number of trainings.
+        manager_class: Class of the managers, such as :class:`WandbManager`.
         job_type: What a training is, such as ``"fold"`` or ``"train"``.
         metrics: Names of the metrics, with ``*`` for any characters: of the evaluation of the best checkpoint, or of
             numbers that you put into a run's summary yourself.
         resume: Leave out the trainings that have finished when a group of this name was started earlier.
-        manager_class: Class of the managers, such as :class:`WandbManager`.
 
     Attributes:
         results: Metrics of each training that counts, by its number. A training counts when its run has finished and
@@ -85,11 +85,11 @@ class RunGroup(Generic[ManagerType]):
         cfg: Any,
         name: str,
         runs: int,
+        manager_class: Callable[..., ManagerType],
         *,
         job_type: str = "fold",
         metrics: Sequence[str] = METRICS,
         resume: bool = False,
-        manager_class: Callable[..., ManagerType],
     ) -> None:
         self._manager_class = manager_class
         self.name, self.runs, self.job_type = name, runs, job_type
