@@ -386,7 +386,7 @@ class GuardedRun:
 def close_failed_runs() -> None:
     """Close the runs of trainings that failed without reaching ``teardown``.
 
-    A thread trains once at a time. A training that begins therefore shows that its thread's previous training failed.
+    A thread runs one training at a time. So a training that begins shows that its thread's previous training failed.
     The trainings of other threads continue.
     """
     here = threading.current_thread()

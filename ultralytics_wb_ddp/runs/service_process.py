@@ -204,7 +204,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 def _main() -> None:
     pid = os.fork()
-    if pid:  # the fork's parent is the owner's child; it exits, so that its child has no parent to be killed with
+    if pid:  # the owner's child exits, and the fork continues without a parent
         os.write(sys.stdout.fileno(), f"{pid}\n".encode())
         os._exit(0)
     finish_timeout = float(sys.argv[1])
