@@ -33,10 +33,8 @@ def warn_of_several_trainings(guarded_run: GuardedRun, *, is_resumed: bool, data
         known = last_epoch_by_run_id.get(run.id)
         epochs = summary.get("epoch") if is_training else known and known.epoch
         if epochs and (guarded_run.is_of_another_run or not is_resumed):
-            record.best, record.previous_best = (
-                {},
-                best_values(summary),
-            )  # the summary must drop the best values of these keys
+            # The summary must drop the best values of these keys.
+            record.best, record.previous_best = {}, best_values(summary)
             logger.warning(
                 "run %s holds %s of an earlier training already: the rows of both stand on one axis, and "
                 "best values and summary are those of this one. %s; 'unset WANDB_RUN_ID' if it is left over",
