@@ -84,7 +84,7 @@ class GuardedRun:
         self._conflicting_args: dict[str, Any] = {}
         self._reported: set[str] = set()
         self._stop_button = StopButton()
-        self._is_stop_wanted = False
+        self._is_stop_requested = False
         self._stop_poll: threading.Event | None = None  # set when the query of the button is done; None without a query
         self.background = BackgroundQueue("wandb-ddp-rows")
         self._error: Exception | None = None  # from the background queue, raised later in the training's thread
@@ -106,22 +106,22 @@ class GuardedRun:
         """Whether the continued run is known to exist."""
         return self._handoff is not None and self._handoff.is_of_known_run
 
-    def start(self, save_dir: Path | None = None, earlier: RunRecord | None = None) -> None:
+    def start(self, save_dir: Path | None = None, previous: RunRecord | None = None) -> None:
         """Define the metrics and write the run record to the training's directory.
 
         Args:
             save_dir: Directory of the training. None on a rank that is not the main process.
-            earlier: Record of the training's previous session, if the training is resumed.
+            previous: Record of the training's previous session, if the training is resumed.
         """
         active_runs.append(self)
         self._save_dir = save_dir
         self._block_finish()
         with self.guard("the start of the training"):
             define_metrics(self.wandb_run)
-            self.record = RunRecord.of_run(self.wandb_run, earlier, self.links.as_dict())
+            self.record = RunRecord.of_run(self.wandb_run, previous, self.links.as_dict())
             self.record.is_job_run = self._handoff is not None and self._handoff.is_job_run
-            self.is_resumed = earlier is not None and earlier.id == self.wandb_run.id
-            self.is_of_another_run = earlier is not None and not self.is_resumed
+            self.is_resumed = previous is not None and previous.id == self.wandb_run.id
+            self.is_of_another_run = previous is not None and not self.is_resumed
             # The record file may have been read before the previous session was closed.
             if self.is_resumed and self.wandb_run.id in last_epoch_by_run_id:
                 self._continue_from(
@@ -278,10 +278,10 @@ class GuardedRun:
         """Query the Stop button of W&B in the background, while the epoch is validated."""
         if self.wandb_run.offline or self._stop_poll:
             return
-        self._stop_poll, self._is_stop_wanted = threading.Event(), False
+        self._stop_poll, self._is_stop_requested = threading.Event(), False
 
         def query() -> None:
-            self._is_stop_wanted = self._stop_button.is_pressed(self.wandb_run)
+            self._is_stop_requested = self._stop_button.is_pressed(self.wandb_run)
 
         self.run_in_background("the Stop button", query)
         self.background.submit(self._stop_poll.set)
@@ -291,7 +291,7 @@ class GuardedRun:
         self.poll_stop_button()
         if self._stop_poll and self._stop_poll.wait(STOP_POLL_TIMEOUT):
             self._stop_poll = None
-        return self._is_stop_wanted
+        return self._is_stop_requested
 
     def run_in_background(self, what: str, action: Callable[[], None]) -> None:
         """Run an action on the run in the background, while the run is reachable.

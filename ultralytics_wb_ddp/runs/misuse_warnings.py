@@ -50,11 +50,11 @@ class GivenOptions:
             logger.warning(msg, ", ".join(listed), self._where, has, run.id, self._remedy)
 
 
-def unused_options(given: Mapping[str, Any], run: Any) -> dict[str, Any]:
+def unused_options(options: Mapping[str, Any], run: Any) -> dict[str, Any]:
     """Return the options that differ from the run.
 
     Args:
-        given: The user's options by name.
+        options: The user's options by name.
         run: The ``wandb.Run``.
     """
     mode = "disabled" if run.disabled else "offline" if run.offline else "online"
@@ -62,7 +62,7 @@ def unused_options(given: Mapping[str, Any], run: Any) -> dict[str, Any]:
     tags = set(run_values["tags"] or ())
     return {
         name: list(value) if name == "tags" else value
-        for name, value in given.items()
+        for name, value in options.items()
         if not (set(value) <= tags if name == "tags" else value == run_values[name])
     }
 

@@ -53,30 +53,30 @@ open_runs: dict[str, OpenRun] = {}  # by id
 user_runs: dict[str, Any] = {}  # runs that the user opened in this process and a training logs to, by id
 
 
-def resolve_handoff(given: Any, travelled: Handoff | None) -> Handoff | None:
+def resolve_handoff(user_run: Any, pickled: Handoff | None) -> Handoff | None:
     """Return the handoff of the run to continue.
 
     Args:
-        given: The run that the user gave, or None. A finished run comes first.
-        travelled: The handoff that was pickled with the callback, or None. It comes before that of the environment.
+        user_run: The run that the user gave, or None. A finished run comes first.
+        pickled: The handoff that was pickled with the callback, or None. It comes before that of the environment.
 
     Raises:
         ConfigurationError: The handoff in the environment is damaged.
     """
-    if given is not None and is_closed(given):
-        return Handoff.of_run(given, is_open=False)
-    return travelled or Handoff.from_env()
+    if user_run is not None and is_closed(user_run):
+        return Handoff.of_run(user_run, is_open=False)
+    return pickled or Handoff.from_env()
 
 
-def active_run_for(given: Any, handoff: Handoff | None) -> Any:
+def active_run_for(user_run: Any, handoff: Handoff | None) -> Any:
     """Return the open run of this process that a training logs to. Never imports wandb.
 
     Args:
-        given: The run that the user gave, or None. If there is one, no other run counts.
+        user_run: The run that the user gave, or None. If there is one, no other run counts.
         handoff: The handoff, or None. The run that it names comes before ``wandb.run``.
     """
-    if given is not None:
-        return None if is_closed(given) else given
+    if user_run is not None:
+        return None if is_closed(user_run) else user_run
     active = wandb_run()
     named = open_runs[handoff.run_id].run if handoff and handoff.run_id in open_runs else None
     if active is not None and is_ours(active) and (handoff is None or active.id != handoff.run_id):

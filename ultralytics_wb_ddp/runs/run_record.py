@@ -87,15 +87,15 @@ class RunRecord:
     previous_best: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of_run(cls, run: Any, earlier: RunRecord | None, links: Mapping[str, Any]) -> RunRecord:
+    def of_run(cls, run: Any, previous: RunRecord | None, links: Mapping[str, Any]) -> RunRecord:
         """Return the record of an open run, with the values of its previous sessions.
 
         Args:
             run: The ``wandb.Run``.
-            earlier: The record of the previous session.
+            previous: The record of the previous session.
             links: The current links of the run.
         """
-        record = earlier if earlier and earlier.id == run.id else cls(run.id)
+        record = previous if previous and previous.id == run.id else cls(run.id)
         record.project, record.entity, record.url = run.project or None, run.entity or None, run_url(run)
         record.imported_epochs = record.imported_mark = None
         known = {name: link for name, link in record.links.items() if name != "sync_command"}
