@@ -61,7 +61,9 @@ ORPHAN_LOG_FILE = "output.log"  # in the training's directory: the output after 
 
 
 class WandbCallback:
-    """A callback that logs an Ultralytics training to one W&B run, with any number of processes.
+    """A callback that logs an Ultralytics training to one W&B run.
+
+    The training may have any number of processes.
 
     Unless ``run_mode`` or ``rank_scope`` select more ranks, only the main process logs. The other processes do not
     import wandb. The callback takes the first of these runs:
@@ -112,7 +114,7 @@ class WandbCallback:
 
     @property
     def options(self) -> RunOptions:
-        """The options of this callback, then of ``wandb_config``, then of the launcher's run."""
+        """The options of this callback, ``wandb_config`` and the launcher's run, merged in this order."""
         handoff = self._handoff or Handoff.from_env()
         options, given_names = self._merged_options(handoff)
         return options.with_overrides(handoff.options, given_names) if handoff else options
@@ -142,7 +144,7 @@ class WandbCallback:
         self._unused_options.warn(run, is_made=ranks.run_mode == "auto")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state that is pickled for the workers, with a handoff instead of the run."""
+        """Return the state to pickle, with a handoff instead of the run."""
         from ultralytics_wb_ddp.artifacts.starting_weights import candidate_files_of_calling_model
 
         handoff, launcher = make_worker_handoff(self._run, self._handoff, self.check), self._launcher or Launcher.here()
@@ -175,13 +177,13 @@ class WandbCallback:
     # Events, in the order in which Ultralytics fires them
 
     def on_pretrain_routine_start(self, trainer: Any) -> None:
-        """Prepare the training without a run, because dataset, model or checkpoint may still fail."""
+        """Prepare the training without a run. Dataset, model or checkpoint may still fail."""
         switch_off_stock_callback(trainer, self)
         if is_training_process(trainer) and is_main_process():
             self._prepare_training(trainer)
 
     def on_pretrain_routine_end(self, trainer: Any) -> None:
-        """Open the run and publish it to the other ranks, because the training begins now."""
+        """Open the run and publish it to the other ranks. The training begins now."""
         switch_off_stock_callback(trainer, self)
         if is_main_process():
             training_logger = self._logger_for(trainer) or self._open_run(trainer)
@@ -271,7 +273,7 @@ class WandbCallback:
             training_logger.log_epoch()
 
     def on_train_end(self, trainer: Any) -> None:
-        """Log the best checkpoint, the curves, the metrics of each class and the worst images."""
+        """Log the best checkpoint, curves, metrics per class and the worst images."""
         training_logger = self._logger_for(trainer)
         if training_logger is None:
             return
@@ -312,7 +314,7 @@ class WandbCallback:
     # Helpers
 
     def _merged_options(self, handoff: Handoff | None) -> tuple[RunOptions, tuple[str, ...]]:
-        """Return the options merged with those of the scopes, and the names that the user set explicitly."""
+        """Return the merged options and the names the user set explicitly."""
         from_scopes = scope_options(self._scopes, handoff.run_id if handoff else None)
         return self._options.with_overrides(from_scopes, self._given), (*self._given, *from_scopes)
 
@@ -376,7 +378,7 @@ class WandbCallback:
         return training_logger
 
     def _open_rank_run(self, trainer: Any) -> None:
-        """Open the run of a rank that is not the main process, if the rank logs."""
+        """Open the run of another rank, if the rank logs."""
         ranks = self._make_coordinator()
         ranks.connect()
         self._logger = training_logger = self._make_logger(trainer, ranks, is_main=False)
@@ -391,7 +393,7 @@ class WandbCallback:
                 training_logger.write_config()
 
     def _install_handlers(self, save_dir: Path) -> None:
-        """Install the handlers for SIGTERM, for the end of the launcher, and for the Stop button."""
+        """Install the handlers for SIGTERM, launcher death and the Stop button."""
         from ultralytics_wb_ddp.runs.preemption import preempt_runs
 
         on_termination(preempt_runs)
@@ -411,7 +413,9 @@ class WandbCallback:
 
 
 def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunOptionsDict]) -> WandbCallback:
-    """Log each training of a model to one W&B run, instead of the stock callback.
+    """Log each training of a model to one W&B run.
+
+    The callback replaces the stock callback.
 
     Args:
         model: An ``ultralytics.YOLO`` or another Ultralytics model.
@@ -462,7 +466,7 @@ def _find_previous_record(trainer: Any) -> RunRecord | None:
 
 
 def _watch_active_run() -> None:
-    """Mark the user's active run as failed if its training fails, also before the first event."""
+    """Mark the user's active run as failed if its training fails. This includes errors before the first event."""
     if "wandb" in sys.modules:
         from ultralytics_wb_ddp.runs.open_runs import mark_failed_on_exception
         from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
@@ -473,7 +477,7 @@ def _watch_active_run() -> None:
 
 
 def _wandb_run_type() -> type:
-    """Return ``wandb.Run``, or a class without instances if wandb was not imported and no run can exist."""
+    """Return ``wandb.Run``, or without an import of wandb a class without instances."""
     wandb = sys.modules.get("wandb")
     return wandb.Run if wandb else type("NoRun", (), {})
 
@@ -483,7 +487,7 @@ callbacks: Mapping[str, Callable[[Any], None]] = WandbCallback().callbacks
 
 
 def make_worker_handoff(run: Any, handoff: Handoff | None, check: Callable[[Any], None]) -> Handoff | None:
-    """Return the handoff by which a worker finds the run of this process.
+    """Return the handoff of this process's run for the workers.
 
     Args:
         run: The run that was given to the callback, or None.
@@ -519,7 +523,9 @@ def make_worker_handoff(run: Any, handoff: Handoff | None, check: Callable[[Any]
 
 
 def warm_up_worker(handoff: Handoff | None, options: RunOptions) -> None:
-    """Preload wandb and start the service process, while Ultralytics loads model and data.
+    """Preload wandb and start the service process.
+
+    Both happen while Ultralytics loads model and data.
 
     Args:
         handoff: The launcher's run, or None.

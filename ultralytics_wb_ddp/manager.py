@@ -70,7 +70,9 @@ _exporting: list[WandbManager] = []  # managers of this process that changed the
 
 
 class WandbManager:
-    """The run of a training job: created, handed to the workers, taken back and finished.
+    """The run of a training job, in the launcher.
+
+    The manager creates the run, hands it to the workers, takes it back and finishes it.
 
     On a rank that is not the main process every method does nothing, so that one script serves every launch.
 
@@ -296,7 +298,7 @@ class WandbManager:
     resume_run = resume_after_training
 
     def links(self) -> Links:
-        """Return the links of the run, also when it is closed or finished.
+        """Return the links of the run, also of a closed run.
 
         Returns:
             Web addresses of the run, its project, group and sweep, and of each node's run if each node has its own.
@@ -365,7 +367,7 @@ class WandbManager:
         format: str = "csv",  # noqa: A002  # as the command's --format
         strict: bool = False,
     ) -> DownloadedRun | None:
-        """Download the run's files, its history as a table, and its console log.
+        """Download the run's files, history table and console log.
 
         Call this after :meth:`finish`, also if the manager was used in a ``with`` statement. W&B has only a part of an
         unfinished run, and gets the console log last. An error is logged as a message. With ``strict`` it is raised.
@@ -479,7 +481,7 @@ class WandbManager:
         return RunOptions(job_type=None if os.environ.get("WANDB_JOB_TYPE") else JOB_TYPE)
 
     def _set_job_type(self, inherited: Handoff | None) -> None:
-        """Set the job type of a new run that was opened by its id. A continued run keeps its own."""
+        """Set the job type of a new run opened by id. A continued run keeps its own."""
         from ultralytics_wb_ddp.runs.open_runs import may_have_existed
         from ultralytics_wb_ddp.wandb_client.internals import set_job_type
 
@@ -490,7 +492,7 @@ class WandbManager:
             set_job_type(self.run, job_type)
 
     def _after_training(self, exit_code: int) -> tuple[Handoff, int | None]:
-        """Return the handoff after the training, and the exit code of the training's session.
+        """Return the handoff after the training, and its session's exit code.
 
         Args:
             exit_code: Exit code for runs that a training left open in this process.
@@ -585,7 +587,7 @@ class WandbManager:
         return [self.config.api_key, os.environ.get("WANDB_API_KEY"), *stored]
 
     def _warn_if_nothing_logged(self, previous: Handoff) -> None:
-        """Warn if a training ran or was prepared, but logged no row to the run.
+        """Warn if a training ran or was prepared without logging a row.
 
         Only ``run_mode="auto"`` is checked. In the other modes the ranks have runs of their own, or this process does
         not see their rows.
@@ -647,7 +649,7 @@ class WandbManager:
 
 
 def _user_variable(name: str) -> str | None:
-    """Return an environment variable as it was before the managers of this process exported theirs."""
+    """Return an environment variable without the exports of this process's managers."""
     value = os.environ.get(name)
     for manager in reversed(_exporting):
         if value == manager._exported.get(name):  # noqa: SLF001  # an attribute of the same class
@@ -656,7 +658,7 @@ def _user_variable(name: str) -> str | None:
 
 
 def _console_settings() -> dict[str, str]:
-    """Return the settings that also capture the workers' output in the run's console log.
+    """Return the settings that capture the workers' output, too.
 
     The workers write to inherited file descriptors. wandb's default captures the output of this process only. In a
     notebook the file descriptors carry no output.

@@ -1,4 +1,4 @@
-"""The run of one training, with errors of W&B kept away from the training.
+"""Log one training to a run without letting W&B's errors end it.
 
 The process that opened a run finishes it. An adopted or attached run is left open.
 """
@@ -150,14 +150,14 @@ class GuardedRun:
             block_finish(self.wandb_run, "this package finishes it after the training")
 
     def _load_previous_best(self) -> None:
-        """Load the best values and the number of trained batches from the run's summary."""
+        """Load the best values, the batches and the epoch from the summary."""
         summary = get_summary(self.wandb_run.summary)
         self.record.previous_best = {**best_values(summary), **self.record.previous_best}
         self.record.best = {**self.record.previous_best, **self.record.best}
         self._continue_from(summary.get("batch"), summary.get("epoch"))
 
     def _continue_from(self, batches: Any, epoch: Any) -> None:
-        """Raise the record's batch and epoch, because a killed process may have recorded less."""
+        """Raise the record's batch and epoch. A killed process may have recorded less."""
         self.record.batches = _further(self.record.batches, batches)
         self.record.epoch = _further(self.record.epoch, epoch)
 
@@ -189,7 +189,7 @@ class GuardedRun:
             self.run_in_background("the row of an epoch", lambda: self._after_row(row, is_new_best=is_new_best))
 
     def _storable(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values that W&B can store, and warn of each other one. Numbers are always kept."""
+        """Return the values that W&B can store. Warn of each other value. Numbers are always kept."""
         return {key: value for key, value in row.items() if self._store(key, value)}
 
     def _store(self, key: Any, value: Any) -> bool:
@@ -223,7 +223,7 @@ class GuardedRun:
         self.run_in_background("the summary", lambda: self.wandb_run.summary.update(dict(values)))
 
     def log_in_background(self, make_row: Callable[[], Mapping[str, Any]], what: str) -> None:
-        """Create and log a row that is not an epoch's, in the background.
+        """Log a row that is not an epoch's, in the background.
 
         Args:
             make_row: Function that returns the row.
@@ -275,7 +275,7 @@ class GuardedRun:
         logger.warning(msg, reason, lost.id, sync_command(*parts, get_run_dir(self.wandb_run)))
 
     def poll_stop_button(self) -> None:
-        """Query the Stop button of W&B in the background, while the epoch is validated."""
+        """Query the Stop button of W&B in the background, during the validation."""
         if self.wandb_run.offline or self._stop_poll:
             return
         self._stop_poll, self._is_stop_requested = threading.Event(), False
@@ -294,7 +294,7 @@ class GuardedRun:
         return self._is_stop_requested
 
     def run_in_background(self, what: str, action: Callable[[], None]) -> None:
-        """Run an action on the run in the background, while the run is reachable.
+        """Run an action in the background, while the run is reachable.
 
         An error that must end the training is raised later, in the training's thread.
 
@@ -362,7 +362,7 @@ class GuardedRun:
         config.update(new, allow_val_change=True)
 
     def close(self, exit_code: int) -> None:
-        """Finish the run if this guarded run opened it, else leave it open."""
+        """Finish the run if this object opened it. Leave other runs open."""
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
         if self in active_runs:
             active_runs.remove(self)

@@ -1,4 +1,6 @@
-"""The handoff, by which a worker learns which run to continue, and the handback, its answer to the launcher.
+"""Hand a run to the workers and back to the launcher.
+
+The handoff names the run that a worker continues. In the handback file the worker reports how its session ended.
 
 ``WANDB_RUN_ID``, ``WANDB_PROJECT`` and ``WANDB_ENTITY`` name the run, with W&B's own meaning. So they also count when
 other software has set them. The other values are sent as JSON in ``ULTRALYTICS_WB_DDP``.
@@ -194,15 +196,15 @@ class Handoff:
 
     @property
     def is_of_known_run(self) -> bool:
-        """Whether the run is known to exist, because a process that opened it left more than its id."""
+        """Whether the run is known to exist. A process that opened it left more than its id."""
         return bool(self.host or self.closed_at or self.next_step)
 
     def was_taken_up(self) -> bool:
-        """Return whether a worker of this host opened the run after it was closed."""
+        """Return whether a worker of this host opened the closed run."""
         return bool(_read_handback(self.handback_file))
 
     def handed_back_config(self) -> dict[str, Any]:
-        """Return the config that a worker wrote to a run shared with the launcher."""
+        """Return the config that a worker wrote to the shared run."""
         config = _read_handback(self.handback_file).get("config")
         return config if isinstance(config, dict) else {}
 
@@ -236,7 +238,7 @@ def _is_session_open(handback: dict[str, Any]) -> bool:
 
 
 def _read_record(text: str) -> dict[str, Any]:
-    """Return the checked content of ``ULTRALYTICS_WB_DDP``, or an empty dict if it is not set."""
+    """Return the checked content of ``ULTRALYTICS_WB_DDP``. An unset variable gives an empty dict."""
     if not text:
         return {}
     remedy = (

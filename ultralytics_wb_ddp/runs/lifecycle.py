@@ -1,4 +1,4 @@
-"""Open and close runs, within time limits and without the loss of rows."""
+"""Open and close runs, within time limits and without losing rows."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _finishing = threading.Event()  # set while a run is being finished
 
 @dataclass(frozen=True)
 class SharedRunWriter:
-    """One of several processes that write to a run in W&B's shared mode.
+    """One of several writers of a run in W&B's shared mode.
 
     Attributes:
         label: Name of the writer, unique in the run.
@@ -115,7 +115,7 @@ def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **i
 
 
 def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) -> Any:
-    """Reopen a closed run, once the service has counted all of its rows.
+    """Reopen a closed run once the service has counted its rows.
 
     The service counts rows 2 to 4 s after their arrival (wandb#12421). A session that resumes earlier destroys rows.
     So the run is reopened 5 s after it was closed at the earliest. If the session still starts at a step that is too
@@ -165,7 +165,7 @@ def _init_offline(options: RunOptions, reason: str, *, run_id: str, **init: Any)
 def _init(
     options: RunOptions, *, run_id: str, resume: str | None, writer: SharedRunWriter | None = None, **init: Any
 ) -> Any:
-    """Call ``wandb.init`` in a service process, and kill that if it does not answer in time."""
+    """Call ``wandb.init`` in a service process. Kill the process if it does not answer in time."""
     ensure_writable_directories(Path(options.dir or os.environ.get("WANDB_DIR") or ".", "wandb"))
     borrowed = BorrowedServiceProcess(writer.service) if writer and writer.service else None
     service_process = borrowed or ServiceProcess.get(options.finish_timeout)
@@ -251,7 +251,7 @@ def _deadline(seconds: float, expired: threading.Event, give_up: Callable[[], No
 
 
 def _settings(options: RunOptions, extra: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that this release of wandb knows, with the limits of wandb's calls."""
+    """Return the settings that this release of wandb knows."""
     settings = {
         "init_timeout": options.init_timeout,
         "finish_timeout": options.finish_timeout,
@@ -355,7 +355,7 @@ def attach(handoff: Handoff) -> Any:
 
 
 def define_metrics(run: Any) -> None:
-    """Define the axes of the training's metrics and their best values in the summary.
+    """Define the metrics' axes and their best values in the summary.
 
     Every session must define them again, because W&B drops the definitions when it resumes a run. In a sweep the
     summary keeps W&B's last value, which is a number. The best value is stored one level deeper in the summary, where

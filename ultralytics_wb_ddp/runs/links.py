@@ -70,7 +70,7 @@ class Links:
 
     @classmethod
     def of_launcher(cls, run: Any, run_mode: str, rank_scope: str) -> Links:
-        """Return the links of the launcher's run and of the nodes' future runs.
+        """Return the links of the launcher's run and the nodes' future runs.
 
         Args:
             run: The ``wandb.Run``.
@@ -102,12 +102,12 @@ class Links:
         return {name: value for name, value in asdict(self).items() if value}
 
     def __str__(self) -> str:
-        """Return the links in one line, or offline the command that sends the run."""
+        """Return the links in one line. Offline, return the command that sends the run."""
         nodes = [f"{node}: {url}" for node, url in self.nodes.items()]
         sweep = [f"sweep: {self.sweep}"] if self.sweep else []
         return ", ".join([*(nodes or ([self.run] if self.run else [])), *sweep]) or self.sync_command or ""
 
 
 def _page_url(project: str, kind: str, name: str) -> str:
-    """Return the web address of a run or a group, quoted as W&B does it."""
+    """Return the web address of a run or group, in W&B's quoting."""
     return f"{project}/{kind}/{quote(name, safe='=+&$@')}"

@@ -1,4 +1,4 @@
-"""Warn of wrong uses that raise no error but log nothing or ignore options."""
+"""Warn of wrong uses that log nothing or ignore options without error."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def warn_of_late_callback(model: Any) -> None:
 
 
 def has_trained_since(moment: float) -> bool:
-    """Return whether this process began or launched an Ultralytics training since a moment.
+    """Return whether an Ultralytics training began here since a moment.
+
+    A training that this process launched counts, too.
 
     Trainers write ``args.yaml``, so the files of all trainers in memory are checked.
 

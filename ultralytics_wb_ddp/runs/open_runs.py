@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class OpenRun:
-    """A run that :func:`init_run` opened in this process and that is not finished.
+    """An unfinished run that :func:`init_run` opened in this process.
 
     Attributes:
         run: The ``wandb.Run``.
@@ -85,9 +85,9 @@ def active_run_for(user_run: Any, handoff: Handoff | None) -> Any:
 
 
 def warn_of_unused_run(logged_id: str | None) -> None:
-    """Warn on a rank that does not log that the script's run gets no rows.
+    """Warn that the script's run gets no rows from this rank.
 
-    Never imports wandb.
+    Only a rank that does not log calls this. Never imports wandb.
 
     Args:
         logged_id: Id of the run that the launcher handed to the ranks.
@@ -123,7 +123,7 @@ def may_have_existed(run: Any, mode: str | None = None) -> bool:
 
 
 def run_parts(run: Any) -> list[Path]:
-    """Return the folders that hold the parts of a run on this disk, oldest first."""
+    """Return the folders of a run's parts on this disk, oldest first."""
     folder = get_run_dir(run)
     folders = {folder, *folder.parent.glob(f"*run-????????_??????-{glob.escape(run.id)}")}
     return sorted(folders, key=lambda part: part.name.partition("run-")[2])
@@ -148,7 +148,7 @@ def check_shared(run: Any) -> None:
 
 
 def mark_failed_on_exception(run: Any) -> None:
-    """Mark the user's run as failed if an exception is being raised when it finishes.
+    """Mark the user's run as failed if an exception ends it.
 
     A ``finally: run.finish()`` would mark a failed training as successful. So would W&B's plugin for Flyte, which
     always finishes with ``exit_code=0``. An exception that was already being handled before the training does not
@@ -198,14 +198,14 @@ def adopt_user_run(run: Any) -> None:
 
 
 def handoff_of_open_run(run: Any) -> Handoff:
-    """Return the handoff by which workers attach to a run of this process."""
+    """Return the handoff to attach to a run of this process."""
     open_run = open_runs.get(run.id)
     service = open_run.service_process.token if open_run else os.environ.get("WANDB_SERVICE")
     return Handoff.of_run(run, is_open=True, service=service, is_users=open_run is None)
 
 
 def set_handback_file(run: Any, file: Path | None) -> None:
-    """Set the handback file of a run that is open in this process, and mark the session as open in it.
+    """Set the handback file of an open run, and write the session's pid.
 
     Args:
         run: The ``wandb.Run``.

@@ -17,7 +17,7 @@ PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish it
 
 
 def preempt_runs() -> None:
-    """Mark the runs in use as preempting, end the workers, and finish the runs.
+    """Mark runs as preempting, end the workers, and finish the runs.
 
     The service process of a run that this package opened finishes the run before this process ends, because the
     container or the job step may end with it. If torchrun terminates this rank because another rank failed, the rank

@@ -245,7 +245,7 @@ def _open_resolved(
     options: RunOptions,
     default: RunOptions,
 ) -> GuardedRun:
-    """Adopt, attach to or resume a run, or create one as the stock callback would."""
+    """Adopt, attach to, resume or create the run of a resolution."""
     if plan.action == "refuse":
         raise ConnectionError(plan.reason)
     if plan.action == "adopt":
@@ -304,7 +304,7 @@ def _open_shared(
 
 
 def reopen_run(handoff: Handoff, options: RunOptions, default: RunOptions, *, only_if_open: bool) -> GuardedRun | None:
-    """Return the run of a training that has ended, and reopen it if it is closed.
+    """Return the run of an ended training, reopened if it is closed.
 
     Args:
         handoff: The run.
@@ -397,7 +397,7 @@ def _options_for_rank(options: RunOptions, rank_plan: RankPlan) -> RunOptions:
 
 
 def _open_offline(handoff: Handoff | None, options: RunOptions, default: RunOptions, reason: str) -> GuardedRun | None:
-    """Write a part of a run that could not be opened to disk."""
+    """Open a part of the run on disk if W&B cannot be used."""
     try:
         if handoff is None:
             raise RuntimeError(reason)  # noqa: TRY301  # handled like a disk that cannot be written
@@ -430,6 +430,6 @@ def _options_for_resume(handoff: Handoff, options: RunOptions, default: RunOptio
 
 
 def _new_run_id(name: str) -> str:
-    """Return an id like the stock callback's, unique also among trainings of the same second."""
+    """Return an id like the stock callback's, but unique within one second."""
     readable = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:64]
     return f"{readable}_{datetime.now().astimezone():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"

@@ -1,4 +1,4 @@
-"""The run record: the file that names a training's run, so that a resumed training continues it.
+"""The run record, by which a resumed training finds its run.
 
 The file is in the training's directory and beside its checkpoints, because users copy checkpoints elsewhere.
 """
@@ -88,7 +88,7 @@ class RunRecord:
 
     @classmethod
     def of_run(cls, run: Any, previous: RunRecord | None, links: Mapping[str, Any]) -> RunRecord:
-        """Return the record of an open run, with the values of its previous sessions.
+        """Return the record of an open run, with its previous sessions' values.
 
         Args:
             run: The ``wandb.Run``.
@@ -134,7 +134,10 @@ class RunRecord:
         return bool(self.written_at) and (self.closed_at is None or self.is_job_run)
 
     def live_training_pid(self) -> int | None:
-        """Return the id of another process of this host that still trains, or None."""
+        """Return the pid of another process that still trains, or None.
+
+        Only processes of this host count.
+        """
         try:
             process = ProcessIdentity(
                 **{key: value for key, value in (self.trains or {}).items() if key != "is_worker"}
@@ -236,6 +239,6 @@ def best_values(summary: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _best_direction(key: str) -> str | None:
-    """Return ``"max"`` or ``"min"``, or None if no value of the metric is the best one."""
+    """Return ``"max"`` or ``"min"``, or None for a metric without a best value."""
     prefix, slash, _ = key.partition("/")
     return BEST_DIRECTION.get(prefix) if slash else None

@@ -1,10 +1,10 @@
-"""A process that holds a run's wandb-core and survives the process that logs, its owner.
+"""Hold a run's wandb-core in a process that survives its owner.
 
-wandb-core ends with the process that started it, and loses the records that it has not written or sent. This happens
-to a rank that is killed. It also happens to a rank that torchrun terminates during a collective, where no Python code
-runs any more. Therefore the service process starts wandb-core. When the owner ends in any way, the service process
-finishes the run with the true exit code. The service process is not a child of the owner, because Ray, for example,
-kills the children of a worker with the worker.
+The owner is the process that logs. wandb-core ends with the process that started it, and loses the records that it has
+not written or sent. This happens to a rank that is killed. It also happens to a rank that torchrun terminates during a
+collective, where no Python code runs any more. Therefore the service process starts wandb-core. When the owner ends in
+any way, the service process finishes the run with the true exit code. The service process is not a child of the owner,
+because Ray, for example, kills the children of a worker with the worker.
 
 The owner can also give up on W&B. If wandb-core does not answer, the owner kills it with its service process. If
 wandb-core cannot send, it continues alone after the owner has ended.
@@ -108,7 +108,7 @@ class ServiceProcess:
         self._start.wait()
 
     def _read_line(self) -> str:
-        """Return the next line of its output, or an empty string after 30 s without one."""
+        """Return the next line of output, or an empty string after 30 s."""
         assert self._start.stdout is not None  # noqa: S101  # a pipe was requested in Popen
         ready, _, _ = select.select([self._start.stdout], [], [], START_TIMEOUT)
         return self._start.stdout.readline().decode().strip() if ready else ""
@@ -234,7 +234,7 @@ def _main() -> None:
 
 
 def _read_owner(owner: psutil.Process) -> dict[str, Any]:
-    """Return all values that the owner sends until ``dismissed``, ``taken_over`` or its end.
+    """Return the owner's values, sent until ``dismissed``, ``taken_over`` or its end.
 
     The end is detected by the owner's pid, because processes that it forked keep the pipe open.
     """

@@ -17,7 +17,7 @@ REMEDY = "For a run of each training leave run= out and let no run be open, or m
 
 
 def warn_of_several_trainings(guarded_run: GuardedRun, *, is_resumed: bool, datasets: int) -> None:
-    """Warn of a second training in a run, and reset the best values for it.
+    """Warn of a second training in a run, and reset the best values.
 
     Args:
         guarded_run: The run, before the training's first row.

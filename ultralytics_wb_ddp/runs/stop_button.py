@@ -1,4 +1,4 @@
-"""The Stop button of W&B, which ends a training gracefully instead of interrupting the process."""
+"""End a training gracefully when W&B's Stop button is pressed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ class StopButton:
 
 
 def handle_stop_request() -> None:
-    """Handle the Stop button instead of W&B, which would interrupt this process and orphan the workers.
+    """Handle a press of the Stop button instead of W&B.
+
+    W&B would interrupt this process, and the workers would continue as orphans.
 
     The client learns of the button up to 15 s late. The training may have stopped by then. The code after the training
     is not interrupted.

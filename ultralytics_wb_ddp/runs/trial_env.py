@@ -1,4 +1,4 @@
-"""The environment of a sweep's trial: its sweep, its run, its parameters, and the request to stop.
+"""Read a sweep trial's environment: sweep, run, parameters, request to stop.
 
 W&B's agents set ``WANDB_SWEEP_ID``, ``WANDB_RUN_ID`` and ``WANDB_SWEEP_PARAM_PATH``. Workers inherit the variables.
 """
@@ -18,7 +18,7 @@ VARIABLES = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 
 
 def get_wandb_sweep_id() -> str | None:
-    """Return the id of the sweep whose trial runs this process, or None."""
+    """Return the id of the trial's sweep. None outside of sweeps."""
     return os.environ.get("WANDB_SWEEP_ID") or None
 
 
@@ -34,7 +34,7 @@ def is_trial_run(run_id: str | None) -> bool:
 
 @contextmanager
 def hide_sweep_variables(run_id: str) -> Iterator[None]:
-    """Hide the sweep's variables while ``wandb.init`` opens a run that is not the trial's.
+    """Hide the sweep's variables from ``wandb.init`` for other runs.
 
     In a sweep ``wandb.init`` always opens the trial's run and ignores its ``id``. Ranks in ``run_mode="new"`` have
     other runs.
