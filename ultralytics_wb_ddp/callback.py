@@ -1,4 +1,4 @@
-"""The one seam to the trainer: a callback that logs an Ultralytics training into one W&B run."""
+"""A callback that logs an Ultralytics training to one W&B run."""
 
 from __future__ import annotations
 
@@ -57,29 +57,35 @@ EVENTS = (
     "on_train_end",
     "teardown",
 )
-ORPHAN_LOG_FILE = "output.log"  # in the training's directory: what it prints once its launcher is gone
+ORPHAN_LOG_FILE = "output.log"  # in the training's directory: the output after the launcher has ended
 
 
 class WandbCallback:
-    """Logs an Ultralytics training, in whatever number of processes, into one W&B run.
+    """A callback that logs an Ultralytics training to one W&B run.
 
-    Unless ``run_mode`` or ``rank_scope`` say otherwise, only the main process logs; the others do not even import
-    wandb. The run is, in this order: the one that is given
-    or active in this process; the one that is open in the launcher; the closed one that the environment names
-    (``WANDB_RUN_ID``, ``WANDB_PROJECT``); with ``resume=True`` the one of the training's directory; a new one.
-    A run that was opened here is finished here, any other is left open.
+    The training may have any number of processes.
 
-    The stock W&B callback is switched off for the training.
+    Unless ``run_mode`` or ``rank_scope`` select more ranks, only the main process logs. The other processes do not
+    import wandb. The callback takes the first of these runs:
+
+    1. the run that is given, or active in this process
+    2. the run that is open in the launcher
+    3. the closed run that the environment names (``WANDB_RUN_ID``, ``WANDB_PROJECT``)
+    4. with ``resume=True``, the run of the training's directory
+    5. a new run
+
+    A run that the callback opened is finished by the callback. Any other run is left open. The stock W&B callback is
+    switched off for the training_logger.
 
     Args:
-        run: Run to log into, as ``wandb.init`` returns it; None takes the active one, if there is one.
-        **options: How a new run is made, in the words of ``wandb.init`` (``project``, ``name``, ``tags``, ...), what is
-            logged (``checkpoints``, ``mistakes``, ``run_mode``, ...) and whether trouble with W&B is a warning
-            (``on_error="warn"``, the default) or ends the training (``"raise"``): see
+        run: Run to log to, as ``wandb.init`` returns it. None takes the active run, if there is one.
+        **options: Options of a new run, named as in ``wandb.init`` (``project``, ``name``, ``tags``, ...), options of
+            the logging (``checkpoints``, ``mistakes``, ``run_mode``, ...), and ``on_error``. With ``"warn"``, the
+            default, an error of W&B is a warning. With ``"raise"`` it ends the training_logger. See
             :class:`~ultralytics_wb_ddp.config.options.RunOptions`.
 
     Raises:
-        TypeError: ``run`` is no W&B run.
+        TypeError: ``run`` is not a W&B run.
         ConfigurationError: An option is unknown or wrong.
     """
 
@@ -91,9 +97,9 @@ class WandbCallback:
         self._given = tuple(name for name, value in options.items() if value is not None)
         self._scopes = active_scopes()
         self._run = run
-        given = {name: getattr(self._options, name) for name in self._given}
+        given_options = {name: getattr(self._options, name) for name in self._given}
         remedy = "give them to wandb.init, or to the manager that makes the run"
-        self._unused_options = misuse_warnings.GivenOptions(given, "add_wandb_callback", remedy)
+        self._unused_options = misuse_warnings.GivenOptions(given_options, "add_wandb_callback", remedy)
         if run is not None:
             from ultralytics_wb_ddp.runs.open_runs import mark_failed_on_exception
 
@@ -103,51 +109,53 @@ class WandbCallback:
         self._handoff: Handoff | None = None
         self._launcher: Launcher | None = None
         self._logger: TrainingLogger | None = None
-        self._data: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # what trainers that get ready are to train on
-        self._weights: tuple[str, ...] = ()  # files that the launcher's model may have its weights from
+        self._data: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # the data argument of each trainer, by trainer
+        self._weights: tuple[str, ...] = ()  # possible weight files of the launcher's model
 
     @property
     def options(self) -> RunOptions:
-        """What is asked for: here, or else by ``wandb_config`` and the configuration of the launcher's run."""
+        """The options of this callback, ``wandb_config`` and the launcher's run, merged in this order."""
         handoff = self._handoff or Handoff.from_env()
-        options, given = self._merged_options(handoff)
-        return options.with_overrides(handoff.options, given) if handoff else options
+        options, given_names = self._merged_options(handoff)
+        return options.with_overrides(handoff.options, given_names) if handoff else options
 
     @property
     def callbacks(self) -> Mapping[str, Callable[[Any], None]]:
-        """The functions to register, by event: the shape of the stock ``wb.callbacks``."""
+        """The functions to register by event, like the stock ``wb.callbacks``."""
         return PortableCallbacks({event: getattr(self, event) for event in EVENTS})
 
     def check(self, run: Any) -> None:
-        """Refuse what cannot be: on all ranks at the same moment, and in a launcher before anything is launched.
+        """Check the options against the run and the ranks.
+
+        All ranks check at the same point. The launcher checks before it starts the workers.
 
         Args:
-            run: The run that is open here and that the training is to log to, or None.
+            run: The open run of this process that the training will log to, or None.
 
         Raises:
-            ConfigurationError: Mode and scope do not fit to the run or to what is known of the ranks, or the
-                environment is damaged.
+            ConfigurationError: ``run_mode`` or ``rank_scope`` contradicts the run or the ranks, or the environment is
+                damaged.
         """
-        team = self._make_coordinator()
-        if team.run_mode == "shared" and run is not None and not run.disabled:
+        ranks = self._make_coordinator()
+        if ranks.run_mode == "shared" and run is not None and not run.disabled:
             from ultralytics_wb_ddp.runs.open_runs import check_shared
 
             check_shared(run)
-        self._unused_options.warn(run, is_made=team.run_mode == "auto")
+        self._unused_options.warn(run, is_made=ranks.run_mode == "auto")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what travels to the workers: plain configuration, and the id of an open run instead of the run."""
+        """Return the state to pickle, with a handoff instead of the run."""
         from ultralytics_wb_ddp.artifacts.starting_weights import candidate_files_of_calling_model
 
         handoff, launcher = make_worker_handoff(self._run, self._handoff, self.check), self._launcher or Launcher.here()
-        options, given = self._merged_options(handoff)
+        options, given_names = self._merged_options(handoff)
         weights = (*self._weights, *candidate_files_of_calling_model())
-        return {"options": options, "given": given, "handoff": handoff, "launcher": launcher, "weights": weights}
+        return {"options": options, "given": given_names, "handoff": handoff, "launcher": launcher, "weights": weights}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up what travelled; nothing of W&B is touched before this process turns out to log."""
+        """Restore the pickled state. W&B is not used before this process is known to log."""
         self._options, self._given = state["options"], state["given"]
-        self._unused_options = misuse_warnings.GivenOptions({}, "", "")  # where they were given
+        self._unused_options = misuse_warnings.GivenOptions({}, "", "")  # the launcher has warned
         self._scopes = ()
         self._handoff = state["handoff"]
         self._launcher = state["launcher"]
@@ -163,72 +171,82 @@ class WandbCallback:
         self._data = WeakKeyDictionary()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> WandbCallback:
-        """Stay the same object: a copy in the same process would have to share the live run."""
+        """Return this object, because a copy would share the open run."""
         return self
 
     # Events, in the order in which Ultralytics fires them
 
     def on_pretrain_routine_start(self, trainer: Any) -> None:
-        """Get ready. No run is touched: dataset, model and checkpoint may yet turn out to be none to train with."""
+        """Prepare the training without a run. Dataset, model or checkpoint may still fail."""
         switch_off_stock_callback(trainer, self)
         if is_training_process(trainer) and is_main_process():
             self._prepare_training(trainer)
 
     def on_pretrain_routine_end(self, trainer: Any) -> None:
-        """Open the run, now that it is certain that the training begins or goes on; the other ranks join."""
+        """Open the run and publish it to the other ranks. The training begins now."""
         switch_off_stock_callback(trainer, self)
         if is_main_process():
-            training = self._logger_for(trainer) or self._open_run(trainer)
-            training.ranks.connect()
-            if training.run:
-                self._unused_options.warn(training.run.wandb_run, is_made=training.run.how in {"adopt", "attach"})
-            training.start_inputs(self._weights)
-            training.write_config()
-            training.ranks.publish_run(training.run, trainer.loss_names)
+            training_logger = self._logger_for(trainer) or self._open_run(trainer)
+            training_logger.ranks.connect()
+            if training_logger.run:
+                self._unused_options.warn(
+                    training_logger.run.wandb_run, is_made=training_logger.run.how in {"adopt", "attach"}
+                )
+            training_logger.start_inputs(self._weights)
+            training_logger.write_config()
+            training_logger.ranks.publish_run(training_logger.run, trainer.loss_names)
         else:
             self._open_rank_run(trainer)
 
     def on_train_epoch_start(self, trainer: Any) -> None:
-        """Get ready for an epoch."""
+        """Begin an epoch."""
         if self.timer:
             self.timer.on_train_epoch_start()
-        training = self._logger_for(trainer)
-        if training:
-            training.begin_epoch()
+        training_logger = self._logger_for(trainer)
+        if training_logger:
+            training_logger.begin_epoch()
 
     def on_train_batch_start(self, _: Any) -> None:
-        """Note that a batch has arrived."""
+        """Record the start of a batch."""
         if self.timer:
             self.timer.on_train_batch_start()
 
     def on_train_batch_end(self, trainer: Any) -> None:
-        """Log the batch, if every so many of them are to be logged."""
+        """Log the batch, if the options select it."""
         if self.timer:
             self.timer.on_train_batch_end()
-        training = self._logger_for(trainer)
-        if training:
-            training.on_batch()
+        training_logger = self._logger_for(trainer)
+        if training_logger:
+            training_logger.on_batch()
 
     def on_train_epoch_end(self, trainer: Any) -> None:
-        """Hold losses and learning rates until the epoch is over."""
-        training = self._logger_for(trainer)
-        if training is None:
+        """Keep losses and learning rates until the epoch ends."""
+        training_logger = self._logger_for(trainer)
+        if training_logger is None:
             return
         if self.timer:
             self.timer.on_train_epoch_end()
-        training.end_epoch()
+        training_logger.end_epoch()
 
     def on_val_start(self, validator: Any) -> None:
-        """Watch what the best checkpoint gets wrong; the event comes with the validator."""
+        """Collect the mistakes of the best checkpoint.
+
+        Args:
+            validator: The validator, which Ultralytics passes instead of the trainer.
+        """
         if self.timer:
             self.timer.on_val_start()
-        training = self._logger
-        if training and training.trainer.validator is validator:
-            training.ranks.collect_mistakes(validator)
-            training.start_model_profile()
+        training_logger = self._logger
+        if training_logger and training_logger.trainer.validator is validator:
+            training_logger.ranks.collect_mistakes(validator)
+            training_logger.start_model_profile()
 
     def on_val_end(self, validator: Any) -> None:
-        """Have ready what the row of the epoch takes; the event comes with the validator, on rank 0."""
+        """Prefetch the rank metrics for the row of the epoch.
+
+        Args:
+            validator: The validator, which Ultralytics passes on rank 0 instead of the trainer.
+        """
         if self.timer:
             self.timer.on_val_end()
         if self._logger and validator.training:
@@ -237,77 +255,79 @@ class WandbCallback:
     def on_fit_epoch_end(self, trainer: Any) -> None:
         """Log the epoch: losses, learning rates, validation metrics, new plots.
 
-        After the last epoch Ultralytics fires this once more, with the metrics of the best checkpoint and a counter
-        that may lie beyond the training; that row belongs to the last epoch that was trained.
+        After the last epoch Ultralytics fires this event once more, with the metrics of the best checkpoint. The epoch
+        counter may then exceed the number of epochs. The row of this event belongs to the last trained epoch.
         """
-        training = self._logger_for(trainer)
-        if training is None:
+        training_logger = self._logger_for(trainer)
+        if training_logger is None:
             return
-        with contextlib.suppress(Exception):  # a number that cannot be had is not worth a training
-            training.pending_row |= training.ranks.exchange_rank_metrics(trainer, training.epoch)
-        if training.run and not training.is_main:
-            if training.pending_row and training.is_epoch_over:
-                training.log_row()
-            training.is_epoch_over = True  # here; the main process may still be about to fail
-            if training.run.stop_requested():
-                training.ranks.request_stop()
-        elif training.run:
-            training.log_epoch()
+        with contextlib.suppress(Exception):  # a missing rank metric must not end the training
+            training_logger.pending_row |= training_logger.ranks.exchange_rank_metrics(trainer, training_logger.epoch)
+        if training_logger.run and not training_logger.is_main:
+            if training_logger.pending_row and training_logger.is_epoch_over:
+                training_logger.log_row()
+            training_logger.is_epoch_over = True  # on this rank; the main process may still fail
+            if training_logger.run.stop_requested():
+                training_logger.ranks.request_stop()
+        elif training_logger.run:
+            training_logger.log_epoch()
 
     def on_train_end(self, trainer: Any) -> None:
-        """Log the best checkpoint, the curves, the numbers of each class and the worst images."""
-        training = self._logger_for(trainer)
-        if training is None:
+        """Log the best checkpoint, curves, metrics per class and the worst images."""
+        training_logger = self._logger_for(trainer)
+        if training_logger is None:
             return
-        training.is_finished = True
-        session = training.run
-        if session is None:
+        training_logger.is_finished = True
+        guarded_run = training_logger.run
+        if guarded_run is None:
             return
-        if training.checkpoints:
-            training.checkpoints.on_train_end(trainer)
-        if training.is_validated:
-            training.pending_row |= evaluation_row(session, trainer, training.ranks.mistakes)
-        training.log_row()
-        training.write_final_metrics()
+        if training_logger.checkpoints:
+            training_logger.checkpoints.on_train_end(trainer)
+        if training_logger.is_validated:
+            training_logger.pending_row |= evaluation_row(guarded_run, trainer, training_logger.ranks.mistakes)
+        training_logger.log_row()
+        training_logger.write_final_metrics()
 
     def teardown(self, trainer: Any) -> None:
-        """Close the run, if it was opened here, with the exit code of the training."""
-        training, self._logger = self._logger_for(trainer), None
-        if training and training.run:
+        """Close the run with the exit code of the training. Only the process that opened the run finishes it."""
+        training_logger, self._logger = self._logger_for(trainer), None
+        if training_logger and training_logger.run:
             error = sys.exc_info()[1]
-            failed = error is not None and error is not training.outer_exception
-            training.end(failed=failed)
+            failed = error is not None and error is not training_logger.outer_exception
+            training_logger.end(failed=failed)
             stop_button.active_training_ids.discard(id(self))
             if not failed:
-                training.ranks.wait_for_local_ranks()
-            trouble = training.checkpoints.close(trainer, failed=failed) if training.checkpoints else None
-            training.finish_inputs(failed=failed)
-            # The other ranks are not told of a training's end; one that has got here without an error has reached it.
-            is_cut_off = training.is_main and not training.is_finished
-            training.run.close(exit_code_of(error) if failed else int(is_cut_off or trouble is not None))
-            training.ranks.close()
-            if trouble and not failed:
-                raise trouble
-        elif training:
-            training.ranks.close()
+                training_logger.ranks.wait_for_local_ranks()
+            upload_error = (
+                training_logger.checkpoints.close(trainer, failed=failed) if training_logger.checkpoints else None
+            )
+            training_logger.finish_inputs(failed=failed)
+            # Only the main process gets on_train_end. Another rank that is here without an error has finished.
+            is_cut_off = training_logger.is_main and not training_logger.is_finished
+            training_logger.run.close(exit_code_of(error) if failed else int(is_cut_off or upload_error is not None))
+            training_logger.ranks.close()
+            if upload_error and not failed:
+                raise upload_error
+        elif training_logger:
+            training_logger.ranks.close()
 
     # Helpers
 
     def _merged_options(self, handoff: Handoff | None) -> tuple[RunOptions, tuple[str, ...]]:
-        """Return what is asked for here and by the blocks around, and the names of it, which nobody else may change."""
-        around = scope_options(self._scopes, handoff.run_id if handoff else None)
-        return self._options.with_overrides(around, self._given), (*self._given, *around)
+        """Return the merged options and the names the user set explicitly."""
+        from_scopes = scope_options(self._scopes, handoff.run_id if handoff else None)
+        return self._options.with_overrides(from_scopes, self._given), (*self._given, *from_scopes)
 
     def _logger_for(self, trainer: Any) -> TrainingLogger | None:
-        """Return the state of this training; None in a process that does not log."""
+        """Return the logger of this trainer's training. None in a process that does not log."""
         return self._logger if self._logger and self._logger.trainer is trainer else None
 
-    def _make_logger(self, trainer: Any, team: RankCoordinator, *, is_main: bool = True) -> TrainingLogger:
+    def _make_logger(self, trainer: Any, ranks: RankCoordinator, *, is_main: bool = True) -> TrainingLogger:
         handled = sys.exc_info()[1]
-        return TrainingLogger(trainer, team, self.options, self._launcher, is_main=is_main, outer_exception=handled)
+        return TrainingLogger(trainer, ranks, self.options, self._launcher, is_main=is_main, outer_exception=handled)
 
     def _prepare_training(self, trainer: Any) -> None:
-        """Refuse what cannot be before anything is loaded, and load what it takes to open a run."""
+        """Check the options before Ultralytics loads the dataset, and preload wandb."""
         from ultralytics_wb_ddp.runs.open_runs import (
             active_run_for,
             is_ours,
@@ -318,7 +338,7 @@ class WandbCallback:
         from ultralytics_wb_ddp.runs.preemption import preempt_runs
 
         self._data[trainer] = trainer.args.data
-        _find_earlier(trainer)
+        _find_previous_record(trainer)
         handoff = resolve_handoff(self._run, self._handoff)
         run = active_run_for(self._run, handoff)
         self.check(run)
@@ -330,48 +350,50 @@ class WandbCallback:
             warm_up_worker(handoff, self.options)
 
     def _open_run(self, trainer: Any) -> TrainingLogger:
-        """Get the run of this training."""
         from ultralytics_wb_ddp.runs.resolution import open_run, warn_of_lost_run
 
         save_dir = Path(trainer.save_dir)
-        earlier = _find_earlier(trainer)
-        team = self._make_coordinator()
-        session = open_run(
+        previous = _find_previous_record(trainer)
+        ranks = self._make_coordinator()
+        guarded_run = open_run(
             self._run,
             self._handoff,
             self.options,
-            earlier=earlier,
+            earlier=previous,
             default=stock_run_options(trainer),
-            which=team.plan_for,
-            nodes=team.node_plans,
+            which=ranks.plan_for,
+            nodes=ranks.node_plans,
         )
-        self._logger = training = self._make_logger(trainer, team)
-        training.data = self._data.get(trainer, trainer.args.data)
-        if session:
-            if trainer.args.resume and earlier is None and not (self._handoff or Handoff.from_env()):
-                warn_of_lost_run(session, trainer.args.resume, save_dir)
-            training.run, training.checkpoints = session, CheckpointUploader(session, self.options)
+        self._logger = training_logger = self._make_logger(trainer, ranks)
+        training_logger.data = self._data.get(trainer, trainer.args.data)
+        if guarded_run:
+            if trainer.args.resume and previous is None and not (self._handoff or Handoff.from_env()):
+                warn_of_lost_run(guarded_run, trainer.args.resume, save_dir)
+            training_logger.run, training_logger.checkpoints = (
+                guarded_run,
+                CheckpointUploader(guarded_run, self.options),
+            )
             self._install_handlers(save_dir)
-            session.start(save_dir, earlier)
-        return training
+            guarded_run.start(save_dir, previous)
+        return training_logger
 
     def _open_rank_run(self, trainer: Any) -> None:
-        """On a rank that is not the main process, get the run that it logs to, if it does."""
-        team = self._make_coordinator()
-        team.connect()
-        self._logger = training = self._make_logger(trainer, team, is_main=False)
-        if team.plan is None:
+        """Open the run of another rank, if the rank logs."""
+        ranks = self._make_coordinator()
+        ranks.connect()
+        self._logger = training_logger = self._make_logger(trainer, ranks, is_main=False)
+        if ranks.plan is None:
             handoff = self._handoff or Handoff.from_env()
             warn_of_unused_run(handoff.run_id if handoff else None)
-        training.run = team.open_rank_run(self.options, Path(trainer.save_dir))
-        if training.run:
+        training_logger.run = ranks.open_rank_run(self.options, Path(trainer.save_dir))
+        if training_logger.run:
             self._install_handlers(Path(trainer.save_dir))
-            training.run.start()
-            if not team.metric_prefix:  # of a shared run, the main process writes the config
-                training.write_config()
+            training_logger.run.start()
+            if not ranks.metric_prefix:  # the main process writes the config of a shared run
+                training_logger.write_config()
 
     def _install_handlers(self, save_dir: Path) -> None:
-        """Be ready for what may happen to a process that logs: SIGTERM, a launcher that is gone, the Stop button."""
+        """Install the handlers for SIGTERM, launcher death and the Stop button."""
         from ultralytics_wb_ddp.runs.preemption import preempt_runs
 
         on_termination(preempt_runs)
@@ -381,29 +403,30 @@ class WandbCallback:
         stop_button.active_training_ids.add(id(self))
 
     def _make_coordinator(self) -> RankCoordinator:
-        """Return this rank's view of the others, in this training's mode."""
         handoff = self._handoff or Handoff.from_env()
         return RankCoordinator(*logging_ranks(self.options, handoff, os.environ), self.options)
 
     @property
     def timer(self) -> RankTimer | None:
-        """The clock of this rank during a training."""
+        """The timer of this rank during a training."""
         return self._logger.ranks.timer if self._logger else None
 
 
 def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunOptionsDict]) -> WandbCallback:
-    """Log the trainings of a model into one W&B run each, in place of the stock callback.
+    """Log each training of a model to one W&B run.
+
+    The callback replaces the stock callback.
 
     Args:
         model: An ``ultralytics.YOLO`` or another Ultralytics model.
-        run: Run to log into, as ``wandb.init`` returns it; None takes the active one or makes one.
+        run: Run to log to, as ``wandb.init`` returns it. None takes the active run or creates one.
         **options: As for :class:`WandbCallback`.
 
     Returns:
-        The callback that was registered, in place of one from an earlier call.
+        The registered callback. It replaces the callback of an earlier call.
 
     Raises:
-        TypeError: ``model`` is no Ultralytics model, or ``run`` is no W&B run.
+        TypeError: ``model`` is not an Ultralytics model, or ``run`` is not a W&B run.
         ConfigurationError: An option is unknown or wrong, or the handoff in the environment is damaged.
     """
     from ultralytics.engine.model import Model
@@ -421,29 +444,29 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunOptions
     for event, function in callback.callbacks.items():
         known = model.callbacks[event]
         others = [other for other in known if not isinstance(getattr(other, "__self__", None), WandbCallback)]
-        place = first_stock(others)  # before Ultralytics 8.4.140 an earlier training has left it here
-        model.callbacks[event] = [*others[:place], function, *others[place:]]
+        index = first_stock(others)  # before Ultralytics 8.4.140 a previous training leaves the stock callback here
+        model.callbacks[event] = [*others[:index], function, *others[index:]]
     return callback
 
 
-def _find_earlier(trainer: Any) -> RunRecord | None:
-    """Return the record of the training that is resumed, or None.
+def _find_previous_record(trainer: Any) -> RunRecord | None:
+    """Return the run record of the resumed training, or None.
 
     Raises:
-        ConfigurationError: It still goes on in another process.
+        ConfigurationError: The training is still running in another process.
     """
     if not trainer.args.resume:
         return None
     from ultralytics_wb_ddp.runs.run_record import RunRecord
 
-    earlier = RunRecord.find(Path(trainer.save_dir), trainer.args.resume)
-    if earlier:
-        earlier.check_not_running()
-    return earlier
+    previous = RunRecord.find(Path(trainer.save_dir), trainer.args.resume)
+    if previous:
+        previous.check_not_running()
+    return previous
 
 
 def _watch_active_run() -> None:
-    """Have the user's run that is active here fail with its training, also where that fails before its first event."""
+    """Mark the user's active run as failed if its training fails. This includes errors before the first event."""
     if "wandb" in sys.modules:
         from ultralytics_wb_ddp.runs.open_runs import mark_failed_on_exception
         from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
@@ -454,7 +477,7 @@ def _watch_active_run() -> None:
 
 
 def _wandb_run_type() -> type:
-    """Return ``wandb.Run``; a class without instances where wandb was never imported, so that no run can exist."""
+    """Return ``wandb.Run``, or without an import of wandb a class without instances."""
     wandb = sys.modules.get("wandb")
     return wandb.Run if wandb else type("NoRun", (), {})
 
@@ -464,12 +487,12 @@ callbacks: Mapping[str, Callable[[Any], None]] = WandbCallback().callbacks
 
 
 def make_worker_handoff(run: Any, handoff: Handoff | None, check: Callable[[Any], None]) -> Handoff | None:
-    """Return the record by which a worker finds the run of this process.
+    """Return the handoff of this process's run for the workers.
 
     Args:
         run: The run that was given to the callback, or None.
-        handoff: The record that the callback has brought here itself, or None.
-        check: Refuses what cannot be, given the run that is open here or None.
+        handoff: The handoff that was pickled with the callback, or None.
+        check: Check of the options against the open run of this process, or None.
     """
     from ultralytics_wb_ddp.runs.open_runs import (
         active_run_for,
@@ -492,19 +515,21 @@ def make_worker_handoff(run: Any, handoff: Handoff | None, check: Callable[[Any]
         return handoff
     if not is_ours(run):
         adopt_user_run(run)
-        # Disabled, or its wandb-core is gone: the launch is not to fail for it.
+        # The run may be disabled, or its wandb-core may have ended. The launch must not fail for this.
         with contextlib.suppress(Exception):
             flush(run, flushes_itself=False)
-    travelling = handoff_of_open_run(run)
-    return replace(travelling, options=handoff.options) if handoff else travelling
+    worker_handoff = handoff_of_open_run(run)
+    return replace(worker_handoff, options=handoff.options) if handoff else worker_handoff
 
 
 def warm_up_worker(handoff: Handoff | None, options: RunOptions) -> None:
-    """Have ready what it takes to open a run, while Ultralytics loads what it takes to train.
+    """Preload wandb and start the service process.
+
+    Both happen while Ultralytics loads model and data.
 
     Args:
-        handoff: The run of the launcher, if there is one.
-        options: What the user has asked for.
+        handoff: The launcher's run, or None.
+        options: The user's options.
     """
     preload("wandb", "ultralytics_wb_ddp.runs.resolution")
     run_mode, _ = logging_ranks(options, handoff, os.environ)

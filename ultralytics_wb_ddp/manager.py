@@ -1,4 +1,4 @@
-"""The launcher's half of a run's life: what comes before and after the training."""
+"""The run in the launcher, before and after the training."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ __all__ = ["WandbManager"]
 
 CONFIG_FILE = "configs/training-job-config.yaml"
 METADATA_FILE = "training-job-metadata.json"
-JOB_TYPE = "training"  # of a run that a manager makes, unless the user says otherwise
-LAUNCHER_LABEL = "launcher"  # of this process among the writers of a shared run, where it is none of the ranks
+JOB_TYPE = "training"  # the default for a run that a manager creates
+LAUNCHER_LABEL = "launcher"  # writer label in a shared run, if this process has no rank
 EXPORTED_VARIABLES = (
     "WANDB_RUN_ID",
     "WANDB_PROJECT",
@@ -59,52 +59,54 @@ EXPORTED_VARIABLES = (
     HANDOFF_VARIABLE,
 )
 
-RUN_ATTRIBUTES = (  # what people look for at the manager
+RUN_ATTRIBUTES = (  # attributes that users look up on the manager
     *("log", "summary", "name", "id", "url", "tags", "notes", "log_artifact", "use_artifact", "define_metric"),
     *("alert", "watch", "save", "log_code", "dir", "project", "entity", "mark_preempting"),
 )
-RUN_VARIABLES = ("WANDB_ENTITY", "WANDB_RUN_GROUP", "EXPERIMENT_GROUP_NAME")  # exported for one run, not for others
+RUN_VARIABLES = ("WANDB_ENTITY", "WANDB_RUN_GROUP", "EXPERIMENT_GROUP_NAME")  # exported for one run only
 
 _managed_run_ids: set[str] = set()  # ids of the runs that managers of this process hold
-_exporting: list[WandbManager] = []  # the managers of this process that have changed the environment, the latest last
+_exporting: list[WandbManager] = []  # managers of this process that changed the environment, latest last
 
 
 class WandbManager:
-    """Holds the run of a training job: makes it, hands it to the workers, takes it back, finishes it.
+    """The run of a training job, in the launcher.
 
-    On a rank that is not the main process every method is a quiet no-op, so that one script serves every launch.
+    The manager creates the run, hands it to the workers, takes it back and finishes it.
+
+    On a rank that is not the main process every method does nothing, so that one script serves every launch.
 
     Args:
-        cfg: The job's config as an OmegaConf config, mapping, dataclass or namespace. ``cfg.wandb`` is read, see
-            :class:`WandbConfig`; ``cfg.wandb.project`` is required, there or from :func:`wandb_config`. A run that is
-            made gets the job type ``"training"``, unless ``cfg.wandb.job_type``, :func:`wandb_config` or
-            ``WANDB_JOB_TYPE`` says otherwise; one that is continued keeps its own.
-        job_name: Name of the job; the run gets it unless ``cfg.wandb.name`` says otherwise. By default it is
+        cfg: The job's config as an OmegaConf config, mapping, dataclass or namespace. The manager reads ``cfg.wandb``,
+            see :class:`WandbConfig`. ``cfg.wandb.project`` is required, there or from :func:`wandb_config`. A new run
+            gets the job type of ``cfg.wandb.job_type``, :func:`wandb_config` or ``WANDB_JOB_TYPE``, by default
+            ``"training"``. A continued run keeps its own.
+        job_name: Name of the job, and of the run unless ``cfg.wandb.name`` is set. By default it is
             ``cfg.wandb.name``.
         experiment_group_name: Group of the run. By default it is ``cfg.wandb.group``, then that of
             :func:`wandb_config`, then ``EXPERIMENT_GROUP_NAME`` in the environment.
 
     Attributes:
-        cfg: The config as it was given.
-        job_name: The name as it was given, or else ``cfg.wandb.name``.
-        experiment_group_name: The group's name as it was given.
+        cfg: The given config.
+        job_name: The given name, or else ``cfg.wandb.name``.
+        experiment_group_name: The given name of the group.
         run: The ``wandb.Run`` while it is open in this process, else None.
-        wandb_url: Web address of the run; None offline and before :meth:`initialize`.
+        wandb_url: Web address of the run. None offline and before :meth:`initialize`.
 
     Raises:
         ConfigurationError: ``cfg.wandb.project`` or both names are missing, a setting is unknown or wrong, or a name is
-            no string.
+            not a string.
     """
 
     on_finish: Callable[[int], None] | None = None  # called with the exit code before the run is finished
-    is_job_run = False  # whether what follows the training is a job's, which says when it has come to its end
+    is_job_run = False  # whether the manager belongs to a job, which ends after the training
 
     def __init__(self, cfg: Any, job_name: str | None = None, experiment_group_name: str | None = None) -> None:
-        for place, value in (("job_name", job_name), ("experiment_group_name", experiment_group_name)):
+        for parameter, value in (("job_name", job_name), ("experiment_group_name", experiment_group_name)):
             if not isinstance(value, (str, type(None))):
-                raise_type_error(place, value)
+                raise_type_error(parameter, value)
             if value:
-                check_text(place, value)
+                check_text(parameter, value)
         self._scopes = active_scopes()
         self.config = WandbConfig.from_cfg(cfg, scope_settings(*(("name",) if job_name else ())))
         if not (job_name or self.config.name):
@@ -123,10 +125,10 @@ class WandbManager:
         self._handoff: Handoff | None = None
         self._last: Handoff | None = None
         self._environment: dict[str, str | None] = {}
-        self._run_group: str | None = None  # that the run really has
-        self._exported: dict[str, str | None] = {}  # what this manager has written to the environment
+        self._run_group: str | None = None  # group of the open run
+        self._exported: dict[str, str | None] = {}  # variables that this manager wrote to the environment
 
-    if not TYPE_CHECKING:  # a misspelt name stays an error of the type checker
+    if not TYPE_CHECKING:  # so that the type checker still reports misspelt names
 
         def __getattr__(self, name: str) -> Any:
             remedy = f"; the run has it: manager.run.{name}" if name in RUN_ATTRIBUTES else ""
@@ -144,9 +146,10 @@ class WandbManager:
 
     @classmethod
     def group(cls, cfg: Any, name: str, runs: int, **options: Unpack[GroupOptionsDict]) -> RunGroup[Self]:
-        """Return the runs of a cross-validation or of repeated trainings, with a summary run.
+        """Return the run group of a cross-validation or of repeated trainings.
 
-        ``with WandbManager.group(cfg, "5-fold", runs=5) as group:``, and in it ``for number, manager in group:``.
+        Use ``with WandbManager.group(cfg, "5-fold", runs=5) as group:``, and in it ``for number, manager in group:``.
+        The group also has a summary run.
 
         Args:
             cfg: As for the manager, without ``cfg.wandb.id``.
@@ -162,17 +165,18 @@ class WandbManager:
         return RunGroup(cfg, name, runs, cls, **options)
 
     def initialize(self) -> tuple[Any, str | None]:
-        """Make the run, or continue the one of ``cfg.wandb.id`` or ``WANDB_RUN_ID``, and export the handoff.
+        """Create the run, or continue an existing run, and export the handoff.
 
-        A run that the script has made itself and that is active is adopted, and one that a manager holds open in the
-        process that started this one is attached to: they are logged to and never finished here.
+        The run to continue is that of ``cfg.wandb.id`` or ``WANDB_RUN_ID``. An active run that the script opened
+        itself is adopted. A run that a manager holds open in the parent process is attached to. The manager does not
+        finish an adopted or attached run.
 
         Returns:
-            The ``wandb.Run`` and its web address; ``(None, None)`` on a rank that is not the main process.
+            The ``wandb.Run`` and its web address. ``(None, None)`` on a rank that is not the main process.
 
         Raises:
             ConfigurationError: ``WANDB_RUN_ID`` or ``ULTRALYTICS_WB_DDP`` in the environment is damaged.
-            wandb.errors.Error: W&B refuses: no API key, for example.
+            wandb.errors.Error: W&B refuses, for example without an API key.
         """
         if not is_main_process() or self._handoff:
             return self.run, self.wandb_url
@@ -181,7 +185,7 @@ class WandbManager:
         logging_ranks(self._options, None, os.environ)
         inherited = Handoff.from_env()
         if inherited and inherited.run_id in _managed_run_ids:
-            inherited = None  # another manager of this process has exported it for its own training
+            inherited = None  # another manager of this process exported it for its own training
         self._environment = {name: os.environ.get(name) for name in EXPORTED_VARIABLES}
         for name in RUN_VARIABLES:
             set_or_unset(name, _user_variable(name))
@@ -203,8 +207,9 @@ class WandbManager:
     def save_config(self, raw_cfg: Any) -> None:
         """Store a config as ``configs/training-job-config.yaml`` in the run's files.
 
-        Secrets are replaced by ``[redacted]``: values of keys such as ``api_key``, ``token``, ``secret`` and
-        ``password``, however deep, and the API key in use wherever it stands. Interpolations stay as they are written.
+        Secrets are replaced by ``[redacted]``. Secrets are the values of keys such as ``api_key``, ``token``,
+        ``secret`` and ``password`` at any depth, and each occurrence of the API key in use. Interpolations are stored
+        unresolved.
 
         Args:
             raw_cfg: An OmegaConf config, mapping, dataclass or namespace.
@@ -221,15 +226,15 @@ class WandbManager:
         name: str | None = None,
         type: str = "training-inputs",  # noqa: A002  # W&B's word
     ) -> Any:
-        """Store files and folders, with the list of installed packages, as one artifact.
+        """Log files, folders and the list of installed packages as one artifact.
 
         Args:
-            *paths: Files and folders; they are stored as they are, secrets included.
-            name: Name of the artifact; by default ``run_<id>_training_inputs``.
+            *paths: Files and folders. They are stored unchanged, secrets included.
+            name: Name of the artifact. By default it is ``run_<id>_training_inputs``.
             type: Type of the artifact.
 
         Returns:
-            The ``wandb.Artifact``; None on a rank that is not the main process.
+            The ``wandb.Artifact``. None on a rank that is not the main process.
 
         Raises:
             FileNotFoundError: A path does not exist.
@@ -242,10 +247,12 @@ class WandbManager:
         return log_files(self.run, paths, name or training_inputs_name(self.run.id), type)
 
     def save_training_job_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Put facts about the job into the run's config under ``job``, and into ``training-job-metadata.json``.
+        """Store metadata of the job in the run's config and files.
+
+        The config holds them under ``job``. The file is ``training-job-metadata.json``.
 
         Args:
-            metadata: Names and values, nested in any way; secrets are redacted as in :meth:`save_config`.
+            metadata: Names and values, nested in any way. Secrets are redacted as in :meth:`save_config`.
         """
         if self._require_open_run("save_training_job_metadata"):
             plain = redact(to_plain(metadata), self._secrets())
@@ -255,8 +262,8 @@ class WandbManager:
     def prepare_for_training(self) -> None:
         """Hand the run to the workers.
 
-        It is closed, so that a worker on any host resumes it; with ``cfg.wandb.keep_open``, offline, and where it was
-        adopted it stays open instead, and the workers attach to it.
+        The run is closed, so that a worker on any host can resume it. With ``cfg.wandb.keep_open``, offline, and after
+        an adoption, the run stays open instead, and the workers attach to it.
         """
         if self._is_active_rank() and self.run is not None:
             self._is_training_expected = True
@@ -275,27 +282,28 @@ class WandbManager:
         """Take the run back after the training.
 
         Returns:
-            The ``wandb.Run``; None on a rank that is not the main process.
+            The ``wandb.Run``. None on a rank that is not the main process.
         """
-        before = self._handoff
+        previous = self._handoff
         if self._is_active_rank() and self.run is None:
             handoff, _ = self._after_training(exit_code=1)
             self._reopen_run(handoff)
             self._export_handoff(handoff_of_open_run(self.run))
         elif self.run is not None and self._handoff and self._handoff.is_shared:
             self.run.config.update(self._handoff.handed_back_config(), allow_val_change=True)
-        if before and self.run is not None:
-            self._warn_if_nothing_logged(before)
+        if previous and self.run is not None:
+            self._warn_if_nothing_logged(previous)
         return self.run
 
     resume_run = resume_after_training
 
     def links(self) -> Links:
-        """Return where the run is to be seen, also when it is closed or finished.
+        """Return the links of the run, also of a closed run.
 
         Returns:
-            Web addresses of the run, its project, group and sweep, and of each node's run where each has its own; all
-            of them are None offline, where ``sync_command`` sends the run, and on a rank that is not the main process.
+            Web addresses of the run, its project, group and sweep, and of each node's run if each node has its own.
+            All addresses are None on a rank that is not the main process. They are also None offline, where
+            ``sync_command`` sends the run.
         """
         return self._links
 
@@ -311,12 +319,12 @@ class WandbManager:
         max_objects: int = 10_000,
         strict: bool = False,
     ) -> Any:
-        """Log an artifact that refers to an object in S3, or to all objects below a prefix, without copying it.
+        """Log an artifact that refers to objects in S3, without copying them.
 
-        What it refers to is read first: it must exist, and the reference records size, ETag and, in a versioned
-        bucket, the version of each object. Where S3 cannot be asked (no boto3, no credentials, no answer) the
-        reference is recorded without them. Anything else that is wrong leaves the run without the artifact. A message
-        says so; only with ``strict`` is it an error.
+        The objects are read first and must exist. The reference records size, ETag and, in a versioned bucket, the
+        version of each object. If S3 is not reachable (no boto3, no credentials, no answer), the reference is recorded
+        without these values. After any other error the run has no artifact. Each error is logged as a message. With
+        ``strict`` it is raised.
 
         Args:
             s3_path: ``s3://bucket/key`` of an object or a prefix; ``?versionId=...`` names a version of an object.
@@ -324,16 +332,16 @@ class WandbManager:
             artifact_type: Type of the artifact.
             aliases: Aliases of the artifact.
             metadata: Metadata of the artifact.
-            checksum: Read size, ETag and version. Without, one entry names the place, also where it cannot be read;
-                wandb's own download refuses such an entry.
-            max_objects: How many objects a prefix may have.
-            strict: Raise where the reference cannot be recorded with all that ``checksum`` asks for.
+            checksum: Read size, ETag and version. Without ``checksum``, one entry names the path, even if it cannot be
+                read. wandb's own download refuses such an entry.
+            max_objects: Maximum number of objects below a prefix.
+            strict: Raise an error if the reference cannot be recorded with all values that ``checksum`` requests.
 
         Returns:
-            The ``wandb.Artifact``; None when nothing was recorded.
+            The ``wandb.Artifact``. None if no artifact was recorded.
 
         Raises:
-            S3Error: With ``strict``: there is nothing at the path, or S3 cannot be asked.
+            S3Error: With ``strict``: the path has no object, or S3 is not reachable.
             ConfigurationError: With ``strict``: W&B would refuse name, type, alias or metadata.
         """
         if not self._require_open_run("log_s3_artifact"):
@@ -359,23 +367,22 @@ class WandbManager:
         format: str = "csv",  # noqa: A002  # as the command's --format
         strict: bool = False,
     ) -> DownloadedRun | None:
-        """Download the run: its files, its history as a table, and what was printed.
+        """Download the run's files, history table and console log.
 
-        Best after :meth:`finish`, also where the manager was used in a ``with`` statement: of a run that is not
-        finished W&B has only part, and the console's log comes last. Trouble is a message; only with ``strict`` is it
-        an error.
+        Call this after :meth:`finish`, also if the manager was used in a ``with`` statement. W&B has only a part of an
+        unfinished run, and gets the console log last. An error is logged as a message. With ``strict`` it is raised.
 
         Args:
-            directory: Where to; it is made. What is there of the same name is written over.
-            format: ``"csv"`` or ``"parquet"``, of the history.
-            strict: Raise where nothing, or not all, can be downloaded.
+            directory: Target directory, which is created. Files of the same name are overwritten.
+            format: Format of the history, ``"csv"`` or ``"parquet"``.
+            strict: Raise an error if not all could be downloaded.
 
         Returns:
-            What was downloaded; None if nothing was, and on a rank that is not the main process.
+            The downloaded run. None if no file was downloaded, and on a rank that is not the main process.
 
         Raises:
-            DownloadError: With ``strict``: the directory cannot be written to, the run is not at W&B, or something of
-                it could not be downloaded.
+            DownloadError: With ``strict``: the directory cannot be written to, the run is not at W&B, or a part of
+                the run could not be downloaded.
         """
         if not is_main_process():
             return None
@@ -383,41 +390,43 @@ class WandbManager:
         from ultralytics_wb_ddp.wandb_client.server import DownloadError
 
         try:
-            done = download_run(self._path_of_run(), directory, format=format, api_key=self.config.api_key)
+            downloaded = download_run(self._path_of_run(), directory, format=format, api_key=self.config.api_key)
         except DownloadError as error:
             if strict:
                 raise
             logger.warning("logs are not downloaded: %s", error)
             return None
-        trouble = missing_files_message(done)
-        if trouble and strict:
-            raise DownloadError(trouble)
-        if trouble:
-            logger.warning("%s", trouble)
-        return done
+        message = missing_files_message(downloaded)
+        if message and strict:
+            raise DownloadError(message)
+        if message:
+            logger.warning("%s", message)
+        return downloaded
 
     def finish(self, exit_code: int = 0) -> None:
-        """Finish the run and put the environment back as it was before :meth:`initialize`; harmless when repeated.
+        """Finish the run and restore the environment from before :meth:`initialize`.
+
+        A second call does nothing.
 
         Args:
-            exit_code: 0 marks the run as finished, anything else as failed.
+            exit_code: 0 marks the run as finished, any other code as failed.
         """
         if not is_main_process() or self._handoff is None:
             return
         from ultralytics_wb_ddp.runs.guarded_run import close_runs_with_id
         from ultralytics_wb_ddp.runs.lifecycle import finish_run
 
-        trouble: Exception | None = None
+        callback_error: Exception | None = None
         try:
             if self.on_finish:
                 self.on_finish(exit_code)
         except Exception as error:  # noqa: BLE001  # raised once the run is finished
-            exit_code, trouble = exit_code or 1, error
+            exit_code, callback_error = exit_code or 1, error
         self._has_failed = bool(exit_code)
         try:
             if self.run is None and exit_code:  # the training failed while the run was closed
                 handoff, worker_code = self._after_training(exit_code)
-                if not worker_code:  # nobody has recorded the failure
+                if not worker_code:  # no worker has recorded the failure
                     self._reopen_run(handoff)
             if self.run is not None and not self._adopted:
                 self.resume_after_training()
@@ -437,11 +446,11 @@ class WandbManager:
             forget_scopes_applied(self._handoff.run_id)
             self.run = self._handoff = None
             self._restore_environment()
-        if trouble:
-            raise trouble
+        if callback_error:
+            raise callback_error
 
     def _open_run(self, inherited: Handoff | None) -> None:
-        """Make, continue, adopt or attach to the run."""
+        """Create, continue, adopt or attach to the run."""
         from ultralytics_wb_ddp.runs.lifecycle import attach, init_run, resume_run
         from ultralytics_wb_ddp.runs.open_runs import is_ours
         from ultralytics_wb_ddp.wandb_client.run_state import run_url, wandb_run
@@ -449,17 +458,17 @@ class WandbManager:
         active = wandb_run()
         if active is not None and not is_ours(active):
             self._adopted, self.run = True, active
-        elif inherited and inherited.state == "open" and not self.config.id:  # the process that started this one has it
+        elif inherited and inherited.state == "open" and not self.config.id:  # it is open in the parent process
             self._adopted, self.run = True, attach(inherited)
         else:
-            how = {"settings": _console_settings(), "writer": self._writer()}
+            init_arguments = {"settings": _console_settings(), "writer": self._writer()}
             if inherited and not self.config.id:
-                self.run = resume_run(self._options, inherited, "allow", **how)
+                self.run = resume_run(self._options, inherited, "allow", **init_arguments)
             elif self.config.id:
-                self.run = init_run(self._options, run_id=self.config.id, resume="allow", **how)
+                self.run = init_run(self._options, run_id=self.config.id, resume="allow", **init_arguments)
             else:
                 self.run = init_run(
-                    self._options.with_defaults(self._default_options()), run_id=None, resume=None, **how
+                    self._options.with_defaults(self._default_options()), run_id=None, resume=None, **init_arguments
                 )
             self._set_job_type(inherited)
         self.wandb_url = run_url(self.run)
@@ -469,11 +478,10 @@ class WandbManager:
         self._links = Links.of_launcher(self.run, *logging_ranks(self._options, None, os.environ))
 
     def _default_options(self) -> RunOptions:
-        """Return how a run is made where the user says nothing of it."""
         return RunOptions(job_type=None if os.environ.get("WANDB_JOB_TYPE") else JOB_TYPE)
 
     def _set_job_type(self, inherited: Handoff | None) -> None:
-        """Give a run a job type that was opened by its id and turns out to be new; one that goes on keeps its own."""
+        """Set the job type of a new run opened by id. A continued run keeps its own."""
         from ultralytics_wb_ddp.runs.open_runs import may_have_existed
         from ultralytics_wb_ddp.wandb_client.internals import set_job_type
 
@@ -484,10 +492,13 @@ class WandbManager:
             set_job_type(self.run, job_type)
 
     def _after_training(self, exit_code: int) -> tuple[Handoff, int | None]:
-        """Return the handoff as the training has left it, and the exit code of its session, if there was one.
+        """Return the handoff after the training, and its session's exit code.
 
         Args:
-            exit_code: Exit code for a session that a training has left open in this process.
+            exit_code: Exit code for runs that a training left open in this process.
+
+        Returns:
+            The handoff, and the exit code or None, as :meth:`Handoff.read_handback` returns them.
         """
         from ultralytics_wb_ddp.runs.guarded_run import close_runs_with_id
 
@@ -496,11 +507,10 @@ class WandbManager:
         return self._handoff.read_handback(self.config.finish_timeout)
 
     def _reopen_run(self, handoff: Handoff) -> None:
-        """Open the run again that a worker has continued."""
         from ultralytics_wb_ddp.runs.lifecycle import define_metrics, resume_run
 
         named = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode)
-        unnamed = replace(  # the run has its name, group and tags already
+        unnamed = replace(  # the run already has its name, group and tags
             self.config,
             project=None,
             entity=None,
@@ -514,12 +524,12 @@ class WandbManager:
         options = unnamed.with_defaults(named)
         resume, writer = ("allow", self._writer()) if handoff.is_shared else ("must", None)
         self.run = resume_run(options, handoff, resume, settings=_console_settings(), writer=writer)
-        if self.run.offline:  # what was sent before is still to be seen
+        if self.run.offline:  # the sent rows keep their addresses
             self._links = replace(self._links, sync_command=Links.of_run(self.run).sync_command)
         define_metrics(self.run)
 
     def _writer(self) -> Any:
-        """Return how this process shares the run, where every rank is to write to it; None otherwise."""
+        """Return this process's settings as a shared writer. None without ``run_mode="shared"``."""
         from ultralytics_wb_ddp.runs.lifecycle import SharedRunWriter
 
         run_mode, rank_scope = logging_ranks(self._options, None, os.environ)
@@ -530,7 +540,6 @@ class WandbManager:
         return SharedRunWriter(label, primary=True, ends_run=True, measures=True)
 
     def _export_handoff(self, handoff: Handoff) -> None:
-        """Write the handoff to the environment."""
         self._handoff = self._last = handoff = replace(
             handoff, options=self._options.training_options(), is_job_run=self.is_job_run
         )
@@ -545,7 +554,7 @@ class WandbManager:
             _exporting.append(self)
 
     def _restore_environment(self) -> None:
-        """Put back what :meth:`initialize` found."""
+        """Restore the variables that :meth:`initialize` saved."""
         if self in _exporting:
             _exporting.remove(self)
         for name, value in self._environment.items():
@@ -553,51 +562,52 @@ class WandbManager:
         self._environment = {}
 
     def _warn_of_unused_settings(self) -> None:
-        """Name the settings that say something else than the run which is adopted, but for those of blocks around."""
-        around = scope_settings()
-        given = {item.name: getattr(self.config, item.name) for item in fields(self.config)}
-        given = {name: value for name, value in given.items() if value != around.get(name)}
+        """Warn of settings that differ from the adopted run. Settings of scopes do not count."""
+        from_scopes = scope_settings()
+        settings = {item.name: getattr(self.config, item.name) for item in fields(self.config)}
+        settings = {name: value for name, value in settings.items() if value != from_scopes.get(name)}
         if self.experiment_group_name:
-            given["group"] = self.experiment_group_name
+            settings["group"] = self.experiment_group_name
         remedy = "give them where it is made, or finish it before the manager makes one"
-        GivenOptions(given, "cfg.wandb", remedy).warn(self.run)
+        GivenOptions(settings, "cfg.wandb", remedy).warn(self.run)
 
     def _save_file(self, name: str, text: str) -> None:
-        """Write a file into the run's own directory and have W&B keep it."""
+        """Write a file to the run's directory and upload it now."""
         file = Path(self.run.dir, name)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         self.run.save(str(file), base_path=self.run.dir, policy="now")
 
     def _secrets(self) -> list[str | None]:
-        """Return the API keys that are in use: from the config, the environment and netrc."""
+        """Return the API keys of the config, the environment and netrc."""
         try:
             stored = [password for _, _, password in netrc.netrc(os.environ.get("NETRC")).hosts.values()]
         except (OSError, netrc.NetrcParseError):
             stored = []
         return [self.config.api_key, os.environ.get("WANDB_API_KEY"), *stored]
 
-    def _warn_if_nothing_logged(self, before: Handoff) -> None:
-        """Say so where a training took place or was prepared for, and the run has got nothing of any.
+    def _warn_if_nothing_logged(self, previous: Handoff) -> None:
+        """Warn if a training ran or was prepared without logging a row.
 
-        In the other modes ranks log to runs of their own, or rows that this process does not see.
+        Only ``run_mode="auto"`` is checked. In the other modes the ranks have runs of their own, or this process does
+        not see their rows.
 
         Args:
-            before: The record of the run from before the training.
+            previous: The handoff from before the training.
         """
         since, self._expects_since = self._expects_since, time.time()
         is_due, self._is_training_expected = self._is_training_expected, False
         is_plain = logging_ranks(self._options, None, os.environ)[0] == "auto" and not self.run.disabled
         is_logged = (
-            before.run_id in run_ids_with_callback
-            or before.was_taken_up()
-            or get_next_step(self.run) > before.next_step
+            previous.run_id in run_ids_with_callback
+            or previous.was_taken_up()
+            or get_next_step(self.run) > previous.next_step
         )
         if is_plain and not is_logged and not self._has_failed and (is_due or has_trained_since(since)):
-            warn_of_nothing_logged(before.run_id)
+            warn_of_nothing_logged(previous.run_id)
 
     def _path_of_run(self) -> str:
-        """Return where W&B has the run that was opened last."""
+        """Return the path of the last run at W&B, ``entity/project/id``."""
         from ultralytics_wb_ddp.wandb_client.server import DownloadError
 
         run = self._last
@@ -613,10 +623,10 @@ class WandbManager:
         raise DownloadError(msg)
 
     def _is_active_rank(self) -> bool:
-        """Return whether this rank acts at all.
+        """Return whether this rank is the main process.
 
         Raises:
-            RuntimeError: It does, but there is no run.
+            RuntimeError: It is, but the manager has no run.
         """
         if not is_main_process():
             return False
@@ -626,31 +636,31 @@ class WandbManager:
         return True
 
     def _require_open_run(self, method: str) -> bool:
-        """Return whether this rank acts at all.
+        """Return whether this rank is the main process.
 
         Raises:
-            RuntimeError: It does, but the run is not open here.
+            RuntimeError: It is, but the run is not open in this process.
         """
-        acts = self._is_active_rank()
-        if acts and self.run is None:
+        is_active = self._is_active_rank()
+        if is_active and self.run is None:
             msg = f"{method}() needs the run of job {self.job_name!r}, which is closed; call resume_after_training()"
             raise RuntimeError(msg)
-        return acts
+        return is_active
 
 
 def _user_variable(name: str) -> str | None:
-    """Return a variable of the environment without what managers of this process have exported for their runs."""
+    """Return an environment variable without the exports of this process's managers."""
     value = os.environ.get(name)
     for manager in reversed(_exporting):
-        if value == manager._exported.get(name):  # noqa: SLF001  # of the same class
+        if value == manager._exported.get(name):  # noqa: SLF001  # an attribute of the same class
             value = manager._environment.get(name)  # noqa: SLF001
     return value
 
 
 def _console_settings() -> dict[str, str]:
-    """Return the settings by which the run's log holds what the workers print, too.
+    """Return the settings that capture the workers' output, too.
 
-    They write to the file descriptors that they inherit; the capture that wandb chooses by itself sees only what this
-    process prints. In a notebook there is nothing to see on the file descriptors.
+    The workers write to inherited file descriptors. wandb's default captures the output of this process only. In a
+    notebook the file descriptors carry no output.
     """
     return {} if "WANDB_CONSOLE" in os.environ or "ipykernel" in sys.modules else {"console": "redirect"}

@@ -1,1 +1,1 @@
-"""The life of one W&B run: resolve, open, guard, hand over, record, finish. No trainer."""
+"""One W&B run: resolve, open, guard, hand over, record, finish. No trainer."""

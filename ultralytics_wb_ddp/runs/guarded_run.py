@@ -1,6 +1,6 @@
-"""The run of one training: how a logging rank gets it, what is written to it, and where trouble with W&B ends.
+"""Log one training to a run without letting W&B's errors end it.
 
-Whoever opened a run finishes it: a run that was adopted or attached to is left open.
+The process that opened a run finishes it. An adopted or attached run is left open.
 """
 
 from __future__ import annotations
@@ -37,26 +37,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-STOP_POLL_TIMEOUT = 1.0  # seconds that the training waits for the answer whether it is to stop
-RECORD_INTERVAL = 1.0  # seconds between two notes of how many batches were trained
-BACKGROUND_DRAIN_TIMEOUT = 10.0  # seconds that what follows a row may take, before the training goes on without it
-last_epoch_by_run_id: dict[str, RunRecord] = {}  # of trainings that are over here, by the id of the run
-active_runs: list[GuardedRun] = []  # of the trainings that are going on here
-owned_runs: list[GuardedRun] = []  # those that opened their run, and therefore finish it
+STOP_POLL_TIMEOUT = 1.0  # seconds that the training waits for the state of the Stop button
+RECORD_INTERVAL = 1.0  # seconds between two writes of the number of trained batches
+BACKGROUND_DRAIN_TIMEOUT = 10.0  # seconds that the training waits for the background queue
+last_epoch_by_run_id: dict[str, RunRecord] = {}  # records of the trainings that ended in this process, by run id
+active_runs: list[GuardedRun] = []  # of the trainings that are running in this process
+owned_runs: list[GuardedRun] = []  # those that opened their run and finish it
 
 
 class GuardedRun:
-    """A run that is being logged to, and what to do when that fails.
+    """A run whose errors are kept away from the training.
 
     Attributes:
-        run: The ``wandb.Run``.
-        how: How it was got: ``"adopt"``, ``"attach"``, ``"resume"``, ``"shared"`` or ``"new"``.
+        wandb_run: The ``wandb.Run``.
+        how: The origin of the run: ``"adopt"``, ``"attach"``, ``"resume"``, ``"shared"`` or ``"new"``.
         base_id: Id that the runs of all ranks are derived from.
-        goes_on: Whether the training goes on in the run in which it began.
-        is_of_another_run: Whether it goes on in another one.
-        links: Where the run is to be seen.
+        is_resumed: Whether a resumed training continues in the run in which it began.
+        is_of_another_run: Whether a resumed training began in another run.
+        links: Web addresses of the run.
         thread: The thread that trains.
-        background: What need not take its time.
+        record: The run record.
+        background: Queue of work that the training does not wait for.
     """
 
     def __init__(self, wandb_run: Any, origin: str, options: RunOptions, handoff: Handoff | None = None) -> None:
@@ -69,14 +70,13 @@ class GuardedRun:
         self._options = options
         self._handoff = handoff
         self._lost = False
-        self._connection_error: Exception | None = (
-            None  # how it turned out that the wandb-core is gone, until a row is due
-        )
-        self._is_continued_offline = False  # whether the run was continued there
+        # The error that showed the end of wandb-core. It is kept until the next row.
+        self._connection_error: Exception | None = None
+        self._is_continued_offline = False
         self.record = RunRecord(wandb_run.id)
         self._save_dir: Path | None = None
-        self.is_of_another_run = False  # what the training is resumed from
-        # The config of an attached run is not known here, but the names in it travelled.
+        self.is_of_another_run = False
+        # The config of an attached run is not known here, but the handoff holds its keys.
         self._has_given_config_keys = bool(handoff and handoff.config_keys)
         self._reserved_config_keys = set(handoff.config_keys if handoff else ())
         if origin in {"adopt", "resume", "shared"}:
@@ -84,10 +84,10 @@ class GuardedRun:
         self._conflicting_args: dict[str, Any] = {}
         self._reported: set[str] = set()
         self._stop_button = StopButton()
-        self._is_stop_wanted = False
-        self._stop_poll: threading.Event | None = None  # whether the look at the button is done; None: nobody looks
+        self._is_stop_requested = False
+        self._stop_poll: threading.Event | None = None  # set when the query of the button is done; None without a query
         self.background = BackgroundQueue("wandb-ddp-rows")
-        self._error: Exception | None = None  # of the background's, to be raised in the training's thread
+        self._error: Exception | None = None  # from the background queue, raised later in the training's thread
         ensure_writable_directories(get_run_dir(wandb_run).parent)
         shorten_table_names(wandb_run)
         is_users = (
@@ -98,33 +98,32 @@ class GuardedRun:
 
     @property
     def mode(self) -> str | None:
-        """The mode that was asked for; None is left to W&B."""
+        """The requested mode. None leaves the mode to W&B."""
         return (self._handoff and self._handoff.mode) or self._options.mode
 
     @property
     def has_existed(self) -> bool:
-        """Whether the run that is continued is known to exist."""
+        """Whether the continued run is known to exist."""
         return self._handoff is not None and self._handoff.is_of_known_run
 
-    def start(self, save_dir: Path | None = None, earlier: RunRecord | None = None) -> None:
-        """Define the metrics, and have the training's directory name the run.
+    def start(self, save_dir: Path | None = None, previous: RunRecord | None = None) -> None:
+        """Define the metrics and write the run record to the training's directory.
 
         Args:
-            save_dir: Directory of the training; None on a rank that is not the main process.
-            earlier: Record of the training's earlier session, if it is resumed.
+            save_dir: Directory of the training. None on a rank that is not the main process.
+            previous: Record of the training's previous session, if the training is resumed.
         """
         active_runs.append(self)
         self._save_dir = save_dir
         self._block_finish()
         with self.guard("the start of the training"):
             define_metrics(self.wandb_run)
-            self.record = RunRecord.of_run(self.wandb_run, earlier, self.links.as_dict())
+            self.record = RunRecord.of_run(self.wandb_run, previous, self.links.as_dict())
             self.record.is_job_run = self._handoff is not None and self._handoff.is_job_run
-            self.is_resumed = earlier is not None and earlier.id == self.wandb_run.id
-            self.is_of_another_run = earlier is not None and not self.is_resumed
-            if (
-                self.is_resumed and self.wandb_run.id in last_epoch_by_run_id
-            ):  # it may have been read before that session was closed
+            self.is_resumed = previous is not None and previous.id == self.wandb_run.id
+            self.is_of_another_run = previous is not None and not self.is_resumed
+            # The record file may have been read before the previous session was closed.
+            if self.is_resumed and self.wandb_run.id in last_epoch_by_run_id:
                 self._continue_from(
                     last_epoch_by_run_id[self.wandb_run.id].batches, last_epoch_by_run_id[self.wandb_run.id].epoch
                 )
@@ -136,9 +135,8 @@ class GuardedRun:
                 and self.record.reserved_config_keys is not None
                 and not self._has_given_config_keys
             ):
-                self._reserved_config_keys = set(
-                    self.record.reserved_config_keys
-                )  # what else stands in the config, the training itself has written
+                # The training itself has written the other keys of the config.
+                self._reserved_config_keys = set(self.record.reserved_config_keys)
             self.record.reserved_config_keys = sorted(self._reserved_config_keys)
             self.record.base_id = self.base_id if self.base_id != self.wandb_run.id else None
             if self.how == "resume" and not self.wandb_run.offline:
@@ -152,23 +150,25 @@ class GuardedRun:
             block_finish(self.wandb_run, "this package finishes it after the training")
 
     def _load_previous_best(self) -> None:
-        """Take over what stands in the run's summary: best values, and how many batches were trained."""
+        """Load the best values, the batches and the epoch from the summary."""
         summary = get_summary(self.wandb_run.summary)
         self.record.previous_best = {**best_values(summary), **self.record.previous_best}
         self.record.best = {**self.record.previous_best, **self.record.best}
         self._continue_from(summary.get("batch"), summary.get("epoch"))
 
     def _continue_from(self, batches: Any, epoch: Any) -> None:
-        """Have the record know how far the run has come: a process that was killed may have noted less."""
+        """Raise the record's batch and epoch. A killed process may have recorded less."""
         self.record.batches = _further(self.record.batches, batches)
         self.record.epoch = _further(self.record.epoch, epoch)
 
     def log(self, row: Mapping[str, Any], *, is_best: bool) -> None:
-        """Log a row. W&B has it when this returns; summary, disk and record follow in the background.
+        """Log the row of an epoch.
+
+        W&B has the row when this returns. The summary, the flush to disk and the record follow in the background.
 
         Args:
             row: The row, with its ``epoch``.
-            is_best: Whether the best checkpoint so far is of this epoch.
+            is_best: Whether this epoch gave the best checkpoint so far.
         """
         self._raise_deferred()
         with self.guard("the row of an epoch") as reachable:
@@ -189,17 +189,17 @@ class GuardedRun:
             self.run_in_background("the row of an epoch", lambda: self._after_row(row, is_new_best=is_new_best))
 
     def _storable(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a row without what W&B cannot store, each of which is named; its numbers are never among that."""
+        """Return the values that W&B can store. Warn of each other value. Numbers are always kept."""
         return {key: value for key, value in row.items() if self._store(key, value)}
 
     def _store(self, key: Any, value: Any) -> bool:
         try:
             if not isinstance(key, str):
                 msg = f"its name is of type {type(key).__name__}, and W&B takes strings"
-                raise TypeError(msg)  # noqa: TRY301  # the same end as what W&B itself refuses
+                raise TypeError(msg)  # noqa: TRY301  # handled like a value that W&B itself refuses
             if not isinstance(value, (int, float)):
                 store_value(self.wandb_run, key, value)
-        except (ConnectionError, EOFError):  # nothing can be stored any more, at this place
+        except (ConnectionError, EOFError):  # wandb-core is gone: no value can be stored
             raise
         except Exception:
             with self.guard(str(key)):
@@ -208,7 +208,6 @@ class GuardedRun:
         return True
 
     def _after_row(self, row: Mapping[str, Any], *, is_new_best: bool) -> None:
-        """Do what a row that was logged entails."""
         summary: dict[str, Any] = dict(self.record.update_best(self.wandb_run, row))
         if is_new_best:
             summary["best/epoch"] = row["epoch"]
@@ -220,15 +219,15 @@ class GuardedRun:
             self.record.save(self._save_dir)
 
     def update_summary(self, values: Mapping[str, Any]) -> None:
-        """Put values into the summary, in the background."""
+        """Update the run's summary in the background."""
         self.run_in_background("the summary", lambda: self.wandb_run.summary.update(dict(values)))
 
     def log_in_background(self, make_row: Callable[[], Mapping[str, Any]], what: str) -> None:
-        """Make a row that is not an epoch's, and log it, in the background.
+        """Log a row that is not an epoch's, in the background.
 
         Args:
-            make_row: What makes the row.
-            what: What it is, for a message.
+            make_row: Function that returns the row.
+            what: Description of the row, for a message.
         """
 
         def log() -> None:
@@ -239,7 +238,11 @@ class GuardedRun:
         self.run_in_background(what, log)
 
     def on_launcher_lost(self, message: str) -> None:
-        """Say that the launcher is gone, and do without what it held."""
+        """Warn that the launcher has ended, and continue an attached run offline.
+
+        Args:
+            message: The reason, for the warning.
+        """
         if self.how == "attach":
             with self.guard("what follows the launcher's end"):
                 self.continue_offline(message)
@@ -247,16 +250,16 @@ class GuardedRun:
             logger.warning("%s; run %s is not affected", message, self.wandb_run.id)
 
     def continue_offline(self, reason: str, *, names_lost: bool = False) -> None:
-        """Go on in a further part of the same run, on disk, where the wandb-core that holds it is gone.
+        """Continue the same run on disk after its wandb-core has ended.
 
         Args:
-            reason: Why, for the message.
-            names_lost: Whether nobody else sends what the part that is lost has on disk.
+            reason: The reason, for the message.
+            names_lost: Whether the message names the lost part, because no other process sends its records.
         """
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
         lost, record = self.wandb_run, self.record
         names_lost = user_runs.pop(lost.id, None) is not None or names_lost
-        self._lost = self._is_continued_offline = True  # unless the following succeeds
+        self._lost = self._is_continued_offline = True  # lost until init_run succeeds
         named = RunOptions(project=record.project, entity=record.entity, mode="offline", dir=self._options.dir)
         options = replace(named, finish_timeout=self._options.finish_timeout)
         if self._save_dir and options.dir is None:
@@ -272,32 +275,32 @@ class GuardedRun:
         logger.warning(msg, reason, lost.id, sync_command(*parts, get_run_dir(self.wandb_run)))
 
     def poll_stop_button(self) -> None:
-        """Find out in the background, while the epoch is validated, whether the Stop button of W&B was pressed."""
+        """Query the Stop button of W&B in the background, during the validation."""
         if self.wandb_run.offline or self._stop_poll:
             return
-        self._stop_poll, self._is_stop_wanted = threading.Event(), False
+        self._stop_poll, self._is_stop_requested = threading.Event(), False
 
-        def look() -> None:
-            self._is_stop_wanted = self._stop_button.is_pressed(self.wandb_run)
+        def query() -> None:
+            self._is_stop_requested = self._stop_button.is_pressed(self.wandb_run)
 
-        self.run_in_background("the Stop button", look)
+        self.run_in_background("the Stop button", query)
         self.background.submit(self._stop_poll.set)
 
     def stop_requested(self) -> bool:
-        """Return whether the Stop button of W&B was pressed, as far as is known within a second."""
-        self.poll_stop_button()  # unless somebody does so already
+        """Return whether the Stop button of W&B was pressed. Waits 1 s at most."""
+        self.poll_stop_button()
         if self._stop_poll and self._stop_poll.wait(STOP_POLL_TIMEOUT):
             self._stop_poll = None
-        return self._is_stop_wanted
+        return self._is_stop_requested
 
     def run_in_background(self, what: str, action: Callable[[], None]) -> None:
-        """Do something with the run in the background, while it can be reached.
+        """Run an action in the background, while the run is reachable.
 
-        An error that is to end the training is kept for the training's thread.
+        An error that must end the training is raised later, in the training's thread.
 
         Args:
-            what: What is being logged, for the message.
-            action: What is done.
+            what: Description of the logged values, for the message.
+            action: The action.
         """
 
         def job() -> None:
@@ -305,7 +308,7 @@ class GuardedRun:
                 with self.guard(what) as reachable:
                     if reachable:
                         action()
-            except Exception as error:  # noqa: BLE001  # whatever ``guarded`` lets through
+            except Exception as error:  # noqa: BLE001  # ``guard`` lets only errors through that must end the training
                 self._error = error
 
         self.background.submit(job)
@@ -317,10 +320,13 @@ class GuardedRun:
 
     @contextmanager
     def guard(self, what: str) -> Iterator[bool]:
-        """Keep trouble with W&B away from the training; yields False once the run cannot be reached any more.
+        """Keep errors of W&B away from the training.
 
         Args:
-            what: What is being logged, for the message.
+            what: Description of the logged values, for the message.
+
+        Yields:
+            True, or False once the run is not reachable any more.
         """
         try:
             yield not self._lost
@@ -340,9 +346,9 @@ class GuardedRun:
                 )
 
     def update_config(self, arguments: Mapping[str, Any]) -> None:
-        """Add the training's arguments to the run's config and leave what the user or a sweep has set.
+        """Add the training's arguments to the run's config.
 
-        An argument whose name is taken by another value stands under ``ultralytics`` instead.
+        Values that the user or a sweep has set stay. An argument with such a name is stored under ``ultralytics``.
         """
         config = self.wandb_run.config
         new = {key: value for key, value in arguments.items() if key not in self._reserved_config_keys}
@@ -356,7 +362,7 @@ class GuardedRun:
         config.update(new, allow_val_change=True)
 
     def close(self, exit_code: int) -> None:
-        """Finish the run if this session opened it; leave it open otherwise."""
+        """Finish the run if this object opened it. Leave other runs open."""
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
         if self in active_runs:
             active_runs.remove(self)
@@ -365,7 +371,7 @@ class GuardedRun:
         elif is_ours(self.wandb_run):
             unblock_finish(self.wandb_run)
         if self.how == "shared" and self._handoff and self._handoff.state == "open" and self._handoff.handback_file:
-            # Each writer's config replaces the run's: the launcher, which ends last, is to know this one's.
+            # Each writer's config replaces the run's. The launcher ends last, so it needs this writer's config.
             write_handback(self._handoff.handback_file, config=get_config(self.wandb_run))
         if self in owned_runs:
             owned_runs.remove(self)
@@ -378,40 +384,46 @@ class GuardedRun:
 
 
 def close_failed_runs() -> None:
-    """Close the runs of trainings that have failed here without reaching ``teardown``.
+    """Close the runs of trainings that failed without reaching ``teardown``.
 
-    A training that begins is the first to know, as a thread has one at a time; those of other threads go on.
+    A thread runs one training at a time. So a training that begins shows that its thread's previous training failed.
+    The trainings of other threads continue.
     """
     here = threading.current_thread()
-    for session in reversed([*owned_runs]):
-        if session.thread is here or not session.thread.is_alive():
-            session.close(1)
+    for guarded_run in reversed([*owned_runs]):
+        if guarded_run.thread is here or not guarded_run.thread.is_alive():
+            guarded_run.close(1)
 
 
 def close_runs_with_id(run_id: str, exit_code: int) -> None:
-    """Close what this process itself still has open of a run that is taken back: nobody else ever will.
+    """Close the guarded runs of this process that log to a run.
+
+    The launcher calls this before it continues the run, because no other code closes them.
 
     Args:
         run_id: Id of the run.
         exit_code: The exit code of its training.
     """
-    for session in [*active_runs, *(session for session in owned_runs if session not in active_runs)]:
-        if session.wandb_run.id == run_id:
-            session.close(exit_code)
+    for guarded_run in [*active_runs, *(owned for owned in owned_runs if owned not in active_runs)]:
+        if guarded_run.wandb_run.id == run_id:
+            guarded_run.close(exit_code)
 
 
 def get_wandb_run() -> Any:
-    """Return the ``wandb.Run`` that this process logs to, and None on a rank that does not log.
+    """Return the ``wandb.Run`` that this process logs to.
 
-    During a training that is the run of the training, which need not be ``wandb.run``; else the one that a
-    :class:`WandbManager` or the script holds open. Where several threads train, each is given its own.
+    During a training this is the training's run, which may differ from ``wandb.run``. Otherwise it is the run that a
+    :class:`WandbManager` or the script holds open. If several threads train, each thread gets its own run.
+
+    Returns:
+        The run, or None on a rank that does not log.
     """
     here = threading.current_thread()
-    found = [session for session in active_runs if not is_closed(session.wandb_run)]
-    nearest = max(enumerate(found), key=lambda item: (item[1].thread is here, item[0]), default=None)
+    unclosed = [guarded_run for guarded_run in active_runs if not is_closed(guarded_run.wandb_run)]
+    nearest = max(enumerate(unclosed), key=lambda item: (item[1].thread is here, item[0]), default=None)
     return nearest[1].wandb_run if nearest else wandb_run()
 
 
 def _further(recorded: int | None, seen: Any) -> int | None:
-    """Return the higher number where both are known."""
+    """Return the higher number if both are known, else the recorded one."""
     return max(recorded, seen) if recorded is not None and isinstance(seen, int) else recorded

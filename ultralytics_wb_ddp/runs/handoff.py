@@ -1,7 +1,9 @@
-"""The record by which a process learns which run to continue, and how the launcher learns what became of it.
+"""Hand a run to the workers and back to the launcher.
 
-``WANDB_RUN_ID``, ``WANDB_PROJECT`` and ``WANDB_ENTITY`` name the run as W&B itself understands them, so that they
-are honoured whoever set them. What W&B has no variable for travels in ``ULTRALYTICS_WB_DDP`` as JSON.
+The handoff names the run that a worker continues. In the handback file the worker reports how its session ended.
+
+``WANDB_RUN_ID``, ``WANDB_PROJECT`` and ``WANDB_ENTITY`` name the run, with W&B's own meaning. So they also count when
+other software has set them. The other values are sent as JSON in ``ULTRALYTICS_WB_DDP``.
 """
 
 from __future__ import annotations
@@ -28,33 +30,32 @@ if TYPE_CHECKING:
 
 HANDOFF_VARIABLE = "ULTRALYTICS_WB_DDP"
 HANDBACK_FILE = "worker.json"  # beside the run's files in the launcher
-ROW_COUNT_TIMEOUT = 15.0  # seconds after which the service, which lags 2 to 4 s behind, has counted what it was sent
+ROW_COUNT_TIMEOUT = 15.0  # seconds after which the service has counted all sent rows; it lags 2 to 4 s
 HANDOFF_VERSION = 1
 STATES = ("open", "closed")
 
 
 @dataclass(frozen=True)
 class Handoff:
-    """Which run to continue, and how.
+    """The run to continue, and the way to continue it.
 
     Attributes:
         run_id: Id of the run.
-        project: Project of the run; None is left to whoever opens it.
-        entity: Entity of the run; None is the default of the account.
-        state: ``"open"``: the run is open in the launcher, workers attach. ``"closed"``: workers resume it.
-        host: Name of the launcher's host: an open run can be reached from there only. None when unknown.
-        mode: Mode in which the run was made; None is left to W&B.
+        project: Project of the run. None leaves the project to the process that opens the run.
+        entity: Entity of the run. None is the default of the account.
+        state: ``"open"``: the run is open in the launcher, and workers attach to it. ``"closed"``: workers resume it.
+        host: Name of the launcher's host. An open run is reachable from this host only. None if it is not known.
+        mode: Mode in which the run was created. None leaves the mode to W&B.
         next_step: W&B step after the last row that the launcher wrote.
-        closed_at: When the launcher closed the run, in seconds since 1970.
-        files_dir: Directory of the run's files in the launcher, where an attached worker must put images and tables.
-        config_keys: Names in the run's config that were set before the training, which leaves them as they are.
-        service: What leads to the run's wandb-core on the launcher's host; None leaves it to ``WANDB_SERVICE``.
-        is_complete: Whether all rows before ``next_step`` have been sent; not known of a session that was killed.
-        is_users: Whether the user has opened the run, with W&B's own settings.
-        is_shared: Whether the launcher writes to it in W&B's shared mode.
-        is_jobs: Whether the run ends with a job, which goes on after the training.
-        options: What the launcher's configuration says of how the training is logged, by the names of
-            :class:`RunOptions`.
+        closed_at: Time at which the launcher closed the run, in seconds since 1970.
+        files_dir: Directory of the run's files in the launcher. An attached worker must put images and tables there.
+        config_keys: Keys in the run's config that were set before the training. The training leaves them unchanged.
+        service: Token of the run's wandb-core on the launcher's host. None leaves the token to ``WANDB_SERVICE``.
+        is_complete: Whether all rows before ``next_step`` were sent. False after a session that was killed.
+        is_user_run: Whether the user opened the run, with W&B's own settings.
+        is_shared: Whether the launcher writes to the run in W&B's shared mode.
+        is_job_run: Whether the run ends with a job, which continues after the training.
+        options: Logging options of the launcher's configuration, by the names of :class:`RunOptions`.
     """
 
     run_id: str
@@ -76,7 +77,14 @@ class Handoff:
 
     @classmethod
     def of_run(cls, run: Any, *, is_open: bool, service: str | None = None, is_users: bool = False) -> Handoff:
-        """Return the handoff of a ``wandb.Run`` that is open, or was closed just now."""
+        """Return the handoff of a ``wandb.Run``.
+
+        Args:
+            run: A run that is open, or was closed just now.
+            is_open: Whether the run is open.
+            service: Token of the run's wandb-core. None leaves the token to ``WANDB_SERVICE``.
+            is_users: Whether the user opened the run.
+        """
         if run.disabled:
             return cls(run_id=run.id, state="open", mode="disabled")
         return cls(
@@ -97,13 +105,17 @@ class Handoff:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Handoff | None:
-        """Return the handoff in the environment, or None if there is none.
+        """Return the handoff in the environment, or None without one.
 
-        A run that somebody else named by ``WANDB_RUN_ID`` counts as closed, also beside an older record of ours.
+        If other software has set ``WANDB_RUN_ID``, its run counts as closed, and an older ``ULTRALYTICS_WB_DDP`` does
+        not count.
+
+        Args:
+            env: Environment variables. None takes those of this process.
 
         Raises:
-            ConfigurationError: The id is none that W&B takes, or ``ULTRALYTICS_WB_DDP`` is no JSON object of the
-                version that this release writes.
+            ConfigurationError: W&B refuses the id, or ``ULTRALYTICS_WB_DDP`` is not a JSON object of the version that
+                this release writes.
         """
         env = os.environ if env is None else env
         record = _read_record(env.get(HANDOFF_VARIABLE, ""))
@@ -131,7 +143,7 @@ class Handoff:
         )
 
     def to_env(self) -> dict[str, str]:
-        """Return the environment variables that :meth:`from_env` reads back."""
+        """Return the environment variables that :meth:`from_env` reads."""
         record = {
             "version": HANDOFF_VERSION,
             "run_id": self.run_id,
@@ -153,75 +165,80 @@ class Handoff:
 
     @property
     def handback_file(self) -> Path | None:
-        """The file in which a worker that resumes the run says what becomes of it; None on another host."""
+        """The handback file, in which a worker reports on its session. None on another host."""
         folder = Path(self.files_dir).parent if self.files_dir else None
         return folder / HANDBACK_FILE if folder and folder.is_dir() else None
 
     def is_probably_counted(self) -> bool:
-        """Return whether the service has had the time to count every row that it was sent."""
+        """Return whether the service has had enough time to count every row."""
         return not self.closed_at or time.time() > self.closed_at + ROW_COUNT_TIMEOUT
 
     def read_handback(self, timeout: float) -> tuple[Handoff, int | None]:
-        """Return the record as the worker has left it, and the exit code with which it has finished the run.
+        """Return the handoff after the worker's session, and the session's exit code.
 
         Args:
-            timeout: Seconds to wait for a session that is still open, which happens where a worker was killed and
-                its run is being finished by the process beside it.
+            timeout: Seconds to wait for a session that is still open. After a worker was killed, its service process
+                is finishing the run.
 
         Returns:
-            The step that was reached and when the run was closed; None for the exit code where it is not known: the
-            worker ran on another host, or never opened the run.
+            The handoff with the step and the time at which the session ended, and the exit code. The exit code is None
+            if the worker ran on another host or never opened the run.
         """
         deadline = time.monotonic() + timeout
-        word = _read_handback(self.handback_file)
-        while _is_session_open(word) and time.monotonic() < deadline:
+        handback = _read_handback(self.handback_file)
+        while _is_session_open(handback) and time.monotonic() < deadline:
             time.sleep(0.1)
-            word = _read_handback(self.handback_file)
-        if "exit_code" not in word:
+            handback = _read_handback(self.handback_file)
+        if "exit_code" not in handback:
             return replace(self, closed_at=time.time()), None
-        next_step = max(int(word["next_step"]), self.next_step)
-        return replace(self, next_step=next_step, closed_at=word["closed_at"]), int(word["exit_code"])
+        next_step = max(int(handback["next_step"]), self.next_step)
+        return replace(self, next_step=next_step, closed_at=handback["closed_at"]), int(handback["exit_code"])
 
     @property
     def is_of_known_run(self) -> bool:
-        """Whether the run is known to exist: a process had it open that has left more than its id."""
+        """Whether the run is known to exist. A process that opened it left more than its id."""
         return bool(self.host or self.closed_at or self.next_step)
 
     def was_taken_up(self) -> bool:
-        """Return whether a worker of this host has opened the run since it was closed."""
+        """Return whether a worker of this host opened the closed run."""
         return bool(_read_handback(self.handback_file))
 
     def handed_back_config(self) -> dict[str, Any]:
-        """Return the config that a worker has written to a run which the launcher shared with it meanwhile."""
+        """Return the config that a worker wrote to the shared run."""
         config = _read_handback(self.handback_file).get("config")
         return config if isinstance(config, dict) else {}
 
     def delete_handback(self) -> None:
-        """Remove what an earlier session of a worker has left."""
+        """Delete the handback file of a previous session."""
         if self.handback_file:
             self.handback_file.unlink(missing_ok=True)
 
 
-def write_handback(file: Path, **facts: Any) -> None:
-    """Say what becomes of a worker's session: the ``pid`` that holds it, or ``next_step`` and ``exit_code``."""
-    with suppress(OSError):  # the launcher goes on without it
-        write_json(file, {**facts, "closed_at": time.time()})
+def write_handback(file: Path, **values: Any) -> None:
+    """Write the handback file of a worker's session.
+
+    Args:
+        file: The handback file.
+        **values: ``pid`` of the process that holds the open session, or ``next_step`` and ``exit_code`` at its end.
+    """
+    with suppress(OSError):  # the launcher continues without a handback
+        write_json(file, {**values, "closed_at": time.time()})
 
 
 def _read_handback(file: Path | None) -> dict[str, Any]:
     try:
-        word = json.loads(file.read_text(encoding="utf-8")) if file else {}
+        handback = json.loads(file.read_text(encoding="utf-8")) if file else {}
     except (OSError, ValueError):
-        word = {}
-    return word if isinstance(word, dict) else {}
+        handback = {}
+    return handback if isinstance(handback, dict) else {}
 
 
-def _is_session_open(word: dict[str, Any]) -> bool:
-    return "exit_code" not in word and "pid" in word and psutil.pid_exists(word["pid"])
+def _is_session_open(handback: dict[str, Any]) -> bool:
+    return "exit_code" not in handback and "pid" in handback and psutil.pid_exists(handback["pid"])
 
 
 def _read_record(text: str) -> dict[str, Any]:
-    """Return the checked content of ``ULTRALYTICS_WB_DDP``; nothing when it is not set."""
+    """Return the checked content of ``ULTRALYTICS_WB_DDP``. An unset variable gives an empty dict."""
     if not text:
         return {}
     remedy = (
@@ -233,9 +250,9 @@ def _read_record(text: str) -> dict[str, Any]:
         msg = f"{HANDOFF_VARIABLE}={text!r} is not JSON; {remedy}"
         raise ConfigurationError(msg) from None
     if not isinstance(record, dict) or record.get("version") != HANDOFF_VERSION:
-        found = record.get("version") if isinstance(record, dict) else None
+        version = record.get("version") if isinstance(record, dict) else None
         msg = (
-            f"{HANDOFF_VARIABLE}={text!r} is of version {found!r}, this release reads version {HANDOFF_VERSION}: "
+            f"{HANDOFF_VARIABLE}={text!r} is of version {version!r}, this release reads version {HANDOFF_VERSION}: "
             f"launcher and workers run different releases of ultralytics_wb_ddp; {remedy}"
         )
         raise ConfigurationError(msg)

@@ -1,4 +1,4 @@
-"""The one place where runs are opened and closed: beside whom, for how long at most, and not before it is safe."""
+"""Open and close runs, within time limits and without losing rows."""
 
 from __future__ import annotations
 
@@ -51,21 +51,21 @@ if TYPE_CHECKING:
 
 
 OFFLINE_INIT_TIMEOUT = 60.0  # seconds that a run may take to open on disk
-CLIENT_GRACE = 2.0  # seconds beyond its own limit after which a client is given up
-FLUSH_TIME = 0.5  # seconds that wandb-core takes to write what it was given
+CLIENT_GRACE = 2.0  # seconds beyond wandb's own limit, after which wandb-core is killed
+FLUSH_TIME = 0.5  # seconds that wandb-core takes to write the received records
 _finishing = threading.Event()  # set while a run is being finished
 
 
 @dataclass(frozen=True)
 class SharedRunWriter:
-    """One of several processes that write to a run in W&B's shared mode.
+    """One of several writers of a run in W&B's shared mode.
 
     Attributes:
-        label: What tells it from the others.
-        primary: Whether it keeps the run's own files.
-        ends_run: Whether its end is the run's.
-        measures: Whether it measures the machine: one on each node does.
-        service: The wandb-core of another process of this node that it uses; None starts one.
+        label: Name of the writer, unique in the run.
+        primary: Whether the writer keeps the run's own files.
+        ends_run: Whether the run ends with this writer.
+        measures: Whether the writer measures the machine. One writer of each node does.
+        service: Token of another process's wandb-core on this node. None starts one.
     """
 
     label: str
@@ -75,7 +75,7 @@ class SharedRunWriter:
     service: str | None = None
 
     def settings(self) -> dict[str, Any]:
-        """Return how W&B is told."""
+        """Return the settings for ``wandb.init``."""
         return {
             "x_label": self.label,
             "x_primary": self.primary,
@@ -87,14 +87,18 @@ class SharedRunWriter:
 def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **init: Any) -> Any:
     """Open a run with ``wandb.init``, in a wandb-core of its own.
 
-    Where W&B refuses, cannot be reached or does not answer in time, the session is written to disk instead, under the
-    same id, and a message names the command that sends it.
+    If W&B refuses, is not reachable or does not answer in time, the session is written to disk under the same id. A
+    message then names the command that sends it.
 
     Args:
-        options: How the run is made. ``on_error="raise"`` stands for no session without W&B.
-        run_id: Id of the run; None makes one.
+        options: Options of the run. With ``on_error="raise"`` no session is written to disk instead.
+        run_id: Id of the run. None creates an id.
         resume: As in ``wandb.init``.
-        **init: Further arguments of ``wandb.init``; ``writer``, a :class:`Writer`, makes the run a shared one.
+        **init: Further arguments of ``wandb.init``. ``writer``, a :class:`SharedRunWriter`, opens the run in shared
+            mode.
+
+    Returns:
+        The ``wandb.Run``.
 
     Raises:
         wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
@@ -111,17 +115,20 @@ def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **i
 
 
 def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) -> Any:
-    """Reopen a closed run, once the service has counted all of its rows.
+    """Reopen a closed run once the service has counted its rows.
 
-    It counts what arrives 2 to 4 s late (wandb#12421), and a session that resumes before destroys rows. So the run is
-    not reopened earlier than 5 s after it was closed, and a session that starts at a step too low even so is closed
-    again before it has written anything.
+    The service counts rows 2 to 4 s after their arrival (wandb#12421). A session that resumes earlier destroys rows.
+    So the run is reopened 5 s after it was closed at the earliest. If the session still starts at a step that is too
+    low, it is closed again before it has written a row.
 
     Args:
-        options: How the run is made.
+        options: Options of the run.
         handoff: The run, and the step after its last row.
         resume: As in ``wandb.init``.
         **init: Further arguments of ``wandb.init``.
+
+    Returns:
+        The ``wandb.Run``.
     """
     if init.get("writer"):  # the service keeps the rows of each writer apart
         return init_run(options, run_id=handoff.run_id, resume=resume, **init)
@@ -145,7 +152,10 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
 
 
 def _init_offline(options: RunOptions, reason: str, *, run_id: str, **init: Any) -> Any:
-    """Open a run offline and say how it gets to W&B: after what is there already, which takes resume="allow"."""
+    """Open a run offline and log the command that sends it.
+
+    W&B appends the part to the rows of the run only with ``resume="allow"``.
+    """
     init.pop("writer", None)
     run = _init(replace(options, mode="offline"), run_id=run_id, resume="allow", **init)
     logger.warning("%s: run %s is written to disk, send it with: %s", reason, run.id, sync_command(get_run_dir(run)))
@@ -155,32 +165,32 @@ def _init_offline(options: RunOptions, reason: str, *, run_id: str, **init: Any)
 def _init(
     options: RunOptions, *, run_id: str, resume: str | None, writer: SharedRunWriter | None = None, **init: Any
 ) -> Any:
-    """Call ``wandb.init`` in a service of its own, which is killed if it does not answer in time."""
+    """Call ``wandb.init`` in a service process. Kill the process if it does not answer in time."""
     ensure_writable_directories(Path(options.dir or os.environ.get("WANDB_DIR") or ".", "wandb"))
-    guest = BorrowedServiceProcess(writer.service) if writer and writer.service else None
-    sidecar = guest or ServiceProcess.get(options.finish_timeout)
+    borrowed = BorrowedServiceProcess(writer.service) if writer and writer.service else None
+    service_process = borrowed or ServiceProcess.get(options.finish_timeout)
     import wandb
 
     def give_up() -> None:
         stop_finalizer_thread()
-        sidecar.kill()
+        service_process.kill()
 
-    if wandb_run() is not None:  # without it, wandb.init returns that run, whatever is asked for
+    if wandb_run() is not None:  # otherwise wandb.init returns the active run
         init["reinit"] = "create_new"
     expired = threading.Event()
-    # Nobody but this machine is waited for offline: it may be busy, and nothing is left to fall back on.
+    # Offline the limit is higher: only this machine is waited for. It may be busy, and no other mode is left to try.
     late = f"no answer within {options.init_timeout:g} s"
     limit = max(options.init_timeout, OFFLINE_INIT_TIMEOUT) if options.mode == "offline" else options.init_timeout
     try:
-        place = {} if is_trial_run(run_id) else {"project": options.project, "entity": options.entity, "id": run_id}
+        run_key = {} if is_trial_run(run_id) else {"project": options.project, "entity": options.entity, "id": run_id}
         with (
             _deadline(limit, expired, give_up),
             hide_sweep_variables(run_id),
-            _use_service(sidecar, run_id, writer),
+            _use_service(service_process, run_id, writer),
             no_login_prompt(),
         ):
             run = wandb.init(
-                **place,
+                **run_key,
                 name=options.name,
                 group=options.group,
                 job_type=options.job_type,
@@ -194,38 +204,38 @@ def _init(
             )
     except BaseException as error:
         if isinstance(error, Exception):
-            sidecar.kill()
-        else:  # Ctrl-C: W&B may know of the run already, and is to hear of its end
-            sidecar.send(exit_code=exit_code_of(error))
-            sidecar.shut_down(CLIENT_GRACE)
+            service_process.kill()
+        else:  # Ctrl-C: W&B may know the run already, so its end is sent
+            service_process.send(exit_code=exit_code_of(error))
+            service_process.shut_down(CLIENT_GRACE)
         if expired.is_set():
             raise TimeoutError(late) from error
         raise
-    if expired.is_set():  # the answer came when it had just been given up
+    if expired.is_set():  # the answer came just after the limit
         raise TimeoutError(late)
     if run.disabled:
-        disconnect_service(sidecar.token)
-        sidecar.kill()
+        disconnect_service(service_process.token)
+        service_process.kill()
         return run
     disable_server_queries(run)
     forward_console(run)
     shorten_table_names(run)
-    sidecar.send(run_id=run.id)
-    open_runs[run.id] = OpenRun(run, options, sidecar)
+    service_process.send(run_id=run.id)
+    open_runs[run.id] = OpenRun(run, options, service_process)
     return run
 
 
 def _use_service(
-    sidecar: ServiceProcess | BorrowedServiceProcess, run_id: str, writer: SharedRunWriter | None
+    service_process: ServiceProcess | BorrowedServiceProcess, run_id: str, writer: SharedRunWriter | None
 ) -> AbstractContextManager[None]:
-    """Have wandb use a sidecar's service; several writers of a run have a stream each there."""
-    stream = f"{run_id}-{writer.label}" if writer and isinstance(sidecar, BorrowedServiceProcess) else None
-    return use_service(sidecar.token, stream)
+    """Make wandb use a service process. In a borrowed one, each writer of a run needs a stream of its own."""
+    stream = f"{run_id}-{writer.label}" if writer and isinstance(service_process, BorrowedServiceProcess) else None
+    return use_service(service_process.token, stream)
 
 
 @contextmanager
 def _deadline(seconds: float, expired: threading.Event, give_up: Callable[[], None]) -> Iterator[None]:
-    """Set an event and give up what the body waits for, if it takes too long."""
+    """Set ``expired`` and call ``give_up`` if the body takes longer than ``seconds``."""
 
     def expire() -> None:
         expired.set()
@@ -240,42 +250,47 @@ def _deadline(seconds: float, expired: threading.Event, give_up: Callable[[], No
         watchdog.cancel()
 
 
-def _settings(options: RunOptions, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that this release of wandb knows of those that bound its calls and protect what is logged."""
+def _settings(options: RunOptions, extra: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that this release of wandb knows."""
     settings = {
         "init_timeout": options.init_timeout,
         "finish_timeout": options.finish_timeout,
         "x_transaction_log_flush_interval": options.flush_interval,
         "stop_fn": handle_stop_request,
-        **given,
+        **extra,
     }
     return {name: value for name, value in settings.items() if name in supported_settings()}
 
 
 def finish_run(run: Any, exit_code: int) -> None:
-    """Finish a run that :func:`init_run` opened, within the time that its options give; harmless when repeated.
+    """Finish a run that :func:`init_run` opened, within its ``finish_timeout``.
 
-    What could not be sent by then is on disk, and a message names the command that sends it.
+    A second call does nothing. If records could not be sent in time, they are on disk, and a message names the command
+    that sends them.
+
+    Args:
+        run: The ``wandb.Run``.
+        exit_code: Exit code of the run. The exit code of a signal comes before it.
     """
     unblock_finish(run)
-    held = open_runs.pop(run.id, None)
-    if held is None:
+    open_run = open_runs.pop(run.id, None)
+    if open_run is None:
         if not is_closed(run):
             run.finish(exit_code=exit_code)
         return
-    sidecar, timeout = held.service_process, held.options.finish_timeout
-    exit_code = exit_code if held.exit_code is None else held.exit_code
+    service_process, timeout = open_run.service_process, open_run.options.finish_timeout
+    exit_code = exit_code if open_run.exit_code is None else open_run.exit_code
     next_step = get_next_step(run)
     deadline = time.monotonic() + timeout
-    sidecar.send(closing=True, exit_code=exit_code, next_step=next_step)
+    service_process.send(closing=True, exit_code=exit_code, next_step=next_step)
     _finishing.set()
     try:
-        is_sent = is_closed(run) or _finish_in_time(run, exit_code, sidecar, timeout)
+        is_sent = is_closed(run) or _finish_in_time(run, exit_code, service_process, timeout)
     finally:
-        disconnect_service(sidecar.token)
-        is_written = sidecar.shut_down(max(1.0, deadline - time.monotonic()))
-        if held.handback_file:
-            write_handback(held.handback_file, next_step=next_step, exit_code=exit_code)
+        disconnect_service(service_process.token)
+        is_written = service_process.shut_down(max(1.0, deadline - time.monotonic()))
+        if open_run.handback_file:
+            write_handback(open_run.handback_file, next_step=next_step, exit_code=exit_code)
         _finishing.clear()
     if run.offline:
         unsent = [part for part in run_parts(run) if not is_online_run_dir(part) and not [*part.glob("*.synced")]]
@@ -285,16 +300,18 @@ def finish_run(run: Any, exit_code: int) -> None:
         logger.warning(msg, run.id, timeout, sync_command(get_run_dir(run)))
 
 
-def _finish_in_time(run: Any, exit_code: int, sidecar: ServiceProcess | BorrowedServiceProcess, timeout: float) -> bool:
-    """Finish a run; returns whether everything was sent.
+def _finish_in_time(
+    run: Any, exit_code: int, service_process: ServiceProcess | BorrowedServiceProcess, timeout: float
+) -> bool:
+    """Finish a run and return whether all records were sent.
 
-    The client gives up by itself. One that does not is given up with its wandb-core.
+    wandb itself has a limit. If it exceeds that limit by ``CLIENT_GRACE``, its wandb-core is killed.
     """
 
     def give_up() -> None:
         flush(run)
         time.sleep(FLUSH_TIME)
-        sidecar.kill()
+        service_process.kill()
 
     flush(run)
     expired = threading.Event()
@@ -308,7 +325,17 @@ def _finish_in_time(run: Any, exit_code: int, sidecar: ServiceProcess | Borrowed
 
 
 def attach(handoff: Handoff) -> Any:
-    """Join a run that is open in the launcher; it must never be finished from here."""
+    """Attach to a run that is open in the launcher. This process must not finish it.
+
+    Args:
+        handoff: The run.
+
+    Returns:
+        The ``wandb.Run``.
+
+    Raises:
+        ConnectionError: The run is not open in the launcher any more.
+    """
     import wandb
 
     try:
@@ -328,11 +355,14 @@ def attach(handoff: Handoff) -> Any:
 
 
 def define_metrics(run: Any) -> None:
-    """Make epoch and batch the axes of the training's metrics, and keep the best of each epoch's in the summary.
+    """Define the metrics' axes and their best values in the summary.
 
-    Every session that opens the run does it: resuming a run loses what an earlier session defined. In a sweep the
-    summary keeps W&B's own last value, which is a number: the best one stands a level deeper, where a sweep that looks
-    for its objective does not find it.
+    Every session must define them again, because W&B drops the definitions when it resumes a run. In a sweep the
+    summary keeps W&B's last value, which is a number. The best value is stored one level deeper in the summary, where
+    a sweep does not find its objective.
+
+    Args:
+        run: The ``wandb.Run``.
     """
     for prefix, best in BEST_DIRECTION.items():
         run.define_metric(f"{prefix}/*", step_metric="epoch", summary=None if get_wandb_sweep_id() else best)

@@ -1,4 +1,4 @@
-"""The web addresses of a training: of its run, or one of each node, of its project, group and sweep."""
+"""The web addresses of a training: its runs, project, group and sweep."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ MAIN_NODE_NAME = "worker-0"  # of rank 0
 
 @dataclass(frozen=True)
 class Links:
-    """Where a training is to be seen. An address is None where there is no such thing, and offline.
+    """The web addresses of a training.
+
+    An address is None offline, and if its object does not exist.
 
     Attributes:
         run: Address of the run.
-        project: Address of its project.
-        group: Address of its group.
-        sweep: Address of the sweep that it is a trial of.
-        nodes: Address of each node's run by the node's name, such as ``"worker-1"``, where each has its own
-            (``rank_scope="worker"`` on several nodes); with ``run_mode="new"`` that of the group of its ranks' runs.
-        sync_command: Offline: the command that sends what is on disk. It prints the address.
+        project: Address of the run's project.
+        group: Address of the run's group.
+        sweep: Address of the sweep, if the run is a trial.
+        nodes: Address of each node's run by the node's name, such as ``"worker-1"``, if each node has its own
+            (``rank_scope="worker"`` on several nodes). With ``run_mode="new"``, the address of the group of the
+            node's runs.
+        sync_command: Offline, the command that sends the run. The command prints the address.
     """
 
     run: str | None = None
@@ -48,7 +51,7 @@ class Links:
 
         Args:
             run: The run of the main process.
-            nodes: The runs of all nodes, where each has its own.
+            nodes: The run plans of all nodes, if each node has its own run.
         """
         if run.disabled:
             return cls()
@@ -61,30 +64,30 @@ class Links:
             for node, plan in (nodes or {}).items()
         }
         if url and nodes and MAIN_NODE_NAME in nodes and not nodes[MAIN_NODE_NAME].group:
-            addresses[MAIN_NODE_NAME] = url  # where the launcher has made it, its id is another one
+            addresses[MAIN_NODE_NAME] = url  # a run that the launcher created has another id
         group = _page_url(project, "groups", run.group) if run.group else None
         return cls(url, project, group, run.sweep_url or None, addresses)
 
     @classmethod
     def of_launcher(cls, run: Any, run_mode: str, rank_scope: str) -> Links:
-        """Return the links of the launcher's run and of the nodes' runs that will be derived from it.
+        """Return the links of the launcher's run and the nodes' future runs.
 
         Args:
-            run: The run.
-            run_mode: Which ranks log.
-            rank_scope: The same.
+            run: The ``wandb.Run``.
+            run_mode: The option that selects the logging ranks.
+            rank_scope: The option that selects the logging ranks of each node.
         """
         return cls.of_run(run, plan_nodes(Topology.from_env(), run_mode, rank_scope, run.id))
 
     @classmethod
     def of_training(cls, directory: str | os.PathLike[str]) -> Links:
-        """Return the links of a training that has begun, from the ``wandb_run.json`` in its directory.
+        """Return the links of a training from its run record, ``wandb_run.json``.
 
         Args:
             directory: Directory of the training, ``model.trainer.save_dir``.
 
         Raises:
-            FileNotFoundError: It has no such file: nothing of this package has logged the training.
+            FileNotFoundError: The directory has no run record, because this package did not log the training.
         """
         is_logged = Path(directory, RECORD_FILE).is_file()
         record = RunRecord.find(Path(directory), None) if is_logged else None
@@ -95,16 +98,16 @@ class Links:
         return cls(**{"run": record.url, **{name: value for name, value in record.links.items() if name in known}})
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what there is of them, as it stands in ``wandb_run.json``."""
+        """Return the existing links, as ``wandb_run.json`` holds them."""
         return {name: value for name, value in asdict(self).items() if value}
 
     def __str__(self) -> str:
-        """Return them in one line; offline, the command that sends what is on disk."""
-        several = [f"{node}: {url}" for node, url in self.nodes.items()]
+        """Return the links in one line. Offline, return the command that sends the run."""
+        nodes = [f"{node}: {url}" for node, url in self.nodes.items()]
         sweep = [f"sweep: {self.sweep}"] if self.sweep else []
-        return ", ".join([*(several or ([self.run] if self.run else [])), *sweep]) or self.sync_command or ""
+        return ", ".join([*(nodes or ([self.run] if self.run else [])), *sweep]) or self.sync_command or ""
 
 
 def _page_url(project: str, kind: str, name: str) -> str:
-    """Return the address of a run or a group, as W&B writes it."""
+    """Return the web address of a run or group, in W&B's quoting."""
     return f"{project}/{kind}/{quote(name, safe='=+&$@')}"

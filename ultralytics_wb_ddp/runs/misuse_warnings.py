@@ -1,4 +1,4 @@
-"""Wrong uses that would end well and empty: how they are noticed, and what is said of them."""
+"""Warn of wrong uses that log nothing or ignore options without error."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-NEW_RUN_OPTIONS = ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode")  # fixed once it is made
+NEW_RUN_OPTIONS = ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode")  # fixed at creation
 CHECKED_CALLBACKS = ("project", "entity")
-run_ids_with_callback: set[str] = set()  # ids of the runs for which a callback of this process has started a training
+run_ids_with_callback: set[str] = set()  # ids of runs for which a callback of this process started a training
 
 
 class GivenOptions:
-    """Options that a user has given somewhere, and what is said of those that have no effect.
+    """Options of the user that have no effect on an existing run.
 
     Args:
         values: The options by name.
-        where: What they were given to.
-        remedy: What to do instead.
+        where: The function or config that received the options.
+        remedy: The remedy, for the message.
     """
 
     def __init__(self, values: Mapping[str, Any], where: str, remedy: str) -> None:
@@ -33,16 +33,16 @@ class GivenOptions:
         self._where, self._remedy = where, remedy
 
     def warn(self, run: Any, *, is_made: bool = True) -> None:
-        """Name those that say something else of a run than what it is, if there are any; once.
+        """Warn once of options that differ from the run.
 
         Args:
-            run: The run that is logged to; None, and one that is finished or disabled, say nothing.
-            is_made: Whether it stays as it was made; else its project and its entity do.
+            run: The run that the training logs to. There is no warning for None and for a finished or disabled run.
+            is_made: Whether all options of the run are fixed. If not, its project and its entity are.
         """
         if not self._values or run is None or run.disabled or is_closed(run):
             return
-        found = unused_options(self._values, run)
-        listed = [f"{name}={value!r}" for name, value in found.items() if is_made or name in CHECKED_CALLBACKS]
+        unused = unused_options(self._values, run)
+        listed = [f"{name}={value!r}" for name, value in unused.items() if is_made or name in CHECKED_CALLBACKS]
         if listed:
             self._values = {}
             msg = "%s of %s %s no effect: run %s is made already and stays as it is; %s"
@@ -50,25 +50,25 @@ class GivenOptions:
             logger.warning(msg, ", ".join(listed), self._where, has, run.id, self._remedy)
 
 
-def unused_options(given: Mapping[str, Any], run: Any) -> dict[str, Any]:
-    """Return the options that say something else of a run than what it is.
+def unused_options(options: Mapping[str, Any], run: Any) -> dict[str, Any]:
+    """Return the options that differ from the run.
 
     Args:
-        given: The options that the user has given, by name.
+        options: The user's options by name.
         run: The ``wandb.Run``.
     """
     mode = "disabled" if run.disabled else "offline" if run.offline else "online"
-    found = {name: getattr(run, name, None) or None for name in NEW_RUN_OPTIONS if name != "mode"} | {"mode": mode}
-    tags = set(found["tags"] or ())
+    run_values = {name: getattr(run, name, None) or None for name in NEW_RUN_OPTIONS if name != "mode"} | {"mode": mode}
+    tags = set(run_values["tags"] or ())
     return {
         name: list(value) if name == "tags" else value
-        for name, value in given.items()
-        if not (set(value) <= tags if name == "tags" else value == found[name])
+        for name, value in options.items()
+        if not (set(value) <= tags if name == "tags" else value == run_values[name])
     }
 
 
 def warn_of_finished_run(run: Any) -> None:
-    """Say that a run which is finished goes on."""
+    """Warn that the training reopens a finished run."""
     msg = (
         "run=%s is finished already: the training opens it again and adds its rows to it; leave run= out for a new run"
     )
@@ -76,7 +76,7 @@ def warn_of_finished_run(run: Any) -> None:
 
 
 def warn_of_late_callback(model: Any) -> None:
-    """Say that a model has been trained before anything could be logged."""
+    """Warn that a model was trained before it had a callback."""
     if getattr(model, "trainer", None) is not None:
         logger.warning(
             "this model was trained before add_wandb_callback(model) was called, and nothing of that is logged; only "
@@ -85,9 +85,11 @@ def warn_of_late_callback(model: Any) -> None:
 
 
 def has_trained_since(moment: float) -> bool:
-    """Return whether a training of Ultralytics' has begun in this process, or was launched from it, since a moment.
+    """Return whether an Ultralytics training began here since a moment.
 
-    A trainer that is still there has written the arguments of its training.
+    A training that this process launched counts, too.
+
+    Trainers write ``args.yaml``, so the files of all trainers in memory are checked.
 
     Args:
         moment: Seconds since 1970.
@@ -99,12 +101,16 @@ def has_trained_since(moment: float) -> bool:
     files = [Path(str(trainer.save_dir), "args.yaml") for trainer in trainers if hasattr(trainer, "save_dir")]
     try:
         return any(file.exists() and file.stat().st_mtime >= moment for file in files)
-    except OSError:  # of a directory that cannot be looked into
+    except OSError:  # a directory that cannot be read
         return False
 
 
 def warn_of_nothing_logged(run_id: str) -> None:
-    """Say that the run of a manager has nothing of the training."""
+    """Warn that no training was logged to a manager's run.
+
+    Args:
+        run_id: Id of the run.
+    """
     logger.warning(
         "nothing of a training was logged to run %s: no model with a callback was trained; call "
         "add_wandb_callback(model) before model.train(), for the model that is trained",

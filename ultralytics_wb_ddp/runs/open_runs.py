@@ -1,4 +1,4 @@
-"""The runs that are open in this process: which one a training logs to, and how others find it."""
+"""The runs that are open in this process."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class OpenRun:
-    """A run that was opened here and is not finished.
+    """An unfinished run that :func:`init_run` opened in this process.
 
     Attributes:
         run: The ``wandb.Run``.
-        options: How it was made.
-        sidecar: The process that holds its wandb-core.
-        word: File by which the launcher learns how this session has ended.
-        exit_code: The exit code that it ends with, where that was decided by a signal.
+        options: The options that the run was opened with.
+        service_process: The process that holds the run's wandb-core.
+        handback_file: File by which the launcher learns how this session of the run ended.
+        exit_code: The exit code that a signal has set; None without a signal.
     """
 
     run: Any
@@ -50,39 +50,47 @@ class OpenRun:
 
 
 open_runs: dict[str, OpenRun] = {}  # by id
-user_runs: dict[str, Any] = {}  # runs in use here that the user has opened in this process, by id
+user_runs: dict[str, Any] = {}  # runs that the user opened in this process and a training logs to, by id
 
 
-def resolve_handoff(given: Any, travelled: Handoff | None) -> Handoff | None:
-    """Return the record of the run to continue: a given run that is finished, what travelled here, the environment's.
+def resolve_handoff(user_run: Any, pickled: Handoff | None) -> Handoff | None:
+    """Return the handoff of the run to continue.
+
+    Args:
+        user_run: The run that the user gave, or None. A finished run comes first.
+        pickled: The handoff that was pickled with the callback, or None. It comes before that of the environment.
 
     Raises:
         ConfigurationError: The handoff in the environment is damaged.
     """
-    if given is not None and is_closed(given):
-        return Handoff.of_run(given, is_open=False)
-    return travelled or Handoff.from_env()
+    if user_run is not None and is_closed(user_run):
+        return Handoff.of_run(user_run, is_open=False)
+    return pickled or Handoff.from_env()
 
 
-def active_run_for(given: Any, handoff: Handoff | None) -> Any:
-    """Return the open run of this process that a training here logs to, or None; never imports wandb.
+def active_run_for(user_run: Any, handoff: Handoff | None) -> Any:
+    """Return the open run of this process that a training logs to. Never imports wandb.
 
-    Only a run that was given counts where one was; else the one that the handoff names comes before ``wandb.run``.
+    Args:
+        user_run: The run that the user gave, or None. If there is one, no other run counts.
+        handoff: The handoff, or None. The run that it names comes before ``wandb.run``.
     """
-    if given is not None:
-        return None if is_closed(given) else given
+    if user_run is not None:
+        return None if is_closed(user_run) else user_run
     active = wandb_run()
     named = open_runs[handoff.run_id].run if handoff and handoff.run_id in open_runs else None
     if active is not None and is_ours(active) and (handoff is None or active.id != handoff.run_id):
-        active = None  # another manager's
+        active = None  # the run of another manager
     return active if named is None or is_closed(named) else named
 
 
 def warn_of_unused_run(logged_id: str | None) -> None:
-    """Say on a rank that does not log that the run which the script has opened there gets no rows; imports no wandb.
+    """Warn that the script's run gets no rows from this rank.
+
+    Only a rank that does not log calls this. Never imports wandb.
 
     Args:
-        logged_id: Id of the run that the launcher has handed to the ranks.
+        logged_id: Id of the run that the launcher handed to the ranks.
     """
     run = wandb_run()
     if run is None or run.disabled or run.id == logged_id or is_attached(run) or is_ours(run):
@@ -95,16 +103,18 @@ def warn_of_unused_run(logged_id: str | None) -> None:
 
 
 def is_ours(run: Any) -> bool:
-    """Return whether a run was opened here by :func:`init_run`, not by the user's own ``wandb.init``."""
+    """Return whether :func:`init_run` opened the run in this process, not the user."""
     return run.id in open_runs
 
 
 def may_have_existed(run: Any, mode: str | None = None) -> bool:
-    """Return whether a run that was opened here by its id existed before, or may have, where W&B could not be asked.
+    """Return whether a run existed before it was opened by its id.
+
+    An offline run may have existed: True, unless offline is the user's choice and the disk holds no other part of it.
 
     Args:
         run: The ``wandb.Run``.
-        mode: Mode that was asked for; None is left to W&B.
+        mode: The requested mode. None leaves the mode to W&B.
     """
     if not run.offline:
         return bool(run.resumed)
@@ -113,17 +123,19 @@ def may_have_existed(run: Any, mode: str | None = None) -> bool:
 
 
 def run_parts(run: Any) -> list[Path]:
-    """Return the folders beside that of a run which hold parts of the same run, and its own; the oldest first."""
+    """Return the folders of a run's parts on this disk, oldest first."""
     folder = get_run_dir(run)
-    found = {folder, *folder.parent.glob(f"*run-????????_??????-{glob.escape(run.id)}")}
-    return sorted(found, key=lambda part: part.name.partition("run-")[2])
+    folders = {folder, *folder.parent.glob(f"*run-????????_??????-{glob.escape(run.id)}")}
+    return sorted(folders, key=lambda part: part.name.partition("run-")[2])
 
 
 def check_shared(run: Any) -> None:
-    """Refuse a run that cannot have other writers: a shared writer and a plain one destroy each other's rows.
+    """Refuse a run that was not opened in W&B's shared mode.
+
+    A shared writer and a plain writer of the same run destroy each other's rows.
 
     Raises:
-        ConfigurationError: It was not opened in W&B's shared mode.
+        ConfigurationError: The run was not opened in W&B's shared mode.
     """
     if is_shared(run):
         return
@@ -136,11 +148,11 @@ def check_shared(run: Any) -> None:
 
 
 def mark_failed_on_exception(run: Any) -> None:
-    """Have a run of the user's that is finished while an exception is on its way end as failed.
+    """Mark the user's run as failed if an exception ends it.
 
-    Both a ``finally: run.finish()`` and W&B's plugin for Flyte, which finishes with ``exit_code=0`` whatever becomes of
-    the task, would make a success of a training that has failed. An exception that was being handled before the
-    training is none of its failures; one that was dealt with before the run is finished does not count either.
+    A ``finally: run.finish()`` would mark a failed training as successful. So would W&B's plugin for Flyte, which
+    always finishes with ``exit_code=0``. An exception that was already being handled before the training does not
+    count. An exception that was handled before the run finishes does not count either.
     """
     if is_ours(run) or "finish" in vars(run):
         return
@@ -157,13 +169,13 @@ def mark_failed_on_exception(run: Any) -> None:
 
 
 def block_finish(run: Any, reason: str) -> None:
-    """Have a callback of the user's that finishes the run it sees do nothing but say so.
+    """Make ``run.finish()`` log a warning instead of finishing the run.
 
-    What is logged afterwards would be lost, and where the run is the launcher's, the launcher would hang at its end.
+    If the user's callback finished the run, later rows would be lost, and a launcher that holds the run would hang.
 
     Args:
         run: The ``wandb.Run``.
-        reason: Why it stays open, for the message.
+        reason: The reason that the run stays open, for the message.
     """
 
     def finish(*_: Any, **__: Any) -> None:
@@ -173,12 +185,12 @@ def block_finish(run: Any, reason: str) -> None:
 
 
 def unblock_finish(run: Any) -> None:
-    """Undo :func:`hold_open`."""
+    """Undo :func:`block_finish`."""
     restore_finish(run)
 
 
 def adopt_user_run(run: Any) -> None:
-    """Take care of a run that the user has opened while a training logs to it: outages, the Stop button, SIGTERM."""
+    """Prepare the user's run for outages, the Stop button and SIGTERM."""
     mark_failed_on_exception(run)
     user_runs[run.id] = run
     disable_server_queries(run)
@@ -186,16 +198,21 @@ def adopt_user_run(run: Any) -> None:
 
 
 def handoff_of_open_run(run: Any) -> Handoff:
-    """Return the record by which workers find a run that is open here."""
-    held = open_runs.get(run.id)
-    service = held.service_process.token if held else os.environ.get("WANDB_SERVICE")
-    return Handoff.of_run(run, is_open=True, service=service, is_users=held is None)
+    """Return the handoff to attach to a run of this process."""
+    open_run = open_runs.get(run.id)
+    service = open_run.service_process.token if open_run else os.environ.get("WANDB_SERVICE")
+    return Handoff.of_run(run, is_open=True, service=service, is_users=open_run is None)
 
 
 def set_handback_file(run: Any, file: Path | None) -> None:
-    """Have a file of the launcher's say how the session of a run that is open here ends, and that it is open now."""
-    held = open_runs.get(run.id)
-    if file and held:
-        held.handback_file = file
-        write_handback(file, pid=held.service_process.pid)
-        held.service_process.send(word=str(file))
+    """Set the handback file of an open run, and write the session's pid.
+
+    Args:
+        run: The ``wandb.Run``.
+        file: The launcher's handback file, or None if the launcher runs on another host.
+    """
+    open_run = open_runs.get(run.id)
+    if file and open_run:
+        open_run.handback_file = file
+        write_handback(file, pid=open_run.service_process.pid)
+        open_run.service_process.send(handback_file=str(file))

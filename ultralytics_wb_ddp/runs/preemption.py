@@ -17,21 +17,21 @@ PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish it
 
 
 def preempt_runs() -> None:
-    """Mark the runs that are in use here as preempting, end the launch that goes on, and finish the user's own.
+    """Mark runs as preempting, end the workers, and finish the runs.
 
-    A run that was opened here is finished by its sidecar, before this process ends: that may be the end of its
-    container or its job step, too. Nobody preempts a rank that torchrun terminates because another one has failed: its
-    run has failed.
+    The service process of a run that this package opened finishes the run before this process ends, because the
+    container or the job step may end with it. If torchrun terminates this rank because another rank failed, the rank
+    is not preempted: its run has failed.
     """
     is_preempted = not has_dead_peer()
-    for held in open_runs.values():
-        held.exit_code = SIGTERM_EXIT_CODE if is_preempted else 1
-        held.service_process.send(preempting=is_preempted, exit_code=held.exit_code)
-    for run in [*user_runs.values(), *(held.run for held in open_runs.values())]:
-        with contextlib.suppress(Exception):  # the others are still to be served
+    for open_run in open_runs.values():
+        open_run.exit_code = SIGTERM_EXIT_CODE if is_preempted else 1
+        open_run.service_process.send(preempting=is_preempted, exit_code=open_run.exit_code)
+    for run in [*user_runs.values(), *(open_run.run for open_run in open_runs.values())]:
+        with contextlib.suppress(Exception):  # an error of one run must not keep the others from being marked
             if is_preempted and not is_closed(run):
                 run.mark_preempting()
-    if terminate_workers():  # the launch fails now, and the script deals with it: it may be about to finish the run
+    if terminate_workers():  # the launch fails now, and the script may finish the run when it handles that
         threading.main_thread().join(PREEMPTION_TIMEOUT)
     deadline = time.monotonic() + PREEMPTION_TIMEOUT
     while _finishing.is_set() and time.monotonic() < deadline:
@@ -42,9 +42,9 @@ def preempt_runs() -> None:
             thread = threading.Thread(target=run.finish, kwargs={"exit_code": SIGTERM_EXIT_CODE}, daemon=True)
             thread.start()
             thread.join(PREEMPTION_TIMEOUT)
-    left = [held.service_process for held in open_runs.values()]
-    for sidecar in left:
-        sidecar.finish_run_now()
+    service_processes = [open_run.service_process for open_run in open_runs.values()]
+    for service_process in service_processes:
+        service_process.finish_run_now()
     deadline = time.monotonic() + PREEMPTION_TIMEOUT
-    for sidecar in left:
-        sidecar.wait(max(0.0, deadline - time.monotonic()))
+    for service_process in service_processes:
+        service_process.wait(max(0.0, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Decide which run a logging rank gets, and open it."""
+"""Decide which run a logging rank gets, and open the run."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResolution:
-    """How a logging rank gets its run.
+    """The way in which a logging rank gets its run.
 
     Attributes:
-        how: ``"adopt"``, ``"attach"``, ``"resume"``, ``"new"``, ``"skip"`` (W&B is disabled) or ``"refuse"``.
+        action: ``"adopt"``, ``"attach"``, ``"resume"``, ``"new"``, ``"skip"`` (W&B is disabled) or ``"refuse"``.
         handoff: The run to attach to or to resume.
-        reason: Why no run can be had, with the remedy, where ``how`` is ``"refuse"``.
+        reason: The reason of a ``"refuse"``, with the remedy.
     """
 
     action: str
@@ -56,14 +56,16 @@ class RunResolution:
 def resolve(
     *, local: bool, handoff: Handoff | None, host: str, service: bool, earlier: Handoff | None
 ) -> RunResolution:
-    """Decide how a logging rank gets its run; pure, so that every case can be tested without W&B.
+    """Decide how a logging rank gets its run.
+
+    The function is pure, so that every case can be tested without W&B.
 
     Args:
-        local: A run was given to this process or is active in it.
-        handoff: The run that travelled with the callback or stands in the environment.
+        local: Whether a run was given to this process or is active in it.
+        handoff: The handoff that was pickled with the callback or is in the environment.
         host: Name of this host.
-        service: The launcher's wandb-core service is named in the environment.
-        earlier: The run that an earlier session of this training logged to, if the training is resumed.
+        service: Whether the environment or the handoff names the launcher's wandb-core.
+        earlier: The run of the training's previous session, if the training is resumed.
     """
     if local:
         return RunResolution("adopt")
@@ -85,15 +87,15 @@ def resolve(
 
 
 def logging_ranks(options: RunOptions, handoff: Handoff | None, env: Mapping[str, str]) -> tuple[str, str]:
-    """Return run mode and rank scope: what was asked for, or ``"auto"`` and ``"global"``.
+    """Return run mode and rank scope, by default ``"auto"`` and ``"global"``.
 
     Args:
-        options: What was asked for, here or by the launcher's configuration.
+        options: The requested options, of this process or of the launcher's configuration.
         handoff: The launcher's run.
         env: Environment variables; ``WANDB_MODE`` is read.
 
     Raises:
-        ConfigurationError: Shared mode offline, which W&B does not have.
+        ConfigurationError: Shared mode offline, which W&B does not support.
     """
     run_mode, rank_scope = options.logging_mode()
     run_mode, rank_scope = run_mode or "auto", rank_scope or "global"
@@ -122,23 +124,23 @@ def open_run(
     which: Callable[[str], RankPlan | None] = RankPlan,
     nodes: Callable[[str], Mapping[str, RankPlan]] = lambda _: {},
 ) -> GuardedRun | None:
-    """Get the run that the main process logs to.
+    """Open the run that the main process logs to.
 
     Args:
-        run: Run that was given to this process, or None.
-        handoff: Run that travelled here, or None for the one in the environment.
-        options: What the user asked for.
-        earlier: Record of the training's earlier session, if it is resumed.
-        default: How a run is made where the user asked for nothing.
-        which: Which run this rank logs to, given the id that the runs of all ranks are derived from.
-        nodes: Which run each node has, where each has its own, given the same.
+        run: The run that was given to this process, or None.
+        handoff: The handoff that was pickled with the callback, or None for that of the environment.
+        options: The user's options.
+        earlier: Record of the training's previous session, if the training is resumed.
+        default: Options of a new run for those that the user did not set.
+        which: Function of the base id that returns the run of this rank.
+        nodes: Function of the base id that returns the run of each node, if each node has its own.
 
     Returns:
-        The session, or None where W&B is disabled or, with ``on_error="warn"``, no run could be had.
+        The guarded run. None if W&B is disabled or, with ``on_error="warn"``, no run could be opened.
 
     Raises:
-        ConfigurationError: The handoff in the environment is damaged, or the run that is open cannot be shared.
-        ConnectionError: The run of the launcher is out of reach, with ``on_error="raise"``.
+        ConfigurationError: The handoff in the environment is damaged, or the open run cannot be shared.
+        ConnectionError: The launcher's run is not reachable, with ``on_error="raise"``.
         wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
     """
     close_failed_runs()
@@ -164,72 +166,75 @@ def open_run(
         return None
     if plan.action in {"new", "resume"}:
         check_environment({name for name in RUN_ONLY_OPTIONS if getattr(options, name)})
-    session: GuardedRun | None
+    guarded_run: GuardedRun | None
     try:
         if rank_plan.mode == "new":
-            session = _open_own(local, handoff, rank_plan, options, default)
+            guarded_run = _open_own(local, handoff, rank_plan, options, default)
         elif rank_plan.mode == "shared" and (local is None or not is_shared(local)):
-            session = _open_shared(local, handoff, rank_plan, options, default)
+            guarded_run = _open_shared(local, handoff, rank_plan, options, default)
         else:
-            session = _open_resolved(plan, local, handoff, rank_plan, options, default)
+            guarded_run = _open_resolved(plan, local, handoff, rank_plan, options, default)
     except ConfigurationError:
         raise
     except Exception as error:
         if options.on_error == "raise":
             raise
-        session = _open_offline(handoff, options, default, format_exception(error))
-    if session is None or session.wandb_run.disabled:
-        if session:
-            session.close(0)  # as wandb.run, a later training would take it for a run of the user's
+        guarded_run = _open_offline(handoff, options, default, format_exception(error))
+    if guarded_run is None or guarded_run.wandb_run.disabled:
+        if guarded_run:
+            guarded_run.close(0)  # a later training would take it, as wandb.run, for the user's run
             _log_disabled(options)
         return None
-    session.base_id = base_id
-    session.links = Links.of_run(session.wandb_run, nodes(base_id))
-    _log_resolution(session, rank_plan)
-    return session
+    guarded_run.base_id = base_id
+    guarded_run.links = Links.of_run(guarded_run.wandb_run, nodes(base_id))
+    _log_resolution(guarded_run, rank_plan)
+    return guarded_run
 
 
 def _log_disabled(options: RunOptions) -> None:
-    """Say that there is no run because somebody wants none."""
     mode = f"WANDB_MODE={os.environ.get('WANDB_MODE')}" if options.mode is None and "WANDB_MODE" in os.environ else ""
     logger.info("W&B is disabled (%s): nothing of this training is logged", mode or "mode='disabled'")
 
 
-def _log_resolution(session: GuardedRun, rank_plan: RankPlan | None = None) -> None:
-    """Say which run it is; W&B itself has just shown the address of one that was opened here, unless it is silent.
+def _log_resolution(guarded_run: GuardedRun, rank_plan: RankPlan | None = None) -> None:
+    """Log the run and how the rank got it.
+
+    The message leaves out the address if W&B has just printed it: for a run opened here, unless W&B is silent.
 
     Args:
-        session: The session.
-        rank_plan: On the main process, which run this rank logs to.
+        guarded_run: The run.
+        rank_plan: The run plan of this rank, in the main process.
     """
     verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made", "shared": "sharing"}
-    run = session.wandb_run
-    if session.how == "resume" and not session.has_existed and not may_have_existed(run, session.mode):
+    run = guarded_run.wandb_run
+    if guarded_run.how == "resume" and not guarded_run.has_existed and not may_have_existed(run, guarded_run.mode):
         verb["resume"] = "made"
-    is_shown = run.offline or (session.how not in {"adopt", "attach"} and not run.settings.silent)
-    links = "" if is_shown else str(session.links)
-    place = links and f": {links}"
+    is_shown = run.offline or (guarded_run.how not in {"adopt", "attach"} and not run.settings.silent)
+    links = "" if is_shown else str(guarded_run.links)
+    address = links and f": {links}"
     is_alone = rank_plan is None or rank_plan.mode != "new"
     beside = "" if is_alone else f"; each other rank logs to one of its own in group {run.group}"
-    logger.info("%s run %s of project %s%s%s", verb[session.how], run.id, run.project, place, beside)
+    logger.info("%s run %s of project %s%s%s", verb[guarded_run.how], run.id, run.project, address, beside)
 
 
-def warn_of_lost_run(session: GuardedRun, checkpoint: Any, save_dir: Path) -> None:
-    """Say that a training which is resumed has lost its run: the record of it was not copied with the checkpoint.
+def warn_of_lost_run(guarded_run: GuardedRun, checkpoint: Any, save_dir: Path) -> None:
+    """Warn that a resumed training logs to a new run.
+
+    Without a run record beside the checkpoint, the run of the first epochs is not known.
 
     Args:
-        session: The session of the run that was made.
-        checkpoint: The checkpoint that is resumed, as Ultralytics was told.
-        save_dir: Directory of the training, as it stands in the checkpoint.
+        guarded_run: The run that was created.
+        checkpoint: The value of Ultralytics' ``resume``.
+        save_dir: Directory of the training, as the checkpoint names it.
     """
-    if session.how != "new":
+    if guarded_run.how != "new":
         return
     msg = (
         "the resumed training goes on in the new run %s: which run holds its first epochs is not known, as there is no "
         "%s beside the checkpoint (%s) or in %s; to continue that run, start again with WANDB_RUN_ID and WANDB_PROJECT "
         "set to it, or copy its %s beside the checkpoint"
     )
-    logger.warning(msg, session.wandb_run.id, RECORD_FILE, checkpoint, save_dir, RECORD_FILE)
+    logger.warning(msg, guarded_run.wandb_run.id, RECORD_FILE, checkpoint, save_dir, RECORD_FILE)
 
 
 def _open_resolved(
@@ -240,7 +245,7 @@ def _open_resolved(
     options: RunOptions,
     default: RunOptions,
 ) -> GuardedRun:
-    """Adopt, attach to or resume a run, or make a new one as the stock callback would."""
+    """Adopt, attach to, resume or create the run of a resolution."""
     if plan.action == "refuse":
         raise ConnectionError(plan.reason)
     if plan.action == "adopt":
@@ -248,8 +253,8 @@ def _open_resolved(
     if plan.action == "attach" and plan.handoff:
         return GuardedRun(attach(plan.handoff), "attach", options, plan.handoff)
     if plan.handoff is None:
-        made = _options_for_rank(options, rank_plan).with_defaults(default)
-        return _register_owned(GuardedRun(init_run(made, run_id=rank_plan.run_id, resume=None), "new", options))
+        new_options = _options_for_rank(options, rank_plan).with_defaults(default)
+        return _register_owned(GuardedRun(init_run(new_options, run_id=rank_plan.run_id, resume=None), "new", options))
     plan.handoff.delete_handback()
     run = resume_run(_options_for_resume(plan.handoff, options, default), plan.handoff, "allow")
     set_handback_file(run, plan.handoff.handback_file)
@@ -259,22 +264,23 @@ def _open_resolved(
 def _open_own(
     local: Any, handoff: Handoff | None, rank_plan: RankPlan, options: RunOptions, default: RunOptions
 ) -> GuardedRun:
-    """Make the run of the main process's own, beside the launcher's."""
+    """Create a run for the main process, beside the launcher's run."""
     beside = Handoff.of_run(local, is_open=True) if local is not None else handoff
-    made = (
+    rank_options = (
         _options_for_resume(beside, options, default) if beside else options.with_defaults(replace(default, name=None))
     )
-    run = init_run(_options_for_rank(made, rank_plan), run_id=rank_plan.run_id, resume="allow")
+    run = init_run(_options_for_rank(rank_options, rank_plan), run_id=rank_plan.run_id, resume="allow")
     return _register_owned(GuardedRun(run, "new", options))
 
 
 def _open_shared(
     local: Any, handoff: Handoff | None, rank_plan: RankPlan, options: RunOptions, default: RunOptions
 ) -> GuardedRun:
-    """Become a writer of a shared run; the launcher, if it has the run open, must be one, too.
+    """Open the run as one of its shared writers.
 
     Raises:
-        ConfigurationError: It is not: a shared writer and a plain one destroy each other's rows.
+        ConfigurationError: The launcher holds the run open without W&B's shared mode. A shared writer and a plain
+            writer destroy each other's rows.
     """
     is_open = handoff is not None and handoff.state == "open"
     if local is not None:
@@ -288,8 +294,8 @@ def _open_shared(
     writer = SharedRunWriter(rank_plan.label or "rank-0", primary=True, ends_run=not is_open, measures=True)
     if handoff:
         handoff.delete_handback()
-        made = _options_for_resume(replace(handoff, mode=None), options, default)
-        run = resume_run(made, handoff, "allow", writer=writer)
+        resume_options = _options_for_resume(replace(handoff, mode=None), options, default)
+        run = resume_run(resume_options, handoff, "allow", writer=writer)
         if not is_open:
             set_handback_file(run, handoff.handback_file)
     else:
@@ -298,16 +304,16 @@ def _open_shared(
 
 
 def reopen_run(handoff: Handoff, options: RunOptions, default: RunOptions, *, only_if_open: bool) -> GuardedRun | None:
-    """Get the run of a training that is over: as it is open in this process, or else reopened.
+    """Return the run of an ended training, reopened if it is closed.
 
     Args:
         handoff: The run.
-        options: What the user asked for.
-        default: How a run is made where the user asked for nothing.
-        only_if_open: Whether a run that is not open here stays as it is.
+        options: The user's options.
+        default: Options of a new run for those that the user did not set.
+        only_if_open: Whether a run that is not open in this process stays closed.
 
     Returns:
-        The session, or None where there is none to be had, or W&B is disabled.
+        The guarded run. None if no run could be opened, or W&B is disabled.
 
     Raises:
         wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
@@ -315,9 +321,9 @@ def reopen_run(handoff: Handoff, options: RunOptions, default: RunOptions, *, on
     exported = Handoff.from_env()
     if exported and exported.run_id == handoff.run_id:
         handoff = replace(handoff, is_job_run=exported.is_job_run)
-    held = open_runs[handoff.run_id].run if handoff.run_id in open_runs else wandb_run()
-    if held is not None and held.id == handoff.run_id and not is_closed(held):
-        return None if held.disabled else GuardedRun(held, "adopt", options, handoff)
+    active_run = open_runs[handoff.run_id].run if handoff.run_id in open_runs else wandb_run()
+    if active_run is not None and active_run.id == handoff.run_id and not is_closed(active_run):
+        return None if active_run.disabled else GuardedRun(active_run, "adopt", options, handoff)
     if only_if_open:
         return None
     try:
@@ -329,9 +335,9 @@ def reopen_run(handoff: Handoff, options: RunOptions, default: RunOptions, *, on
         return None
     if run.disabled:
         return None
-    session = _register_owned(GuardedRun(run, "resume", options, handoff))
-    session.links = Links.of_run(run)
-    return session
+    guarded_run = _register_owned(GuardedRun(run, "resume", options, handoff))
+    guarded_run.links = Links.of_run(run)
+    return guarded_run
 
 
 def open_rank_run(
@@ -343,34 +349,34 @@ def open_rank_run(
     writer: SharedRunWriter | None,
     measures: bool,
 ) -> GuardedRun | None:
-    """Get the run of a rank that is not the main process.
+    """Open the run of a rank that is not the main process.
 
     Args:
-        options: How the run is made.
-        rank_plan: Which run it is.
+        options: Options of the run.
+        rank_plan: The run plan of this rank.
         base: The run of the main process.
         config: The config of that run, which a further writer must not replace.
-        writer: How this rank shares a run; None for a run of its own.
-        measures: Whether it measures the machine: one rank of each node does.
+        writer: This rank's settings as a shared writer. None for a run of its own.
+        measures: Whether this rank measures the machine. One rank of each node does.
 
     Returns:
-        The session, or None where W&B is disabled or, with ``on_error="warn"``, no run could be had.
+        The guarded run. None if W&B is disabled or, with ``on_error="warn"``, no run could be opened.
     """
     close_failed_runs()
-    made = replace(options, project=base.project, entity=base.entity, mode=base.mode)
+    rank_options = replace(options, project=base.project, entity=base.entity, mode=base.mode)
     try:
-        if made.dir:
-            Path(made.dir).mkdir(parents=True, exist_ok=True)
+        if rank_options.dir:
+            Path(rank_options.dir).mkdir(parents=True, exist_ok=True)
         if writer and base.mode == "online":
-            run = init_run(made, run_id=rank_plan.run_id, resume=None, writer=writer, config=dict(config))
-        elif writer:  # the main process writes to disk, where W&B cannot be used
-            run = init_run(made, run_id=rank_plan.run_id, resume="allow")
+            run = init_run(rank_options, run_id=rank_plan.run_id, resume=None, writer=writer, config=dict(config))
+        elif writer:  # the main process could not use W&B and writes to disk
+            run = init_run(rank_options, run_id=rank_plan.run_id, resume="allow")
             msg = "what this rank logs to run %s is written to disk, send it after that of rank 0 with: %s"
             logger.warning(msg, run.id, sync_command(get_run_dir(run)))
         else:
             settings = {} if measures else {"x_disable_stats": True}
             run = init_run(
-                _options_for_rank(made, rank_plan), run_id=rank_plan.run_id, resume="allow", settings=settings
+                _options_for_rank(rank_options, rank_plan), run_id=rank_plan.run_id, resume="allow", settings=settings
             )
     except Exception as error:
         if options.on_error == "raise":
@@ -379,26 +385,25 @@ def open_rank_run(
         return None
     if run.disabled:
         return None
-    session = _register_owned(GuardedRun(run, "shared" if writer else "new", options))
-    _log_resolution(session)
-    return session
+    guarded_run = _register_owned(GuardedRun(run, "shared" if writer else "new", options))
+    _log_resolution(guarded_run)
+    return guarded_run
 
 
 def _options_for_rank(options: RunOptions, rank_plan: RankPlan) -> RunOptions:
-    """Return how the run of one rank among several is made."""
     label = rank_plan.label or ""
     name = run_name(options.name, label) if options.name else rank_plan.label
     return replace(options, name=name, group=options.group or rank_plan.group)
 
 
 def _open_offline(handoff: Handoff | None, options: RunOptions, default: RunOptions, reason: str) -> GuardedRun | None:
-    """Keep what is logged on disk, as a part of the run that could not be had."""
+    """Open a part of the run on disk if W&B cannot be used."""
     try:
         if handoff is None:
-            raise RuntimeError(reason)  # noqa: TRY301  # the same end as of a disk that cannot be written
-        made = replace(_options_for_resume(handoff, options, default), mode="offline")
-        run = init_run(made, run_id=handoff.run_id, resume="allow")
-    except Exception as error:  # noqa: BLE001  # no trouble of W&B's ends the training
+            raise RuntimeError(reason)  # noqa: TRY301  # handled like a disk that cannot be written
+        offline_options = replace(_options_for_resume(handoff, options, default), mode="offline")
+        run = init_run(offline_options, run_id=handoff.run_id, resume="allow")
+    except Exception as error:  # noqa: BLE001  # no error of W&B ends the training
         logger.warning(
             "no W&B run for this training: %s; the training goes on without logging", format_exception(error)
         )
@@ -408,13 +413,13 @@ def _open_offline(handoff: Handoff | None, options: RunOptions, default: RunOpti
     return _register_owned(GuardedRun(run, "resume", options))
 
 
-def _register_owned(session: GuardedRun) -> GuardedRun:
-    owned_runs.append(session)
-    return session
+def _register_owned(guarded_run: GuardedRun) -> GuardedRun:
+    owned_runs.append(guarded_run)
+    return guarded_run
 
 
 def _options_for_resume(handoff: Handoff, options: RunOptions, default: RunOptions) -> RunOptions:
-    """Return how a run is continued: what is known of it comes before what was asked for."""
+    """Return the options to continue a run. Values of the handoff come before the user's."""
     named = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode)
     unnamed = replace(options, project=None, entity=None, mode=None)
     return (
@@ -425,6 +430,6 @@ def _options_for_resume(handoff: Handoff, options: RunOptions, default: RunOptio
 
 
 def _new_run_id(name: str) -> str:
-    """Return an id like the stock callback's, which trainings that start in the same second do not share."""
+    """Return an id like the stock callback's, but unique within one second."""
     readable = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:64]
     return f"{readable}_{datetime.now().astimezone():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"

@@ -1,6 +1,6 @@
-"""The file by which a training names its run, so that it is continued when the training is resumed.
+"""The run record, by which a resumed training finds its run.
 
-It lies in the training's directory and beside its checkpoints, which people copy elsewhere.
+The file is in the training's directory and beside its checkpoints, because users copy checkpoints elsewhere.
 """
 
 from __future__ import annotations
@@ -28,41 +28,42 @@ if TYPE_CHECKING:
 
 FINAL_PREFIX = "final/"  # before the names of metrics in the summary
 RECORD_FILE = "wandb_run.json"
+# Seconds that a training may take to end, and seconds between two checks of it.
 TRAINING_END_TIMEOUT, TRAINING_POLL_INTERVAL = (
     10.0,
     0.1,
-)  # seconds that a training may take to end; between two looks at it
+)
 _BETTER = {"max": max, "min": min}
-# Of a training's numbers, by what they begin with.
+# By the prefix of a metric's name. None: no value of the metric is the best one.
 BEST_DIRECTION = {"train": "min", "val": "min", "metrics": "max", "lr": None, "ranks": None}
 
 
 @dataclass
 class RunRecord:
-    """The run of a training, and how far it has come.
+    """The run of a training, with its progress.
 
     Attributes:
         id: Id of the run.
         project: Project of the run.
         entity: Entity of the run.
-        url: Web address of the run, for people.
+        url: Web address of the run.
         next_step: W&B step after the last row.
-        closed_at: When the run was closed, in seconds since 1970; None while it is open, and for ever if it was killed.
-        written_at: When this was written.
+        closed_at: Time at which the run was closed, in seconds since 1970. None while it is open, and after a kill.
+        written_at: Time at which the record was written, in seconds since 1970.
         best: Best value of each metric and loss, by name.
         best_epoch: Epoch of the best checkpoint, counted from 1.
-        base_id: Id that those of the other ranks' runs are derived from, if it is not this run's.
-        imported_epochs: Last epoch of a training that was imported, not logged; None once it was logged.
-        imported_mark: What tells the training that was imported from another one in the same directory.
-        links: Web addresses of the run, its project, group and sweep, and of the runs of other nodes; offline, the
+        base_id: Id that the ids of the other ranks' runs are derived from. None if it is the id of this run.
+        imported_epochs: Last epoch of an imported training. None once the training was logged.
+        imported_mark: Mark of an imported training that distinguishes it from another one in the same directory.
+        links: Web addresses of the run, its project, group and sweep, and of the runs of other nodes. Offline, the
             command that sends the run.
-        is_jobs: Whether the run ends with a job that has not come to its end, although the training has closed it.
-        trains: The process that trains, as a :class:`KnownProcess`, and whether it does nothing else (``is_worker``);
-            None once the run is closed.
-        epoch: The last epoch that was logged, counted from 1; None where that is not known.
-        batches: How many batches were trained, also those of epochs that were trained again.
-        taken: Names in the run's config that are not the training's; None where that is not known.
-        floor: The best values of earlier sessions; not written.
+        is_job_run: Whether the run ends with a job that still runs, although the training has closed the run.
+        trains: The process that trains, as a :class:`ProcessIdentity`, and whether the process is a worker
+            (``is_worker``). None once the run is closed.
+        epoch: The last logged epoch, counted from 1. None if it is not known.
+        batches: Number of trained batches, repeated epochs included. None if it is not known.
+        reserved_config_keys: Keys in the run's config that the training does not own. None if they are not known.
+        previous_best: Best values of the previous sessions.
     """
 
     id: str
@@ -86,15 +87,15 @@ class RunRecord:
     previous_best: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of_run(cls, run: Any, earlier: RunRecord | None, links: Mapping[str, Any]) -> RunRecord:
-        """Return the record of a run that is open, with what is known of its earlier sessions.
+    def of_run(cls, run: Any, previous: RunRecord | None, links: Mapping[str, Any]) -> RunRecord:
+        """Return the record of an open run, with its previous sessions' values.
 
         Args:
             run: The ``wandb.Run``.
-            earlier: The record of an earlier session.
-            links: Where the run is to be seen now.
+            previous: The record of the previous session.
+            links: The current links of the run.
         """
-        record = earlier if earlier and earlier.id == run.id else cls(run.id)
+        record = previous if previous and previous.id == run.id else cls(run.id)
         record.project, record.entity, record.url = run.project or None, run.entity or None, run_url(run)
         record.imported_epochs = record.imported_mark = None
         known = {name: link for name, link in record.links.items() if name != "sync_command"}
@@ -105,16 +106,16 @@ class RunRecord:
 
     @classmethod
     def find(cls, save_dir: Path, checkpoint: str | Path | None) -> RunRecord | None:
-        """Return the record of a training that is resumed, or None.
+        """Return the record of a resumed training, or None.
 
         Args:
-            save_dir: Directory of the training, as it stands in the checkpoint.
-            checkpoint: The checkpoint, which may have been moved since.
+            save_dir: Directory of the training, as the checkpoint names it.
+            checkpoint: The checkpoint, which may have been moved.
         """
         for directory in candidate_dirs(save_dir, checkpoint):
             if record := cls._read(directory / RECORD_FILE):
                 return record
-        runs = (save_dir / "wandb").glob("*run-*/run-*.wandb")  # of the stock callback
+        runs = (save_dir / "wandb").glob("*run-*/run-*.wandb")  # runs of the stock callback
         newest = max(runs, key=lambda file: file.stat().st_mtime, default=None)
         return cls(newest.stem.removeprefix("run-")) if newest else None
 
@@ -124,32 +125,36 @@ class RunRecord:
             content = json.loads(file.read_text(encoding="utf-8"))
             content["id"] = str(content["id"])
             return cls(**{item.name: content[item.name] for item in fields(cls) if content.get(item.name) is not None})
-        except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: look further
+        except (OSError, ValueError, KeyError, TypeError):  # the file is absent or damaged: try the next directory
             return None
 
     @property
     def is_open(self) -> bool:
-        """Whether the run was never brought to its end; one of the stock callback's is not known to be."""
+        """Whether the run was not finished. A run of the stock callback counts as finished."""
         return bool(self.written_at) and (self.closed_at is None or self.is_job_run)
 
     def live_training_pid(self) -> int | None:
-        """Return the id of the process that trains, if it still runs: another one than this, on this host."""
+        """Return the pid of another process that still trains, or None.
+
+        Only processes of this host count.
+        """
         try:
             process = ProcessIdentity(
                 **{key: value for key, value in (self.trains or {}).items() if key != "is_worker"}
             )
-        except TypeError:  # there is none, or it is damaged
+        except TypeError:  # the record has no process, or is damaged
             return None
-        is_found = process.is_of_this_host and process.pid != os.getpid() and process.is_alive()
-        return process.pid if is_found else None
+        is_live = process.is_of_this_host and process.pid != os.getpid() and process.is_alive()
+        return process.pid if is_live else None
 
     def check_not_running(self) -> None:
-        """Refuse to resume a training that goes on: both would write over each other's checkpoints and rows.
+        """Refuse to resume a training that is still running.
 
-        One that is ending is given 10 s. A process that may do other things than train is not suspected.
+        Both trainings would overwrite each other's checkpoints and rows. A training may take 10 s to end. Only a
+        worker counts, because another process may live on after its training.
 
         Raises:
-            ConfigurationError: It goes on, as the workers of a launcher do that was killed.
+            ConfigurationError: The training is still running, as workers do after their launcher was killed.
         """
         deadline = time.monotonic() + TRAINING_END_TIMEOUT
         while (pid := self.live_training_pid()) and self.trains and self.trains.get("is_worker"):
@@ -162,7 +167,7 @@ class RunRecord:
             time.sleep(TRAINING_POLL_INTERVAL)
 
     def handoff(self) -> Handoff:
-        """Return what is needed to resume the run."""
+        """Return the handoff that resumes the run."""
         return Handoff(
             self.id,
             self.project,
@@ -173,11 +178,14 @@ class RunRecord:
         )
 
     def update_best(self, run: Any, row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-        """Take a row that was logged into account.
+        """Update the best values and the next step from a logged row.
+
+        Args:
+            run: The ``wandb.Run``.
+            row: The logged row.
 
         Returns:
-            What the summary must hold for keys of which an earlier session has logged: W&B keeps the best of a
-            session and forgets, when it is resumed, what was before.
+            The summary values of keys that a previous session logged. W&B keeps the best value of one session only.
         """
         summary = {}
         for key, value in row.items():
@@ -185,30 +193,35 @@ class RunRecord:
             if best is None or not isinstance(value, Real) or math.isnan(value):
                 continue
             self.best[key] = _BETTER[best](float(value), self.best.get(key, float(value)))
-            # Said once, it has to be said for good: W&B then leaves the key alone.
+            # After the first update W&B does not update the key any more, so every row must.
             if key in self.previous_best and not get_wandb_sweep_id():
                 summary[key] = {best: self.best[key]}
         self.next_step = get_next_step(run)
         return summary
 
     def save(self, save_dir: Path, *, closed: bool = False) -> None:
-        """Write the record to the training's directory and beside its checkpoints."""
+        """Write the record to the training's directory and beside its checkpoints.
+
+        Args:
+            save_dir: Directory of the training.
+            closed: Whether the run is closed.
+        """
         self.written_at = time.time()
         self.closed_at = self.written_at if closed else None
         self.trains = None if closed else self.trains
         content = {key: value for key, value in asdict(self).items() if key != "floor"}
         for directory in (save_dir, save_dir / "weights"):
-            with suppress(OSError):  # a full disk: the training's own trouble comes first
+            with suppress(OSError):  # the disk may be full: an error of the training itself must come first
                 directory.mkdir(parents=True, exist_ok=True)
                 write_json(directory / RECORD_FILE, content)
 
 
 def candidate_dirs(save_dir: Path, checkpoint: str | Path | None) -> tuple[Path, ...]:
-    """Return the directories in which a training that is resumed may have left something, the likeliest first.
+    """Return the directories that may hold a resumed training's files, likeliest first.
 
     Args:
-        save_dir: Directory of the training, as it stands in the checkpoint.
-        checkpoint: The checkpoint, which may have been moved since.
+        save_dir: Directory of the training, as the checkpoint names it.
+        checkpoint: The checkpoint, which may have been moved.
     """
     is_file = isinstance(checkpoint, (str, Path)) and Path(checkpoint).is_file()
     here = Path(checkpoint).parent if checkpoint and is_file else None
@@ -216,16 +229,16 @@ def candidate_dirs(save_dir: Path, checkpoint: str | Path | None) -> tuple[Path,
 
 
 def best_values(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return the best values that a run's summary holds, by the name of the metric."""
-    found = {}
+    """Return the best values in a run's summary, by metric name."""
+    best_by_key = {}
     for key, value in summary.items():
         best = value.get(_best_direction(key)) if isinstance(value, dict) else None
         if isinstance(best, Real):
-            found[key] = float(best)
-    return found
+            best_by_key[key] = float(best)
+    return best_by_key
 
 
 def _best_direction(key: str) -> str | None:
-    """Return which value of a metric is the best one, ``"max"`` or ``"min"``; None where there is none."""
+    """Return ``"max"`` or ``"min"``, or None for a metric without a best value."""
     prefix, slash, _ = key.partition("/")
     return BEST_DIRECTION.get(prefix) if slash else None

@@ -1,4 +1,4 @@
-"""Several trainings in one run, whose rows stand on one axis: said before the training begins."""
+"""Warn of several trainings in one run, whose rows share one axis."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ if TYPE_CHECKING:
 REMEDY = "For a run of each training leave run= out and let no run be open, or make a manager for each"
 
 
-def warn_of_several_trainings(session: GuardedRun, *, is_resumed: bool, datasets: int) -> None:
-    """Say that the run holds another training, or is going to, and keep the best values of the two apart.
+def warn_of_several_trainings(guarded_run: GuardedRun, *, is_resumed: bool, datasets: int) -> None:
+    """Warn of a second training in a run, and reset the best values.
 
     Args:
-        session: The run, before the training's first row.
-        is_resumed: Whether the training is one that is resumed.
-        datasets: How many datasets the call trains on, one after the other, with this run for all of them.
+        guarded_run: The run, before the training's first row.
+        is_resumed: Whether the training is resumed.
+        datasets: Number of datasets that the call trains on in sequence, all with this run.
     """
-    if session.how == "new" or session.is_resumed:
+    if guarded_run.how == "new" or guarded_run.is_resumed:
         return
-    with session.guard("the start of the training"):
-        run, record = session.wandb_run, session.record
+    with guarded_run.guard("the start of the training"):
+        run, record = guarded_run.wandb_run, guarded_run.record
         summary = get_summary(run.summary)
-        is_training = any(key.startswith("lr/") for key in summary)  # scripts may log epochs of their own
+        is_training = any(key.startswith("lr/") for key in summary)  # scripts may log an epoch key of their own
         known = last_epoch_by_run_id.get(run.id)
         epochs = summary.get("epoch") if is_training else known and known.epoch
-        if epochs and (session.is_of_another_run or not is_resumed):
-            record.best, record.previous_best = {}, best_values(summary)  # whose keys the summary has to forget
+        if epochs and (guarded_run.is_of_another_run or not is_resumed):
+            # The summary must drop the best values of these keys.
+            record.best, record.previous_best = {}, best_values(summary)
             logger.warning(
                 "run %s holds %s of an earlier training already: the rows of both stand on one axis, and "
                 "best values and summary are those of this one. %s; 'unset WANDB_RUN_ID' if it is left over",

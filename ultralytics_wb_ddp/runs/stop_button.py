@@ -1,4 +1,4 @@
-"""The Stop button of W&B: it is to end a training gracefully, not to interrupt whoever holds the run."""
+"""End a training gracefully when W&B's Stop button is pressed."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from ultralytics_wb_ddp.distributed.processes import find_torchrun_children
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.internals import request_stop_status, set_stop_function
 
-STOP_ANSWER_TIMEOUT = 1.0  # seconds that wandb-core gets to answer
-training_started = threading.Event()  # whether this process has begun or launched a training
-active_training_ids: set[int] = (
-    set()
-)  # callbacks of this process whose training is going on: they look at the button themselves
+STOP_ANSWER_TIMEOUT = 1.0  # seconds that wandb-core may take to answer
+training_started = threading.Event()  # set once this process has begun or launched a training
+# Ids of the callbacks in this process whose training is running. They query the button themselves.
+active_training_ids: set[int] = set()
 
 
 class StopButton:
-    """Whether somebody has pressed Stop: asks a run's wandb-core, which hears it from the server.
+    """The state of a run's Stop button, queried from wandb-core.
 
-    Before wandb 0.31 it asks the server each time. Where that does not answer at once, the answer is looked for when
-    the next question would be due.
+    Before wandb 0.31, wandb-core asks the server for each query. If the answer does not arrive in time, the next call
+    reads it.
     """
 
     def __init__(self) -> None:
         self._question: Any = None
 
     def is_pressed(self, run: Any) -> bool:
-        """Return whether the button of this run was pressed, as far as is known."""
+        """Return whether the button of this run is known to be pressed."""
         if run.offline:
             return False
         timeout = 0.0
@@ -47,10 +46,12 @@ class StopButton:
 
 
 def handle_stop_request() -> None:
-    """Take the place of W&B's own reaction, to interrupt this process, which leaves the workers behind as orphans.
+    """Handle a press of the Stop button instead of W&B.
 
-    The client hears of the button up to 15 s late. The training that it was meant for may be over by then, and has
-    stopped for it: what comes after the training is not interrupted.
+    W&B would interrupt this process, and the workers would continue as orphans.
+
+    The client learns of the button up to 15 s late. The training may have stopped by then. The code after the training
+    is not interrupted.
     """
     if not training_started.is_set():
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
@@ -61,8 +62,11 @@ def handle_stop_request() -> None:
 
 
 def install_stop_handler(run: Any) -> None:
-    """Have a run that the user has opened call :func:`on_stop`.
+    """Make the user's run call :func:`handle_stop_request`.
 
-    Runs that are opened with ``settings={"stop_fn": on_stop}`` need none of this.
+    Runs opened with ``settings={"stop_fn": handle_stop_request}`` do not need this.
+
+    Args:
+        run: The ``wandb.Run``.
     """
     set_stop_function(run, handle_stop_request)

@@ -1,6 +1,6 @@
-"""A trial of a sweep as its own processes see it: which sweep, with which parameters, whether it is to stop.
+"""Read a sweep trial's environment: sweep, run, parameters, request to stop.
 
-W&B's agents name it by ``WANDB_SWEEP_ID``, ``WANDB_RUN_ID`` and ``WANDB_SWEEP_PARAM_PATH``, which workers inherit.
+W&B's agents set ``WANDB_SWEEP_ID``, ``WANDB_RUN_ID`` and ``WANDB_SWEEP_PARAM_PATH``. Workers inherit the variables.
 """
 
 from __future__ import annotations
@@ -18,25 +18,29 @@ VARIABLES = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 
 
 def get_wandb_sweep_id() -> str | None:
-    """Return the id of the sweep that this process works for, as a trial or a worker of one; None outside of sweeps."""
+    """Return the id of the trial's sweep. None outside of sweeps."""
     return os.environ.get("WANDB_SWEEP_ID") or None
 
 
 def is_trial() -> bool:
-    """Return whether an agent has started this process, or one that has started it."""
+    """Return whether this process belongs to a trial that an agent started."""
     return all(os.environ.get(name) for name in (*VARIABLES, "WANDB_RUN_ID"))
 
 
 def is_trial_run(run_id: str | None) -> bool:
-    """Return whether a run is the one that the sweep knows this trial by."""
+    """Return whether a run is the run of this process's trial."""
     return get_wandb_sweep_id() is not None and run_id == os.environ.get("WANDB_RUN_ID")
 
 
 @contextmanager
 def hide_sweep_variables(run_id: str) -> Iterator[None]:
-    """Let ``wandb.init`` open a run that is not the trial's: in a sweep it takes the trial's, whatever id is asked for.
+    """Hide the sweep's variables from ``wandb.init`` for other runs.
 
-    Such runs are those of ranks in ``run_mode="new"``.
+    In a sweep ``wandb.init`` always opens the trial's run and ignores its ``id``. Ranks in ``run_mode="new"`` have
+    other runs.
+
+    Args:
+        run_id: Id of the run to open. For the trial's run no variable is hidden.
     """
     hidden = {} if is_trial_run(run_id) else {name: os.environ.pop(name, None) for name in VARIABLES}
     try:
@@ -55,6 +59,9 @@ def stop_request_file(parameters: Path) -> Path:
 
 
 def stop_requested() -> bool:
-    """Return whether the agent has asked this trial to stop, in the process on the agent's machine that logs."""
+    """Return whether the agent asked this trial to stop.
+
+    Only a process on the agent's machine sees the request.
+    """
     parameters = os.environ.get("WANDB_SWEEP_PARAM_PATH")
     return stop_request_file(Path(parameters)).exists() if parameters else False
