@@ -1,4 +1,4 @@
-"""What the model got wrong as W&B shows it: pictures with boxes and masks to switch on and off, one row an image."""
+"""Build the W&B table of mistakes: one row for each image, with boxes and masks over its picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.metrics.mistakes import ImageAnnotations, Mistake
 
 
-MASK_LABELS = 255  # numbers that a mask of W&B has for classes, besides 0 for none
+MASK_LABELS = 255  # highest class number in a W&B mask; 0 means no class
 TRUTH, PREDICTIONS = "ground_truth", "predictions"  # as in W&B's examples
 DETECTION_COLUMNS = ["Image", "File", "Mistakes", "Missed", "Wrong", "Right", "Surest wrong"]
 CLASSIFICATION_COLUMNS = ["Image", "Class", "Predicted", "Confidence", "Confidence in class", "Five surest"]
@@ -28,16 +28,16 @@ def mistakes_table(
     task: str,
     guard: Callable[[str], AbstractContextManager[Any]] = nullcontext,
 ) -> Any:
-    """Return a table of images, or None without any.
+    """Return a W&B table of images, or None without images.
 
-    A picture carries nothing but the image: boxes, masks, outlines of rotated boxes and keypoints lie over it. So it is
-    the same file in every table of a run, as the masks of its labels are, and W&B stores a file once.
+    Boxes, masks, outlines of rotated boxes and keypoints are overlays and not part of the picture. So a picture is the
+    same file in every table of a run, and the masks of its labels are, too; W&B stores equal files once.
 
     Args:
-        mistakes: The images, the worst first.
+        mistakes: Mistakes, the worst first.
         names: Name of each class.
         task: Task of the model.
-        guard: What keeps the trouble with one picture, by its name, away from the others; its row then has none.
+        guard: Context manager by a picture's name that keeps its errors from the others; its row has no picture then.
     """
     if not mistakes:
         return None
@@ -60,7 +60,7 @@ def _annotations(mistake: Mistake) -> dict[str, ImageAnnotations]:
 
 
 def _overlay_class_ids(names: Mapping[int, str], used: set[int]) -> dict[int, int]:
-    """Return the number of each class in overlays, from 1 on: those of the dataset if masks have as many."""
+    """Return the class numbers of overlays, from 1 on; beyond 255 classes only used ones are numbered."""
     if len(names) <= MASK_LABELS:
         return {index: index + 1 for index in names}
     return {index: number for number, index in enumerate(sorted(used), 1)}
@@ -81,7 +81,6 @@ def _classified(mistake: Mistake, names: Mapping[int, str]) -> list[Any]:
 
 
 def _wandb_image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[int, int], *, is_plain: bool) -> Any:
-    """Return an image with what lies over it."""
     import wandb
     from PIL import Image
 
@@ -101,26 +100,26 @@ def _wandb_image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[in
 
 
 def _boxes(part: ImageAnnotations, names: Mapping[int, str], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
-    """Return boxes in W&B's form; those of predictions can be filtered by confidence and by being right."""
+    """Return boxes in W&B's format; scores filter predictions by confidence and by correctness."""
     data = []
-    for place, (index, box) in enumerate(zip(part.classes.tolist(), part.boxes.round(4).tolist())):
+    for number, (index, box) in enumerate(zip(part.classes.tolist(), part.boxes.round(4).tolist())):
         position = dict(zip(("minX", "minY", "maxX", "maxY"), box))
         entry = {"position": position, "class_id": numbers[index], "box_caption": names[index]}
         if len(part.correct):
-            score = round(float(part.confidence[place]), 4)
-            caption = f"{names[index]} {score:.2f}{'' if part.correct[place] else ' wrong'}"
-            entry |= {"box_caption": caption, "scores": {"confidence": score, "right": int(part.correct[place])}}
+            score = round(float(part.confidence[number]), 4)
+            caption = f"{names[index]} {score:.2f}{'' if part.correct[number] else ' wrong'}"
+            entry |= {"box_caption": caption, "scores": {"confidence": score, "right": int(part.correct[number])}}
         data.append(entry)
     return data
 
 
 def _mask(part: ImageAnnotations, numbers: Mapping[int, int], size: tuple[int, int]) -> np.ndarray | None:
-    """Return the number of a class for each pixel: of masks, of outlines of rotated boxes, of keypoints.
+    """Return the class number of each pixel: masks, outlines of rotated boxes, keypoints.
 
     Args:
-        part: What is shown.
-        numbers: Number of each class; one beyond 255 has no mask.
-        size: Width and height of the picture.
+        part: Annotations to draw.
+        numbers: Number of each class; a class with a number over 255 is not drawn.
+        size: Width and height of the picture in pixels.
     """
     from PIL import Image, ImageDraw
 
