@@ -1,1 +1,1 @@
-"""Build rows, charts and tables from trainers and validators, without a run and without a network."""
+"""Build rows, charts and tables from trainers and validators, without a run."""

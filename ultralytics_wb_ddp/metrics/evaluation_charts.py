@@ -102,7 +102,7 @@ def class_names(validator: Any) -> dict[int, str]:
 
 
 def _class_scores(part: Any, index: int) -> list[float]:
-    """Return precision, recall, F1, mAP50, mAP75 and mAP50-95 of one class, rounded as Ultralytics rounds them."""
+    """Return P, R, F1, mAP50, mAP75 and mAP50-95, rounded as in Ultralytics."""
     ap = part.all_ap[index]  # (10,): average precision at IoU 0.50, 0.55, ... 0.95
     return [round(float(value), 5) for value in (part.p[index], part.r[index], part.f1[index], ap[0], ap[5], ap.mean())]
 
@@ -122,14 +122,14 @@ def _classification_rows(validator: Any) -> list[list[Any]]:
 
 
 def _class_count(validator: Any, name: str, class_id: int) -> int | None:
-    """Return a count of a class; older releases keep the counts in the validator."""
+    """Return a count of a class. Older releases keep the counts in the validator."""
     counts = getattr(validator.metrics, name, None)
     counts = getattr(validator, name, None) if counts is None else counts
     return int(counts[class_id]) if counts is not None and class_id < len(counts) else None
 
 
 def _curve_class_names(metrics: Any) -> list[str]:
-    """Return the names of the classes with curves, in the order of the curves.
+    """Return the names of the classes with curves, in their order.
 
     The stock callback takes the dataset's names in order: its names are wrong if a class has no instances.
     """

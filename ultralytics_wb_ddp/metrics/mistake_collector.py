@@ -1,4 +1,4 @@
-"""Collect the mistakes of the final evaluation on each rank and gather them on rank 0.
+"""Collect the mistakes of the final evaluation from all ranks.
 
 Nothing is inferred twice, no model is copied, and no collective operation is called. A rank reads its validator's
 results, keeps the worst images, and writes to the launch's store those that rank 0 needs.
@@ -26,7 +26,7 @@ HOOKED_METHOD = "update_metrics"  # method of a validator that receives predicti
 
 
 class MistakeCollector:
-    """Collector of the worst images of a training's final evaluation on this rank.
+    """Collector of the worst images of this rank's final evaluation.
 
     Args:
         size: Maximum number of images.
@@ -81,10 +81,11 @@ class MistakeCollector:
         setattr(validator, HOOKED_METHOD, update_metrics)
 
     def publish(self) -> None:
-        """Write the images that rank 0 needs to the store, on other ranks than 0.
+        """Write the images that rank 0 needs to the store.
 
-        All ranks have evaluated their images by now: the validator itself gathers their results. A rank without a
-        summary in the store counts as a rank without mistakes; then more images are written than rank 0 needs.
+        Rank 0 itself writes nothing. All ranks have evaluated their images by now, because the validator gathers their
+        results. A rank without a summary in the store counts as a rank without mistakes; then more images are written
+        than rank 0 needs.
         """
         if self._is_done and self._rank and self.store:
             self._is_done = False
@@ -132,7 +133,7 @@ class MistakeCollector:
         )
 
     def _guard(self, step: Callable[[], None]) -> None:
-        """Run a step unless an earlier step failed; keep its error for :meth:`gather`."""
+        """Run a step unless an earlier step failed. Its error is kept for :meth:`gather`."""
         if self._error is None:
             try:
                 step()
@@ -145,7 +146,7 @@ def _summary(mistakes: list[Mistake]) -> Summary:
 
 
 def _select_worst(summaries: Mapping[int, Summary], size: int) -> list[tuple[int, int]]:
-    """Return the worst images as rank and index in its summary; equal summaries give an equal choice on each rank."""
+    """Return the worst images as rank and index. Equal summaries give an equal choice on each rank."""
     candidates = [(rank, index) for rank in sorted(summaries) for index in range(len(summaries[rank]))]
     images = [summaries[rank][index] for rank, index in candidates]
     scores = [(name, MistakeScore(mistakes, confidence)) for name, mistakes, confidence in images]

@@ -1,4 +1,4 @@
-"""Define mistakes of a model in an image, their order, and their JSON form.
+"""Define the mistakes in an image, their order, and their JSON form.
 
 This file knows neither trainers nor W&B.
 """
@@ -54,7 +54,9 @@ class MistakeScore:
 
 @dataclass
 class ImageAnnotations:
-    """Labels or predictions of an image, with coordinates relative to width and height.
+    """Labels or predictions of an image.
+
+    Coordinates are relative to width and height.
 
     Attributes:
         classes: Class of each object, shape (N,).
@@ -210,7 +212,9 @@ def select_worst(images: Iterable[tuple[str, MistakeScore]], size: int) -> list[
 
 
 def encode_picture(pixels: np.ndarray) -> bytes:
-    """Encode an image as a JPEG of at most 640 x 640 pixels.
+    """Encode an image as a JPEG.
+
+    The JPEG has at most 640 x 640 pixels.
 
     Args:
         pixels: Red, green and blue from 0 to 255, shape (height, width, 3).

@@ -1,4 +1,4 @@
-"""Build the W&B table of mistakes: one row for each image, with boxes and masks over its picture."""
+"""Build the W&B table of mistakes, with one row for each image."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _annotations(mistake: Mistake) -> dict[str, ImageAnnotations]:
 
 
 def _overlay_class_ids(names: Mapping[int, str], used: set[int]) -> dict[int, int]:
-    """Return the class numbers of overlays, from 1 on; beyond 255 classes only used ones are numbered."""
+    """Return the class numbers of overlays. Beyond 255 classes only used classes have a number."""
     if len(names) <= MASK_LABELS:
         return {index: index + 1 for index in names}
     return {index: number for number, index in enumerate(sorted(used), 1)}
@@ -100,7 +100,7 @@ def _wandb_image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[in
 
 
 def _boxes(part: ImageAnnotations, names: Mapping[int, str], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
-    """Return boxes in W&B's format; scores filter predictions by confidence and by correctness."""
+    """Return boxes in W&B's format. Scores filter predictions by confidence and by correctness."""
     data = []
     for number, (index, box) in enumerate(zip(part.classes.tolist(), part.boxes.round(4).tolist())):
         position = dict(zip(("minX", "minY", "maxX", "maxY"), box))
@@ -114,7 +114,9 @@ def _boxes(part: ImageAnnotations, names: Mapping[int, str], numbers: Mapping[in
 
 
 def _mask(part: ImageAnnotations, numbers: Mapping[int, int], size: tuple[int, int]) -> np.ndarray | None:
-    """Return the class number of each pixel: masks, outlines of rotated boxes, keypoints.
+    """Return the class number of each pixel.
+
+    Masks, outlines of rotated boxes and keypoints are drawn.
 
     Args:
         part: Annotations to draw.

@@ -1,4 +1,4 @@
-"""Measure each rank of a training, so that one run shows slow ranks and ranks that wait for data."""
+"""Measure each rank of a training, to show slow and waiting ranks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GIBIBYTE = 2**30
 
 
 class RankTimer:
-    """Timer of a rank in an epoch, which reads the clock twice for each batch."""
+    """Timer of a rank. It reads the clock twice for each batch."""
 
     def __init__(self) -> None:
         now = time.perf_counter()

@@ -18,7 +18,7 @@ SPEED = "model/speed_PyTorch(ms)"  # milliseconds of an inference in the validat
 
 
 def train_row(trainer: Any, loss_names: Sequence[str] = ()) -> dict[str, float]:
-    """Return ``train/*`` losses and ``lr/*`` learning rates at the end of a training epoch.
+    """Return ``train/*`` losses and ``lr/*`` learning rates of a trained epoch.
 
     Args:
         trainer: The trainer.

@@ -62,7 +62,7 @@ class ValidatorReader:
             self._evaluated_images = len(self._stats()["conf"])
 
     def on_batch_end(self, preds: Any, batch: dict[str, Any]) -> Iterator[tuple[MistakeScore, Callable[[], Mistake]]]:
-        """Yield a score and a factory of its mistake for each evaluated image.
+        """Yield a score and a mistake factory for each evaluated image.
 
         Args:
             preds: Predictions of a batch after non-maximum suppression, or the probabilities of the classes, shape
@@ -98,7 +98,7 @@ class ValidatorReader:
             yield score, _bind(self._detection_mistake, preds, batch, index, correct, score, labelled, int(wrong.sum()))
 
     def _stats(self) -> Any:
-        """Return the validator's matches by image; older releases keep them outside of the metrics."""
+        """Return the validator's matches by image. Older releases keep them outside of the metrics."""
         return getattr(self._validator.metrics, "stats", None) or self._validator.stats
 
     # Detection, segmentation, pose and rotated boxes
@@ -180,7 +180,7 @@ class ValidatorReader:
         return truth
 
     def _objects(self, classes: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> ImageAnnotations:
-        """Return objects; ``size`` is the image's width and height in the unit of ``boxes``."""
+        """Return objects. ``size`` is the image's width and height in the unit of ``boxes``."""
         classes = classes.astype(int)
         if self._task == "obb":
             return ImageAnnotations(classes, corners=_corners(boxes) / size)
@@ -213,7 +213,7 @@ class ValidatorReader:
         )
 
     def _name(self, file: Any) -> str:
-        """Return the path of an image relative to its dataset, or else its file name."""
+        """Return the path within the dataset, or else the file name."""
         path = Path(file)
         return path.relative_to(self._root).as_posix() if self._root and path.is_relative_to(self._root) else path.name
 
@@ -232,20 +232,23 @@ def _confidence(pred: Any) -> Any:
 
 
 def _picture(image: Any) -> bytes:
-    """Encode an image of a batch, shape (channels, height, width), values from 0 to 1, as JPEG."""
+    """Encode an image as JPEG.
+
+    Its shape is (channels, height, width), its values are from 0 to 1.
+    """
     pixels = _array((image.float() * 255).round().clamp(0, 255).byte()).transpose(1, 2, 0)
     colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)  # noqa: PLR2004
     return encode_picture(np.ascontiguousarray(colours))
 
 
 def _subsample(mask: Any) -> Any:
-    """Return every n-th pixel of masks, shape (..., height, width), at most 320 on a side."""
+    """Return every n-th pixel of masks, at most 320 on a side."""
     step = -(-max(mask.shape[-2:]) // MASK_SIDE)
     return mask[..., ::step, ::step]
 
 
 def _label_map(masks: Any, order: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return 1 + class for each pixel, 0 for none; the first object in the order covers the others."""
+    """Return 1 + class for each pixel, or 0. The first object in the order covers the others."""
     thin = _array(_subsample(masks[order.tolist()])) > 0.5  # noqa: PLR2004  # half covered
     labels = np.zeros(thin.shape[1:], np.uint16)
     for mask, index in zip(thin[::-1], classes[: len(thin)][::-1]):
@@ -270,7 +273,10 @@ def _visible_keypoints(
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:
-    """Return the corners, shape (N, 4, 2), of rotated boxes: x, y, width, height, radians, shape (N, 5)."""
+    """Return the corners of rotated boxes, shape (N, 4, 2).
+
+    Boxes are x, y, width, height and angle in radians, shape (N, 5).
+    """
     x, y, width, height, angle = boxes.T
     along = np.stack([np.cos(angle), np.sin(angle)], -1) * width[:, None] / 2
     across = np.stack([-np.sin(angle), np.cos(angle)], -1) * height[:, None] / 2

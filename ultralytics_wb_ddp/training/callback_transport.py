@@ -125,7 +125,7 @@ def check_picklable(callbacks: dict[str, list[Any]]) -> None:
 
 
 def _inject_callbacks(text: str, callbacks: dict[str, list[Any]]) -> str:
-    """Return the text of a start file that passes the callbacks to its trainer."""
+    """Return a start file that passes the callbacks to its trainer."""
     import cloudpickle
 
     user_callbacks = {
@@ -138,6 +138,6 @@ def _inject_callbacks(text: str, callbacks: dict[str, list[Any]]) -> str:
 
 
 def _is_user_callback(function: Any) -> bool:
-    """Return whether a callback is the user's; a worker adds Ultralytics' integrations itself, on rank 0 only."""
+    """Return whether a callback is the user's. Workers add Ultralytics' integrations, on rank 0 only."""
     module = getattr(function, "__module__", None) or ""
     return module == DEFAULTS or not module.startswith(INTEGRATIONS)

@@ -1,4 +1,4 @@
-"""Coordinate the ranks of one training: the run of each rank, and the values that ranks exchange."""
+"""Coordinate the ranks of one training: their runs and their values."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class RankCoordinator:
 
     @property
     def metric_prefix(self) -> str:
-        """Prefix of this rank's metrics in a run that ranks share; empty on rank 0 and elsewhere."""
+        """Prefix of this rank's metrics in a shared run. It is empty on rank 0 and in other runs."""
         is_secondary = self.plan and self.plan.mode == "shared" and self._topology and self._topology.rank
         return f"{RANKS_PREFIX}/{self._topology.rank}/" if is_secondary and self._topology else ""
 
@@ -103,7 +103,7 @@ class RankCoordinator:
             self.mistakes.store = self._store
 
     def publish_run(self, run: GuardedRun | None, loss_names: Sequence[str]) -> None:
-        """Write rank 0's run and the names of the losses to the store.
+        """Write rank 0's run and the losses' names to the store.
 
         Args:
             run: Run of rank 0; None if it does not log.
@@ -171,7 +171,7 @@ class RankCoordinator:
         return run
 
     def _writer(self, plan: RankPlan) -> Any:
-        """Return this rank's writer of a shared run, which uses the wandb-core of the node's first rank."""
+        """Return this rank's writer of a shared run. It uses the wandb-core of the node's first rank."""
         from ultralytics_wb_ddp.runs.lifecycle import SharedRunWriter
 
         assert self._store  # noqa: S101  # the callers have checked both
@@ -187,7 +187,7 @@ class RankCoordinator:
         return f"service/{first}"
 
     def _publish_service(self, run: GuardedRun | None) -> None:
-        """Write the token of this rank's wandb-core to the store, on the first rank of a node."""
+        """Write the token of this wandb-core. The other ranks of the node read it."""
         if self._store and self.plan and self.plan.mode == "shared":
             from ultralytics_wb_ddp.runs.open_runs import handoff_of_open_run
 
@@ -255,7 +255,7 @@ class RankCoordinator:
         return ranks_row({0: numbers, **{rank_of[key]: report for key, report in reports.items()}})
 
     def request_stop(self) -> None:
-        """Ask rank 0, which alone can stop the training on all ranks, to stop it."""
+        """Ask rank 0 to stop the training on all ranks."""
         if self._store:
             self._store.write("stop", value=True)
 

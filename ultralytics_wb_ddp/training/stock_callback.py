@@ -44,7 +44,7 @@ def is_stock(function: Any) -> bool:
 
 
 def first_stock(functions: list[Any]) -> int:
-    """Return the index of the first function of the stock callback, or else the list's length."""
+    """Return the first stock function's index, or else the list's length."""
     return next((index for index, function in enumerate(functions) if is_stock(function)), len(functions))
 
 

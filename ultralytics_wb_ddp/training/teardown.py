@@ -43,6 +43,6 @@ def tear_down_after_exceptions() -> None:
 
 
 def _is_ours(function: Any) -> bool:
-    """Return whether a function is a method of this package's classes or of their subclasses."""
+    """Return whether a function is a method of this package or subclass."""
     owner = type(getattr(function, "__self__", None))
     return any(kind.__module__.partition(".")[0] == PACKAGE for kind in owner.__mro__)

@@ -136,7 +136,7 @@ class TrainingLogger:
             run.run_in_background("the training's inputs", lambda: inputs.log(run.wandb_run))
 
     def finish_inputs(self, *, failed: bool) -> None:
-        """Log inputs at the end of the training that were not logged before.
+        """Log the remaining inputs at the end of the training.
 
         Args:
             failed: Whether the training failed.
@@ -165,7 +165,7 @@ class TrainingLogger:
             warn_of_several_trainings(self.run, is_resumed=bool(self.trainer.args.resume), datasets=datasets)
 
     def _log_missed_epochs(self) -> None:
-        """Log epochs whose checkpoint was saved before the training stopped and whose row was not."""
+        """Log epochs with a checkpoint but without a row, after an interruption."""
         run, trainer = self.run, self.trainer
         logged = run.record.epoch if run and run.is_resumed and self.is_main else None
         if run is None or logged is None or logged >= trainer.epoch:
@@ -181,7 +181,7 @@ class TrainingLogger:
                     run.log({**row, "epoch": epoch}, is_best=is_measured and best == epoch - 1)
 
     def _count_before(self) -> int:
-        """Return the number of batches before this session, also of epochs that are trained again."""
+        """Return the number of batches before this session, also of repeated epochs."""
         recorded = self.run.record.batches if self.run and self.run.is_resumed else None
         recorded = self.ranks.batches if recorded is None else recorded
         return self.trainer.epoch * len(self.trainer.train_loader) if recorded is None else recorded
@@ -199,7 +199,7 @@ class TrainingLogger:
             self.poll_launcher_and_stop()
 
     def log_epoch(self) -> None:
-        """Log the row of a finished epoch or of the best checkpoint's evaluation.
+        """Log the row of a finished epoch or of the final evaluation.
 
         Only the main process calls this.
         """
@@ -225,7 +225,7 @@ class TrainingLogger:
             self.checkpoints.after_epoch(trainer, self.epoch, measured)
 
     def end(self, *, failed: bool) -> None:
-        """Log the pending row, or drop it if its epoch will be trained again.
+        """Log the pending row, or drop it if its epoch is repeated.
 
         A resumed training starts after the epoch of its last checkpoint. That checkpoint is saved before the row of the
         epoch can be logged.
@@ -245,7 +245,7 @@ class TrainingLogger:
         self.pending_row = {}
 
     def _is_saved(self) -> bool:
-        """Return whether the last checkpoint is of the last epoch, also after it was stripped."""
+        """Return whether the last checkpoint, perhaps stripped, is of this epoch."""
         is_new = _file_state(self.trainer.last) not in {None, self.saved_before}
         return is_new and _epoch_in(self.trainer.last) in {self.epoch - 1, STRIPPED}
 
@@ -278,7 +278,7 @@ class TrainingLogger:
                 self.run.update_summary({f"{FINAL_PREFIX}{name}": value for name, value in numbers.items()})
 
     def start_model_profile(self) -> None:
-        """Count the model's operations in a thread while the first epoch is validated.
+        """Count the model's operations in a thread during the first validation.
 
         The validation uses another model, the moving average of the weights. Without an average the count is done after
         the validation.
@@ -351,13 +351,13 @@ def effective_arguments(trainer: Any) -> dict[str, Any]:
 
 
 def _epoch_in(checkpoint: Any) -> int | None:
-    """Return a checkpoint's epoch, counted from 0; None if the file cannot be read."""
+    """Return a checkpoint's epoch, counted from 0. It is None for an unreadable file."""
     progress = Progress.read(Path(checkpoint))
     return progress.epoch if progress else None
 
 
 def _file_state(file: Any) -> tuple[int, ...] | None:
-    """Return time, size and inode, which change when a file is written; None without a file."""
+    """Return a file's time, size and inode. Each write changes them; they are None without a file."""
     try:
         state = Path(file).stat()
     except OSError:

@@ -32,7 +32,7 @@ class _FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not 
 
 
 def _prefix_rank(record: logging.LogRecord) -> bool:
-    """Prefix a message with its rank; drop messages below warnings on other ranks than 0."""
+    """Prefix a message with its rank. Ranks other than 0 log warnings and errors only."""
     rank = os.environ.get("RANK", "-1")
     if rank in {"", "-1"}:
         return True
@@ -59,7 +59,7 @@ def format_exception(error: BaseException) -> str:
 
 
 def relative_path(path: Path) -> str:
-    """Return a path relative to the working directory if it is inside it."""
+    """Return a path inside the working directory as a relative path."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 

@@ -57,7 +57,7 @@ def track(items: Iterable[Item], label: str, *, length: int | None = None, visib
 
 @contextmanager
 def status(text: str, *, visible: bool = True) -> Iterator[None]:
-    """Show a text on a terminal while work goes on, then erase it.
+    """Show a text on a terminal during the work.
 
     Args:
         text: Description of the work, in a few words.

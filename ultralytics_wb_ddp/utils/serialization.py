@@ -94,7 +94,10 @@ def _is_empty(value: Any) -> bool:
 
 
 def is_secret_key(key: Any) -> bool:
-    """Return whether a key names a secret, in any spelling: ``apiKey``, ``WANDB_API_KEY``, ``hf-token``."""
+    """Return whether a key names a secret.
+
+    The spelling does not matter: ``apiKey``, ``WANDB_API_KEY``, ``hf-token``.
+    """
     words = [word.lower() for word in _WORD.findall(str(key))]
     pairs = {(first, second.removesuffix("s")) for first, second in itertools.pairwise(words)}
     return bool(_SECRET_WORDS & set(words)) or bool(_SECRET_KEYS & pairs)

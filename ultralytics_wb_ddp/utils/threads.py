@@ -1,4 +1,4 @@
-"""Run work in threads beside the training, so that the training does not wait for it."""
+"""Run work in threads, so that the training does not wait."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run_in_thread(name: str, work: Callable[[], T]) -> Future[T]:
 
 
 class BackgroundQueue:
-    """Queue of jobs that run one after the other in a daemon thread.
+    """Queue of jobs that run in order in a daemon thread.
 
     The thread starts with the first job. A job handles its own errors: an exception ends the thread.
 
