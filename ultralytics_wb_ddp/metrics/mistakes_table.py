@@ -43,7 +43,9 @@ def mistakes_table(
         return None
     import wandb
 
-    used = {int(index) for mistake in mistakes for part in _annotations(mistake).values() for index in part.classes}
+    used = {
+        int(index) for mistake in mistakes for objects in _annotations(mistake).values() for index in objects.classes
+    }
     numbers = _overlay_class_ids(names, used)
     is_classification = task == "classify"
     rows = []
@@ -76,7 +78,7 @@ def _detected(mistake: Mistake) -> list[Any]:
 def _classified(mistake: Mistake, names: Mapping[int, str]) -> list[Any]:
     truth, guess = mistake.truth, mistake.predictions
     scores = [f"{names[int(index)]} {score:.2f}" for index, score in zip(guess.classes, guess.confidence)]
-    surest, true = (round(float(part.confidence[0]), 4) for part in (guess, truth))
+    surest, true = (round(float(objects.confidence[0]), 4) for objects in (guess, truth))
     return [names[int(truth.classes[0])], names[int(guess.classes[0])], surest, true, ", ".join(scores)]
 
 
@@ -89,56 +91,59 @@ def _wandb_image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[in
         return wandb.Image(picture, file_type="jpg")
     labels = {number: names[index] for index, number in numbers.items()}
     boxes, masks = {}, {}
-    for key, part in _annotations(mistake).items():
-        if len(part.boxes):
-            boxes[key] = {"box_data": _boxes(part, names, numbers), "class_labels": labels}
-        mask = _mask(part, numbers, picture.size)
+    for key, objects in _annotations(mistake).items():
+        if len(objects.boxes):
+            boxes[key] = {"box_data": _boxes(objects, names, numbers), "class_labels": labels}
+        mask = _mask(objects, numbers, picture.size)
         if mask is not None:
             masks[key] = {"mask_data": mask, "class_labels": labels}
     classes = [{"id": number, "name": name} for number, name in labels.items()]
     return wandb.Image(picture, file_type="jpg", boxes=boxes or None, masks=masks or None, classes=classes)
 
 
-def _boxes(part: ImageAnnotations, names: Mapping[int, str], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
+def _boxes(objects: ImageAnnotations, names: Mapping[int, str], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
     """Return boxes in W&B's format. Scores filter predictions by confidence and by correctness."""
     data = []
-    for number, (index, box) in enumerate(zip(part.classes.tolist(), part.boxes.round(4).tolist())):
+    for number, (index, box) in enumerate(zip(objects.classes.tolist(), objects.boxes.round(4).tolist())):
         position = dict(zip(("minX", "minY", "maxX", "maxY"), box))
         entry = {"position": position, "class_id": numbers[index], "box_caption": names[index]}
-        if len(part.correct):
-            score = round(float(part.confidence[number]), 4)
-            caption = f"{names[index]} {score:.2f}{'' if part.correct[number] else ' wrong'}"
-            entry |= {"box_caption": caption, "scores": {"confidence": score, "right": int(part.correct[number])}}
+        if len(objects.correct):
+            score = round(float(objects.confidence[number]), 4)
+            caption = f"{names[index]} {score:.2f}{'' if objects.correct[number] else ' wrong'}"
+            entry |= {
+                "box_caption": caption,
+                "scores": {"confidence": score, "right": int(objects.correct[number])},
+            }
         data.append(entry)
     return data
 
 
-def _mask(part: ImageAnnotations, numbers: Mapping[int, int], size: tuple[int, int]) -> np.ndarray | None:
+def _mask(objects: ImageAnnotations, numbers: Mapping[int, int], size: tuple[int, int]) -> np.ndarray | None:
     """Return the class number of each pixel.
 
     Masks, outlines of rotated boxes and keypoints are drawn.
 
     Args:
-        part: Annotations to draw.
+        objects: Annotations to draw.
         numbers: Number of each class; a class with a number over 255 is not drawn.
         size: Width and height of the picture in pixels.
     """
     from PIL import Image, ImageDraw
 
-    if part.mask is None and not len(part.corners) and not len(part.points[0]):
+    if objects.mask is None and not len(objects.corners) and not len(objects.points[0]):
         return None
     image = Image.new("L", size)
-    if part.mask is not None:
+    if objects.mask is not None:
         number_of = np.zeros(max(numbers) + 2, np.uint8)  # by 1 + class
         for index, number in numbers.items():
             number_of[index + 1] = number if number <= MASK_LABELS else 0
-        image = Image.fromarray(number_of[part.mask]).resize(size, Image.Resampling.NEAREST)
+        image = Image.fromarray(number_of[objects.mask]).resize(size, Image.Resampling.NEAREST)
     draw, width = ImageDraw.Draw(image), max(1, math.ceil(max(size) / 320))
     drawn = {index: number for index, number in numbers.items() if number <= MASK_LABELS}
-    for index, corners in zip(part.classes.tolist(), part.corners * size):
+    for index, corners in zip(objects.classes.tolist(), objects.corners * size):
         if index in drawn:
             draw.polygon([tuple(corner) for corner in corners], outline=drawn[index], width=width)
-    for index, (x, y) in zip(part.points[1].tolist(), part.points[0] * size):
+    for index, (x, y) in zip(objects.points[1].tolist(), objects.points[0] * size):
         if index in drawn:
             draw.ellipse((x - width, y - width, x + width, y + width), fill=drawn[index])
     return np.asarray(image)

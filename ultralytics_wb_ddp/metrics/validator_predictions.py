@@ -25,12 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-MATCHES = {
-    "detect": "tp",
-    "obb": "tp",
-    "segment": "tp_m",
-    "pose": "tp_p",
-}  # key of the matches in the validator's statistics, by task
+MATCHES = {"detect": "tp", "obb": "tp", "segment": "tp_m", "pose": "tp_p"}  # key in the validator's statistics, by task
 TASKS = (*MATCHES, "classify")
 USUAL_CONFIDENCES = (None, 0.001, 0.01)  # lowest confidence that validators keep by default, by release
 THRESHOLD = 0.25  # lowest confidence that counts with these defaults, as in Ultralytics' confusion matrix

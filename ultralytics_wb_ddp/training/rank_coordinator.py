@@ -183,8 +183,8 @@ class RankCoordinator:
         return SharedRunWriter(label, plan.primary, ends_run=plan.primary, measures=is_first, service=service)
 
     def _service_name(self) -> str:
-        first = self._topology.rank - self._topology.local_rank if self._topology else 0
-        return f"service/{first}"
+        first_rank = self._topology.rank - self._topology.local_rank if self._topology else 0
+        return f"service/{first_rank}"
 
     def _publish_service(self, run: GuardedRun | None) -> None:
         """Write the token of this wandb-core. The other ranks of the node read it."""
@@ -269,9 +269,9 @@ class RankCoordinator:
         Only the first rank of a node that shares its wandb-core waits, 10 seconds at most.
         """
         if self._store and self._topology and self._hosts_service:
-            first = self._topology.rank
-            others = range(first + 1, first + self._topology.local_world_size)
-            self._store.wait([f"closed/{rank}" for rank in others], LOCAL_CLOSE_TIMEOUT)
+            first_rank = self._topology.rank
+            other_ranks = range(first_rank + 1, first_rank + self._topology.local_world_size)
+            self._store.wait([f"closed/{rank}" for rank in other_ranks], LOCAL_CLOSE_TIMEOUT)
 
     def close(self) -> None:
         """Report that this rank has closed its run, and close the store."""

@@ -23,10 +23,10 @@ def switch_off_stock_callback(trainer: Any, callback: Any) -> None:
         # The trainer may be iterating over this very list: it is changed in place, and no function moves to an index
         # that the trainer has passed.
         current = next(
-            (index for index, each in enumerate(functions) if getattr(each, "__self__", None) is callback), 0
+            (index for index, entry in enumerate(functions) if getattr(entry, "__self__", None) is callback), 0
         )
-        before = [_nothing if is_stock(function) else function for function in functions[:current]]
-        functions[:] = before + [function for function in functions[current:] if not is_stock(function)]
+        previous = [_nothing if is_stock(function) else function for function in functions[:current]]
+        functions[:] = previous + [function for function in functions[current:] if not is_stock(function)]
 
 
 def is_stock(function: Any) -> bool:

@@ -18,8 +18,8 @@ MARK = "_tears_down"  # attribute of the wrapped method
 def tear_down_after_exceptions() -> None:
     """Call this package's ``teardown`` callbacks when an exception ends a training.
 
-    ``BaseTrainer.train`` is wrapped in this process; no installed file changes. The release alone decides about the
-    callbacks of other packages.
+    ``BaseTrainer.train`` is wrapped in this process; no installed file changes. Callbacks of other packages are
+    not called, as in the release itself.
     """
     import ultralytics
     from ultralytics.engine.trainer import BaseTrainer
@@ -43,6 +43,6 @@ def tear_down_after_exceptions() -> None:
 
 
 def _is_ours(function: Any) -> bool:
-    """Return whether a function is a method of this package or subclass."""
+    """Return whether this package defines a callback's class or its base."""
     owner = type(getattr(function, "__self__", None))
     return any(kind.__module__.partition(".")[0] == PACKAGE for kind in owner.__mro__)

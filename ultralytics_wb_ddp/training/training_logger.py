@@ -342,9 +342,7 @@ def effective_arguments(trainer: Any) -> dict[str, Any]:
     for name, attribute in (("epochs", "epochs"), ("batch", "batch_size")):
         arguments[name] = getattr(trainer, attribute, None) or arguments.get(name)
     optimizer = getattr(trainer, "optimizer", None)
-    if (
-        optimizer is not None and str(arguments.get("optimizer")).lower() == "auto"
-    ):  # newer releases update the argument
+    if optimizer is not None and str(arguments.get("optimizer")).lower() == "auto":  # newer releases replace "auto"
         rates = [group["initial_lr"] for group in optimizer.param_groups if "initial_lr" in group]
         arguments |= {"optimizer": type(optimizer).__name__, **({"lr0": min(rates)} if rates else {})}
     return arguments
