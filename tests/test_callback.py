@@ -229,7 +229,7 @@ def test_callback_that_cannot_travel_is_named_before_the_launch(
     job = run_job(script, check=False, PYTHONPATH=releases.path(releases.ultralytics(release)))
 
     assert job.exit_code == 1
-    assert f"callback '{name}' of event 'on_train_start' cannot travel to the processes that train" in job.output
+    assert f"callback '{name}' of event 'on_train_start' cannot be sent to the processes that train" in job.output
     assert "cannot pickle '_thread.lock' object" in job.output
     assert (job.directory / "train/of-yesterday.txt").exists()
     assert job.runs == []

@@ -86,7 +86,11 @@ class Failing(Commands):
     [
         (ConfigurationError("train.epochs='x': why; what to do"), 1, "Error: train.epochs='x': why; what to do\n"),
         (PermissionError(13, "Permission denied", "a/b"), 1, "Error: a/b: Permission denied\n"),
-        (CalledProcessError(3, "python"), 1, "Error: the training ended with exit code 3; what its processes said st"),
+        (
+            CalledProcessError(3, "python"),
+            1,
+            "Error: the training ended with exit code 3; the output of its processes is",
+        ),
         (NotImplementedError("Optimizer 'Foo' not found"), 1, "Error: Optimizer 'Foo' not found\n"),
         (ValueError("Invalid CUDA 'device=7' requested.\nfigures"), 1, "requested.; name GPUs that are there"),
         (KeyboardInterrupt(), 130, ""),

@@ -1,1 +1,1 @@
-"""Rows, charts and tables from trainers and validators; no run, no network."""
+"""Build rows, charts and tables from trainers and validators, without a run."""

@@ -1,4 +1,4 @@
-"""Make curve charts and the table of classes from a validator."""
+"""Build curve charts and the table of classes from a validator."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from ultralytics_wb_ddp.wandb_client.internals import plain_table
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.metrics.trainer_rows import Guard
 
-CURVE_POINTS = 100  # points of a curve, as in the stock callback
+CURVE_POINTS = 100  # as in the stock callback
 CURVE_CLASSES = 99  # W&B shows 10,000 rows of a table: the mean and 99 classes at 100 points
 CLASSIFIED_COLUMNS = ["Class", "Instances", "P", "R", "F1"]
 CURVE_COLUMNS = ["class", "y", "x"]
 
 
 def curve_charts(metrics: Any, guard: Guard = nullcontext) -> dict[str, Any]:
-    """Return a chart of each precision, recall and F1 curve: the mean and the classes.
+    """Return a chart of each precision, recall and F1 curve.
 
-    Beyond 99 classes a chart holds the mean and the classes that it hides most, those with the lowest and the highest
-    mAP50-95; its title says so, and :func:`class_table` marks them.
+    A chart shows the mean and each class. With more than 99 classes it shows the mean and the classes that differ most
+    from it, those with the lowest and the highest mAP50-95. Then its title names the selection, and
+    :func:`class_table` marks the classes.
 
     Args:
         metrics: ``validator.metrics`` after a validation.
-        guard: What keeps the trouble with one chart, by its name, away from the others.
+        guard: Context manager by a chart's name that keeps its errors from the other charts.
+
+    Returns:
+        Charts by ``curves/<title>``.
     """
     results = list(getattr(metrics, "curves_results", []))
     names = _curve_class_names(metrics)
@@ -45,15 +49,18 @@ def curve_charts(metrics: Any, guard: Guard = nullcontext) -> dict[str, Any]:
 
 
 def class_table(validator: Any) -> Any:
-    """Return a table with a row for each class of the dataset, or None for a task without numbers per class.
+    """Return a table with a row for each class of the dataset.
 
-    Columns: class, images and instances in the validation set (None where the release does not count them),
-    precision, recall, F1 at the best confidence, mAP50, mAP75 and mAP50-95 of boxes, masks and keypoints, and whether
-    the curve charts show the class. A class without instances has no numbers. In classification: class, instances,
-    precision, recall and F1; there is no mean average precision.
+    Columns: class, images and instances in the validation set (None in releases that do not count them), precision,
+    recall, F1 at the best confidence, mAP50, mAP75 and mAP50-95 of boxes, masks and keypoints, and whether the curve
+    charts show the class. A class without instances has no numbers. A classification has the columns class, instances,
+    precision, recall and F1, as it has no mean average precision.
 
     Args:
         validator: The validator after a validation.
+
+    Returns:
+        The table; None for a task without numbers per class.
     """
     metrics = validator.metrics
     if hasattr(metrics, "top1"):
@@ -86,48 +93,51 @@ def class_table(validator: Any) -> Any:
 
 
 def class_names(validator: Any) -> dict[int, str]:
-    """Return the name of each class; some releases keep them as a list, others as a dictionary."""
+    """Return the name of each class.
+
+    Some releases store the names as a list, others as a dictionary.
+    """
     names = validator.names
     return {int(index): str(name) for index, name in (names.items() if isinstance(names, dict) else enumerate(names))}
 
 
 def _class_scores(part: Any, index: int) -> list[float]:
-    """Return precision, recall, F1, mAP50, mAP75 and mAP50-95 of one class, rounded as Ultralytics rounds them."""
+    """Return P, R, F1, mAP50, mAP75 and mAP50-95, rounded as in Ultralytics."""
     ap = part.all_ap[index]  # (10,): average precision at IoU 0.50, 0.55, ... 0.95
     return [round(float(value), 5) for value in (part.p[index], part.r[index], part.f1[index], ap[0], ap[5], ap.mean())]
 
 
 def _classification_rows(validator: Any) -> list[list[Any]]:
-    """Return name, instances, precision, recall and F1 of each class of a classification."""
+    """Return rows with name, instances, precision, recall and F1 of each class."""
     matrix = np.asarray(validator.confusion_matrix.matrix)  # predicted by true class
     rows: list[list[Any]] = []
     for index, name in class_names(validator).items():
         right, predicted, instances = (
             float(n) for n in (matrix[index, index], matrix[index].sum(), matrix[:, index].sum())
         )
-        of_both = 2 * right / (predicted + instances) if instances else None
-        quotients = (right / predicted if predicted else None, right / instances if instances else None, of_both)
-        rows.append([name, int(instances), *(value if value is None else round(value, 5) for value in quotients)])
+        f1 = 2 * right / (predicted + instances) if instances else None
+        scores = (right / predicted if predicted else None, right / instances if instances else None, f1)
+        rows.append([name, int(instances), *(value if value is None else round(value, 5) for value in scores)])
     return rows
 
 
 def _class_count(validator: Any, name: str, class_id: int) -> int | None:
-    """Return a count per class, which older releases keep in the validator."""
+    """Return a count of a class. Older releases keep the counts in the validator."""
     counts = getattr(validator.metrics, name, None)
     counts = getattr(validator, name, None) if counts is None else counts
     return int(counts[class_id]) if counts is not None and class_id < len(counts) else None
 
 
 def _curve_class_names(metrics: Any) -> list[str]:
-    """Return the names of the classes that have curves, in the order of the curves.
+    """Return the names of the classes with curves, in their order.
 
-    The stock callback takes the dataset's names in order, which names the wrong classes when one has no instances.
+    The stock callback takes the dataset's names in order: its names are wrong if a class has no instances.
     """
     return [str(metrics.names[int(class_id)]) for class_id in getattr(metrics, "ap_class_index", [])]
 
 
 def _shown_classes(metrics: Any) -> list[int]:
-    """Return the classes that the curve charts show, as places in the order of the curves."""
+    """Return the indices of the curves that the charts show."""
     class_ids = getattr(metrics, "ap_class_index", [])
     if len(class_ids) <= CURVE_CLASSES:
         return list(range(len(class_ids)))
@@ -137,7 +147,6 @@ def _shown_classes(metrics: Any) -> list[int]:
 
 
 def _selection_note(shown: int, total: int) -> str:
-    """Say which classes a chart shows."""
     return f"mean and {shown} of {total} classes: lowest {shown - shown // 2} and highest {shown // 2} by mAP50-95"
 
 
@@ -147,9 +156,9 @@ def _area_chart(
     """Return W&B's chart of curves.
 
     Args:
-        x: Places of the curves' points, shape (N,).
+        x: x values of the curves' points, shape (N,).
         y: Curves of all classes, shape (C, N).
-        chosen: Classes to show, as places in ``y``.
+        chosen: Indices in ``y`` of the classes to show.
         names: Names of all classes, length C.
         title: Title of the chart.
         x_title: Title of the x axis.
@@ -160,11 +169,11 @@ def _area_chart(
     grid = np.linspace(x[0], x[-1], CURVE_POINTS).round(5)
     curves = [y.mean(axis=0), *(y[index] for index in chosen)]
     labels = ["mean", *(names[index] for index in chosen)]
-    places = grid.round(3).tolist()
+    x_values = grid.round(3).tolist()
     rows = [
-        [label, value, place]
+        [label, value, x_value]
         for label, curve in zip(labels, curves)
-        for value, place in zip(np.interp(grid, x, curve).round(3).tolist(), places)
+        for value, x_value in zip(np.interp(grid, x, curve).round(3).tolist(), x_values)
     ]
     return wandb.plot_table(
         "wandb/area-under-curve/v0",

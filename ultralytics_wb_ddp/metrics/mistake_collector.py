@@ -1,7 +1,7 @@
-"""Collects the mistakes of the final evaluation while it goes on, and brings those of all ranks together.
+"""Collect the mistakes of the final evaluation from all ranks.
 
-No second inference, no copy of the model, no collective operation: a rank looks at what its validator has evaluated,
-keeps the worst images, and puts into the exchange of the launch what rank 0 will want.
+Nothing is inferred twice, no model is copied, and no collective operation is called. A rank reads its validator's
+results, keeps the worst images, and writes to the launch's store those that rank 0 needs.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.distributed.rank_store import RankStore
     from ultralytics_wb_ddp.distributed.topology import Topology
 
-    Summary = Sequence[tuple[str, int, float]]  # name, mistakes and confidence of images, the worst first
+    Summary = Sequence[tuple[str, int, float]]  # name, number of mistakes and confidence of each image, the worst first
 
 
-READ_TIMEOUT = 1.0  # seconds that the exchange may take to answer
+READ_TIMEOUT = 1.0  # seconds that the store may take to answer
 GATHER_TIMEOUT = 5.0  # seconds that the images of another rank may take to arrive
-HOOKED_METHOD = "update_metrics"  # the method of a validator that gets predictions and labels
+HOOKED_METHOD = "update_metrics"  # method of a validator that receives predictions and labels
 
 
 class MistakeCollector:
-    """The worst images of a training's final evaluation, as this rank has evaluated them.
+    """Collector of the worst images of this rank's final evaluation.
 
     Args:
-        size: How many images are kept.
-        topology: Place of this rank among the others; None in a training without others.
+        size: Maximum number of images.
+        topology: Topology of the ranks; None in a training without other ranks.
 
     Attributes:
-        exchange: What the ranks tell each other through; None without others.
+        store: Store by which the ranks exchange their images; None without other ranks.
     """
 
     def __init__(self, size: int, topology: Topology | None) -> None:
@@ -45,70 +45,79 @@ class MistakeCollector:
         self._is_done = False
 
     def attach(self, validator: Any) -> None:
-        """Look at what a validator of a final evaluation evaluates, from its start to its last batch.
+        """Collect the mistakes of a validator of the final evaluation.
 
-        Its own ``update_metrics`` is wrapped for that long. Whatever goes wrong here is kept for :meth:`gather`, and
-        the validation goes on.
+        The validator's ``update_metrics`` is wrapped until its last batch. An error is kept for :meth:`gather`; the
+        validation continues. Validations during the training and unknown tasks are ignored.
+
+        Args:
+            validator: Validator at its start.
         """
         if validator.training or validator.args.task not in TASKS:
             return
         self._worst, self._error, self._is_done = WorstImages(self._size), None, False
-        evaluate, instances_own = getattr(validator, HOOKED_METHOD), vars(validator).get(HOOKED_METHOD)
-        reader: list[ValidatorReader] = []  # made at the first batch: the validator does not know its data earlier
+        evaluate, instance_method = getattr(validator, HOOKED_METHOD), vars(validator).get(HOOKED_METHOD)
+        reader: list[ValidatorReader] = []  # created at the first batch: the validator has no dataset before
 
         def begin() -> None:
             reader[:] = reader or [ValidatorReader(validator)]
             reader[0].on_batch_start()
 
-        def look(preds: Any, batch: dict[str, Any]) -> None:
-            for rank, make in reader[0].on_batch_end(preds, batch):
-                self._worst.add_if_worse(rank, make)
+        def collect(preds: Any, batch: dict[str, Any]) -> None:
+            for score, create_mistake in reader[0].on_batch_end(preds, batch):
+                self._worst.add_if_worse(score, create_mistake)
 
         def update_metrics(preds: Any, batch: dict[str, Any]) -> None:
             self._guard(begin)
             evaluate(preds, batch)
-            self._guard(lambda: look(preds, batch))
+            self._guard(lambda: collect(preds, batch))
             if validator.batch_i + 1 >= len(validator.dataloader):
-                if instances_own is None:
+                if instance_method is None:
                     delattr(validator, HOOKED_METHOD)
                 else:
-                    setattr(validator, HOOKED_METHOD, instances_own)
+                    setattr(validator, HOOKED_METHOD, instance_method)
                 self._guard(self._finish)
 
         setattr(validator, HOOKED_METHOD, update_metrics)
 
     def publish(self) -> None:
-        """On another rank than 0, put there what rank 0 will want, once all ranks have evaluated their images.
+        """Write the images that rank 0 needs to the store.
 
-        That they have is what the validator's own gathering sees to. A rank that has not said by now what it found is
-        taken to have found nothing; then more is put there than is wanted.
+        Rank 0 itself writes nothing. All ranks have evaluated their images by now, because the validator gathers their
+        results. A rank without a summary in the store counts as a rank without mistakes; then more images are written
+        than rank 0 needs.
         """
         if self._is_done and self._rank and self.store:
             self._is_done = False
-            mine = self._worst.sorted()
-            chosen = _select_worst({**self._summaries(), self._rank: _summary(mine)}, self._size)
-            wanted = {_store_key(rank, place): mine[place].to_json() for rank, place in chosen if rank == self._rank}
-            self.store.write_many(wanted, patience=READ_TIMEOUT)
+            own_mistakes = self._worst.sorted()
+            chosen = _select_worst({**self._summaries(), self._rank: _summary(own_mistakes)}, self._size)
+            entries = {
+                _store_key(rank, index): own_mistakes[index].to_json() for rank, index in chosen if rank == self._rank
+            }
+            self.store.write_many(entries, patience=READ_TIMEOUT)
 
     def gather(self) -> list[Mistake]:
-        """On rank 0, return the worst images of all ranks, the worst first; none without an evaluation.
+        """Return the worst images of all ranks, on rank 0.
 
-        What another rank has not put there within 5 seconds is left out.
+        An image that another rank has not written within 5 seconds is left out.
+
+        Returns:
+            Mistakes, the worst first; an empty list without a final evaluation.
 
         Raises:
-            Exception: What went wrong on this rank while they were collected.
+            Exception: The error that ended the collection on this rank.
         """
         if self._error:
             raise self._error
-        mine = self._worst.sorted()
+        own_mistakes = self._worst.sorted()
         if not (self._is_done and self.store):
-            return mine
-        chosen = _select_worst({**self._summaries(), 0: _summary(mine)}, self._size)
-        theirs = self.store.wait([_store_key(rank, place) for rank, place in chosen if rank], GATHER_TIMEOUT)
+            return own_mistakes
+        chosen = _select_worst({**self._summaries(), 0: _summary(own_mistakes)}, self._size)
+        received = self.store.wait([_store_key(rank, index) for rank, index in chosen if rank], GATHER_TIMEOUT)
         return [
-            Mistake.from_json(theirs[_store_key(rank, place)]) if rank else mine[place]
-            for rank, place in chosen
-            if not rank or _store_key(rank, place) in theirs
+            Mistake.from_json(received[_store_key(rank, index)]) if rank else own_mistakes[index]
+            for rank, index in chosen
+            if not rank or _store_key(rank, index) in received
         ]
 
     def _finish(self) -> None:
@@ -117,18 +126,18 @@ class MistakeCollector:
             self.store.write(f"mistakes/{self._rank}", _summary(self._worst.sorted()))
 
     def _summaries(self) -> dict[int, Summary]:
-        """Return what other ranks have found, as far as they have said it."""
+        """Return the summaries that other ranks have written so far."""
         ranks = {f"mistakes/{rank}": rank for rank in range(self._ranks) if rank != self._rank}
         return (
             {ranks[key]: summary for key, summary in self.store.read(ranks, READ_TIMEOUT).items()} if self.store else {}
         )
 
     def _guard(self, step: Callable[[], None]) -> None:
-        """Do something unless something went wrong before."""
+        """Run a step unless an earlier step failed. Its error is kept for :meth:`gather`."""
         if self._error is None:
             try:
                 step()
-            except Exception as error:  # noqa: BLE001  # whatever a release has changed, the validation goes on
+            except Exception as error:  # noqa: BLE001  # a changed release must not end the validation
                 self._error = error
 
 
@@ -137,12 +146,12 @@ def _summary(mistakes: list[Mistake]) -> Summary:
 
 
 def _select_worst(summaries: Mapping[int, Summary], size: int) -> list[tuple[int, int]]:
-    """Return the worst images of all ranks, as rank and place in its summary; who knows as much chooses the same."""
-    places = [(rank, place) for rank in sorted(summaries) for place in range(len(summaries[rank]))]
-    found = [summaries[rank][place] for rank, place in places]
-    ranked = [(name, MistakeScore(mistakes, confidence)) for name, mistakes, confidence in found]
-    return [places[index] for index in select_worst(ranked, size)]
+    """Return the worst images as rank and index. Equal summaries give an equal choice on each rank."""
+    candidates = [(rank, index) for rank in sorted(summaries) for index in range(len(summaries[rank]))]
+    images = [summaries[rank][index] for rank, index in candidates]
+    scores = [(name, MistakeScore(mistakes, confidence)) for name, mistakes, confidence in images]
+    return [candidates[number] for number in select_worst(scores, size)]
 
 
-def _store_key(rank: int, place: int) -> str:
-    return f"mistakes/{rank}/{place}"
+def _store_key(rank: int, index: int) -> str:
+    return f"mistakes/{rank}/{index}"

@@ -1,6 +1,6 @@
-"""The images of a validation with the most mistakes: what is kept of one, how it is ranked, how it travels.
+"""Define the mistakes in an image, their order, and their JSON form.
 
-Nothing here knows of a trainer or of W&B.
+This file knows neither trainers nor W&B.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 
-MAX_PICTURE_SIDE = 640  # pixels that a kept picture has at most, in width and height
-MASK_SIDE = 320  # pixels of a mask; Ultralytics' own have a quarter of the image's as a rule
-MAX_OBJECTS = 300  # objects of each kind that are kept of an image at most, the surest first
-QUALITY = 90  # of JPEG
-COORDINATE_DIGITS = 4  # of a place relative to the picture: a tenth of a pixel
+MAX_PICTURE_SIDE = 640  # maximum width and height of a picture, in pixels
+MASK_SIDE = (
+    320  # maximum width and height of a mask, in pixels; Ultralytics' masks usually have a quarter of the image's
+)
+MAX_OBJECTS = 300  # maximum number of labels and of predictions of an image, the surest first
+QUALITY = 90  # of a JPEG, from 0 to 100
+COORDINATE_DIGITS = 4  # of a relative coordinate: a tenth of a pixel
 
 
 @dataclass(frozen=True, order=True)
 class MistakeScore:
-    """How bad an image is; the worst is the greatest.
+    """Score of an image's mistakes; the worst image has the greatest score.
 
     Attributes:
-        mistakes: Objects that were missed plus predictions that are wrong; in classification 1 for a wrong class.
-        confidence: That of the surest wrong prediction, from 0 to 1.
+        mistakes: Number of missed objects plus number of wrong predictions; in classification 1 for a wrong class.
+        confidence: Confidence of the surest wrong prediction, from 0 to 1.
     """
 
     mistakes: int
@@ -40,27 +42,29 @@ class MistakeScore:
 
     @classmethod
     def of_detections(cls, wrong: np.ndarray, confidence: np.ndarray, missed: int) -> MistakeScore:
-        """Rank an image by what the validator has matched.
+        """Return the score of an image from the validator's matches.
 
         Args:
-            wrong: Which predictions count and are wrong, shape (P,).
+            wrong: Whether each prediction counts and is wrong, shape (P,).
             confidence: Confidence of each prediction, shape (P,).
-            missed: Number of labelled objects that no prediction found.
+            missed: Number of labelled objects without a matching prediction.
         """
         return cls(missed + int(wrong.sum()), round(float(confidence[wrong].max(initial=0.0)), 6))
 
 
 @dataclass
 class ImageAnnotations:
-    """What an image shows, according to its labels or to the model. Places are relative to width and height.
+    """Labels or predictions of an image.
+
+    Coordinates are relative to width and height.
 
     Attributes:
         classes: Class of each object, shape (N,).
-        boxes: Boxes as left, top, right, bottom, shape (N, 4); without rows where there are none.
-        corners: Corners of rotated boxes, shape (N, 4, 2); without rows where there are none.
-        points: Visible keypoints, shape (M, 2), and the class of the object that each belongs to, shape (M,).
-        mask: 1 + class for each pixel that an object covers, 0 elsewhere; None where there are no masks.
-        confidence: Confidence of each object, shape (N,); of a label, that of the model in it; empty if unknown.
+        boxes: Boxes as left, top, right, bottom, shape (N, 4); no rows without boxes.
+        corners: Corners of rotated boxes, shape (N, 4, 2); no rows without rotated boxes.
+        points: Visible keypoints, shape (M, 2), and the class of each keypoint's object, shape (M,).
+        mask: 1 + class for each pixel that an object covers, 0 for other pixels; None without masks.
+        confidence: Confidence of the model in each object or label, shape (N,); empty if unknown.
         correct: Whether each prediction is right, shape (N,); empty for labels.
     """
 
@@ -73,7 +77,7 @@ class ImageAnnotations:
     correct: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain lists."""
+        """Convert to a dictionary that JSON can hold."""
         lists = {
             "classes": self.classes.tolist(),
             "boxes": self.boxes.round(COORDINATE_DIGITS).tolist(),
@@ -88,7 +92,7 @@ class ImageAnnotations:
 
     @classmethod
     def from_json(cls, lists: Mapping[str, Any]) -> ImageAnnotations:
-        """Return what :meth:`to_json` was called on."""
+        """Create an object from the result of :meth:`to_json`."""
         mask = None
         if "mask" in lists:
             height, width, text = lists["mask"]
@@ -107,16 +111,16 @@ class ImageAnnotations:
 
 @dataclass
 class Mistake:
-    """An image of the validation set that the model got wrong.
+    """Image of the validation set with a mistake of the model.
 
     Attributes:
-        name: File of the image, within the dataset; in classification, where it is not known, a hash of the picture.
-        rank: How bad it is.
+        name: Path of the image relative to the dataset; in classification, where it is unknown, a hash of the picture.
+        rank: Score of the mistakes.
         labelled: Number of labelled objects.
-        wrong: Number of predictions that are wrong.
-        picture: The image as the model saw it, as JPEG, at most 640 pixels wide and high.
-        truth: What its labels say.
-        predictions: What the model says, from the threshold of confidence on; in classification the five surest.
+        wrong: Number of wrong predictions.
+        picture: JPEG of the image that the model saw, at most 640 pixels wide and high.
+        truth: Labels.
+        predictions: Predictions with at least the confidence threshold; in classification the five surest.
     """
 
     name: str
@@ -128,7 +132,7 @@ class Mistake:
     predictions: ImageAnnotations
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain lists."""
+        """Convert to a dictionary that JSON can hold."""
         return {
             "name": self.name,
             "rank": [self.rank.mistakes, self.rank.confidence],
@@ -141,7 +145,7 @@ class Mistake:
 
     @classmethod
     def from_json(cls, lists: Mapping[str, Any]) -> Mistake:
-        """Return what :meth:`to_json` was called on."""
+        """Create an object from the result of :meth:`to_json`."""
         return cls(
             name=lists["name"],
             rank=MistakeScore(*lists["rank"]),
@@ -154,23 +158,26 @@ class Mistake:
 
 
 class WorstImages:
-    """The worst images so far, so many at most.
+    """Collection of the worst images so far.
 
-    Each takes up a JPEG of 640 x 640 pixels, two masks of 320 x 320 pixels and 300 objects of each kind at most: below
-    1.5 MB, and about 0.1 MB for a photograph.
+    An image needs less than 1.5 MB, a photograph about 0.1 MB: it holds at most a JPEG of 640 x 640 pixels, two masks
+    of 320 x 320 pixels and 300 objects of each kind.
+
+    Args:
+        size: Maximum number of images.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._heap: list[tuple[MistakeScore, int, Mistake]] = []  # the least bad of them first
-        self._number = itertools.count(0, -1)  # of two that are as bad, the one that came first stays
+        self._heap: list[tuple[MistakeScore, int, Mistake]] = []  # the least bad image first
+        self._number = itertools.count(0, -1)  # of two equally bad images the first one stays
 
     def add_if_worse(self, rank: MistakeScore, make: Callable[[], Mistake]) -> None:
-        """Take an image in if it is among the worst.
+        """Add an image if it is among the worst.
 
         Args:
-            rank: How bad it is; an image without mistakes is never taken.
-            make: Makes what is kept of it; called only if it is taken.
+            rank: Score of the image; an image without mistakes is never added.
+            make: Function that creates the mistake; called only if the image is added.
         """
         if rank.mistakes < 1 or self._size < 1 or (len(self._heap) >= self._size and rank <= self._heap[0][0]):
             return
@@ -181,27 +188,33 @@ class WorstImages:
             heapq.heapreplace(self._heap, entry)
 
     def sorted(self) -> list[Mistake]:
-        """Return them, the worst first."""
+        """Return the mistakes, the worst first."""
         return [mistake for _, _, mistake in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
 
 
-def select_worst(found: Iterable[tuple[str, MistakeScore]], size: int) -> list[int]:
-    """Return which of many images, by their names and ranks, are the worst, as places in ``found``; the worst first.
+def select_worst(images: Iterable[tuple[str, MistakeScore]], size: int) -> list[int]:
+    """Return the indices of the worst images, the worst first.
 
-    An image that is there twice counts once: distributed samplers repeat some to make the ranks' shares equal.
+    Two images with one name count once: distributed samplers repeat images to make the ranks' shares equal.
+
+    Args:
+        images: Name and score of each image.
+        size: Maximum number of indices.
     """
-    order = sorted(enumerate(found), key=lambda entry: (-entry[1][1].mistakes, -entry[1][1].confidence, entry[1][0]))
+    order = sorted(enumerate(images), key=lambda entry: (-entry[1][1].mistakes, -entry[1][1].confidence, entry[1][0]))
     names: set[str] = set()
     chosen: list[int] = []
-    for place, (name, _) in order:
+    for index, (name, _) in order:
         if name not in names and len(chosen) < size:
             names.add(name)
-            chosen.append(place)
+            chosen.append(index)
     return chosen
 
 
 def encode_picture(pixels: np.ndarray) -> bytes:
-    """Return an image as a small JPEG.
+    """Encode an image as a JPEG.
+
+    The JPEG has at most 640 x 640 pixels.
 
     Args:
         pixels: Red, green and blue from 0 to 255, shape (height, width, 3).

@@ -1,4 +1,4 @@
-"""What the model got wrong as W&B shows it: pictures with boxes and masks to switch on and off, one row an image."""
+"""Build the W&B table of mistakes, with one row for each image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.metrics.mistakes import ImageAnnotations, Mistake
 
 
-MASK_LABELS = 255  # numbers that a mask of W&B has for classes, besides 0 for none
+MASK_LABELS = 255  # highest class number in a W&B mask; 0 means no class
 TRUTH, PREDICTIONS = "ground_truth", "predictions"  # as in W&B's examples
 DETECTION_COLUMNS = ["Image", "File", "Mistakes", "Missed", "Wrong", "Right", "Surest wrong"]
 CLASSIFICATION_COLUMNS = ["Image", "Class", "Predicted", "Confidence", "Confidence in class", "Five surest"]
@@ -28,22 +28,24 @@ def mistakes_table(
     task: str,
     guard: Callable[[str], AbstractContextManager[Any]] = nullcontext,
 ) -> Any:
-    """Return a table of images, or None without any.
+    """Return a W&B table of images, or None without images.
 
-    A picture carries nothing but the image: boxes, masks, outlines of rotated boxes and keypoints lie over it. So it is
-    the same file in every table of a run, as the masks of its labels are, and W&B stores a file once.
+    Boxes, masks, outlines of rotated boxes and keypoints are overlays and not part of the picture. So a picture is the
+    same file in every table of a run, and the masks of its labels are, too; W&B stores equal files once.
 
     Args:
-        mistakes: The images, the worst first.
+        mistakes: Mistakes, the worst first.
         names: Name of each class.
         task: Task of the model.
-        guard: What keeps the trouble with one picture, by its name, away from the others; its row then has none.
+        guard: Context manager by a picture's name that keeps its errors from the others; its row has no picture then.
     """
     if not mistakes:
         return None
     import wandb
 
-    used = {int(index) for mistake in mistakes for part in _annotations(mistake).values() for index in part.classes}
+    used = {
+        int(index) for mistake in mistakes for objects in _annotations(mistake).values() for index in objects.classes
+    }
     numbers = _overlay_class_ids(names, used)
     is_classification = task == "classify"
     rows = []
@@ -60,7 +62,7 @@ def _annotations(mistake: Mistake) -> dict[str, ImageAnnotations]:
 
 
 def _overlay_class_ids(names: Mapping[int, str], used: set[int]) -> dict[int, int]:
-    """Return the number of each class in overlays, from 1 on: those of the dataset if masks have as many."""
+    """Return the class numbers of overlays. Beyond 255 classes only used classes have a number."""
     if len(names) <= MASK_LABELS:
         return {index: index + 1 for index in names}
     return {index: number for number, index in enumerate(sorted(used), 1)}
@@ -76,12 +78,11 @@ def _detected(mistake: Mistake) -> list[Any]:
 def _classified(mistake: Mistake, names: Mapping[int, str]) -> list[Any]:
     truth, guess = mistake.truth, mistake.predictions
     scores = [f"{names[int(index)]} {score:.2f}" for index, score in zip(guess.classes, guess.confidence)]
-    surest, true = (round(float(part.confidence[0]), 4) for part in (guess, truth))
+    surest, true = (round(float(objects.confidence[0]), 4) for objects in (guess, truth))
     return [names[int(truth.classes[0])], names[int(guess.classes[0])], surest, true, ", ".join(scores)]
 
 
 def _wandb_image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[int, int], *, is_plain: bool) -> Any:
-    """Return an image with what lies over it."""
     import wandb
     from PIL import Image
 
@@ -90,54 +91,59 @@ def _wandb_image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[in
         return wandb.Image(picture, file_type="jpg")
     labels = {number: names[index] for index, number in numbers.items()}
     boxes, masks = {}, {}
-    for key, part in _annotations(mistake).items():
-        if len(part.boxes):
-            boxes[key] = {"box_data": _boxes(part, names, numbers), "class_labels": labels}
-        mask = _mask(part, numbers, picture.size)
+    for key, objects in _annotations(mistake).items():
+        if len(objects.boxes):
+            boxes[key] = {"box_data": _boxes(objects, names, numbers), "class_labels": labels}
+        mask = _mask(objects, numbers, picture.size)
         if mask is not None:
             masks[key] = {"mask_data": mask, "class_labels": labels}
     classes = [{"id": number, "name": name} for number, name in labels.items()]
     return wandb.Image(picture, file_type="jpg", boxes=boxes or None, masks=masks or None, classes=classes)
 
 
-def _boxes(part: ImageAnnotations, names: Mapping[int, str], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
-    """Return boxes in W&B's form; those of predictions can be filtered by confidence and by being right."""
+def _boxes(objects: ImageAnnotations, names: Mapping[int, str], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
+    """Return boxes in W&B's format. Scores filter predictions by confidence and by correctness."""
     data = []
-    for place, (index, box) in enumerate(zip(part.classes.tolist(), part.boxes.round(4).tolist())):
+    for number, (index, box) in enumerate(zip(objects.classes.tolist(), objects.boxes.round(4).tolist())):
         position = dict(zip(("minX", "minY", "maxX", "maxY"), box))
         entry = {"position": position, "class_id": numbers[index], "box_caption": names[index]}
-        if len(part.correct):
-            score = round(float(part.confidence[place]), 4)
-            caption = f"{names[index]} {score:.2f}{'' if part.correct[place] else ' wrong'}"
-            entry |= {"box_caption": caption, "scores": {"confidence": score, "right": int(part.correct[place])}}
+        if len(objects.correct):
+            score = round(float(objects.confidence[number]), 4)
+            caption = f"{names[index]} {score:.2f}{'' if objects.correct[number] else ' wrong'}"
+            entry |= {
+                "box_caption": caption,
+                "scores": {"confidence": score, "right": int(objects.correct[number])},
+            }
         data.append(entry)
     return data
 
 
-def _mask(part: ImageAnnotations, numbers: Mapping[int, int], size: tuple[int, int]) -> np.ndarray | None:
-    """Return the number of a class for each pixel: of masks, of outlines of rotated boxes, of keypoints.
+def _mask(objects: ImageAnnotations, numbers: Mapping[int, int], size: tuple[int, int]) -> np.ndarray | None:
+    """Return the class number of each pixel.
+
+    Masks, outlines of rotated boxes and keypoints are drawn.
 
     Args:
-        part: What is shown.
-        numbers: Number of each class; one beyond 255 has no mask.
-        size: Width and height of the picture.
+        objects: Annotations to draw.
+        numbers: Number of each class; a class with a number over 255 is not drawn.
+        size: Width and height of the picture in pixels.
     """
     from PIL import Image, ImageDraw
 
-    if part.mask is None and not len(part.corners) and not len(part.points[0]):
+    if objects.mask is None and not len(objects.corners) and not len(objects.points[0]):
         return None
     image = Image.new("L", size)
-    if part.mask is not None:
+    if objects.mask is not None:
         number_of = np.zeros(max(numbers) + 2, np.uint8)  # by 1 + class
         for index, number in numbers.items():
             number_of[index + 1] = number if number <= MASK_LABELS else 0
-        image = Image.fromarray(number_of[part.mask]).resize(size, Image.Resampling.NEAREST)
+        image = Image.fromarray(number_of[objects.mask]).resize(size, Image.Resampling.NEAREST)
     draw, width = ImageDraw.Draw(image), max(1, math.ceil(max(size) / 320))
     drawn = {index: number for index, number in numbers.items() if number <= MASK_LABELS}
-    for index, corners in zip(part.classes.tolist(), part.corners * size):
+    for index, corners in zip(objects.classes.tolist(), objects.corners * size):
         if index in drawn:
             draw.polygon([tuple(corner) for corner in corners], outline=drawn[index], width=width)
-    for index, (x, y) in zip(part.points[1].tolist(), part.points[0] * size):
+    for index, (x, y) in zip(objects.points[1].tolist(), objects.points[0] * size):
         if index in drawn:
             draw.ellipse((x - width, y - width, x + width, y + width), fill=drawn[index])
     return np.asarray(image)

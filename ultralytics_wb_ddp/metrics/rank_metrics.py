@@ -1,4 +1,4 @@
-"""What each rank of a training measures of itself, so that a slow or starving one is seen in the one run."""
+"""Measure each rank of a training, to show slow and waiting ranks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GIBIBYTE = 2**30
 
 
 class RankTimer:
-    """The clock of a rank in an epoch. It reads the time twice a batch, and nothing else."""
+    """Timer of a rank. It reads the clock twice for each batch."""
 
     def __init__(self) -> None:
         now = time.perf_counter()
@@ -23,28 +23,31 @@ class RankTimer:
         self._validation_began: float | None = None
 
     def on_train_epoch_start(self) -> None:
-        """Begin an epoch."""
+        """Start the time of an epoch."""
         self._epoch_began = self._ready_since = time.perf_counter()
         self._waited = self._validated = 0.0
 
     def on_train_batch_start(self) -> None:
-        """End the wait for a batch."""
+        """Stop the time of waiting for a batch."""
         self._waited += time.perf_counter() - self._ready_since
 
     def on_train_batch_end(self) -> None:
-        """Begin the wait for the next batch."""
+        """Start the time of waiting for the next batch."""
         self._ready_since = time.perf_counter()
 
     def on_train_epoch_end(self) -> None:
-        """End the part of the epoch that trains."""
+        """Stop the time of training in this epoch."""
         self._trained = time.perf_counter() - self._epoch_began
 
     def on_val_start(self) -> None:
-        """Begin a validation."""
+        """Start the time of a validation."""
         self._validation_began = time.perf_counter()
 
     def on_val_end(self) -> None:
-        """End a validation; Ultralytics tells rank 0 alone, for the others it ends with the epoch."""
+        """Stop the time of a validation.
+
+        Ultralytics calls this on rank 0 only. On the other ranks :meth:`report` stops the time.
+        """
         if self._validation_began is not None:
             self._validated, self._validation_began = time.perf_counter() - self._validation_began, None
 
@@ -55,9 +58,8 @@ class RankTimer:
             trainer: The trainer at the end of the epoch.
 
         Returns:
-            ``images_per_second`` of the part that trains, seconds of waiting for data (``data_wait``) and of validation
-            (``validation``), ``loss`` as the sum of its parts on the rank's own images, and ``memory``, the most that
-            PyTorch has held on the device so far in GiB; without an accelerator there is no memory.
+            ``images_per_second`` while training, ``data_wait`` and ``validation`` in seconds, ``loss`` as the sum of
+            its parts on this rank's images, and, on a GPU, ``memory``: PyTorch's peak allocation so far, in GiB.
         """
         self.on_val_end()
         images = len(trainer.train_loader.sampler)
@@ -77,13 +79,13 @@ class RankTimer:
 
 
 def ranks_row(reports: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
-    """Return the part of a row that holds what the ranks have reported, and how far they are apart.
+    """Return the numbers of all ranks and their spread as a row.
 
     Args:
-        reports: The numbers of each rank that has reported.
+        reports: Numbers by rank, of the ranks that have reported.
 
     Returns:
-        ``ranks/<rank>/<number>``, and ``ranks/spread/<number>``: the highest less the lowest.
+        ``ranks/<rank>/<number>``, and ``ranks/spread/<number>``: the highest minus the lowest.
     """
     row = {f"{RANKS_PREFIX}/{rank}/{name}": value for rank, report in reports.items() for name, value in report.items()}
     for name in dict.fromkeys(name for report in reports.values() for name in report):

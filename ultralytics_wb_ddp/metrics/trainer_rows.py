@@ -1,4 +1,4 @@
-"""Make the rows of batches and epochs from a trainer."""
+"""Build the rows of batches and epochs from a trainer."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     Guard = Callable[[str], AbstractContextManager[Any]]
 
 
-SPEED = "model/speed_PyTorch(ms)"  # of an inference in the validation
+SPEED = "model/speed_PyTorch(ms)"  # milliseconds of an inference in the validation
 
 
 def train_row(trainer: Any, loss_names: Sequence[str] = ()) -> dict[str, float]:
-    """Return ``train/*`` losses and ``lr/*`` learning rates at the end of a training epoch.
+    """Return ``train/*`` losses and ``lr/*`` learning rates of a trained epoch.
 
     Args:
         trainer: The trainer.
-        loss_names: Names of the losses where the trainer does not know them: before 8.3.218 rank 0 alone does.
+        loss_names: Names of the losses for a trainer without them: before 8.3.218 only that of rank 0 has them.
     """
     losses = trainer.label_loss_items(trainer.tloss, prefix="train")
     if loss_names and not isinstance(trainer.tloss, dict) and len(losses) < len(loss_names):
@@ -31,10 +31,10 @@ def train_row(trainer: Any, loss_names: Sequence[str] = ()) -> dict[str, float]:
 
 
 def batch_row(trainer: Any, batch: int) -> Callable[[], dict[str, float]]:
-    """Return what makes the row of the batch that was trained last: ``batch/*`` losses and ``batch/lr/*`` rates.
+    """Return a function that builds the row of the last trained batch.
 
-    The losses are those of this rank's images. To read them is to wait for the device, which can be done later, and
-    elsewhere than in the training's thread; they leave it in one transfer.
+    The row holds ``batch/*`` losses of this rank's images and ``batch/lr/*`` learning rates. To read the losses is to
+    wait for the device, so the function may be called later and in another thread. It reads all losses in one transfer.
 
     Args:
         trainer: The trainer.
@@ -42,33 +42,36 @@ def batch_row(trainer: Any, batch: int) -> Callable[[], dict[str, float]]:
     """
     losses, rates = trainer.loss_items, [group["lr"] for group in trainer.optimizer.param_groups]
 
-    def make() -> dict[str, float]:
+    def build_row() -> dict[str, float]:
         import torch
 
-        if isinstance(losses, dict):  # by name in newer releases, before that one tensor
+        if isinstance(losses, dict):  # by name in newer releases, one tensor in older ones
             parts = torch.stack([part.detach() for part in losses.values()]).tolist()
             named = trainer.label_loss_items(dict(zip(losses, parts)), prefix="batch")
         else:
             named = trainer.label_loss_items(losses.detach().cpu(), prefix="batch")
         return {**named, **{f"batch/lr/pg{number}": float(rate) for number, rate in enumerate(rates)}, "batch": batch}
 
-    return make
+    return build_row
 
 
 def model_profile_row(trainer: Any) -> dict[str, Any]:
-    """Return ``model/*``: parameters, operations of a copy of the model, and the speed of the last validation."""
+    """Return ``model/*``: parameters, operations and speed of the model.
+
+    Operations are counted on a copy of the model. The speed is that of the last validation, in milliseconds.
+    """
     from ultralytics.utils.torch_utils import model_info_for_loggers
 
     return dict(model_info_for_loggers(trainer))
 
 
 def described_row(trainer: Any, model: Future[dict[str, Any]] | None, *, is_measured: bool) -> dict[str, Any]:
-    """Return ``model/*`` for the first epoch, without a speed where nothing was validated.
+    """Return ``model/*`` for the first epoch.
 
     Args:
         trainer: The trainer.
-        model: What :func:`model_row` has returned, or is about to return, if that began before the validation.
-        is_measured: Whether the epoch was validated.
+        model: Future of :func:`model_profile_row` that was started before the validation; None to call it now.
+        is_measured: Whether the epoch was validated; without a validation the row has no speed.
     """
     row = model.result() if model else model_profile_row(trainer)
     if SPEED not in row:
@@ -77,24 +80,24 @@ def described_row(trainer: Any, model: Future[dict[str, Any]] | None, *, is_meas
 
 
 def speed_row(trainer: Any) -> dict[str, float]:
-    """Return the time that the last validation has taken for an image, in milliseconds."""
+    """Return the last validation's inference time for an image, in milliseconds."""
     return {SPEED: round(trainer.validator.speed["inference"], 3)}
 
 
 def changed_plots(
     plots: Mapping[Path, Mapping[str, Any]], seen: dict[Path, float], guard: Guard = nullcontext
 ) -> dict[str, Any]:
-    """Return the plots that are new or changed as images, by the name of their file.
+    """Return new and changed plots as W&B images, by their file's stem.
 
     Args:
         plots: ``trainer.plots`` or ``validator.plots``: time of drawing, in seconds since 1970, by file.
-        seen: Times of the plots that were shown before; updated. One that cannot be read is tried again.
-        guard: What keeps the trouble with one plot, by its name, away from the others.
+        seen: Times of the plots that were returned before; updated. A plot that cannot be read is tried again later.
+        guard: Context manager by a plot's name that keeps its errors from the other plots.
     """
     import wandb
 
     images = {}
-    for file, details in list(plots.items()):  # a thread of Ultralytics may add to it meanwhile
+    for file, details in list(plots.items()):  # a thread of Ultralytics may add plots meanwhile
         with guard(f"plot {file}"):
             drawn = details["timestamp"]
             if seen.get(file) != drawn:

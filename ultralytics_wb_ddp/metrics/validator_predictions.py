@@ -1,7 +1,7 @@
-"""What Ultralytics' validators have of an image once its batch is evaluated, in every release since 8.3.0.
+"""Read predictions and labels from Ultralytics' validators, in every release since 8.3.0.
 
-Predictions are a tensor for each image in older releases and a dictionary of tensors in newer ones; their places, and
-those of the labels, are in the image that the model saw.
+Predictions are a tensor for each image in older releases and a dictionary of tensors in newer ones. Coordinates of
+predictions and labels refer to the image that the model saw.
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-MATCHES = {"detect": "tp", "obb": "tp", "segment": "tp_m", "pose": "tp_p"}  # what the validator has matched, by task
+MATCHES = {"detect": "tp", "obb": "tp", "segment": "tp_m", "pose": "tp_p"}  # key in the validator's statistics, by task
 TASKS = (*MATCHES, "classify")
-USUAL_CONFIDENCES = (None, 0.001, 0.01)  # what validators keep predictions from unless told otherwise
-THRESHOLD = 0.25  # confidence from which on a prediction counts then, as in Ultralytics' confusion matrix
-VISIBLE = 0.25  # visibility or confidence from which on a keypoint is shown, as in Ultralytics' plots
-TOP = 5  # classes of a classification that are shown
+USUAL_CONFIDENCES = (None, 0.001, 0.01)  # lowest confidence that validators keep by default, by release
+THRESHOLD = 0.25  # lowest confidence that counts with these defaults, as in Ultralytics' confusion matrix
+VISIBLE = 0.25  # lowest visibility or confidence of a keypoint that is shown, as in Ultralytics' plots
+TOP = 5  # most probable classes of a classification that are shown
 
 
 class ValidatorReader:
-    """Reads the batches of one validation.
+    """Reader of the batches of one validation.
 
     Args:
-        validator: The validator, when it begins.
+        validator: Validator that has loaded its dataset, before its first batch.
+
+    Attributes:
+        threshold: Lowest confidence of a prediction that counts.
     """
 
     def __init__(self, validator: Any) -> None:
@@ -46,59 +49,66 @@ class ValidatorReader:
         confidence = validator.args.conf
         self.threshold = THRESHOLD if confidence in USUAL_CONFIDENCES else float(confidence)
         self._root = (validator.data or {}).get("path")
-        self._known = 0
+        self._evaluated_images = 0
 
     def on_batch_start(self) -> None:
-        """Note how much the validator knows before it evaluates a batch."""
+        """Record the number of evaluated images before a batch."""
         if self._task != "classify":
-            self._known = len(self._stats()["conf"])
+            self._evaluated_images = len(self._stats()["conf"])
 
     def on_batch_end(self, preds: Any, batch: dict[str, Any]) -> Iterator[tuple[MistakeScore, Callable[[], Mistake]]]:
-        """Yield each image that the validator has evaluated: how bad it is, and what makes its mistake.
+        """Yield a score and a mistake factory for each evaluated image.
 
         Args:
-            preds: Predictions of a batch after non-maximum suppression, or the probabilities of the classes.
+            preds: Predictions of a batch after non-maximum suppression, or the probabilities of the classes, shape
+                (images, classes).
             batch: The batch with its labels.
+
+        Yields:
+            Score of an image, and a function that creates its ``Mistake``.
+
+        Raises:
+            NotImplementedError: The validator's statistics and the batch have different numbers of images.
         """
         if self._task == "classify":
             yield from self._classification_mistake(preds, batch)
             return
-        images = preds[0] if isinstance(preds, tuple) else preds  # beside masks' prototypes in older releases
+        images = preds[0] if isinstance(preds, tuple) else preds  # older releases add the prototypes of masks
         stats = self._stats()
-        entries = range(self._known, len(stats["conf"]))
-        places = list(range(len(images)))
+        entries = range(self._evaluated_images, len(stats["conf"]))
+        indices = list(range(len(images)))
         if len(entries) != len(images):  # older releases leave out an image with neither labels nor predictions
             labels = np.bincount(_array(batch["batch_idx"]).astype(int), minlength=len(images))
-            places = [place for place in places if labels[place] or len(_confidence(images[place]))]
-        if len(entries) != len(places):
-            msg = f"the validator keeps {len(entries)} entries for {len(places)} images; this release is unknown"
+            indices = [index for index in indices if labels[index] or len(_confidence(images[index]))]
+        if len(entries) != len(indices):
+            msg = f"the validator keeps {len(entries)} entries for {len(indices)} images; this release is unknown"
             raise NotImplementedError(msg)
-        for entry, place in zip(entries, places):
+        for entry, index in zip(entries, indices):
             correct = _array(stats[MATCHES[self._task]][entry])[:, 0].astype(bool)  # at IoU 0.5
             confidence = _array(stats["conf"][entry])
             counted = confidence >= self.threshold
             labelled, wrong = len(stats["target_cls"][entry]), counted & ~correct
             missed = max(0, labelled - int((counted & correct).sum()))
-            rank = MistakeScore.of_detections(wrong, confidence, missed)
-            yield rank, _bind(self._detection_mistake, preds, batch, place, correct, rank, labelled, int(wrong.sum()))
+            score = MistakeScore.of_detections(wrong, confidence, missed)
+            yield score, _bind(self._detection_mistake, preds, batch, index, correct, score, labelled, int(wrong.sum()))
 
     def _stats(self) -> Any:
-        """Return what the validator has matched, by image."""
+        """Return the validator's matches by image. Older releases keep them outside of the metrics."""
         return getattr(self._validator.metrics, "stats", None) or self._validator.stats
 
-    # Detection and its kin
+    # Detection, segmentation, pose and rotated boxes
 
     def _detection_mistake(
         self,
         preds: Any,
         batch: dict[str, Any],
-        place: int,
+        image_index: int,
         correct: np.ndarray,
-        rank: MistakeScore,
+        score: MistakeScore,
         labelled: int,
         wrong: int,
     ) -> Mistake:
-        pred = self._as_dictionary(preds, batch, place)
+        pred = self._as_dictionary(preds, batch, image_index)
         confidence = _array(pred["conf"])
         order = np.argsort(-confidence, kind="stable")
         order = order[confidence[order] >= self.threshold][:MAX_OBJECTS]
@@ -112,19 +122,19 @@ class ValidatorReader:
                 _array(pred["keypoints"])[order], predictions.classes, (width, height)
             )
         return Mistake(
-            name=self._name(batch["im_file"][place]),
-            rank=rank,
+            name=self._name(batch["im_file"][image_index]),
+            rank=score,
             labelled=labelled,
             wrong=wrong,
-            picture=_picture(batch["img"][place]),
-            truth=self._ground_truth(batch, place),
+            picture=_picture(batch["img"][image_index]),
+            truth=self._ground_truth(batch, image_index),
             predictions=predictions,
         )
 
-    def _as_dictionary(self, preds: Any, batch: dict[str, Any], place: int) -> dict[str, Any]:
-        """Return the predictions of an image in the form that releases have today."""
+    def _as_dictionary(self, preds: Any, batch: dict[str, Any], image_index: int) -> dict[str, Any]:
+        """Return the predictions of an image as newer releases store them."""
         images, prototypes = preds if isinstance(preds, tuple) else (preds, None)
-        pred = images[place]
+        pred = images[image_index]
         if isinstance(pred, dict):
             return pred
         values: dict[str, Any] = {"bboxes": pred[:, :4], "conf": pred[:, 4], "cls": pred[:, 5]}
@@ -134,13 +144,13 @@ class ValidatorReader:
             values["keypoints"] = pred[:, 6:].view(len(pred), *self._validator.kpt_shape)
         if self._task == "segment":
             shape = batch["img"].shape[2:]
-            values["masks"] = self._validator.process(prototypes[place], pred[:, 6:], pred[:, :4], shape=shape)
+            values["masks"] = self._validator.process(prototypes[image_index], pred[:, 6:], pred[:, :4], shape=shape)
         return values
 
-    def _ground_truth(self, batch: dict[str, Any], place: int) -> ImageAnnotations:
-        mine = np.flatnonzero(_array(batch["batch_idx"]) == place)
-        classes = _array(batch["cls"]).reshape(-1)[mine].astype(int)
-        boxes = _array(batch["bboxes"])[mine]
+    def _ground_truth(self, batch: dict[str, Any], image_index: int) -> ImageAnnotations:
+        labels = np.flatnonzero(_array(batch["batch_idx"]) == image_index)
+        classes = _array(batch["cls"]).reshape(-1)[labels].astype(int)
+        boxes = _array(batch["bboxes"])[labels]
         if self._task == "obb":
             height, width = batch["img"].shape[2:]
             scaled = boxes * [width, height, width, height, 1]
@@ -152,18 +162,20 @@ class ValidatorReader:
             )
         if "masks" in batch and self._task == "segment":
             masks = batch["masks"]
-            if self._validator.args.overlap_mask:  # the number of the object, from 1 on, for each pixel
-                truth.mask = np.append(0, classes + 1)[_subsample(_array(masks[place])).astype(int)].astype(np.uint16)
+            if self._validator.args.overlap_mask:  # for each pixel the number of its object, from 1 on
+                truth.mask = np.append(0, classes + 1)[_subsample(_array(masks[image_index])).astype(int)].astype(
+                    np.uint16
+                )
             else:
-                truth.mask = _label_map(masks[mine.tolist()], np.arange(len(mine)), classes)
+                truth.mask = _label_map(masks[labels.tolist()], np.arange(len(labels)), classes)
         if "keypoints" in batch:
             truth.points = _visible_keypoints(
-                _array(batch["keypoints"])[mine][:MAX_OBJECTS], classes[:MAX_OBJECTS], (1, 1)
+                _array(batch["keypoints"])[labels][:MAX_OBJECTS], classes[:MAX_OBJECTS], (1, 1)
             )
         return truth
 
     def _objects(self, classes: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> ImageAnnotations:
-        """Return objects whose boxes are given in units of which the image has ``size``."""
+        """Return objects. ``size`` is the image's width and height in the unit of ``boxes``."""
         classes = classes.astype(int)
         if self._task == "obb":
             return ImageAnnotations(classes, corners=_corners(boxes) / size)
@@ -174,29 +186,29 @@ class ValidatorReader:
     def _classification_mistake(
         self, preds: Any, batch: dict[str, Any]
     ) -> Iterator[tuple[MistakeScore, Callable[[], Mistake]]]:
-        scores, targets = _array(preds).astype(float), _array(batch["cls"]).astype(int)
-        for place, (score, target) in enumerate(zip(scores, targets)):
-            guess = int(score.argmax())
-            rank = MistakeScore(int(guess != target), round(float(score[guess]), 6))
-            yield rank, _bind(self._wrong_predictions, batch, place, score, int(target), rank)
+        predictions, targets = _array(preds).astype(float), _array(batch["cls"]).astype(int)
+        for index, (probabilities, target) in enumerate(zip(predictions, targets)):
+            guess = int(probabilities.argmax())
+            score = MistakeScore(int(guess != target), round(float(probabilities[guess]), 6))
+            yield score, _bind(self._wrong_predictions, batch, index, probabilities, int(target), score)
 
     def _wrong_predictions(
-        self, batch: dict[str, Any], place: int, score: np.ndarray, target: int, rank: MistakeScore
+        self, batch: dict[str, Any], image_index: int, probabilities: np.ndarray, target: int, score: MistakeScore
     ) -> Mistake:
-        best = np.argsort(-score, kind="stable")[:TOP]
-        picture = _picture(batch["img"][place])
+        best = np.argsort(-probabilities, kind="stable")[:TOP]
+        picture = _picture(batch["img"][image_index])
         return Mistake(
-            name=hashlib.sha256(picture).hexdigest(),  # a batch does not tell its files, and their order is random
-            rank=rank,
+            name=hashlib.sha256(picture).hexdigest(),  # a batch does not name its files, and their order is random
+            rank=score,
             labelled=1,
             wrong=1,
             picture=picture,
-            truth=ImageAnnotations(np.array([target]), confidence=score[[target]]),
-            predictions=ImageAnnotations(best, confidence=score[best], correct=best == target),
+            truth=ImageAnnotations(np.array([target]), confidence=probabilities[[target]]),
+            predictions=ImageAnnotations(best, confidence=probabilities[best], correct=best == target),
         )
 
     def _name(self, file: Any) -> str:
-        """Return the name of an image, within the dataset where that is possible."""
+        """Return the path within the dataset, or else the file name."""
         path = Path(file)
         return path.relative_to(self._root).as_posix() if self._root and path.is_relative_to(self._root) else path.name
 
@@ -206,7 +218,7 @@ def _bind(function: Callable[..., Mistake], *arguments: Any) -> Callable[[], Mis
 
 
 def _array(values: Any) -> np.ndarray:
-    """Return a tensor, on whatever device, or an array as an array."""
+    """Convert a tensor of any device to an array."""
     return np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
 
 
@@ -215,20 +227,23 @@ def _confidence(pred: Any) -> Any:
 
 
 def _picture(image: Any) -> bytes:
-    """Return an image of a batch, shape (channels, height, width) with values from 0 to 1, as JPEG."""
+    """Encode an image as JPEG.
+
+    Its shape is (channels, height, width), its values are from 0 to 1.
+    """
     pixels = _array((image.float() * 255).round().clamp(0, 255).byte()).transpose(1, 2, 0)
     colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)  # noqa: PLR2004
     return encode_picture(np.ascontiguousarray(colours))
 
 
 def _subsample(mask: Any) -> Any:
-    """Return every n-th pixel of masks, shape (..., height, width), so that no more than 320 are left on a side."""
+    """Return every n-th pixel of masks, at most 320 on a side."""
     step = -(-max(mask.shape[-2:]) // MASK_SIDE)
     return mask[..., ::step, ::step]
 
 
 def _label_map(masks: Any, order: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return 1 + class for each pixel; where objects overlap, the first in the order counts."""
+    """Return 1 + class for each pixel, or 0. The first object in the order covers the others."""
     thin = _array(_subsample(masks[order.tolist()])) > 0.5  # noqa: PLR2004  # half covered
     labels = np.zeros(thin.shape[1:], np.uint16)
     for mask, index in zip(thin[::-1], classes[: len(thin)][::-1]):
@@ -239,21 +254,24 @@ def _label_map(masks: Any, order: np.ndarray, classes: np.ndarray) -> np.ndarray
 def _visible_keypoints(
     keypoints: np.ndarray, classes: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places of visible keypoints, and the class that each belongs to.
+    """Return the relative positions of visible keypoints and the class of each.
 
     Args:
-        keypoints: x, y and, as a rule, visibility, shape (N, K, 2 or 3).
+        keypoints: x, y and, in most datasets, visibility, shape (N, K, 2 or 3).
         classes: Class of each object, shape (N,).
-        size: Width and height in the unit of the keypoints.
+        size: Width and height of the image in the unit of the keypoints.
     """
-    places = keypoints[..., :2] / size
-    seen = keypoints[..., 2] >= VISIBLE if keypoints.shape[-1] > 2 else np.ones(places.shape[:2], bool)  # noqa: PLR2004
-    owners = np.broadcast_to(classes[:, None], places.shape[:2])
-    return places[seen], owners[seen]
+    xy = keypoints[..., :2] / size
+    is_visible = keypoints[..., 2] >= VISIBLE if keypoints.shape[-1] > 2 else np.ones(xy.shape[:2], bool)  # noqa: PLR2004
+    owners = np.broadcast_to(classes[:, None], xy.shape[:2])
+    return xy[is_visible], owners[is_visible]
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:
-    """Return the corners, shape (N, 4, 2), of rotated boxes: centre, width, height, radians, shape (N, 5)."""
+    """Return the corners of rotated boxes, shape (N, 4, 2).
+
+    Boxes are x, y, width, height and angle in radians, shape (N, 5).
+    """
     x, y, width, height, angle = boxes.T
     along = np.stack([np.cos(angle), np.sin(angle)], -1) * width[:, None] / 2
     across = np.stack([-np.sin(angle), np.cos(angle)], -1) * height[:, None] / 2

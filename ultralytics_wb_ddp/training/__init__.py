@@ -1,1 +1,1 @@
-"""One Ultralytics training that is being logged: events, ranks, the stock callback."""
+"""Log one Ultralytics training: its events, its ranks, its callbacks."""

@@ -1,4 +1,7 @@
-"""How callbacks get to the workers of Ultralytics' own launch: before 8.4.140 it leaves them behind in the launcher."""
+"""Send the trainer's callbacks to the workers that Ultralytics launches.
+
+Before 8.4.140 Ultralytics does not send them.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,13 @@ if __name__ == "__main__":
 
 
 class PortableCallbacks(Mapping[str, "Callable[[Any], None]"]):
-    """Functions by event that get to the workers, however they are registered.
+    """Mapping of callbacks by event that workers receive, too.
 
-    Who registers them by hand takes them out of here first, in the process that launches: that is the moment from which
-    its launches take callbacks along.
+    The first look-up in the launcher installs the transport of callbacks to its workers. So a user who registers the
+    functions by hand needs no other call.
 
     Args:
-        functions: The functions by event.
+        functions: Functions by event.
     """
 
     def __init__(self, functions: dict[str, Callable[[Any], None]]) -> None:
@@ -57,11 +60,11 @@ class PortableCallbacks(Mapping[str, "Callable[[Any], None]"]):
 
 
 def install_callback_transport() -> None:
-    """Have the launches of this process take the trainer's callbacks along, and refuse one that cannot travel.
+    """Send the trainer's callbacks with each launch of this process.
 
-    Releases that take them along themselves are left to it. The functions that prepare a launch are wrapped in this
-    process, no installed file is touched. The callbacks travel inside the workers' start file, which Ultralytics makes
-    readable for its owner only and deletes.
+    A launch with a callback that cannot be pickled is refused. Releases that send callbacks themselves continue to do
+    so. The functions that prepare a launch are wrapped in this process; no installed file changes. The callbacks are
+    pickled in the workers' start file, which Ultralytics makes readable for its owner only and deletes.
     """
     from ultralytics.engine import trainer as trainer_module
     from ultralytics.utils import dist
@@ -79,7 +82,7 @@ def install_callback_transport() -> None:
         return file
 
     @functools.wraps(prepare)
-    def generate_ddp_command(*args: Any) -> Any:  # a further argument comes first until 8.3.199
+    def generate_ddp_command(*args: Any) -> Any:  # until 8.3.199 another argument precedes the trainer
         check_picklable(args[-1].callbacks)
         return prepare(*args)
 
@@ -88,50 +91,53 @@ def install_callback_transport() -> None:
 
 
 def check_picklable(callbacks: dict[str, list[Any]]) -> None:
-    """Refuse a callback that cannot travel, before Ultralytics removes what an earlier training has left.
+    """Refuse callbacks that cannot be pickled.
+
+    Call it before Ultralytics removes the files of a previous training.
 
     Args:
         callbacks: The trainer's callbacks by event.
 
     Raises:
-        ConfigurationError: One cannot be pickled.
+        ConfigurationError: A callback cannot be pickled.
     """
     import cloudpickle
 
     seen: set[int] = set()
-    for event, found in callbacks.items():
-        for function in filter(_is_user_callback, found):
+    for event, functions in callbacks.items():
+        for function in filter(_is_user_callback, functions):
             owner = getattr(function, "__self__", function)
             if id(owner) in seen:
                 continue
             seen.add(id(owner))
             try:
                 cloudpickle.dumps(function)
-            except ConfigurationError:  # ours, which refuses a run that workers cannot have
+            except ConfigurationError:  # from this package's callback, whose run workers cannot join
                 raise
             except Exception as error:
                 name = getattr(function, "__qualname__", None) or type(function).__qualname__
                 msg = (
-                    f"callback {name!r} of event {event!r} cannot travel to the processes that train: "
-                    f"{format_exception(error)}; have it make locks, open files and connections when it is first "
+                    f"callback {name!r} of event {event!r} cannot be sent to the processes that train: "
+                    f"{format_exception(error)}; create its locks, open files and connections when it is first "
                     "called there"
                 )
                 raise ConfigurationError(msg) from error
 
 
 def _inject_callbacks(text: str, callbacks: dict[str, list[Any]]) -> str:
-    """Return the text of a start file that hands callbacks to the trainer that it makes."""
+    """Return a start file that passes the callbacks to its trainer."""
     import cloudpickle
 
-    travelling = {
-        event: [function for function in found if _is_user_callback(function)] for event, found in callbacks.items()
+    user_callbacks = {
+        event: [function for function in functions if _is_user_callback(function)]
+        for event, functions in callbacks.items()
     }
-    packed = base64.b64encode(cloudpickle.dumps(travelling)).decode()
-    text = text.replace('if __name__ == "__main__":\n', _LOADER.format(path=sys.path, callbacks=packed), 1)
+    pickled = base64.b64encode(cloudpickle.dumps(user_callbacks)).decode()
+    text = text.replace('if __name__ == "__main__":\n', _LOADER.format(path=sys.path, callbacks=pickled), 1)
     return text.replace("overrides=overrides)", "overrides=overrides, _callbacks=_callbacks)", 1)
 
 
 def _is_user_callback(function: Any) -> bool:
-    """Return whether a callback is the user's; each worker adds Ultralytics' integrations itself, on rank 0 only."""
+    """Return whether a callback is the user's. Workers add Ultralytics' integrations, on rank 0 only."""
     module = getattr(function, "__module__", None) or ""
     return module == DEFAULTS or not module.startswith(INTEGRATIONS)

@@ -1,4 +1,4 @@
-"""The ranks of one training together: which run each of them gets, and what they tell each other."""
+"""Coordinate the ranks of one training: their runs and their values."""
 
 from __future__ import annotations
 
@@ -22,24 +22,27 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
 
 
-RUN_PUBLISH_TIMEOUT = 120.0  # seconds that rank 0 may take to open its run after the others have got ready to train
-RANK_METRICS_TIMEOUT = 5.0  # seconds that the numbers of an epoch are looked for while rank 0 has other things to do
-LOCAL_CLOSE_TIMEOUT = (
-    10.0  # seconds that the others of a node may take to close their runs before its wandb-core is closed
-)
-_training_numbers = itertools.count()  # every rank goes through all trainings of a launch, in the same order
+RUN_PUBLISH_TIMEOUT = 120.0  # seconds that rank 0 may take to open its run after the other ranks are ready
+RANK_METRICS_TIMEOUT = 5.0  # seconds of reading an epoch's numbers in the background on rank 0
+LOCAL_CLOSE_TIMEOUT = 10.0  # seconds that other ranks of a node may take to close their runs before the wandb-core ends
+_training_numbers = itertools.count()  # all ranks run all trainings of a launch in the same order
 
 
 class RankCoordinator:
-    """The other ranks as one of them sees them; a training in one process has none.
+    """Coordinator of one rank with the other ranks of its training.
+
+    Args:
+        run_mode: Run mode, which selects the ranks that log.
+        rank_scope: Scope of the ranks that log.
+        options: The user's options.
 
     Attributes:
-        run_mode: Which ranks log.
-        plan: The run that this rank logs to; None if it does not log. Its id is to be derived from rank 0's.
-        meter: The clock of this rank; None where nobody wants to know.
-        mistakes: What this rank's validator gets wrong; None where nobody wants to know.
-        loss_names: Names of the losses, as rank 0 has told them.
-        batches: How many batches each rank had trained before this session, as rank 0 has told; None if it has not.
+        run_mode: Run mode, which selects the ranks that log.
+        plan: Run that this rank logs to; None if it does not log. Its id is derived from rank 0's later.
+        timer: Timer of this rank; None in one process or without ``rank_metrics``.
+        mistakes: Collector of this rank's mistakes; None without ``mistakes``.
+        loss_names: Names of the losses, from rank 0.
+        batches: Number of batches of each rank before this session, from rank 0; None if unknown.
     """
 
     def __init__(self, run_mode: str, rank_scope: str, options: RunOptions) -> None:
@@ -53,61 +56,90 @@ class RankCoordinator:
         self._group = options.group
         self._store: RankStore | None = None
         self._others_log = is_several and (run_mode != "auto" or rank_scope == "worker")
-        self._hosts_service = False  # whether others of this node use this rank's wandb-core
+        self._hosts_service = False  # whether other ranks of this node use this rank's wandb-core
         self._last_reported_epoch = 0
-        self._pending_rank_metrics: PendingRead | None = (
-            None  # the numbers of the other ranks, while they are on their way
-        )
+        self._pending_rank_metrics: PendingRead | None = None  # numbers of the other ranks
         self.loss_names: tuple[str, ...] = ()
         self.batches: int | None = None
 
     def plan_for(self, base_id: str) -> RankPlan | None:
-        """Return the run that this rank logs to, given the id that the runs of all ranks are derived from."""
+        """Return the run that this rank logs to.
+
+        Args:
+            base_id: Run id from which the ids of all ranks' runs are derived.
+
+        Returns:
+            Plan of the run; None if this rank does not log.
+        """
         return plan_rank(self._topology, self.run_mode, self._rank_scope, base_id)
 
     def node_plans(self, base_id: str) -> dict[str, RankPlan]:
-        """Return the run of the first rank of each node, where each node has its own, given the same."""
+        """Return the run of each node's first rank.
+
+        Args:
+            base_id: Run id from which the ids of all ranks' runs are derived.
+
+        Returns:
+            Plans by node; empty if nodes have no runs of their own.
+        """
         plans = plan_nodes(self._topology, self.run_mode, self._rank_scope, base_id)
         return {node: plan.within(self._group) for node, plan in plans.items()}
 
     @property
     def metric_prefix(self) -> str:
-        """What the names of this rank's own numbers begin with in a run that it shares with others."""
-        is_guest = self.plan and self.plan.mode == "shared" and self._topology and self._topology.rank
-        return f"{RANKS_PREFIX}/{self._topology.rank}/" if is_guest and self._topology else ""
+        """Prefix of this rank's metrics in a shared run. It is empty on rank 0 and in other runs."""
+        is_secondary = self.plan and self.plan.mode == "shared" and self._topology and self._topology.rank
+        return f"{RANKS_PREFIX}/{self._topology.rank}/" if is_secondary and self._topology else ""
 
     def connect(self) -> None:
-        """Get in touch with the others; every rank does it at the same place of each training."""
+        """Open the store that the ranks share.
+
+        Every rank calls this at the same point of each training.
+        """
         number = next(_training_numbers)
         if self.timer or self._others_log or (self._is_several and self.mistakes):
             self._store = RankStore(str(number))
         if self.mistakes:
             self.mistakes.store = self._store
 
-    def publish_run(self, session: GuardedRun | None, loss_names: Sequence[str]) -> None:
-        """On rank 0, tell the others which run it logs to, and what the losses are called."""
+    def publish_run(self, run: GuardedRun | None, loss_names: Sequence[str]) -> None:
+        """Write rank 0's run and the losses' names to the store.
+
+        Args:
+            run: Run of rank 0; None if it does not log.
+            loss_names: Names of the losses.
+        """
         if not self._store or not self._others_log:
             return
         invitation: dict[str, Any] = {"mode": "disabled"}
-        if session:
-            run = session.wandb_run
-            mode = "offline" if run.offline else "online"
-            invitation = {"base_id": session.base_id, "project": run.project, "entity": run.entity, "mode": mode}
+        if run:
+            wandb_run = run.wandb_run
+            mode = "offline" if wandb_run.offline else "online"
+            invitation = {
+                "base_id": run.base_id,
+                "project": wandb_run.project,
+                "entity": wandb_run.entity,
+                "mode": mode,
+            }
             invitation["loss_names"] = list(loss_names)
-            invitation["batches"] = session.record.batches if session.is_resumed else None
-            if is_shared(run):
+            invitation["batches"] = run.record.batches if run.is_resumed else None
+            if is_shared(wandb_run):
                 from ultralytics_wb_ddp.wandb_client.run_state import get_config
 
-                invitation["config"] = get_config(run)
+                invitation["config"] = get_config(wandb_run)
         self._store.write("invitation", invitation)
-        self._publish_service(session)
+        self._publish_service(run)
 
     def open_rank_run(self, options: RunOptions, save_dir: Path) -> GuardedRun | None:
-        """On another rank that logs, get its run.
+        """Open the run of this rank, on other ranks than 0.
 
         Args:
-            options: How the run is made.
+            options: Options of the run.
             save_dir: Directory of the training.
+
+        Returns:
+            The run; None if this rank does not log, if rank 0 has no run, or if rank 0 has published none within 120
+            seconds.
         """
         if not self._store or not self._topology or not self.plan:
             return None
@@ -115,7 +147,7 @@ class RankCoordinator:
 
         invitation = self._store.wait(["invitation"], RUN_PUBLISH_TIMEOUT).get("invitation")
         if invitation is None:
-            msg = "no W&B run for this rank: rank 0 has not said within %g s which; the training goes on without it"
+            msg = "no W&B run for this rank: rank 0 has published no run in %g s; the training goes on without it"
             logger.warning(msg, RUN_PUBLISH_TIMEOUT)
             return None
         if invitation["mode"] == "disabled":
@@ -123,21 +155,23 @@ class RankCoordinator:
         self.loss_names, self.batches = tuple(invitation["loss_names"]), invitation["batches"]
         base = Handoff(invitation["base_id"], invitation["project"], invitation["entity"], mode=invitation["mode"])
         plan = self.plan_for(base.run_id) or self.plan
-        made = replace(options, dir=options.dir or str(save_dir))
+        run_options = replace(options, dir=options.dir or str(save_dir))
         writer = None
         if plan.mode == "shared":
-            # In a directory of its own: those of several writers of a run on one machine would have the same name.
-            made = replace(made, dir=str(Path(made.dir or save_dir, f"rank-{self._topology.rank}")))
+            # Each writer has its own directory: W&B would give all writers on one machine the same one.
+            run_options = replace(
+                run_options, dir=str(Path(run_options.dir or save_dir, f"rank-{self._topology.rank}"))
+            )
             writer = self._writer(plan)
         is_first = self._topology.local_rank == 0
         config = invitation.get("config", {})
-        session = open_rank_run(made, plan, base, config=config, writer=writer, measures=is_first)
+        run = open_rank_run(run_options, plan, base, config=config, writer=writer, measures=is_first)
         if is_first:
-            self._publish_service(session)
-        return session
+            self._publish_service(run)
+        return run
 
     def _writer(self, plan: RankPlan) -> Any:
-        """Return how this rank shares the run: with the wandb-core of its node's first rank."""
+        """Return this rank's writer of a shared run. It uses the wandb-core of the node's first rank."""
         from ultralytics_wb_ddp.runs.lifecycle import SharedRunWriter
 
         assert self._store  # noqa: S101  # the callers have checked both
@@ -149,28 +183,34 @@ class RankCoordinator:
         return SharedRunWriter(label, plan.primary, ends_run=plan.primary, measures=is_first, service=service)
 
     def _service_name(self) -> str:
-        first = self._topology.rank - self._topology.local_rank if self._topology else 0
-        return f"service/{first}"
+        first_rank = self._topology.rank - self._topology.local_rank if self._topology else 0
+        return f"service/{first_rank}"
 
-    def _publish_service(self, session: GuardedRun | None) -> None:
-        """On the first rank of a node, have the others of it use its wandb-core."""
+    def _publish_service(self, run: GuardedRun | None) -> None:
+        """Write the token of this wandb-core. The other ranks of the node read it."""
         if self._store and self.plan and self.plan.mode == "shared":
             from ultralytics_wb_ddp.runs.open_runs import handoff_of_open_run
 
-            self._hosts_service = session is not None
-            token = handoff_of_open_run(session.wandb_run).service if session else None
+            self._hosts_service = run is not None
+            token = handoff_of_open_run(run.wandb_run).service if run else None
             self._store.write(self._service_name(), token)
 
     def collect_mistakes(self, validator: Any) -> None:
-        """Have this rank's mistakes collected where a validator begins the final evaluation."""
+        """Collect this rank's mistakes in the final evaluation.
+
+        Args:
+            validator: Validator at its start; validations during the training are ignored.
+        """
         if self.mistakes:
             self.mistakes.attach(validator)
 
     def prefetch_rank_metrics(self, epoch: int) -> None:
-        """On rank 0, look for the numbers of the other ranks while it saves its checkpoint: the answer takes a while.
+        """Start to read the other ranks' numbers, on rank 0.
+
+        Rank 0 saves its checkpoint while the answer is on its way.
 
         Args:
-            epoch: The epoch, counted from 1, that all ranks have validated.
+            epoch: Epoch, counted from 1, that all ranks have validated.
         """
         if (
             self.timer
@@ -182,19 +222,22 @@ class RankCoordinator:
             self._pending_rank_metrics = self._store.read_async(self._rank_metrics_keys(epoch), RANK_METRICS_TIMEOUT)
 
     def _rank_metrics_keys(self, epoch: int) -> dict[str, int]:
-        """Return the ranks by where their numbers of an epoch are put."""
+        """Return the ranks by the store keys of their numbers."""
         ranks = range(1, self._topology.world_size if self._topology else 1)
         return {f"metrics/{epoch}/{rank}": rank for rank in ranks}
 
     def exchange_rank_metrics(self, trainer: Any, epoch: int) -> dict[str, float]:
-        """At the end of an epoch, tell rank 0 the numbers of this rank; after the final evaluation, its mistakes.
+        """Send this rank's numbers of an epoch to rank 0.
+
+        After the final evaluation the rank's mistakes are sent, too.
 
         Args:
-            trainer: The trainer.
-            epoch: The epoch, counted from 1.
+            trainer: The trainer at the end of an epoch.
+            epoch: Epoch, counted from 1.
 
         Returns:
-            On rank 0, the numbers of all ranks that have reported by now; nobody is waited for.
+            On rank 0, the row of all ranks that have reported by now, without a wait for the others; on other ranks an
+            empty dictionary.
         """
         if self.mistakes:
             self.mistakes.publish()
@@ -205,30 +248,33 @@ class RankCoordinator:
         if self._topology.rank:
             self._store.write(f"metrics/{epoch}/{self._topology.rank}", numbers)
             return {}
-        places, reports, self._pending_rank_metrics = self._rank_metrics_keys(epoch), self._pending_rank_metrics, None
-        found = reports.result(0) if reports else {}
-        if len(found) < len(places):
-            found = self._store.read(places)
-        return ranks_row({0: numbers, **{places[place]: theirs for place, theirs in found.items()}})
+        rank_of, pending, self._pending_rank_metrics = self._rank_metrics_keys(epoch), self._pending_rank_metrics, None
+        reports = pending.result(0) if pending else {}
+        if len(reports) < len(rank_of):
+            reports = self._store.read(rank_of)
+        return ranks_row({0: numbers, **{rank_of[key]: report for key, report in reports.items()}})
 
     def request_stop(self) -> None:
-        """Have rank 0, which alone can end the training in all ranks, know that somebody wants that."""
+        """Ask rank 0 to stop the training on all ranks."""
         if self._store:
             self._store.write("stop", value=True)
 
     def stop_requested(self) -> bool:
-        """Return, on rank 0, whether another rank has asked to stop."""
+        """Return on rank 0 whether another rank has requested a stop."""
         return bool(self._others_log and self._store and self._store.read(["stop"]))
 
     def wait_for_local_ranks(self) -> None:
-        """On the first rank of a node that shares its wandb-core, let the others close their runs first."""
+        """Wait until the other ranks of this node have closed their runs.
+
+        Only the first rank of a node that shares its wandb-core waits, 10 seconds at most.
+        """
         if self._store and self._topology and self._hosts_service:
-            first = self._topology.rank
-            others = range(first + 1, first + self._topology.local_world_size)
-            self._store.wait([f"closed/{rank}" for rank in others], LOCAL_CLOSE_TIMEOUT)
+            first_rank = self._topology.rank
+            other_ranks = range(first_rank + 1, first_rank + self._topology.local_world_size)
+            self._store.wait([f"closed/{rank}" for rank in other_ranks], LOCAL_CLOSE_TIMEOUT)
 
     def close(self) -> None:
-        """Say that this rank has closed its run, and part."""
+        """Report that this rank has closed its run, and close the store."""
         if self._store and self._topology:
             self._store.write(f"closed/{self._topology.rank}", value=True)
             self._store.close()

@@ -1,4 +1,4 @@
-"""The W&B callback that comes with Ultralytics: switched off in a training, and the run that it would have made."""
+"""Switch off Ultralytics' own W&B callback in a training."""
 
 from __future__ import annotations
 
@@ -9,26 +9,34 @@ STOCK_MODULE = "ultralytics.utils.callbacks.wb"
 
 
 def switch_off_stock_callback(trainer: Any, callback: Any) -> None:
-    """Take the stock W&B callback out of a trainer, whatever ``SETTINGS["wandb"]`` says.
+    """Remove the stock W&B callback from a trainer.
 
-    Settings and other trainings stay as they are: where a trainer shares its functions with the model, which is so
-    before Ultralytics 8.4.140, each further trainer of that model adds the stock callback anew.
+    ``SETTINGS["wandb"]`` has no effect on this and does not change. Other trainings keep the stock callback: before
+    Ultralytics 8.4.140 a trainer shares its functions with the model, and each further trainer adds the stock callback
+    again.
 
     Args:
         trainer: An Ultralytics trainer, after its integration callbacks were added.
-        callback: The object whose method is being run by the trainer.
+        callback: Object whose method the trainer is calling.
     """
     for functions in trainer.callbacks.values():
-        # In place, and nothing moves up to where the trainer has been: it may be walking through this very list.
-        place = next((at for at, each in enumerate(functions) if getattr(each, "__self__", None) is callback), 0)
-        before = [_nothing if is_stock(function) else function for function in functions[:place]]
-        functions[:] = before + [function for function in functions[place:] if not is_stock(function)]
+        # The trainer may be iterating over this very list: it is changed in place, and no function moves to an index
+        # that the trainer has passed.
+        current = next(
+            (index for index, entry in enumerate(functions) if getattr(entry, "__self__", None) is callback), 0
+        )
+        previous = [_nothing if is_stock(function) else function for function in functions[:current]]
+        functions[:] = previous + [function for function in functions[current:] if not is_stock(function)]
 
 
 def is_stock(function: Any) -> bool:
-    """Return whether a function is of the stock W&B callback, by the module that it was written in.
+    """Return whether a function belongs to the stock W&B callback.
 
-    In every release that holds for what it registers, also for the functions that it makes while it runs.
+    Its module decides. In every release this covers all functions that the stock callback registers, also those that it
+    creates during a training.
+
+    Args:
+        function: A callback or a ``functools.partial`` of one.
     """
     while isinstance(function, functools.partial):
         function = function.func
@@ -36,9 +44,9 @@ def is_stock(function: Any) -> bool:
 
 
 def first_stock(functions: list[Any]) -> int:
-    """Return the place of the first function of the stock callback; the length of the list where there is none."""
-    return next((at for at, function in enumerate(functions) if is_stock(function)), len(functions))
+    """Return the first stock function's index, or else the list's length."""
+    return next((index for index, function in enumerate(functions) if is_stock(function)), len(functions))
 
 
 def _nothing(_: Any) -> None:
-    """Stand where the stock callback stood."""
+    """Do nothing, in place of a function of the stock callback."""

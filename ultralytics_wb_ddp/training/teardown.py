@@ -1,4 +1,7 @@
-"""Has the run of a training that fails closed at once: before 8.4.177 Ultralytics tells no callback of an exception."""
+"""Close the run of a failed training at once.
+
+Before 8.4.177 Ultralytics calls no callback after an exception.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,16 @@ from typing import Any
 
 from ultralytics_wb_ddp.utils.versions import version_of
 
-MIN_VERSION_TEARDOWN = (8, 4, 177)  # from here on Ultralytics calls teardown after an exception, too
+MIN_VERSION_TEARDOWN = (8, 4, 177)  # first release that calls teardown after an exception
 PACKAGE = __name__.partition(".")[0]
-MARK = "_tears_down"  # of the method that is wrapped already
+MARK = "_tears_down"  # attribute of the wrapped method
 
 
 def tear_down_after_exceptions() -> None:
-    """Have an exception that ends a training of this process reach this package's ``teardown``.
+    """Call this package's ``teardown`` callbacks when an exception ends a training.
 
-    The method that trains is wrapped in this process, no installed file is touched. Callbacks of others are left to the
-    release, which does not call them.
+    ``BaseTrainer.train`` is wrapped in this process; no installed file changes. Callbacks of other packages are
+    not called, as in the release itself.
     """
     import ultralytics
     from ultralytics.engine.trainer import BaseTrainer
@@ -40,6 +43,6 @@ def tear_down_after_exceptions() -> None:
 
 
 def _is_ours(function: Any) -> bool:
-    """Return whether a function is a method of this package's, or of a class that is made from one of it."""
+    """Return whether this package defines a callback's class or its base."""
     owner = type(getattr(function, "__self__", None))
     return any(kind.__module__.partition(".")[0] == PACKAGE for kind in owner.__mro__)

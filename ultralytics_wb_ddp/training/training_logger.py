@@ -1,4 +1,4 @@
-"""Write each event of a training to its run."""
+"""Log the events of a training to its run."""
 
 from __future__ import annotations
 
@@ -30,40 +30,38 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.training.rank_coordinator import RankCoordinator
 
 
-STRIPPED = -1  # the epoch in a checkpoint of a training that is over
+STRIPPED = -1  # epoch in the checkpoint of a finished training
 
 
 @dataclass
 class TrainingLogger:
-    """What is known of the training that is being logged.
+    """Logger of one training, with the state between its events.
 
     Attributes:
-        trainer: Its trainer.
-        team: The ranks that take part in it.
-        options: What the user asked for.
-        launcher: The process that has launched it, if that is another one.
-        session: The run; None on a rank that does not log.
-        checkpoints: What becomes of its checkpoints; None on a rank that is not the main process.
-        inputs: What it is made from; None on a rank that is not the main process.
-        is_main: Whether this is the main process, which alone knows the metrics.
-        data: The dataset as it was asked for; Ultralytics replaces a URL by the place of its download.
-        arguments: Its arguments as last written to the run's config.
-        given: The same as the trainer holds them.
-        pending: The row of the epoch that is not validated yet.
-        epoch: The last epoch that was trained, counted from 1.
-        is_over: Whether that epoch is over; what is validated from then on is the best checkpoint.
-        unmeasured: The trainer's metrics before the epoch's validation, which replaces them.
-        is_measured: Whether the trainer's metrics are those of the last epoch, or of the best checkpoint's evaluation.
-        lacks_speed: Whether the speed of the model could not be logged yet, as nothing was validated.
-        saved_before: What the last checkpoint was like before the epoch was saved.
-        batches: How many batches this rank has trained since the first epoch; None before it trains.
-        model_row: What is said of the model in the first row, once it is known.
-        plots: Pictures that were logged, and when they were drawn.
-        is_best: Whether the best checkpoint is of the epoch that is to be logged.
-        ended: Whether it has got to its end.
-        deserted: Whether its launcher is gone.
-        orphaned: Whether it has said so and does without.
-        handled: What the caller was handling when the training started, which is not its failure.
+        trainer: Trainer of the training.
+        ranks: Coordinator of the training's ranks.
+        options: The user's options.
+        launcher: Process that launched the training; None if this process trains itself.
+        run: The run; None on a rank that does not log.
+        checkpoints: Uploader of the checkpoints; None on a rank that is not the main process.
+        inputs: Logger of the inputs; None on a rank that is not the main process.
+        is_main: Whether this is the main process, which alone has the metrics.
+        data: ``data`` argument of the user. Ultralytics replaces a URL by the path of its download.
+        arguments: Training arguments as last written to the run's config.
+        pending_row: Row of the epoch that is not validated yet.
+        epoch: Last trained epoch, counted from 1.
+        is_epoch_over: Whether that epoch is over. From then on a validation evaluates the best checkpoint.
+        is_validated: Whether the trainer's metrics are those of the last epoch or of the best checkpoint's evaluation.
+        lacks_speed: Whether the model's speed is not logged yet, for lack of a validation.
+        saved_before: File state of the last checkpoint before the epoch was saved.
+        batches: Number of batches that this rank has trained since the first epoch; None before it trains.
+        model_row: Future of the model's description in the first row.
+        plots: Time of drawing of each logged plot, in seconds since 1970.
+        is_best: Whether the epoch to be logged is the epoch of the best checkpoint.
+        is_finished: Whether the training has reached its end.
+        launcher_lost: Whether the launcher no longer runs.
+        launcher_lost_reported: Whether a message has reported the lost launcher.
+        outer_exception: Exception that the caller was handling when the training started; no failure of the training.
     """
 
     trainer: Any
@@ -94,26 +92,30 @@ class TrainingLogger:
     outer_exception: BaseException | None = None
 
     def write_config(self) -> None:
-        """Write arguments that are new or changed since the last time."""
+        """Write new and changed training arguments to the run's config."""
         if self.run is None:
             return
         with self.run.guard("the training's arguments"):
-            now = effective_arguments(self.trainer)
-            # Told by identity: to make all of them plain takes a millisecond, and this is done in each epoch.
-            touched = {
-                key: to_plain(value) for key, value in now.items() if self._logged_arguments.get(key, ...) is not value
+            current = effective_arguments(self.trainer)
+            # Compared by identity: the conversion of all arguments takes a millisecond, and this is done in each epoch.
+            replaced = {
+                key: to_plain(value)
+                for key, value in current.items()
+                if self._logged_arguments.get(key, ...) is not value
             }
-            changed = {key: value for key, value in touched.items() if self.arguments.get(key, ...) != value}
+            changed = {key: value for key, value in replaced.items() if self.arguments.get(key, ...) != value}
             if changed:
                 self.run.update_config(changed)
             self.arguments |= changed
-            self._logged_arguments = now
+            self._logged_arguments = current
 
     def start_inputs(self, weights: Iterable[str] = ()) -> None:
-        """Begin to look at what it is made from, once Ultralytics has checked the dataset and made the network.
+        """Start to log the inputs of the training: dataset and weights.
+
+        Call it after Ultralytics has checked the dataset and created the network.
 
         Args:
-            weights: Files that the launcher knows of from which the weights may be.
+            weights: Files known to the launcher from which the weights may have been loaded.
         """
         if self.run is None or not self.options.inputs:
             return
@@ -129,22 +131,25 @@ class TrainingLogger:
                 self.inputs.start(self._log_inputs)
 
     def _log_inputs(self) -> None:
-        session, inputs = self.run, self.inputs
-        if session and inputs:
-            session.run_in_background("the training's inputs", lambda: inputs.log(session.wandb_run))
+        run, inputs = self.run, self.inputs
+        if run and inputs:
+            run.run_in_background("the training's inputs", lambda: inputs.log(run.wandb_run))
 
     def finish_inputs(self, *, failed: bool) -> None:
-        """Log what it is made from at its end, if that was not known before."""
+        """Log the remaining inputs at the end of the training.
+
+        Args:
+            failed: Whether the training failed.
+        """
         if self.run and self.inputs:
             with self.run.guard("the training's inputs") as reachable:
                 if reachable:
                     self.inputs.finish(self.run.wandb_run, failed=failed)
 
     def begin_epoch(self) -> None:
-        """Get ready for an epoch, which may be one that is trained again."""
-        if (
-            self.pending_row and self.is_epoch_over
-        ):  # of a rank that does not know that an epoch is over until the next begins
+        """Prepare for an epoch, also for one that is trained again."""
+        # A rank other than 0 learns only now that the previous epoch is over.
+        if self.pending_row and self.is_epoch_over:
             self.log_row()
         self.pending_row, self.is_epoch_over = {}, False
         self._metrics_before_epoch = self.trainer.metrics
@@ -160,12 +165,12 @@ class TrainingLogger:
             warn_of_several_trainings(self.run, is_resumed=bool(self.trainer.args.resume), datasets=datasets)
 
     def _log_missed_epochs(self) -> None:
-        """Log epochs whose checkpoint was saved and whose row was not: what stopped the training came in between."""
-        session, trainer = self.run, self.trainer
-        logged = session.record.epoch if session and session.is_resumed and self.is_main else None
-        if session is None or logged is None or logged >= trainer.epoch:
+        """Log epochs with a checkpoint but without a row, after an interruption."""
+        run, trainer = self.run, self.trainer
+        logged = run.record.epoch if run and run.is_resumed and self.is_main else None
+        if run is None or logged is None or logged >= trainer.epoch:
             return
-        with session.guard("epochs that were not logged before"):
+        with run.guard("epochs that were not logged before"):
             rows = read_results(Path(trainer.save_dir, "results.csv")).rows
             measured = without_placeholders(rows, are_validated=trainer.args.val is not False)
             best = _epoch_in(trainer.best)
@@ -173,16 +178,19 @@ class TrainingLogger:
                 epoch = int(row["epoch"])
                 if logged < epoch <= trainer.epoch:
                     is_measured = any(name.startswith("val/") for name in row)
-                    session.log({**row, "epoch": epoch}, is_best=is_measured and best == epoch - 1)
+                    run.log({**row, "epoch": epoch}, is_best=is_measured and best == epoch - 1)
 
     def _count_before(self) -> int:
-        """Return how many batches were trained before this session, also those of epochs that are trained again."""
-        known = self.run.record.batches if self.run and self.run.is_resumed else None
-        known = self.ranks.batches if known is None else known
-        return self.trainer.epoch * len(self.trainer.train_loader) if known is None else known
+        """Return the number of batches before this session, also of repeated epochs."""
+        recorded = self.run.record.batches if self.run and self.run.is_resumed else None
+        recorded = self.ranks.batches if recorded is None else recorded
+        return self.trainer.epoch * len(self.trainer.train_loader) if recorded is None else recorded
 
     def end_epoch(self) -> None:
-        """Hold losses and learning rates until the epoch is validated and saved: one epoch is one row."""
+        """Keep losses and learning rates until the epoch is validated and saved.
+
+        So one epoch is one row.
+        """
         self.epoch = self.trainer.epoch + 1
         self.saved_before = _file_state(self.trainer.last)
         if self.run:
@@ -191,14 +199,17 @@ class TrainingLogger:
             self.poll_launcher_and_stop()
 
     def log_epoch(self) -> None:
-        """On the main process, log the row of an epoch that is over, or of the best checkpoint's evaluation."""
-        trainer, session = self.trainer, self.run
-        assert session  # noqa: S101  # the callers have checked
-        # A validation makes new metrics. Not all validators tell of themselves, and a value does not tell its age.
+        """Log the row of a finished epoch or of the final evaluation.
+
+        Only the main process calls this.
+        """
+        trainer, run = self.trainer, self.run
+        assert run  # noqa: S101  # the callers have checked
+        # A validation replaces the metrics. Not all validators run callbacks, and equal values may be new ones.
         self.is_validated = trainer.metrics is not self._metrics_before_epoch
         measured = Measurement(trainer.fitness, trainer.metrics or {}) if self.is_validated else Measurement()
         self.pending_row |= measured.metrics
-        with session.guard("what describes the model"):
+        with run.guard("the model's description"):
             if trainer.epoch == 0:
                 self.pending_row |= trainer_rows.described_row(trainer, self.model_row, is_measured=self.is_validated)
             if self.is_validated and self.lacks_speed:
@@ -214,9 +225,13 @@ class TrainingLogger:
             self.checkpoints.after_epoch(trainer, self.epoch, measured)
 
     def end(self, *, failed: bool) -> None:
-        """Log the row that is pending if its epoch is not going to be trained again, and drop it otherwise.
+        """Log the pending row, or drop it if its epoch is repeated.
 
-        A training is resumed after the epoch of its last checkpoint, which is saved before the row can be logged.
+        A resumed training starts after the epoch of its last checkpoint. That checkpoint is saved before the row of the
+        epoch can be logged.
+
+        Args:
+            failed: Whether the training failed.
         """
         if not self.pending_row:
             return
@@ -230,19 +245,21 @@ class TrainingLogger:
         self.pending_row = {}
 
     def _is_saved(self) -> bool:
-        """Return whether the last checkpoint is of the last epoch, or what is left of it at the end."""
+        """Return whether the last checkpoint, perhaps stripped, is of this epoch."""
         is_new = _file_state(self.trainer.last) not in {None, self.saved_before}
         return is_new and _epoch_in(self.trainer.last) in {self.epoch - 1, STRIPPED}
 
     def log_row(self) -> None:
-        """Log what is pending, with new plots, as a row of the last trained epoch."""
+        """Log the pending row, with new plots, for the last trained epoch."""
         row, self.pending_row = self.pending_row, {}
         if self.run is None:
             return
         if not self.is_main:
             prefix = self.ranks.metric_prefix
-            mine = {f"{prefix}{key}": value for key, value in row.items() if not prefix or key.startswith("train/")}
-            self.run.log({**mine, "epoch": self.epoch}, is_best=False)
+            own_metrics = {
+                f"{prefix}{key}": value for key, value in row.items() if not prefix or key.startswith("train/")
+            }
+            self.run.log({**own_metrics, "epoch": self.epoch}, is_best=False)
             return
         with self.run.guard("plots"):
             for plots in (self.trainer.plots, getattr(self.trainer.validator, "plots", {})):
@@ -251,9 +268,9 @@ class TrainingLogger:
         self.run.log({**row, "epoch": self.epoch}, is_best=self.is_best)
 
     def write_final_metrics(self) -> None:
-        """Put the numbers of the last evaluation, that of the best checkpoint, into the run's summary.
+        """Write the metrics of the best checkpoint's evaluation to the run's summary.
 
-        Under the metrics' own names W&B keeps the best value of each, which need not be of one and the same epoch.
+        Under the metrics' own names W&B keeps the best value of each metric, and these may be of different epochs.
         """
         if self.run and self.is_main and self.is_validated:
             with self.run.guard("the final metrics"):
@@ -261,9 +278,10 @@ class TrainingLogger:
                 self.run.update_summary({f"{FINAL_PREFIX}{name}": value for name, value in numbers.items()})
 
     def start_model_profile(self) -> None:
-        """Begin to count the model's operations while the first epoch is validated.
+        """Count the model's operations in a thread during the first validation.
 
-        What is validated is the average of the weights, another model; where there is none, it is left for later.
+        The validation uses another model, the moving average of the weights. Without an average the count is done after
+        the validation.
         """
         trainer = self.trainer
         is_idle = getattr(trainer, "ema", None) is not None and not trainer.args.profile
@@ -271,7 +289,7 @@ class TrainingLogger:
             self.model_row = run_in_thread("model", lambda: trainer_rows.model_profile_row(trainer))
 
     def on_batch(self) -> None:
-        """Count a batch that was trained, and log each one that is due."""
+        """Count a trained batch and log it if ``batch_interval`` is reached."""
         self.batches = (self.batches or 0) + 1
         if self.run:
             self.run.record.batches = self.batches
@@ -281,9 +299,10 @@ class TrainingLogger:
             self.run.log_in_background(row, "the row of a batch")
 
     def apply_stop_request(self) -> None:
-        """Stop the training in all ranks if somebody wants it, at the end of an epoch.
+        """Stop the training on all ranks if a stop was requested.
 
-        There the main process tells the other ranks whether to stop; anywhere else they would wait for it for ever.
+        Call it at the end of an epoch. There the main process sends its decision to the other ranks; at any other point
+        they would wait for it forever.
         """
         if self.run and (self.run.stop_requested() or self.ranks.stop_requested() or trial_env.stop_requested()):
             self.trainer.stop = True
@@ -291,7 +310,7 @@ class TrainingLogger:
             self.trainer.stop = True
 
     def poll_launcher_and_stop(self) -> None:
-        """Find out, while an epoch is validated, whether somebody wants it to stop or nobody waits for it."""
+        """Check the Stop button and the launcher while an epoch is validated."""
         if self.run:
             self.run.poll_stop_button()
             if self.launcher and self.is_main and not self.launcher_lost_reported:
@@ -300,35 +319,43 @@ class TrainingLogger:
     def _check_launcher(self) -> None:
         self.launcher_lost = bool(self.launcher and self.launcher.is_lost())
 
-    def _on_launcher_lost(self, session: GuardedRun) -> None:
-        """Do, once, what it takes when nobody waits for this training any more."""
+    def _on_launcher_lost(self, run: GuardedRun) -> None:
+        """Report the lost launcher once."""
         if self.launcher_lost and self.launcher and not self.launcher_lost_reported:
             self.launcher_lost_reported = True
-            then = "stops at the end of this epoch" if self.options.on_launcher_lost == "stop" else "goes on"
-            message = f"the process that launched this training (pid {self.launcher.pid}) is gone: the training {then}"
-            session.on_launcher_lost(message)
+            consequence = "stops at the end of this epoch" if self.options.on_launcher_lost == "stop" else "goes on"
+            message = (
+                f"the process that launched this training (pid {self.launcher.pid}) is gone: the training {consequence}"
+            )
+            run.on_launcher_lost(message)
 
 
 def effective_arguments(trainer: Any) -> dict[str, Any]:
-    """Return a training's arguments, with what the trainer goes by where it has decided otherwise."""
+    """Return the training arguments that the trainer uses.
+
+    The trainer's own epochs, batch size and, for ``optimizer="auto"``, optimizer and ``lr0`` replace the arguments.
+
+    Args:
+        trainer: An Ultralytics trainer.
+    """
     arguments = dict(vars(trainer.args))
     for name, attribute in (("epochs", "epochs"), ("batch", "batch_size")):
         arguments[name] = getattr(trainer, attribute, None) or arguments.get(name)
     optimizer = getattr(trainer, "optimizer", None)
-    if optimizer is not None and str(arguments.get("optimizer")).lower() == "auto":  # newer releases write it down
+    if optimizer is not None and str(arguments.get("optimizer")).lower() == "auto":  # newer releases replace "auto"
         rates = [group["initial_lr"] for group in optimizer.param_groups if "initial_lr" in group]
         arguments |= {"optimizer": type(optimizer).__name__, **({"lr0": min(rates)} if rates else {})}
     return arguments
 
 
 def _epoch_in(checkpoint: Any) -> int | None:
-    """Return the epoch that a checkpoint was written after, counted from 0; None where it cannot be read."""
+    """Return a checkpoint's epoch, counted from 0. It is None for an unreadable file."""
     progress = Progress.read(Path(checkpoint))
     return progress.epoch if progress else None
 
 
 def _file_state(file: Any) -> tuple[int, ...] | None:
-    """Return what changes when a file is written; None where there is none."""
+    """Return a file's time, size and inode. Each write changes them; they are None without a file."""
     try:
         state = Path(file).stat()
     except OSError:
@@ -336,28 +363,28 @@ def _file_state(file: Any) -> tuple[int, ...] | None:
     return state.st_mtime_ns, state.st_size, state.st_ino
 
 
-def evaluation_row(session: GuardedRun, trainer: Any, mistakes: MistakeCollector | None) -> dict[str, Any]:
-    """Return what the row of a training's end shows of the evaluation: curves, a table of classes, one of mistakes.
+def evaluation_row(run: GuardedRun, trainer: Any, mistakes: MistakeCollector | None) -> dict[str, Any]:
+    """Return curves, the table of classes and the table of mistakes.
 
     Args:
-        session: The run; what fails is a message of its own and costs nothing else.
+        run: The run, which guards each chart and table: an error of one does not affect the others.
         trainer: The trainer at the end of the training.
-        mistakes: What this rank has collected; None where nobody wants it.
+        mistakes: Mistakes of this rank; None without a table of mistakes.
     """
     row: dict[str, Any] = {}
     if trainer.args.plots:
-        with session.guard("curves"):
-            row |= evaluation_charts.curve_charts(trainer.validator.metrics, session.guard)
-    with session.guard("the table of classes"):
+        with run.guard("curves"):
+            row |= evaluation_charts.curve_charts(trainer.validator.metrics, run.guard)
+    with run.guard("the table of classes"):
         table = evaluation_charts.class_table(trainer.validator)
         if table is not None:
             row["per_class_metrics"] = table
     if mistakes:
-        with session.guard("the table of mistakes"):
+        with run.guard("the table of mistakes"):
             from ultralytics_wb_ddp.metrics.mistakes_table import mistakes_table
 
             names, task = evaluation_charts.class_names(trainer.validator), trainer.validator.args.task
-            table = mistakes_table(mistakes.gather(), names, task, session.guard)
+            table = mistakes_table(mistakes.gather(), names, task, run.guard)
             if table is not None:
                 row["mistakes"] = table
     return row

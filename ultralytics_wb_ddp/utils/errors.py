@@ -1,12 +1,13 @@
-"""Errors whose message is all that their reader needs, and how messages are written.
+"""Define errors for users and the style of their messages.
 
-A message says, in this order, what it is about, what is the case, and what to do: ``wandb.mode='onlin' is unknown;
-choose one of online, offline, disabled``.
+A message names, in this order, the value, the cause and the remedy: ``wandb.mode='onlin' is unknown; choose one of
+online, offline, disabled``.
 
-- A setting stands as its user writes it, with its value as Python does: ``train.data='coco88.yaml'``, ``--ttl=0``.
-- ``: `` leads from the value to the cause, ``; `` to the remedy, which is an imperative or a command to be copied.
-- It begins with a small letter and has no full stop at its end; what others have said stands as they said it.
-- It is one line, however long: terminals wrap it, ``grep`` finds it, and a command in it can be copied.
+- A setting is written as its user writes it, its value as Python does: ``train.data='coco88.yaml'``, ``--ttl=0``.
+- ``: `` separates the value from the cause, ``; `` the cause from the remedy. The remedy is an imperative or a command
+  to copy.
+- A message begins with a small letter and has no full stop at its end. Quoted messages are not changed.
+- A message is one line of any length: terminals wrap it, ``grep`` finds it, and a command in it can be copied.
 - Names and values are in single quotes; a secret is never shown.
 """
 
@@ -18,10 +19,14 @@ from ultralytics_wb_ddp.utils.logging import format_exception
 
 
 def exit_code_of(error: BaseException | None) -> int:
-    """Return the exit code that a run deserves when its work ends with this exception; 0 for None.
+    """Return the exit code of a run that ends with an exception.
 
-    ``SystemExit`` counts with its own code, which wandb itself would record as a success, and Ctrl-C with 255, as
-    wandb has it.
+    Args:
+        error: Exception that ended the run; None for a success.
+
+    Returns:
+        0 for None, 255 for Ctrl-C as in wandb, the code of a ``SystemExit``, which wandb itself records as a success,
+        and 1 for any other exception.
     """
     if error is None:
         return 0
@@ -33,31 +38,39 @@ def exit_code_of(error: BaseException | None) -> int:
 
 
 class UserError(Exception):
-    """An error whose message names the value, the cause and the remedy: a command shows it without a stack trace."""
+    """An error that a command shows without a stack trace.
+
+    Its message names the value, the cause and the remedy.
+    """
 
 
 def user_message(error: BaseException) -> str | None:
-    """Return what the user can mend without a stack trace; None where only that tells what went wrong.
+    """Return the message of an error that the user can correct.
 
     Args:
-        error: What has ended a command. What it was raised from is looked at, too.
+        error: Exception that ended a command. Its causes are examined, too.
+
+    Returns:
+        The message, without a stack trace; None for an error that only its stack trace explains.
     """
-    at: BaseException | None = error
-    while at is not None:
-        if isinstance(at, CalledProcessError):
-            return f"the training ended with exit code {at.returncode}; what its processes said stands above"
-        if isinstance(at, (UserError, NotImplementedError)):  # the second one is Ultralytics'
-            return str(at)
-        if _is_of_wandb(at):
-            return f"W&B cannot be used ({format_exception(at)}); 'ultralytics-wb-ddp doctor' looks for the reason"
-        if isinstance(at, ValueError) and str(at).startswith("Invalid CUDA"):  # Ultralytics', with lines of figures
-            return f"{str(at).splitlines()[0].strip()}; name GPUs that are there, counted from 0, or device=cpu"
-        if isinstance(at, OSError):
-            return f"{at.filename}: {at.strerror}" if at.filename and at is error else format_exception(error)
-        at = at.__cause__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CalledProcessError):
+            return f"the training ended with exit code {cause.returncode}; the output of its processes is above"
+        if isinstance(cause, (UserError, NotImplementedError)):  # Ultralytics raises NotImplementedError
+            return str(cause)
+        if _is_of_wandb(cause):
+            return f"W&B cannot be used ({format_exception(cause)}); 'ultralytics-wb-ddp doctor' looks for the reason"
+        if isinstance(cause, ValueError) and str(cause).startswith("Invalid CUDA"):  # from Ultralytics, of many lines
+            return f"{str(cause).splitlines()[0].strip()}; name GPUs that are there, counted from 0, or device=cpu"
+        if isinstance(cause, OSError):
+            return (
+                f"{cause.filename}: {cause.strerror}" if cause.filename and cause is error else format_exception(error)
+            )
+        cause = cause.__cause__
     return None
 
 
 def _is_of_wandb(error: BaseException) -> bool:
-    """Return whether W&B's client has raised an error, without importing the client."""
+    """Return whether W&B's client raised an error, without importing the client."""
     return any(kind.__module__.partition(".")[0] == "wandb" for kind in type(error).__mro__)

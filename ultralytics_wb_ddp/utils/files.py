@@ -1,4 +1,4 @@
-"""Write files so that readers see a complete file or none."""
+"""Write files that readers see complete or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write a file so that it is complete or absent whenever somebody reads it, and after a crash."""
+    """Write a JSON file atomically.
+
+    A reader sees the complete file or no file, also after a crash.
+
+    Args:
+        file: File to write or to replace.
+        content: Value that JSON can hold.
+    """
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     with draft.open("w", encoding="utf-8") as stream:
         stream.write(json.dumps(content, indent=2) + "\n")

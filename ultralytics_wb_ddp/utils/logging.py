@@ -1,4 +1,7 @@
-"""The package's logger, whose messages need no set-up and leave an application's own in charge; words in messages."""
+"""Set up the package's logger and format values for its messages.
+
+The logger works without configuration and leaves the logging of an application as it is.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,16 @@ _was_terminal = sys.stderr is not None and sys.stderr.isatty()
 
 
 class _FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable at run time in Python 3.10
-    """Print to what stderr is by then, as long as the application has not configured logging itself."""
+    """Print to the current stderr until the application configures logging itself."""
 
     @property
     def stream(self) -> Any:
-        """The stream to print to."""
+        """The current stderr."""
         return sys.stderr
 
     @stream.setter
     def stream(self, stream: Any) -> None:
-        """Ignore the stream of the start."""
+        """Ignore the stream that ``StreamHandler`` sets when it is created."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().handlers:
@@ -29,7 +32,7 @@ class _FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not 
 
 
 def _prefix_rank(record: logging.LogRecord) -> bool:
-    """Say which rank a message is from, and keep from the others what the main process says anyway."""
+    """Prefix a message with its rank. Ranks other than 0 log warnings and errors only."""
     rank = os.environ.get("RANK", "-1")
     if rank in {"", "-1"}:
         return True
@@ -42,21 +45,21 @@ logger = logging.getLogger("ultralytics_wb_ddp")
 
 
 def is_interactive() -> bool:
-    """Return whether somebody sees what is written to stderr as it is written.
+    """Return whether stderr is a terminal that a person watches.
 
-    W&B's ``console="redirect"`` puts a terminal of its own in the place of a log file or a pipe.
+    W&B's ``console="redirect"`` replaces a log file or a pipe by a terminal of its own, which does not count.
     """
     return sys.stderr.isatty() and (_was_terminal or sys.stderr is not sys.__stderr__)
 
 
 def format_exception(error: BaseException) -> str:
-    """Return what went wrong: the kind of an error and its text."""
+    """Return the class name of an error and its text."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def relative_path(path: Path) -> str:
-    """Return a path as one would type it here."""
+    """Return a path inside the working directory as a relative path."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
@@ -65,5 +68,5 @@ if not logger.handlers:
     _handler.setFormatter(logging.Formatter("ultralytics_wb_ddp: %(levelname)s: %(message)s"))
     logger.addHandler(_handler)
     logger.addFilter(_prefix_rank)
-    _quiet = os.environ.get("YOLO_VERBOSE", "true").lower() == "false"  # who silences Ultralytics means its callbacks
+    _quiet = os.environ.get("YOLO_VERBOSE", "true").lower() == "false"  # YOLO_VERBOSE silences callbacks, too
     logger.setLevel(logging.WARNING if _quiet else logging.INFO)

@@ -1,4 +1,4 @@
-"""Progress on a terminal, of what may take longer than two seconds."""
+"""Show the progress of work that may take longer than two seconds."""
 
 from __future__ import annotations
 
@@ -19,29 +19,33 @@ Item = TypeVar("Item")
 
 
 def progress_bar(length: int, label: str, *, visible: bool = True) -> AbstractContextManager[Any]:
-    """Return a progress bar on stderr, whose ``update(n)`` moves it; None in a log, in a pipe and where nobody asked.
+    """Return a context manager that shows a progress bar on stderr.
 
     Args:
-        length: Number of steps until it is complete.
-        label: What goes on, in a few words.
-        visible: Whether it is asked for.
+        length: Number of steps until the bar is complete.
+        label: Description of the work, in a few words.
+        visible: Whether to show the bar.
+
+    Returns:
+        Context manager of a bar, whose ``update(n)`` adds n steps. It yields None if the bar is not visible or stderr
+        is no terminal.
     """
     if not (visible and is_interactive()):
         return nullcontext()
     import click
 
-    made: AbstractContextManager[Any] = click.progressbar(length=length, label=label, file=sys.stderr)
-    return made
+    progress: AbstractContextManager[Any] = click.progressbar(length=length, label=label, file=sys.stderr)
+    return progress
 
 
 def track(items: Iterable[Item], label: str, *, length: int | None = None, visible: bool = True) -> Iterator[Item]:
-    """Yield items while a progress bar shows how many have been dealt with.
+    """Yield items and show on a progress bar how many are finished.
 
     Args:
-        items: The items.
-        label: What goes on, in a few words.
-        length: How many there are, about; None asks the items.
-        visible: Whether it is asked for.
+        items: Items to yield.
+        label: Description of the work, in a few words.
+        length: Approximate number of items; None takes ``len(items)``.
+        visible: Whether to show the bar.
     """
     number = len(items) if length is None and isinstance(items, Sized) else length or 0
     with progress_bar(number, label, visible=visible and number > 0) as progress:
@@ -53,11 +57,11 @@ def track(items: Iterable[Item], label: str, *, length: int | None = None, visib
 
 @contextmanager
 def status(text: str, *, visible: bool = True) -> Iterator[None]:
-    """Show on stderr what goes on while it does, where that is a terminal; it is wiped away then.
+    """Show a text on a terminal during the work.
 
     Args:
-        text: What goes on, in a few words.
-        visible: Whether it is asked for.
+        text: Description of the work, in a few words.
+        visible: Whether to show the text.
     """
     if not (visible and is_interactive()):
         yield

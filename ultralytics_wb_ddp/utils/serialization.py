@@ -1,4 +1,4 @@
-"""Configs as plain data, and what counts as a secret in it."""
+"""Convert configs to plain data and redact the secrets in it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def to_plain(value: Any, *, resolve: bool = False) -> Any:  # noqa: PLR0911  # a
     """Return a config as plain dictionaries, lists, strings and numbers.
 
     Args:
-        value: An OmegaConf config, mapping, dataclass, namespace or list, nested in any way; anything that YAML has
-            no word for becomes its string.
-        resolve: Whether OmegaConf's interpolations are replaced by what they stand for. Left alone, a
-            ``${oc.env:...}`` does not carry a secret along.
+        value: An OmegaConf config, mapping, dataclass, namespace or list, nested in any way. A value that YAML cannot
+            hold becomes its string.
+        resolve: Whether to replace OmegaConf's interpolations by their values. An interpolation that is kept, such as
+            ``${oc.env:...}``, discloses no secret.
     """
-    omegaconf = sys.modules.get("omegaconf")  # who has given one of its configs has imported it
+    omegaconf = sys.modules.get("omegaconf")  # imported if the value is one of its configs
     if omegaconf and omegaconf.OmegaConf.is_config(value):
         plain = omegaconf.OmegaConf.to_container(value, resolve=resolve, enum_to_str=True)
         return to_plain(plain, resolve=resolve)
@@ -57,14 +57,15 @@ def to_plain(value: Any, *, resolve: bool = False) -> Any:  # noqa: PLR0911  # a
 def redact(value: Any, secrets: Iterable[str | None] = ()) -> Any:
     """Return plain data without its secrets.
 
-    A value is replaced by ``[redacted]`` when its key names a secret (``api_key``, ``token``, ``secret``,
-    ``password`` and the like, as words of the key: ``num_tokens`` is none), and wherever one of ``secrets`` stands.
+    A value is replaced by ``[redacted]`` if its key names a secret (``api_key``, ``token``, ``secret``, ``password``
+    and the like, as words of the key: ``num_tokens`` is no secret). Each occurrence of a string in ``secrets`` is
+    replaced, too.
 
     Args:
         value: Plain data, as :func:`to_plain` returns it.
         secrets: Strings that must not appear anywhere, such as the API key in use.
     """
-    known = [secret for secret in secrets if secret]
+    nonempty = [secret for secret in secrets if secret]
 
     def clean(item: Any) -> Any:
         if isinstance(item, dict):
@@ -75,7 +76,7 @@ def redact(value: Any, secrets: Iterable[str | None] = ()) -> Any:
         if isinstance(item, list):
             return [clean(entry) for entry in item]
         if isinstance(item, str):
-            for secret in known:
+            for secret in nonempty:
                 item = item.replace(secret, REDACTED)
         return item
 
@@ -83,7 +84,7 @@ def redact(value: Any, secrets: Iterable[str | None] = ()) -> Any:
 
 
 def strip_credentials(address: str) -> str:
-    """Return an address without what may be secret in it: user, password and query."""
+    """Return a URL without user, password, query and fragment."""
     parts = urlsplit(address)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
@@ -93,12 +94,14 @@ def _is_empty(value: Any) -> bool:
 
 
 def is_secret_key(key: Any) -> bool:
-    """Return whether a key names a secret, whatever its spelling: ``apiKey``, ``WANDB_API_KEY``, ``hf-token``."""
+    """Return whether a key names a secret.
+
+    The spelling does not matter: ``apiKey``, ``WANDB_API_KEY``, ``hf-token``.
+    """
     words = [word.lower() for word in _WORD.findall(str(key))]
     pairs = {(first, second.removesuffix("s")) for first, second in itertools.pairwise(words)}
     return bool(_SECRET_WORDS & set(words)) or bool(_SECRET_KEYS & pairs)
 
 
 def _key(key: Any) -> Any:
-    """Return a key that YAML and JSON can hold."""
     return key if isinstance(key, (str, int, float, bool)) else str(key)

@@ -1,4 +1,4 @@
-"""Threads beside the training: what need not take its time does not."""
+"""Run work in threads, so that the training does not wait."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ T = TypeVar("T")
 
 
 def preload(*names: str) -> None:
-    """Import modules in a thread of their own: who needs one then waits for the rest of its import only.
+    """Import modules in a background thread.
 
-    One that cannot be imported is left to who needs it, and so is the error.
+    A later ``import`` of a module waits only for the rest of its import. An error is ignored here; the later ``import``
+    raises it again.
+
+    Args:
+        names: Names of the modules, in the order of their import.
     """
 
     def work() -> None:
@@ -31,17 +35,21 @@ def preload(*names: str) -> None:
 
 
 def run_in_thread(name: str, work: Callable[[], T]) -> Future[T]:
-    """Do something in a thread of its own.
+    """Run a function in a thread of its own.
+
+    Args:
+        name: Suffix of the thread's name.
+        work: Function to run.
 
     Returns:
-        What gives its result, or raises its error.
+        Future with the function's result or exception.
     """
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001  # raised again where it is wanted
+        except BaseException as error:  # noqa: BLE001  # raised by Future.result()
             future.set_exception(error)
 
     threading.Thread(target=run, name=f"wandb-ddp-{name}", daemon=True).start()
@@ -49,9 +57,12 @@ def run_in_thread(name: str, work: Callable[[], T]) -> Future[T]:
 
 
 class BackgroundQueue:
-    """Does jobs one after the other, in a thread that begins with the first one and ends with the process.
+    """Queue of jobs that run in order in a daemon thread.
 
-    A job deals with its own errors.
+    The thread starts with the first job. A job handles its own errors: an exception ends the thread.
+
+    Args:
+        name: Name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -60,26 +71,26 @@ class BackgroundQueue:
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Do a job when those before it are done."""
+        """Run a job after the jobs before it."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
         self._jobs.put(job)
 
     def drain(self, timeout: float) -> bool:
-        """Wait until everything is done that was asked for.
+        """Wait until all submitted jobs are finished.
 
         Args:
-            timeout: Seconds to wait at most.
+            timeout: Maximum time to wait, in seconds.
 
         Returns:
-            Whether it is done.
+            Whether all jobs are finished; True in the thread of the queue itself, which cannot wait for itself.
         """
         if self._thread is None or self._thread is threading.current_thread():
             return True
-        done = threading.Event()
-        self._jobs.put(done.set)
-        return done.wait(timeout)
+        finished = threading.Event()
+        self._jobs.put(finished.set)
+        return finished.wait(timeout)
 
     def _work(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Numbers of releases."""
+"""Parse the version numbers of releases."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import re
 
 
 def version_of(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version, without what marks a candidate or a build: (2, 9, 1) for ``2.9.1+cu128``."""
+    """Return the numbers of a version: (2, 9, 1) for ``2.9.1+cu128``."""
     numbers = re.match(r"\d+(\.\d+)*", text)
     return tuple(int(part) for part in numbers.group().split(".")) if numbers else ()
