@@ -209,7 +209,7 @@ class RunRecord:
         self.written_at = time.time()
         self.closed_at = self.written_at if closed else None
         self.trains = None if closed else self.trains
-        content = {key: value for key, value in asdict(self).items() if key != "floor"}
+        content = {key: value for key, value in asdict(self).items() if key != "previous_best"}
         for directory in (save_dir, save_dir / "weights"):
             with suppress(OSError):  # the disk may be full: an error of the training itself must come first
                 directory.mkdir(parents=True, exist_ok=True)
