@@ -1,4 +1,4 @@
-"""Divide a dataset into folds for cross-validation, without a copy of the images."""
+"""Divide a dataset into folds for cross-validation without copying images."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ def kfold(data: str | os.PathLike[str], folds: int, directory: str | os.PathLike
 
 
 def _stratified_order(images: list[str], dataset: Dataset, generator: random.Random) -> list[str]:
-    """Return the images shuffled and sorted by class, so that every n-th image is a stratified sample."""
+    """Return the images shuffled and sorted by class.
+
+    Every n-th image of this order is a stratified sample.
+    """
     classes = {image: _classes_of(dataset.label_of(image)) for image in images}
     frequency = Counter(name for names in classes.values() for name in names)
     strata = defaultdict(list)

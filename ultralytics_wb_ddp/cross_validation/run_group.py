@@ -1,4 +1,4 @@
-"""Group the runs of a cross-validation, and log their mean and standard deviation."""
+"""Group the runs of a cross-validation and log their statistics."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class RunGroup(Generic[ManagerType]):
 
     @property
     def _file(self) -> Path:
-        """The local file with the metrics, which is read if W&B cannot be asked."""
+        """The local file with the metrics, for times without W&B."""
         directory = self._config.dir or os.environ.get("WANDB_DIR") or "."
         return Path(directory, "wandb", file_name(f"group-{self._config.project}-{self.name}", ".json"))
 

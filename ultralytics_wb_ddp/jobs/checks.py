@@ -1,4 +1,4 @@
-"""Check whether a job can start on this machine, and find the training to resume."""
+"""Check a job on this machine, and find the training to resume."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_job(job: Job) -> None:
-    """Check that a job can start in this process and on this machine.
+    """Check that a job can start in this process and machine.
 
     Args:
         job: The job, whose settings are valid by themselves.

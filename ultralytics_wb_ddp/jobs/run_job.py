@@ -109,7 +109,7 @@ def _make_manager(job: Job, previous: RunRecord | None) -> WandbManager:
 
 
 def _finish_job_of_ended_training(job: Job, state: TrainingState) -> JobResult:
-    """Finish the run of a complete training if the job was killed before the run's end."""
+    """Finish the open run of a job whose training is complete."""
     logger.info("%s: nothing is trained; to train more, begin anew from its best.pt without train.resume", state)
     previous, url = RunRecord.find(state.directory, state.checkpoint), None
     if previous and state.is_run_open and is_main_process():
@@ -177,7 +177,7 @@ def _find_record(job: Job) -> RunRecord | None:
 
 @contextmanager
 def _environment_of_earlier_run(previous: RunRecord | None) -> Iterator[None]:
-    """Set the environment variables by which the manager continues a run, and restore them."""
+    """Set the environment variables that make the manager continue a run."""
     variables = previous.handoff().to_env() if previous else {}
     original_values = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

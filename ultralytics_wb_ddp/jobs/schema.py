@@ -1,4 +1,4 @@
-"""Define the schema of a job and check its settings before the start."""
+"""Check the settings of a job before the start."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def _check_weights(weights: str) -> None:
 
 
 def _task_of(weights: str) -> str | None:
-    """Return the task of a model from its file, or from its name before a download; None if unknown."""
+    """Return the task from the model's file or name; None if unknown."""
     from ultralytics import YOLO
     from ultralytics.nn.tasks import guess_model_task, yaml_model_load
 

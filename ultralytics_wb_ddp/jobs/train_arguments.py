@@ -1,4 +1,4 @@
-"""Check the training arguments and the dataset of a job by the installed Ultralytics."""
+"""Check the training arguments and the dataset with the installed Ultralytics."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def check_data(
 
 
 def _find(data: str, where: str) -> Path:
-    """Return the path of a dataset, or the name of a dataset of Ultralytics."""
+    """Return the dataset's path, or its name if it belongs to Ultralytics."""
     from ultralytics.utils import DATASETS_DIR
     from ultralytics.utils.checks import check_file
 
@@ -79,7 +79,7 @@ def _check_content(data: str, file: str, where: str, task: str | None) -> None:
 
 
 def _check_images(data: str, where: str) -> None:
-    """Check that a classification dataset has a directory ``train``, with a directory for each class."""
+    """Check that a classification dataset has a directory ``train``."""
     folder = Path(data)
     if not folder.is_dir():
         msg = f"{where}={data!r} is a data YAML, and a model that classifies takes a directory: train/CLASS/IMAGE"
@@ -189,7 +189,7 @@ def _check_optimizer(name: str, where: str, trainer: Any) -> None:
             return
         else:
             return
-    by_lower_name = {each.lower(): each for each in known}
+    by_lower_name = {optimizer.lower(): optimizer for optimizer in known}
     close = difflib.get_close_matches(name.lower(), by_lower_name, n=1)
     remedy = f"did you mean {by_lower_name[close[0]]!r}?" if close else f"choose one of {', '.join(known) or 'its own'}"
     msg = f"{where}.optimizer={name!r} is unknown to Ultralytics {ultralytics.__version__}; {remedy}"
@@ -250,7 +250,7 @@ def quiet_ultralytics() -> Iterator[None]:
 
 
 def _parse_literal(text: str) -> Any:
-    """Return the number or the boolean in a text, else the text itself."""
+    """Parse a text as a number or a boolean, else return it."""
     lowered = text.strip().lower()
     if lowered in {"true", "false"}:
         return lowered == "true"

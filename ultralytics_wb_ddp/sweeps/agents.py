@@ -1,4 +1,4 @@
-"""Run the agents of a sweep, which query W&B for trials and start their processes."""
+"""Run a sweep's agents, which query W&B and start the trials."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class AgentPool:
         self._signals: list[int] = []
 
     def run(self) -> None:
-        """Run trials until W&B has no more trials or the count is reached.
+        """Run trials until W&B has no more or the count is reached.
 
         SIGINT, SIGTERM and SIGHUP are sent to the trials. A second signal kills the trials.
 
@@ -148,7 +148,7 @@ class AgentPool:
         return agent.is_done or (self._count is not None and len(self.trials) >= self._count)
 
     def _step(self, agent: _AgentState) -> None:
-        """Finish the ended trial of an agent, start the next one and query W&B."""
+        """Finish an agent's ended trial, start the next one and query W&B."""
         if agent.process and agent.process.poll() is not None:
             self._finish_trial(agent)
         if agent.trial is None and agent.queue and not self._is_finished(agent):
@@ -273,7 +273,7 @@ class AgentPool:
                 signal.signal(number, handler)
 
     def _terminate_trials(self) -> None:
-        """Send the signal to the running trials, and wait until they have finished their runs."""
+        """Send the signal to the running trials, and wait for their end."""
         agents = [agent for agent in self._agents if agent.process]
         number = self._signals[0] if self._signals else signal.SIGTERM
         for agent in agents:
@@ -297,7 +297,7 @@ class AgentPool:
 
 
 def _kill(process: subprocess.Popen[bytes] | None) -> None:
-    """Kill a trial and its child processes, except the processes that finish its run."""
+    """Kill a trial's processes except those that finish its run."""
     with contextlib.suppress(psutil.Error):
         trial = psutil.Process(process.pid if process else -1)
         for process_to_kill in [trial, *trial.children(recursive=True)]:

@@ -1,4 +1,4 @@
-"""Run sweeps whose trials train on several GPUs, with one run for each trial."""
+"""Run sweeps with one run for each trial on several GPUs."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def split_devices(devices: Sequence[Any] | str, agents: int) -> list[Any]:
 
 # Helpers
 def _check_preconditions(agents: int, count: int | None) -> None:
-    """Check the process, the arguments and the mode before the sweep is read."""
+    """Check the process, the arguments and W&B's mode."""
     if is_worker() or is_trial():
         where = f"a worker (LOCAL_RANK={os.environ['LOCAL_RANK']})" if is_worker() else "a trial of a sweep"
         msg = (
@@ -179,7 +179,7 @@ def _is_path(sweep: Any) -> bool:
 
 
 def _entity_and_project(config: SweepConfig, settings: Mapping[str, Any]) -> tuple[str | None, str]:
-    """Return the entity and project of a new sweep, from the sweep, the job or the environment."""
+    """Return the entity and project from sweep, job or environment."""
     entity, project = (
         config.definition.get(name) or settings.get(name) or os.environ.get(f"WANDB_{name.upper()}")
         for name in ("entity", "project")
@@ -211,7 +211,7 @@ def _run(
     trial_functions: list[Callable[[dict[str, Any]], None]],
     count: int | None,
 ) -> Sweep:
-    """Run the trials of a sweep, with one agent for each trial function."""
+    """Run a sweep's trials, with one agent for each trial function."""
     import cloudpickle
 
     from ultralytics_wb_ddp.wandb_client.internals import SweepAgentClient
@@ -248,7 +248,7 @@ def _server_errors_as_sweep_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _preserved_environment(api_key: str | None) -> Iterator[None]:
-    """Restore the environment at the end, because wandb writes the sweep's project into it.
+    """Restore the environment at the end. wandb writes the sweep's project there.
 
     Args:
         api_key: API key of W&B from the job or a scope; None keeps the key of the environment.

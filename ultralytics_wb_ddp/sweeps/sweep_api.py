@@ -1,4 +1,4 @@
-"""Create and find sweeps at W&B, and check that trials log the objective."""
+"""Create and find sweeps, and check that trials log the objective."""
 
 from __future__ import annotations
 

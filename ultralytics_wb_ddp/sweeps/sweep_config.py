@@ -47,7 +47,7 @@ class SweepConfig:
 
     @classmethod
     def read(cls, source: Any, overrides: Sequence[str] = ()) -> SweepConfig:
-        """Read a sweep from a YAML file, a mapping or an OmegaConf config.
+        """Read a sweep from a YAML file, mapping or OmegaConf config.
 
         Args:
             source: The sweep. The key ``job`` holds a job, or the path of a job's file, relative to the sweep's folder.

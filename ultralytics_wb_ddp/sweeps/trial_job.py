@@ -1,4 +1,4 @@
-"""Create the jobs of a sweep's trials, and check the job before the start."""
+"""Create the jobs of a sweep's trials and check the sweep's job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IGNORED_BY_AUTO = ("lr0", "momentum")  # optimizer="auto" sets these arguments i
 
 
 def make_trial_job(job: Any, parameters: Mapping[str, Any], *, device: Any, run_id: str, project: str) -> Any:
-    """Return the job of one trial as an OmegaConf config with unresolved interpolations.
+    """Return a trial's job as an OmegaConf config with unresolved interpolations.
 
     Args:
         job: The job of the sweep.
@@ -111,7 +111,7 @@ def check_job(job: Any, parameters: Mapping[str, Any], *, project: str, metric: 
 
 @contextmanager
 def job_errors_as_sweep_errors() -> Iterator[None]:
-    """Name the sweep's job in errors of the job, because the user's file holds the sweep."""
+    """Name the sweep's job in errors. The user's file holds the sweep."""
     sweep_name = "the sweep's job"
     try:
         with yaml_errors_as_user_errors(Path(sweep_name)):

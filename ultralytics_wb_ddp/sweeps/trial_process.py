@@ -22,7 +22,7 @@ FINISH_TIMEOUT = 10.0  # seconds for a service process to finish a run
 
 
 def read_parameters(file: Path) -> dict[str, Any]:
-    """Return a trial's parameters from a file in the format of W&B's agents."""
+    """Read a trial's parameters from a file of W&B's agents."""
     import yaml
 
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -48,9 +48,10 @@ def _main() -> None:
 
 
 def _finish_open_runs(exit_code: int, error: BaseException | None) -> None:
-    """Finish the open runs; create a failed run if the trial failed before its run was opened.
+    """Finish the open runs of the trial.
 
-    The error is printed while a run is open, so that the console log of the run has the error.
+    A trial that failed before its run was opened gets a failed run. The error is printed while a run is open, so that
+    the console log of the run has the error.
     """
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.runs.lifecycle import finish_run, init_run
@@ -105,7 +106,7 @@ def _run_has_ended() -> bool:
 
 
 def _preempt() -> None:
-    """Preempt all open runs, including a run that the trial's function opened itself."""
+    """Preempt the open runs, including a run of the trial's function."""
     from ultralytics_wb_ddp.runs.open_runs import is_ours, user_runs
     from ultralytics_wb_ddp.runs.preemption import preempt_runs
     from ultralytics_wb_ddp.wandb_client.run_state import wandb_run

@@ -102,7 +102,9 @@ def find_trainings(paths: Iterable[str]) -> Iterator[Path | ImportResult]:
 
 
 def import_trainings(paths: Iterable[str], options: RunOptions, *, dry_run: bool = False) -> Iterator[ImportResult]:
-    """Import each training in and below paths as a run, and yield the results.
+    """Import each training in and below paths as a run.
+
+    The generator yields one result for each directory.
 
     The run equals the run of a logged training: config, one row for each epoch with the time of its end, pictures and
     checkpoints. ``wandb_run.json`` in the directory then names the run. A second import therefore skips the training,
@@ -111,7 +113,7 @@ def import_trainings(paths: Iterable[str], options: RunOptions, *, dry_run: bool
 
     Args:
         paths: As for :func:`find_trainings`.
-        options: Options of the runs. None of an option means the default of a logged training.
+        options: Options of the runs. An option that is None has the default of a logged training.
         dry_run: Yield the results without an import.
     """
     unavailable_reason = ""
@@ -214,7 +216,7 @@ def _write_run(training: PastTraining, options: RunOptions, previous: RunRecord 
 
 
 def _check_arrival(run: Any, record: RunRecord, result: ImportResult) -> None:
-    """Check that W&B has the run, because wandb reports no error for refused rows."""
+    """Check that W&B has the rows. wandb reports no error for refused rows."""
     from ultralytics_wb_ddp.tools.sync import RunAtWandb
 
     at_wandb = RunAtWandb(record.entity or "", record.project or "", record.id)
@@ -242,7 +244,7 @@ def _open_run(training: PastTraining, options: RunOptions, previous: RunRecord |
 
 
 def _log_rows(run: Any, training: PastTraining, record: RunRecord, imported_epochs: int, result: ImportResult) -> None:
-    """Log a row for each epoch and a last row with the pictures.
+    """Log a row for each epoch and a row with the pictures.
 
     Rows that an interrupted import has logged are not logged again.
     """
@@ -291,7 +293,7 @@ def _read_checkpoints(training: PastTraining, result: ImportResult) -> dict[str,
 def _log_checkpoints(
     run: Any, training: PastTraining, options: RunOptions, checkpoints: dict[str, Checkpoint], best: int | None
 ) -> None:
-    """Log the selected checkpoints, the best one last, in the order of a training."""
+    """Log the selected checkpoints, the best one last."""
     import wandb
 
     policy = CheckpointPolicy.of(options)

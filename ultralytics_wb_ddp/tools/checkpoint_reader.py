@@ -1,4 +1,4 @@
-"""Read the metadata of a checkpoint, also if the classes of its release are missing."""
+"""Read a checkpoint's metadata, also if classes of its release are missing."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def safe_path(root: Path, name: str) -> Path | None:
 
 
 def _concatenate_console(directory: Path, downloaded: set[Path]) -> Path | None:
-    """Concatenate the run's console logs into one file, without files of an older download."""
+    """Concatenate the console logs of this download into one file."""
     console = directory / "console.log"
     console.unlink(missing_ok=True)  # it may be a link to elsewhere, or of an older download
     parts = sorted(downloaded & {file for pattern in CONSOLE for file in (directory / "files").glob(pattern)})
@@ -221,7 +221,7 @@ def write_table(rows: list[dict[str, Any]], file: Path) -> None:
 
 
 def _as_numbers(values: list[Any]) -> list[Any]:
-    """Replace W&B's strings such as "NaN" by numbers if all other values are numbers."""
+    """Convert strings such as "NaN" in a column of numbers to floats."""
     strings = {value for value in values if isinstance(value, str)}
     others = [value for value in values if value is not None and not isinstance(value, str)]
     if strings <= NOT_JSON.keys() and all(_is_number(value) for value in others):

@@ -1,4 +1,4 @@
-"""Prune the checkpoints of a run at W&B, except best, last, newest and aliased ones."""
+"""Prune a run's checkpoints except best, last, newest and aliased ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def superseded(versions: Iterable[CheckpointVersion], keep: int) -> list[Checkpo
 def prune(
     run: str, *, keep: int, ttl: int | None = None, dry_run: bool = False, progress: bool = False
 ) -> list[CheckpointVersion]:
-    """Delete the superseded checkpoints of a run, or set their time to live.
+    """Delete a run's superseded checkpoints, or set their time to live.
 
     Args:
         run: Path of the run, ``entity/project/run-id``, or its web address.

@@ -1,4 +1,4 @@
-"""Restore a training directory from a checkpoint at W&B, to resume on another machine."""
+"""Restore a training directory from a checkpoint at W&B."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def restore_checkpoint(
 
 
 def _restore(run: Any, last: Any, best: Any, target: Path, dataset: str) -> None:
-    """Create the training directory in one move, so that it is never incomplete."""
+    """Create the training directory by a rename, so it is never incomplete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".restore-", dir=target.parent) as folder:
         draft = Path(folder, "training")
@@ -132,7 +132,7 @@ def _find_checkpoint(run: Any, versions: list[Any], alias: str) -> Any:
 
 
 def _find_dataset(override: str | os.PathLike[str] | None, logged: str | None) -> str:
-    """Return the path of the dataset, or the name of a dataset of Ultralytics.
+    """Return the dataset's path, or its name if it belongs to Ultralytics.
 
     Raises:
         RestoreError: The path does not exist on this machine.
@@ -162,7 +162,7 @@ def _download(artifact: Any, folder: Path) -> Path:
 
 
 def _restore_fingerprint(run: Any, draft: Path) -> None:
-    """Restore the dataset's fingerprint, so that the resumed training logs changes of the dataset."""
+    """Restore the dataset's fingerprint. The resumed training compares the dataset with it."""
     try:
         dataset = next(artifact for artifact in run.used_artifacts() if artifact.type == "dataset")
         with tempfile.TemporaryDirectory() as folder:

@@ -123,7 +123,7 @@ class Status:
 
     @property
     def problem(self) -> str | None:
-        """The reason why the file cannot be patched or restored, with a remedy; None without a problem."""
+        """The reason against patching and restoring, with a remedy; None without one."""
         again = f"'pip install --force-reinstall --no-deps ultralytics=={self.release}' puts the original file back"
         return {
             "partly patched": f"{self.file} holds a part of a patch, or that of another release of ultralytics_wb_ddp, "
@@ -142,7 +142,7 @@ def read_diffs() -> list[Diff]:
 
 
 def known_releases() -> str:
-    """Return the first and the last release with a diff, as ``"8.x to 8.y"``."""
+    """Return the range of releases with a diff, as ``"8.x to 8.y"``."""
     spans = [span for diff in read_diffs() for span in diff.releases.values()]
     return f"{spans[0].split(' to ')[0]} to {spans[-1].split(' to ')[-1]}"
 
@@ -222,7 +222,11 @@ def _digest(content: bytes) -> str:
 
 
 def _replace(content: bytes, hunks: tuple[tuple[list[bytes], list[bytes]], ...]) -> bytes:
-    """Replace the old lines of each hunk, which must occur once after the previous hunk."""
+    """Replace the old lines of each hunk.
+
+    Raises:
+        ValueError: The old lines do not occur exactly once after the previous hunk.
+    """
     lines = content.splitlines(keepends=True)
     result: list[bytes] = []
     for old, new in hunks:
@@ -238,9 +242,9 @@ def _replace(content: bytes, hunks: tuple[tuple[list[bytes], list[bytes]], ...])
 
 
 def _is_pristine(package: Path, release: str, content: bytes) -> bool:
-    """Return whether a file is unchanged since its release, by pip's RECORD or by the version.
+    """Return whether a file is unchanged since its release.
 
-    Without a RECORD, a release outside of the known range counts as unchanged.
+    The digest in pip's RECORD decides. Without a RECORD, a release outside of the known range counts as unchanged.
     """
     digest = base64.urlsafe_b64encode(sha256(content).digest()).rstrip(b"=").decode()
     record = package.parent / f"ultralytics-{release}.dist-info" / "RECORD"

@@ -1,4 +1,4 @@
-"""Send the missing parts of runs with ``wandb sync``, and check that W&B has the rows.
+"""Send missing parts of runs with ``wandb sync`` and check their arrival.
 
 ``wandb sync`` alone has three faults. It sends an interrupted session as a whole: from wandb 0.31 on, W&B then has the
 first rows twice. It treats two parts of a run as different runs if only one part names the entity, and sends the parts
@@ -57,7 +57,7 @@ APPENDS_SINCE = (0, 31)  # release of wandb; an older release overwrites the row
 
 
 class SyncError(UserError):
-    """Error for a part of a run that has not arrived at W&B.
+    """Error for a run's part that has not arrived at W&B.
 
     The message names the run, the part, the missing rows or files, and the remedy.
     """
@@ -110,7 +110,7 @@ def sync(folders: Sequence[Path]) -> int:
 
 
 def _send(folder: Path, part: RecordedRun) -> int:
-    """Send a part, and mark the part as sent only if it has arrived."""
+    """Send a part, and mark the part as sent after its arrival."""
     run = RunAtWandb(part.entity, part.project, part.id)
     previous = run.ask()
     synced_file = part.path.with_name(f"{part.path.name}.synced")
@@ -149,7 +149,7 @@ def _send(folder: Path, part: RecordedRun) -> int:
 
 
 def _attempt_of(part: RecordedRun) -> Path:
-    """Return the file with W&B's row counts of run and part before the part was sent."""
+    """Return the file with W&B's row counts before the part was sent."""
     return part.path.with_name(f"{part.path.name}.sending")
 
 
@@ -230,7 +230,7 @@ class RunAtWandb:
             time.sleep(ARRIVAL_POLL_INTERVAL)
 
     def missing_files(self, part: RecordedRun, folder: Path) -> list[str]:
-        """Return the names of a part's files and artifacts that have not arrived."""
+        """Return the names of a part's missing files and artifacts."""
         file_names = [name for name in part.files if (folder / "files" / name).is_file()]
         digests = _artifacts_of(part)
         if not file_names and not digests:
@@ -275,7 +275,7 @@ def _server_appends_rows() -> bool:
 
 
 def _copy_without_rows(folder: Path, part: RecordedRun, parent: Path, arrived_count: int) -> Path:
-    """Return a copy of a part without the first rows, in another directory."""
+    """Copy a part without its first rows, and return the copy."""
     numbers = count()
 
     def has_arrived(data: bytes) -> bool:

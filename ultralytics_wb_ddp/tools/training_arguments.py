@@ -1,4 +1,4 @@
-"""Read the argument files of trainings with Ultralytics and YOLOv5, even if damaged."""
+"""Read the argument files of Ultralytics and YOLOv5, even if damaged."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U0001000
 
 
 def is_of_yolov5(directory: Path) -> bool:
-    """Return whether YOLOv5 or a fork of YOLOv5 has trained in a directory."""
+    """Return whether a directory is of YOLOv5 or of its forks."""
     return not (directory / ARGUMENTS).exists() and (directory / OPTIONS).exists()
 
 
 def read_arguments(directory: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the arguments of a training, without secrets, and notes about unreadable parts."""
+    """Return a training's arguments without secrets, and notes about unreadable parts."""
     is_foreign = is_of_yolov5(directory)
     arguments: dict[str, Any] = {}
     notes: list[str] = []
@@ -33,8 +33,10 @@ def read_arguments(directory: Path) -> tuple[dict[str, Any], list[str]]:
         try:
             arguments |= _read(directory / name, notes)
         except Exception as problem:  # noqa: BLE001, PERF203  # damaged in any way
-            lost = "part of its config" if is_foreign else "config"
-            notes.append(f"{name} cannot be read ({format_exception(problem).splitlines()[0]}): the run has no {lost}")
+            missing_part = "part of its config" if is_foreign else "config"
+            notes.append(
+                f"{name} cannot be read ({format_exception(problem).splitlines()[0]}): the run has no {missing_part}"
+            )
     return arguments, notes
 
 
@@ -97,7 +99,7 @@ def _read_entries(text: str, name: str, notes: list[str]) -> dict[str, Any] | No
 
 @cache
 def _loader() -> Any:
-    """Return a YAML loader that reads Python objects, such as paths, as plain values."""
+    """Return a YAML loader that reads Python objects as plain values."""
     import yaml
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types

@@ -100,7 +100,7 @@ class PastTraining:
 
     @property
     def mark(self) -> str:
-        """The digest of the first epoch, which identifies a training in its directory."""
+        """The digest of the first epoch, to identify trainings in a directory."""
         return hashlib.sha256(self.results.mark.encode()).hexdigest()[:ID_DIGITS]
 
     @property
