@@ -232,7 +232,7 @@ def test_training_that_came_after_an_import_is_a_run_of_its_own(tmp_path: Path) 
 
 def test_training_that_was_logged_is_left_alone(backfill: Backfill) -> None:
     assert backfill.line("runs/live") == "runs/live: skipped: it was logged as run abc"
-    assert "skipped: W&B's files of run xyz lie in runs/stock/wandb: it was logged" in backfill.line("runs/stock")
+    assert "skipped: W&B's files of run xyz are in runs/stock/wandb: it was logged" in backfill.line("runs/stock")
     assert len(backfill.server.runs) == 5
 
 

@@ -149,7 +149,7 @@ def test_mistake_in_a_job_is_an_exit_code_and_one_sentence(tmp_path: Path, monke
         ({"train": {"data": str(TINY.parent)}}, f"train.data='{TINY.parent}' is refused by Ultralytics: "),
         ({"train": {"data": str(TINY.parent)}, "model": "yolo11n-cls.yaml"}, "has no directory 'train'"),
         ({"train": {"data": "coco8.yaml"}, "model": "yolo11n-cls.pt"}, "is a data YAML, and a model that classifies"),
-        ({"train": {"data": "???"}}, "train.data is ???, to be given by whoever runs the job"),
+        ({"train": {"data": "???"}}, "train.data is ???, to be given when the job is run"),
         ({"train": {"trainer": "nowhere:Trainer"}}, "train.trainer='nowhere:Trainer': No module named 'nowhere'"),
         ({"train": {"trainer": "pathlib:Path"}}, "train.trainer='pathlib:Path' is no trainer of Ultralytics"),
         ({"train": 5}, "train=5: 'name: value' lines are expected"),

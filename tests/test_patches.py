@@ -129,7 +129,7 @@ def refused(tree: Tree, *words: str) -> None:
 def test_file_that_somebody_else_has_changed_is_left_alone(tree: Tree) -> None:
     tree.file.write_bytes(tree.file.read_bytes() + b"# mine\n")
 
-    refused(tree, "was changed by somebody else", "--force-reinstall --no-deps ultralytics==8.")
+    refused(tree, "has changes of another origin", "--force-reinstall --no-deps ultralytics==8.")
     assert tree.state == "changed"
 
 

@@ -84,7 +84,3 @@ def _is_gone(stream: TextIO) -> bool:
 @click.version_option(__version__, prog_name="ultralytics-wb-ddp")
 def main() -> None:
     """One W&B run for one Ultralytics training, whatever number of processes it takes."""
-
-
-if __name__ == "__main__":
-    main()

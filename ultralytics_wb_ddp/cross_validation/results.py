@@ -1,4 +1,4 @@
-"""The metrics of the trainings of a group: read from their summaries, remembered, and their statistics."""
+"""Read the metrics of a group's runs and compute their statistics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.options import WandbConfig
 
 
-QUERY_TIMEOUT = 10.0  # seconds that W&B has for each answer
+QUERY_TIMEOUT = 10.0  # seconds for each answer of the W&B server
 RUN_QUERY = """
 query Run($project: String!, $entity: String!, $name: String!) {
   project(name: $project, entityName: $entity) { run(name: $name) { id name state summaryMetrics } }
@@ -31,12 +31,12 @@ query Run($project: String!, $entity: String!, $name: String!) {
 
 @dataclass(frozen=True)
 class Statistics:
-    """One metric over the trainings of a group.
+    """Statistics of one metric over the trainings of a group.
 
     Attributes:
-        n: Number of trainings that have it.
+        n: Number of trainings with the metric.
         mean: Mean.
-        std: Sample standard deviation, with n - 1 as its divisor; None of a single training.
+        std: Sample standard deviation, with the divisor n - 1; None for a single training.
         min: Lowest value.
         max: Highest value.
     """
@@ -49,76 +49,76 @@ class Statistics:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Statistics:
-        """Return the statistics of one value or more."""
+        """Return the statistics of one or more values."""
         std = statistics.stdev(values) if len(values) > 1 else None
         return cls(len(values), statistics.fmean(values), std, min(values), max(values))
 
     def __str__(self) -> str:
-        """Return them as one writes them."""
+        """Return the mean and the standard deviation, as ``mean ± std``."""
         return f"{self.mean:.4g}" if self.std is None else f"{self.mean:.4g} ± {self.std:.2g}"
 
 
-def select_metrics(summary: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, float]:
-    """Return the metrics that a run's summary holds.
+def select_metrics(summary: Mapping[str, Any], patterns: Sequence[str]) -> dict[str, float]:
+    """Return the selected metrics of a run's summary.
 
     Args:
-        summary: The summary. Of a metric of the training it holds the last evaluation, under ``final/``, and the best
-            value; the former is the metric.
-        wanted: Names of metrics, with ``*`` for any characters.
+        summary: The summary. A metric of the training is there twice: as the last evaluation, under ``final/``, and as
+            the best value. The last evaluation counts.
+        patterns: Names of metrics, with ``*`` for any characters.
     """
-    found = {}
+    metrics = {}
     for key in sorted(summary, key=lambda key: key.startswith(FINAL_PREFIX)):
         name, value = key.removeprefix(FINAL_PREFIX), summary[key]
         is_number = isinstance(value, Real) and not isinstance(value, bool)
-        if is_number and math.isfinite(value) and any(fnmatchcase(name, pattern) for pattern in wanted):
-            found[name] = float(value)
-    return found
+        if is_number and math.isfinite(value) and any(fnmatchcase(name, pattern) for pattern in patterns):
+            metrics[name] = float(value)
+    return metrics
 
 
 def load_finished_results(
-    config: WandbConfig, run_ids: Sequence[str], wanted: Sequence[str], file: Path
+    config: WandbConfig, run_ids: Sequence[str], patterns: Sequence[str], file: Path
 ) -> dict[int, dict[str, float]]:
-    """Return the metrics of the runs that have finished, by their place among all.
+    """Return the metrics of the finished runs, by their index in ``run_ids``.
 
     Args:
-        config: How the runs are made.
+        config: Options of the runs.
         run_ids: Ids of the runs.
-        wanted: Names of metrics, with ``*`` for any characters.
-        file: Where metrics are kept on this machine, for a W&B that cannot be asked.
+        patterns: Names of metrics, with ``*`` for any characters.
+        file: Local file with the metrics. It is read if W&B cannot be asked.
 
     Raises:
-        Trouble: W&B does not answer, with ``on_error="raise"``.
+        ServerError: W&B does not answer, with ``on_error="raise"``.
     """
     mode = config.mode or os.environ.get("WANDB_MODE", "online")
     if mode == "disabled":
         return {}
     if mode == "online":
         try:
-            return _query_wandb(config, run_ids, wanted)
+            return _query_wandb(config, run_ids, patterns)
         except Exception as trouble:
             if config.on_error == "raise":
                 raise
             logger.warning("W&B does not say which runs of the group have finished: %s; %s is read", trouble, file)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        kept = {run_ids.index(run_id): dict(metrics) for run_id, metrics in content.items() if run_id in run_ids}
-    except (OSError, ValueError, TypeError, AttributeError):  # absent or damaged: nothing is known
+        results = {run_ids.index(run_id): dict(metrics) for run_id, metrics in content.items() if run_id in run_ids}
+    except (OSError, ValueError, TypeError, AttributeError):  # the file is absent or damaged
         return {}
-    return dict(sorted(kept.items()))
+    return dict(sorted(results.items()))
 
 
-def _query_wandb(config: WandbConfig, run_ids: Sequence[str], wanted: Sequence[str]) -> dict[int, dict[str, float]]:
-    """Ask W&B for the runs that have finished."""
+def _query_wandb(config: WandbConfig, run_ids: Sequence[str], patterns: Sequence[str]) -> dict[int, dict[str, float]]:
+    """Query W&B for the metrics of the finished runs."""
     from ultralytics_wb_ddp.wandb_client.server import VIEWER, find_server
 
     server = find_server(config.api_key, timeout=QUERY_TIMEOUT)
     entity = config.entity or os.environ.get("WANDB_ENTITY")
     entity = entity or (server.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or ""
-    found = {}
-    for place, run_id in enumerate(run_ids):
+    results = {}
+    for index, run_id in enumerate(run_ids):
         answer = server.ask("Run", RUN_QUERY, project=config.project or "", entity=entity, name=run_id)
         run = (answer.get("project") or {}).get("run") or {}
-        metrics = select_metrics(json.loads(run.get("summaryMetrics") or "{}"), wanted)
+        metrics = select_metrics(json.loads(run.get("summaryMetrics") or "{}"), patterns)
         if metrics and run.get("state") == "finished":
-            found[place] = metrics
-    return found
+            results[index] = metrics
+    return results

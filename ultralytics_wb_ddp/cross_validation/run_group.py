@@ -1,4 +1,4 @@
-"""Trainings that are one experiment: a run for each fold or repetition, and one with their mean and deviation."""
+"""Group the runs of a cross-validation and log their statistics."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ METRICS = ("metrics/*",)
 
 
 class Manager(Protocol):
-    """Describe what a group needs of the managers of its runs."""
+    """Interface of the managers of a group's runs."""
 
     cfg: Any
     on_finish: Callable[[int], None] | None
 
     def initialize(self) -> tuple[Any, str | None]:
-        """Make the run."""
+        """Open the run."""
 
     def resume_after_training(self) -> Any:
-        """Return the run after the training."""
+        """Open the run again after the training, and return the run."""
 
     def finish(self, exit_code: int = 0) -> None:
         """Finish the run."""
@@ -55,29 +55,38 @@ ManagerType = TypeVar("ManagerType", bound=Manager)
 
 
 class RunGroup(Generic[ManagerType]):
-    """The runs of a cross-validation or of repeated trainings; :meth:`WandbManager.group` makes one.
+    """The runs of a cross-validation or of repeated trainings.
 
-    It is used in a ``with`` statement. Going through it gives the number of each training that is left to do and the
-    manager of its run. At its end a run of job type ``"summary"`` gets the statistics of the metrics and a table with a
-    row for each training; after Ctrl-C and ``SystemExit`` it does not. The ids are ``{name}-{job_type}-{number}`` and
-    ``{name}-summary``, the runs belong to W&B's group ``name``.
+        :meth:`WandbManager.group` creates a group. A group is a context manager and an iterator. The iteration gives the
+        number and the manager of each training that is still to be run. At the end of the ``with`` statement, a run of job
+        type ``"summary"`` gets the statistics of the metrics and a table with a row for each training. After Ctrl-C and
+        ``SystemExit`` there is no summary run. The ids of the runs are ``{name}-{job_type}-{number}`` and
+        ``{name}-summary``. All runs are in W&B's group ``name``.
 
-    Args:
-        cfg: As for :class:`WandbManager`, without ``cfg.wandb.id``.
-        name: Name of the group, which the ids of its runs begin with.
-        runs: Number of trainings.
-        manager_class: Class of the managers, such as :class:`WandbManager`.
-        job_type: What a training is, such as ``"fold"`` or ``"train"``.
-        metrics: Names of the metrics, with ``*`` for any characters: of the evaluation of the best checkpoint, or of
-            numbers that you put into a run's summary yourself.
-        resume: Leave out the trainings that have finished when a group of this name was started earlier.
+        Args:
+            cfg: As for :class:`WandbManager`, without ``cfg.wandb.id``.
+            name: Name of the group. The ids of its runs begin with this name.
+            runs: Number of trainings.
+    <<<<<<< HEAD
+            manager_class: Class of the managers, such as :class:`WandbManager`.
+            job_type: What a training is, such as ``"fold"`` or ``"train"``.
+            metrics: Names of the metrics, with ``*`` for any characters: of the evaluation of the best checkpoint, or of
+                numbers that you put into a run's summary yourself.
+            resume: Leave out the trainings that have finished when a group of this name was started earlier.
+    =======
+            job_type: Job type of the trainings, such as ``"fold"`` or ``"train"``.
+            metrics: Names of the metrics, with ``*`` for any characters: metrics of the best checkpoint's evaluation, or
+                other numbers in the summary of a run.
+            resume: Skip the trainings that a previous start of this group has finished.
+            manager_class: Class of the managers, such as :class:`WandbManager`.
+    >>>>>>> lang-l5
 
-    Attributes:
-        results: Metrics of each training that counts, by its number. A training counts when its run has finished and
-            has metrics, in this process or, with ``resume``, earlier.
+        Attributes:
+            results: Metrics of each counted training, by number. A training is counted if its run has finished and has
+                metrics, in this process or, with ``resume``, in a previous one.
 
-    Raises:
-        ConfigurationError: A setting is wrong or contradicts the group.
+        Raises:
+            ConfigurationError: A setting is wrong or contradicts the group.
     """
 
     def __init__(
@@ -105,13 +114,13 @@ class RunGroup(Generic[ManagerType]):
 
     @property
     def statistics(self) -> dict[str, Statistics]:
-        """The statistics of each metric over the trainings that count, by its name."""
+        """The statistics of each metric over the counted trainings, by name."""
         names = sorted({name for numbers in self.results.values() for name in numbers})
         values = {name: [numbers[name] for numbers in self.results.values() if name in numbers] for name in names}
-        return {name: Statistics.of(found) for name, found in values.items()}
+        return {name: Statistics.of(metric_values) for name, metric_values in values.items()}
 
     def links(self) -> Links:
-        """Return where the group is to be seen; ``run`` is its summary run, once it exists."""
+        """Return the group's web addresses; ``run`` is the summary run, if it exists."""
         return self._links
 
     def __enter__(self) -> Self:
@@ -146,22 +155,21 @@ class RunGroup(Generic[ManagerType]):
             logger.warning("group %r has no summary run: %s", self.name, format_exception(trouble))
 
     def _load_finished(self) -> None:
-        """Find out which trainings of an earlier start have finished."""
-        earlier = load_finished_results(
+        previous = load_finished_results(
             self._config, [self._id(number) for number in range(self.runs)], self._metrics, self._file
         )
-        if earlier and not self._resume:
-            ids = ", ".join(self._id(number) for number in earlier)
+        if previous and not self._resume:
+            ids = ", ".join(self._id(number) for number in previous)
             msg = f"group {self.name!r} has finished runs ({ids}); give resume=True to keep them, or another name"
             raise ConfigurationError(msg)
-        if earlier:
-            done = ", ".join(map(str, earlier))
-            logger.info("group %r: %s %s finished earlier and is not trained again", self.name, self.job_type, done)
-        self.results, self._states = earlier, dict.fromkeys(earlier, "finished")
+        if previous:
+            numbers = ", ".join(map(str, previous))
+            logger.info("group %r: %s %s finished earlier and is not trained again", self.name, self.job_type, numbers)
+        self.results, self._states = previous, dict.fromkeys(previous, "finished")
 
     @property
     def _file(self) -> Path:
-        """Where the metrics of finished trainings are kept, for the day when W&B cannot be asked."""
+        """The local file with the metrics, for times without W&B."""
         directory = self._config.dir or os.environ.get("WANDB_DIR") or "."
         return Path(directory, "wandb", file_name(f"group-{self._config.project}-{self.name}", ".json"))
 
@@ -169,13 +177,7 @@ class RunGroup(Generic[ManagerType]):
         return f"{self.name}-{self.job_type}-{number}"
 
     def _make_manager(self, suffix: str, job_type: str, number: int | None = None) -> ManagerType:
-        """Return the manager of one run.
-
-        Args:
-            suffix: The end of the run's id.
-            job_type: Job type of the run.
-            number: Number of the training; None for the summary run.
-        """
+        """Return the manager of one run; ``number`` is None for the summary run."""
         name = run_name(self._config.name or self.name, suffix)
         config = replace(self._config, id=f"{self.name}-{suffix}", name=name, group=self.name, job_type=job_type)
         manager = self._manager_class({"wandb": config}, name, self.name)
@@ -185,7 +187,7 @@ class RunGroup(Generic[ManagerType]):
         return manager
 
     def _count(self, number: int, manager: Manager, exit_code: int) -> None:
-        """Take a training into account; trouble with that is a message unless ``on_error="raise"``."""
+        """Add a training's result; log an error as a warning unless ``on_error="raise"``."""
         try:
             self.add_result(number, manager, exit_code)
         except Exception as error:
@@ -194,12 +196,12 @@ class RunGroup(Generic[ManagerType]):
             logger.warning("group %r does not count run %s: %s", self.name, self._id(number), format_exception(error))
 
     def add_result(self, number: int, manager: Manager, exit_code: int) -> None:
-        """Take a training into account whose run is about to be finished; its manager does it.
+        """Add the result of a training before its manager finishes the run.
 
         Args:
             number: Number of the training.
-            manager: The manager of its run.
-            exit_code: The exit code that the run gets.
+            manager: The manager of the training's run.
+            exit_code: Exit code of the run. A training with an exit code other than 0 is not counted.
         """
         self._links = replace(manager.links(), run=None)
         self._states[number] = "failed" if exit_code else "finished"
@@ -220,34 +222,42 @@ class RunGroup(Generic[ManagerType]):
         write_json(self._file, {self._id(key): self.results[key] for key in sorted(self.results)})
 
     def _summarize(self, exit_code: int) -> None:
-        """Write the summary run."""
         import wandb
 
-        found = self.statistics
-        counted = f"{len(self.results)} of {self.runs} trainings counted"
-        shown = [f"{name} {numbers}" for name, numbers in found.items() if name.startswith("metrics/")]
-        logger.info("group %r: %s%s", self.name, counted, "".join(f", {text}" for text in shown))
+        statistics = self.statistics
+        progress = f"{len(self.results)} of {self.runs} trainings counted"
+        metric_texts = [f"{name} {numbers}" for name, numbers in statistics.items() if name.startswith("metrics/")]
+        logger.info("group %r: %s%s", self.name, progress, "".join(f", {text}" for text in metric_texts))
         manager = self._make_manager(SUMMARY_JOB_TYPE, SUMMARY_JOB_TYPE)
         run, _ = manager.initialize()
         try:
-            facts = {"name": self.name, "runs": self.runs, "job_type": self.job_type, "metrics": list(self._metrics)}
-            run.config.update({"group": facts}, allow_val_change=True)
-            columns = [self.job_type, "run", "state", "counted", *found]
+            group_config = {
+                "name": self.name,
+                "runs": self.runs,
+                "job_type": self.job_type,
+                "metrics": list(self._metrics),
+            }
+            run.config.update({"group": group_config}, allow_val_change=True)
+            columns = [self.job_type, "run", "state", "counted", *statistics]
             rows = [
                 [number, self._id(number), self._states.get(number, "not run"), number in self.results]
-                + [self.results.get(number, {}).get(name) for name in found]
+                + [self.results.get(number, {}).get(name) for name in statistics]
                 for number in range(self.runs)
             ]
             run.log({"runs": wandb.Table(columns=columns, data=rows, allow_mixed_types=True)})
             run.summary.update({"runs/planned": self.runs, "runs/counted": len(self.results)})
-            run.summary.update({name: _without_none(asdict(numbers)) for name, numbers in found.items()})
+            run.summary.update({name: _without_none(asdict(numbers)) for name, numbers in statistics.items()})
             self._links = manager.links()
         finally:
             manager.finish(exit_code)
 
 
 def _check(config: WandbConfig, name: str, runs: int, job_type: str, *, resume: bool) -> WandbConfig:
-    """Return the settings of a group if its runs can be made with them."""
+    """Return the settings of a group.
+
+    Raises:
+        ConfigurationError: A setting is wrong or contradicts the group.
+    """
     cause = ""
     if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
         cause = f"runs={runs!r}: the number of trainings, 1 or more, is expected"

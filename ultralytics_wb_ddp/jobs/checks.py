@@ -1,4 +1,4 @@
-"""Check whether a job can begin on this machine, and what it resumes."""
+"""Check a job on this machine, and find the training to resume."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def check_job(job: Job) -> None:
-    """Refuse a job that cannot begin in this process, on this machine, with this release of Ultralytics.
+    """Check that a job can start in this process and machine.
 
     Args:
-        job: The job, whose settings are right by themselves.
+        job: The job, whose settings are valid by themselves.
 
     Raises:
-        ConfigurationError: Processes and devices do not fit together, a GPU or a port is missing.
+        ConfigurationError: The processes do not fit the devices, a GPU is missing or a port is in use.
     """
     device, batch = (job.train.get(name) for name in ("device", "batch"))
     if job.parallel.is_distributed():
-        job.parallel.resolve(check_port=False)  # this process may have opened it
+        job.parallel.resolve(check_port=False)  # this process may have opened the port
         return
     check_launch(job.parallel, device, job.trainer)
     request = doctor_request_for(job)
@@ -39,23 +39,29 @@ def check_job(job: Job) -> None:
         )
         raise ConfigurationError(msg)
     if not trains_on_cpu(job.trainer):
-        wrong = next((each for each in check_gpus(request) if each.status != "ok"), None)
-        if wrong and "-1" not in names:  # an idle one, which Ultralytics looks for
-            msg = f"train.device={request.device}: {wrong.message.partition(': ')[2] or wrong.message}; {wrong.remedy}"
+        failed_check = next((check for check in check_gpus(request) if check.status != "ok"), None)
+        if failed_check and "-1" not in names:  # -1 means an idle GPU, which Ultralytics selects
+            msg = (
+                f"train.device={request.device}: "
+                f"{failed_check.message.partition(': ')[2] or failed_check.message}; {failed_check.remedy}"
+            )
             raise ConfigurationError(msg)
 
 
 def doctor_request_for(job: Job) -> DoctorRequest:
-    """Return what the doctor is to be asked about a job."""
+    """Return the doctor's request for a job."""
     devices = devices_of(job.train.get("device"), job.parallel)
     return DoctorRequest(job.wandb, manager=True, of_job=True, device=",".join(devices) or None)
 
 
 def find_training_state(job: Job) -> TrainingState | None:
-    """Return how far the training has come that a job resumes; None if it resumes none that is here.
+    """Return the state of the training to resume.
+
+    Returns:
+        The state; None if the job resumes no training, or if its checkpoint is not on this machine.
 
     Raises:
-        ConfigurationError: Its checkpoint is missing or damaged, or belongs to no training.
+        ConfigurationError: The checkpoint is missing or damaged, or does not belong to a training.
     """
     resume = job.train.get("resume")
     checkpoint = Path(job.model if resume is True else str(resume))

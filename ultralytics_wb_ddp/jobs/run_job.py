@@ -1,4 +1,4 @@
-"""A job from its config to its exit code: the run, the training, and what comes before and after it."""
+"""Run a job: open its run, train, and log its outputs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a job has left.
+    """Result of a job.
 
     Attributes:
         run_id: Id of the run; None on a rank that is not the main process.
         url: Web address of the run; None offline.
         save_dir: Directory of the training.
-        metrics: What ``model.train`` returned; None where nothing was trained.
-        trained: Whether there was something to train; not where the training that was to be resumed is over already.
+        metrics: Return value of ``model.train``; None without a training.
+        trained: Whether the job trained; False if the training to resume was already complete.
     """
 
     run_id: str | None
@@ -46,24 +46,25 @@ class JobResult:
 
 
 def run_job(cfg: Any, *, name: str = "job") -> JobResult:
-    """Run a job: everything that is wrong with it is said before anything is started.
+    """Check a job, train its model and log its outputs.
 
-    It trains as its processes are: as one rank where torchrun or srun has started it, else in the processes that
-    Ultralytics launches for several devices, or in this one. The run stays open while Ultralytics' processes attach to
-    it, unless ``wandb.keep_open`` is false. With ``train.resume`` it is the one of the training that is resumed. Where
-    that is over, nothing is trained; its run is brought to its end if the job was killed before that.
+    All checks run before the training starts. A process that torchrun or srun started trains as one rank. Otherwise
+    Ultralytics launches the processes for several devices, or this process trains. The run stays open while the
+    workers of Ultralytics attach to the run, unless ``wandb.keep_open`` is false. With ``train.resume``, the job
+    continues the run of the resumed training. If this training is complete, the job trains nothing; it only finishes
+    the run if the job was killed before the run's end.
 
     Args:
-        cfg: The job as an OmegaConf config, mapping, dataclass or namespace: see :class:`Job`. Interpolations stay as
-            they are written in the config that is stored with the run.
-        name: Name of the job where ``cfg`` has none.
+        cfg: The job as an OmegaConf config, mapping, dataclass or namespace: see :class:`Job`. The config that is
+            stored with the run keeps its interpolations unresolved.
+        name: Name of the job if ``cfg`` has no name.
 
     Returns:
-        The run and what the training has left.
+        The run, the directory and the metrics of the training.
 
     Raises:
-        ConfigurationError: Something in the job is unknown, missing or wrong.
-        S3Error: An output could not be uploaded or is not there; the run counts as failed.
+        ConfigurationError: A setting of the job is unknown, missing or wrong.
+        S3Error: An output could not be uploaded or does not exist; the run is marked as failed.
         subprocess.CalledProcessError: A process of the training has failed.
     """
     from ultralytics import YOLO
@@ -76,9 +77,9 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
         return _finish_job_of_ended_training(job, state)
     check_job(job)
     model = YOLO(job.model, task=job.task)
-    earlier = _find_record(job)
-    manager = _make_manager(job, earlier)
-    with _environment_of_earlier_run(earlier), manager:
+    previous = _find_record(job)
+    manager = _make_manager(job, previous)
+    with _environment_of_earlier_run(previous), manager:
         run_id = manager.run.id if manager.run else None
         manager.save_config(cfg)
         if job.inputs:
@@ -95,37 +96,36 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
 
 
 # Helpers
-def _make_manager(job: Job, earlier: RunRecord | None) -> WandbManager:
-    """Return the manager of a job's run, in the project in which its training began."""
+def _make_manager(job: Job, previous: RunRecord | None) -> WandbManager:
+    """Return the manager of a job's run; a resumed training keeps its project."""
     from ultralytics_wb_ddp.manager import WandbManager
 
-    made = job.wandb
-    if earlier and earlier.project:
-        made = replace(made, id=None, project=earlier.project, entity=earlier.entity or made.entity)
-    manager = WandbManager({"wandb": made}, job.name, job.group)
+    config = job.wandb
+    if previous and previous.project:
+        config = replace(config, id=None, project=previous.project, entity=previous.entity or config.entity)
+    manager = WandbManager({"wandb": config}, job.name, job.group)
     manager.is_job_run = True
     return manager
 
 
 def _finish_job_of_ended_training(job: Job, state: TrainingState) -> JobResult:
-    """Say that the training of a job is over, and do what it was killed before, if it was."""
+    """Finish the open run of a job whose training is complete."""
     logger.info("%s: nothing is trained; to train more, begin anew from its best.pt without train.resume", state)
-    earlier, url = RunRecord.find(state.directory, state.checkpoint), None
-    if earlier and state.is_run_open and is_main_process():
-        earlier.check_not_running()
-        with _environment_of_earlier_run(earlier), _make_manager(job, earlier) as manager:
+    previous, url = RunRecord.find(state.directory, state.checkpoint), None
+    if previous and state.is_run_open and is_main_process():
+        previous.check_not_running()
+        with _environment_of_earlier_run(previous), _make_manager(job, previous) as manager:
             url = manager.wandb_url
-            given = {item.name: getattr(job.wandb, item.name) for item in fields(RunOptions)}
-            state.finish_run(**given)
+            options = {item.name: getattr(job.wandb, item.name) for item in fields(RunOptions)}
+            state.finish_run(**options)
             if manager.run:
                 _log_outputs(job, manager, state.directory)
-        _mark_job_ended(state.directory, earlier.id)
+        _mark_job_ended(state.directory, previous.id)
     run_id = state.run_id if is_main_process() else None
-    return JobResult(run_id, url or (earlier.url if earlier else None), state.directory, None, trained=False)
+    return JobResult(run_id, url or (previous.url if previous else None), state.directory, None, trained=False)
 
 
 def _mark_job_ended(save_dir: Path, run_id: str | None) -> None:
-    """Have a training's directory know that its job has come to its end, and with it the run."""
     record = RunRecord.find(save_dir, None)
     if record and record.is_job_run and record.id == run_id:
         record.is_job_run = False
@@ -133,7 +133,7 @@ def _mark_job_ended(save_dir: Path, run_id: str | None) -> None:
 
 
 def _train(job: Job, model: Any) -> Any:
-    """Train in the processes that there are, or are asked for."""
+    """Train in the existing processes, or launch the requested ones."""
     if job.parallel.is_distributed() or job.parallel != ParallelConfig():
         from ultralytics_wb_ddp.distributed.train import train_distributed
 
@@ -142,10 +142,10 @@ def _train(job: Job, model: Any) -> Any:
 
 
 def _log_outputs(job: Job, manager: WandbManager, save_dir: Path) -> None:
-    """Log what the job leaves in S3, all that can be.
+    """Log all outputs of the job in S3.
 
     Raises:
-        S3Error: One of them cannot be.
+        S3Error: An output could not be logged; the other outputs are logged nevertheless.
     """
     failed: Exception | None = None
     for output in job.outputs:
@@ -159,7 +159,7 @@ def _log_outputs(job: Job, manager: WandbManager, save_dir: Path) -> None:
             manager.log_s3_artifact(
                 s3_path, output.name, output.type, aliases=output.aliases, metadata=output.metadata, strict=True
             )
-        except (S3Error, ConfigurationError) as error:  # noqa: PERF203  # one does not keep the others back
+        except (S3Error, ConfigurationError) as error:  # noqa: PERF203  # the other outputs are still to be logged
             logger.error("output %s of job %s is missing: %s", output.name, job.name, error)
             failed = failed or error
     if failed:
@@ -167,7 +167,7 @@ def _log_outputs(job: Job, manager: WandbManager, save_dir: Path) -> None:
 
 
 def _find_record(job: Job) -> RunRecord | None:
-    """Return which run the training has logged to that the job resumes."""
+    """Return the run record of the training that the job resumes."""
     resume = job.train.get("resume")
     if not resume or job.wandb.id or os.environ.get("WANDB_RUN_ID"):
         return None
@@ -176,13 +176,13 @@ def _find_record(job: Job) -> RunRecord | None:
 
 
 @contextmanager
-def _environment_of_earlier_run(earlier: RunRecord | None) -> Iterator[None]:
-    """Have the manager continue a run: it takes what the environment names, and waits until its rows are counted."""
-    variables = earlier.handoff().to_env() if earlier else {}
-    before = {name: os.environ.get(name) for name in variables}
+def _environment_of_earlier_run(previous: RunRecord | None) -> Iterator[None]:
+    """Set the environment variables that make the manager continue a run."""
+    variables = previous.handoff().to_env() if previous else {}
+    original_values = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in original_values.items():
             set_or_unset(name, value)

@@ -1,4 +1,4 @@
-"""What a job may hold, checked before anything is started."""
+"""Check the settings of a job before the start."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 
 SECTIONS = ["name", "group", "wandb", "model", "train", "parallel", "artifacts"]
-TRAINER = "trainer"  # an argument of model.train that is a class: here it is named
+TRAINER = "trainer"  # an argument of model.train that takes a class; a job gives the name of the class
 TASKS_BY_NAME = {"-seg": "segment", "-cls": "classify", "-pose": "pose", "-obb": "obb"}  # of Ultralytics' weights
-MOVED_ARGUMENTS = {"model": "model", "task": "model.task"}  # training arguments that a job has another place for
+MOVED_ARGUMENTS = {"model": "model", "task": "model.task"}  # training arguments and their settings in a job
 
 
 @dataclass(frozen=True)
 class Output:
-    """Something in S3 that the run refers to when the training is over.
+    """Objects in S3 that the run references after the training.
 
     Attributes:
         s3: ``s3://bucket/key`` of an object or a prefix.
         name: Name of the artifact.
-        upload: File or directory that is uploaded there first, below the training's directory unless it is absolute.
+        upload: File or directory that is uploaded to ``s3`` first. A relative path is below the training's directory.
         type: Type of the artifact.
         aliases: Aliases of the artifact.
         metadata: Metadata of the artifact.
@@ -51,10 +51,14 @@ class Output:
 
     @classmethod
     def parse(cls, values: Any, where: str) -> Output:
-        """Check what a user wrote.
+        """Return a checked output.
+
+        Args:
+            values: The user's settings, as a mapping.
+            where: Setting of the output in the job, for messages.
 
         Raises:
-            ConfigurationError: It is incomplete or wrong.
+            ConfigurationError: A setting is missing or wrong.
         """
         section = _parse_section(values, where, [item.name for item in fields(cls)])
         for name in ("s3", "name"):
@@ -84,19 +88,19 @@ class Output:
 
 @dataclass(frozen=True)
 class Job:
-    """A training with what comes before and after it.
+    """A training with its run, inputs and outputs.
 
     Attributes:
-        name: Name of the job, and of its run.
+        name: Name of the job and of its run.
         group: Group of the run.
-        wandb: How the run is made.
-        model: Weights or YAML that the training starts from.
-        task: Task of the model; None is left to Ultralytics.
-        trainer: Trainer class; None is left to Ultralytics.
+        wandb: Options of the run.
+        model: Weights or YAML file of the model.
+        task: Task of the model; None leaves the task to Ultralytics.
+        trainer: Trainer class; None leaves the class to Ultralytics.
         train: Arguments of ``model.train``.
-        parallel: How many processes train and where they meet.
+        parallel: Number of processes and their rendezvous.
         inputs: Files and folders that are stored with the run.
-        outputs: What the run refers to when the training is over.
+        outputs: Objects in S3 that the run references after the training.
     """
 
     name: str
@@ -112,28 +116,29 @@ class Job:
 
     @classmethod
     def from_cfg(cls, cfg: Any, name: str = "job") -> Job:
-        """Check a job: an OmegaConf config, a mapping, a dataclass or a namespace. Imports Ultralytics.
+        """Return a checked job; this imports Ultralytics.
 
         Args:
-            cfg: The job, with the sections ``wandb``, ``model``, ``train``, ``parallel`` and ``artifacts``.
-            name: Name of the job where it has none.
+            cfg: The job as an OmegaConf config, a mapping, a dataclass or a namespace, with the sections ``wandb``,
+                ``model``, ``train``, ``parallel`` and ``artifacts``.
+            name: Name of the job if ``cfg`` has no name.
 
         Raises:
-            ConfigurationError: Something is unknown, missing or wrong.
+            ConfigurationError: A setting is unknown, missing or wrong.
         """
         values = to_plain(cfg, resolve=True)
         _reject_misplaced_settings(values)
         values = _parse_section(values, "the job", SECTIONS)
-        named = [given for given in ("name", "group") if values.get(given)]
-        for given in named:
-            _check_text(given, values[given])
-            check_text(given, values[given])
-        wandb = WandbConfig.from_cfg(values, {"keep_open": True, **scope_settings(*named)}, where="wandb")
+        names = [name_key for name_key in ("name", "group") if values.get(name_key)]
+        for name_key in names:
+            _check_text(name_key, values[name_key])
+            check_text(name_key, values[name_key])
+        wandb = WandbConfig.from_cfg(values, {"keep_open": True, **scope_settings(*names)}, where="wandb")
         model, task = _read_model(values.get("model"))
         train = _parse_section(values.get("train"), "train")
-        for argument, place in MOVED_ARGUMENTS.items():
+        for argument, setting in MOVED_ARGUMENTS.items():
             if argument in train:
-                msg = f"train.{argument}={train[argument]!r}: a job has it in {place}; write it there"
+                msg = f"train.{argument}={train[argument]!r}: a job has it in {setting}; write it there"
                 raise ConfigurationError(msg)
         trainer = _find_trainer(train.pop(TRAINER, None))
         train = check_train_arguments(train, "train", also=[TRAINER], trainer=trainer)
@@ -156,12 +161,12 @@ class Job:
             train=train,
             parallel=ParallelConfig.from_cfg(values),
             inputs=_check_inputs(_parse_list(artifacts.get("inputs"), "artifacts.inputs")),
-            outputs=tuple(Output.parse(each, f"artifacts.outputs[{at}]") for at, each in enumerate(outputs)),
+            outputs=tuple(Output.parse(output, f"artifacts.outputs[{index}]") for index, output in enumerate(outputs)),
         )
 
 
 def _parse_section(values: Any, where: str, known: list[str] | None = None) -> dict[str, Any]:
-    """Return a section of a job; an empty one where it is missing."""
+    """Return a checked section of a job; an empty section if it is missing."""
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -171,14 +176,14 @@ def _parse_section(values: Any, where: str, known: list[str] | None = None) -> d
         check_known_keys(values, known, where)
     missing = next((name for name, value in values.items() if value == OMEGACONF_MISSING), None)
     if missing is not None:
-        place = missing if where == "the job" else f"{where}.{missing}"
-        msg = f"{place} is {OMEGACONF_MISSING}, to be given by whoever runs the job: {place}=VALUE"
+        setting = missing if where == "the job" else f"{where}.{missing}"
+        msg = f"{setting} is {OMEGACONF_MISSING}, to be given when the job is run: {setting}=VALUE"
         raise ConfigurationError(msg)
     return dict(values)
 
 
 def _reject_misplaced_settings(values: Any) -> None:
-    """Refuse a setting that stands beside its section."""
+    """Reject a setting at the top level that belongs to a section."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     settings = {"wandb": [item.name for item in fields(WandbConfig)], "train": list(DEFAULT_CFG_DICT)}
@@ -190,7 +195,7 @@ def _reject_misplaced_settings(values: Any) -> None:
 
 
 def _parse_list(values: Any, where: str) -> list[Any]:
-    """Return a list of a job; a single value that is no list counts as one."""
+    """Return a list of a job; a single string becomes a list of one item."""
     if values is None:
         return []
     if not isinstance(values, (list, str)):
@@ -199,17 +204,17 @@ def _parse_list(values: Any, where: str) -> list[Any]:
     return [values] if isinstance(values, str) else values
 
 
-def _check_text(place: str, value: Any) -> None:
+def _check_text(setting: str, value: Any) -> None:
     if value is not None and not isinstance(value, str):
-        msg = f"{place}={value!r} is of type {type(value).__name__}; a string is expected"
+        msg = f"{setting}={value!r} is of type {type(value).__name__}; a string is expected"
         raise ConfigurationError(msg)
 
 
 def _read_model(section: Any) -> tuple[str, str | None]:
-    """Return weights and task.
+    """Return the weights and the task of the model.
 
     Raises:
-        ConfigurationError: They are missing, or no file that Ultralytics finds or downloads.
+        ConfigurationError: The weights are missing, Ultralytics cannot find or download them, or the task is unknown.
     """
     values = _parse_section({"weights": section} if isinstance(section, str) else section, "model", ["weights", "task"])
     weights, task = values.get("weights"), values.get("task")
@@ -229,7 +234,7 @@ def _read_model(section: Any) -> tuple[str, str | None]:
 
 
 def _check_weights(weights: str) -> None:
-    """Refuse a model that is neither here nor anywhere that Ultralytics looks."""
+    """Reject weights that Ultralytics can neither find nor download."""
     from ultralytics.nn.tasks import yaml_model_load
     from ultralytics.utils import SETTINGS
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
@@ -252,7 +257,7 @@ def _check_weights(weights: str) -> None:
 
 
 def _task_of(weights: str) -> str | None:
-    """Return the task of a model, from its file or, where it is still to be downloaded, its name; None is unknown."""
+    """Return the task from the model's file or name; None if unknown."""
     from ultralytics import YOLO
     from ultralytics.nn.tasks import guess_model_task, yaml_model_load
 
@@ -263,28 +268,28 @@ def _task_of(weights: str) -> str | None:
                 return str(guess_model_task(yaml_model_load(weights)))
             if path.exists():
                 return str(YOLO(weights).task)
-        except Exception:  # noqa: BLE001  # the training says what is wrong with the file
+        except Exception:  # noqa: BLE001  # the training reports a damaged file
             return None
     named = next((task for ending, task in TASKS_BY_NAME.items() if path.stem.endswith(ending)), None)
     return named or ("detect" if re.fullmatch(r"yolo[v\d]*[a-z]u?", path.stem) else None)
 
 
 def _find_trainer(name: Any) -> type | None:
-    """Return the class that ``train.trainer`` names as ``package.module:Class``."""
+    """Return the trainer class of ``train.trainer``, which has the form ``package.module:Class``."""
     if name is None:
         return None
     from ultralytics.engine.trainer import BaseTrainer
 
     remedy = "name a trainer class as package.module:Class"
     try:
-        found = pkgutil.resolve_name(name)
+        trainer_class = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         msg = f"train.trainer={name!r}: {error}; {remedy}"
         raise ConfigurationError(msg) from error
-    if not (isinstance(found, type) and issubclass(found, BaseTrainer)):
+    if not (isinstance(trainer_class, type) and issubclass(trainer_class, BaseTrainer)):
         msg = f"train.trainer={name!r} is no trainer of Ultralytics; {remedy}"
         raise ConfigurationError(msg)
-    return found
+    return trainer_class
 
 
 def _reads_data_itself(trainer: Any) -> bool:
@@ -294,17 +299,17 @@ def _reads_data_itself(trainer: Any) -> bool:
 
 
 def _check_inputs(paths: list[Any]) -> tuple[str, ...]:
-    """Return files and folders that can be stored together."""
+    """Return the inputs, which must exist and have different names."""
     by_name: dict[str, str] = {}
-    for at, path in enumerate(paths):
-        place = f"artifacts.inputs[{at}]"
-        _check_text(place, path)
+    for index, path in enumerate(paths):
+        setting = f"artifacts.inputs[{index}]"
+        _check_text(setting, path)
         if not Path(path).exists():
-            msg = f"{place}={path!r} does not exist; check the path"
+            msg = f"{setting}={path!r} does not exist; check the path"
             raise ConfigurationError(msg)
         name = Path(path).resolve().name
         if name in by_name:
-            msg = f"{place}={path!r} and {by_name[name]!r} have the same name; give a folder that holds both"
+            msg = f"{setting}={path!r} and {by_name[name]!r} have the same name; give a folder that holds both"
             raise ConfigurationError(msg)
         by_name[name] = path
     return tuple(paths)

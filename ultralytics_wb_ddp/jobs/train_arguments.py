@@ -1,4 +1,4 @@
-"""Check the training arguments and the dataset of a job by the installed Ultralytics."""
+"""Check the training arguments and the dataset with the installed Ultralytics."""
 
 from __future__ import annotations
 
@@ -23,62 +23,63 @@ YAML = {".yaml", ".yml"}
 def check_data(
     data: Any, where: str, *, needed: bool, own_format: bool = False, task: Callable[[], str | None] = lambda: None
 ) -> None:
-    """Refuse a dataset that is not there or incomplete, and none at all, for which Ultralytics would take one.
+    """Check that a dataset exists and is complete.
 
-    Nothing is downloaded: images that the data YAML says how to get may be missing. A name without a path may be one
-    of the datasets for classification that Ultralytics gets, and is left to it.
+    A missing ``data`` is an error, because Ultralytics would then train on a default dataset. The check downloads
+    nothing: images may be missing if the data YAML has a ``download`` entry. A name without a path is not checked,
+    because it may be a classification dataset that Ultralytics downloads.
 
     Args:
-        data: What ``model.train(data=...)`` is given.
-        where: What the user wrote it into, for messages, such as ``"train.data"``.
-        needed: Whether there must be one.
-        own_format: Whether the trainer has a way of its own to read it.
-        task: Finds the task of the model out, where that matters; None is unknown.
+        data: Value of ``model.train(data=...)``.
+        where: Setting that holds the value, for messages, such as ``"train.data"``.
+        needed: Whether a dataset is required.
+        own_format: Whether the trainer reads the dataset itself, in any format.
+        task: Function that returns the task of the model, or None if the task is unknown. It is called only if needed.
 
     Raises:
-        ConfigurationError: It is missing, or Ultralytics would refuse it.
+        ConfigurationError: The dataset is missing, or Ultralytics would refuse the dataset.
     """
     if data is None and needed:
         msg = f"{where} is missing; name the dataset, such as {where}=coco8.yaml"
         raise ConfigurationError(msg)
-    for each in data if isinstance(data, list) else [data]:
-        if not isinstance(each, (str, NoneType)) and not own_format:
-            msg = f"{where}={data!r}: {each!r} is no dataset; name a data YAML, or a directory of images to classify"
+    for dataset in data if isinstance(data, list) else [data]:
+        if not isinstance(dataset, (str, NoneType)) and not own_format:
+            msg = f"{where}={data!r}: {dataset!r} is no dataset; name a data YAML, or a directory of images to classify"
             raise ConfigurationError(msg)
-        if isinstance(each, str) and "://" not in each:
-            file = _find(each, where)
+        if isinstance(dataset, str) and "://" not in dataset:
+            file = _find(dataset, where)
             if not own_format and (file.suffix in YAML or file.is_dir()):
-                _look_into(each, str(file), where, task())
+                _check_content(dataset, str(file), where, task())
 
 
 def _find(data: str, where: str) -> Path:
-    """Return the place of a dataset; a name that Ultralytics knows stands for itself."""
+    """Return the dataset's path, or its name if it belongs to Ultralytics."""
     from ultralytics.utils import DATASETS_DIR
     from ultralytics.utils.checks import check_file
 
     path = Path(data)
     if path.suffix in YAML:
-        found = check_file(data, download=False, hard=False)
+        dataset_path = check_file(data, download=False, hard=False)
     else:
-        found = data if len(path.parts) == 1 or path.exists() or (DATASETS_DIR / path).exists() else ""
-    if not found:
+        dataset_path = data if len(path.parts) == 1 or path.exists() or (DATASETS_DIR / path).exists() else ""
+    if not dataset_path:
         msg = f"{where}={data!r}: there is no such file, here or in Ultralytics; check the path"
         raise ConfigurationError(msg)
-    return Path(str(found))
+    return Path(str(dataset_path))
 
 
-def _look_into(data: str, file: str, where: str, task: str | None) -> None:
-    """Refuse a dataset of which Ultralytics would say that it is incomplete, or not for models of this task."""
+def _check_content(data: str, file: str, where: str, task: str | None) -> None:
+    """Reject an incomplete dataset, and a dataset for another task."""
     if task == "classify":
         _check_images(data, where)
     elif Path(file).suffix in YAML:
         _check_yaml(data, file, where)
     elif task:
-        _ask(data, where, "give its data YAML")
+        _check_by_ultralytics(data, where, "give its data YAML")
 
 
 def _check_images(data: str, where: str) -> None:
-    """Refuse what a model that classifies cannot be trained on: below ``train`` it takes a directory for each class."""
+    """Check that a classification dataset has a directory ``train``."""
     folder = Path(data)
     if not folder.is_dir():
         msg = f"{where}={data!r} is a data YAML, and a model that classifies takes a directory: train/CLASS/IMAGE"
@@ -89,7 +90,7 @@ def _check_images(data: str, where: str) -> None:
 
 
 def _check_yaml(data: str, file: str, where: str) -> None:
-    """Refuse a data YAML that Ultralytics refuses."""
+    """Reject a data YAML that Ultralytics refuses."""
     from yaml import YAMLError, safe_load
 
     text = Path(file).read_text(encoding="utf-8", errors="replace")
@@ -102,17 +103,17 @@ def _check_yaml(data: str, file: str, where: str) -> None:
     if not isinstance(content, dict):
         msg = f"{where}={data!r} holds no 'name: value' lines; it needs train, val and names"
         raise ConfigurationError(msg)
-    _ask(data, where, "mend the data YAML", gets_images=bool(content.get("download")))
+    _check_by_ultralytics(data, where, "mend the data YAML", gets_images=bool(content.get("download")))
 
 
-def _ask(data: str, where: str, remedy: str, *, gets_images: bool = False) -> None:
-    """Have Ultralytics look at a dataset.
+def _check_by_ultralytics(data: str, where: str, remedy: str, *, gets_images: bool = False) -> None:
+    """Check a dataset with Ultralytics.
 
     Args:
         data: The dataset.
-        where: What the user wrote it into, for messages.
-        remedy: What to do where it is refused.
-        gets_images: Whether images that are missing are downloaded when the training begins.
+        where: Setting that holds the value, for messages.
+        remedy: Remedy in the message of a refusal.
+        gets_images: Whether the training downloads missing images.
     """
     from ultralytics.data.utils import check_det_dataset
 
@@ -122,31 +123,31 @@ def _ask(data: str, where: str, remedy: str, *, gets_images: bool = False) -> No
         except (AssertionError, AttributeError, OSError, SyntaxError, TypeError, ValueError) as error:
             if isinstance(error, FileNotFoundError) and gets_images:
                 return
-            said = re.sub(r"\s+([.,;])", r"\1", " ".join(str(error).encode("ascii", "ignore").decode().split()))
-            msg = f"{where}={data!r} is refused by Ultralytics: {said.rstrip('.')}; {remedy}"
+            reason = re.sub(r"\s+([.,;])", r"\1", " ".join(str(error).encode("ascii", "ignore").decode().split()))
+            msg = f"{where}={data!r} is refused by Ultralytics: {reason.rstrip('.')}; {remedy}"
             raise ConfigurationError(msg) from error
 
 
 def check_train_arguments(
     values: Mapping[str, Any], where: str, *, also: Collection[str] = (), trainer: type | None = None
 ) -> dict[str, Any]:
-    """Check arguments of ``model.train`` by name, type and range, as the training itself would.
+    """Check arguments of ``model.train`` by name, type and range.
 
-    Strings that stand for a number or a switch, as environment variables have them, become one where one is needed.
-    Imports Ultralytics.
+    The rules are those of the installed Ultralytics, which this function imports. A string with a number or a boolean,
+    such as the value of an environment variable, is converted if the argument needs a number or a boolean.
 
     Args:
         values: The arguments by name, as plain data.
-        where: What they were written into, for messages: ``"train"`` makes it ``train.epochs``.
-        also: Names that are allowed besides; their values are returned as they are.
-        trainer: Trainer class, which knows its optimizers; None is Ultralytics' own.
+        where: Section that holds the arguments, for messages: ``"train"`` gives ``train.epochs``.
+        also: Additional allowed names. Their values are returned unchanged.
+        trainer: Trainer class, which defines the optimizers; None means the default trainer of Ultralytics.
 
     Returns:
-        The arguments, to be given to ``model.train``.
+        The checked arguments for ``model.train``.
 
     Raises:
-        ConfigurationError: One is unknown to this release, and the nearest known one is suggested, or its value is
-            wrong.
+        ConfigurationError: A value is wrong, or this release does not know a name. The message suggests the nearest
+            known name.
     """
     from ultralytics.utils import DEFAULT_CFG_DICT
 
@@ -160,9 +161,9 @@ def check_train_arguments(
         default = DEFAULT_CFG_DICT.get(name)
         fitting, problem = value, _validate(name, value, default)
         if isinstance(value, str) and (problem or isinstance(default, bool)):
-            stands_for = _parse_literal(value)
-            if not isinstance(stands_for, str) and not _validate(name, stands_for, default):
-                fitting, problem = stands_for, None
+            literal = _parse_literal(value)
+            if not isinstance(literal, str) and not _validate(name, literal, default):
+                fitting, problem = literal, None
         if problem:
             msg = f"{where}.{name}: {problem}"
             raise ConfigurationError(msg)
@@ -173,7 +174,7 @@ def check_train_arguments(
 
 
 def _check_optimizer(name: str, where: str, trainer: Any) -> None:
-    """Refuse an optimizer that the trainer does not know; it is asked for one, and lists in its refusal what it has."""
+    """Reject an unknown optimizer; the trainer's error message lists the known optimizers."""
     import torch
     import ultralytics
     from ultralytics.engine.trainer import BaseTrainer
@@ -182,21 +183,21 @@ def _check_optimizer(name: str, where: str, trainer: Any) -> None:
         try:
             (trainer or BaseTrainer).build_optimizer(None, torch.nn.Linear(1, 1), name=name)
         except NotImplementedError as error:
-            listed = re.search(r"[\[{]([^\]}]*)[\]}]", str(error))
-            known = sorted(re.findall(r"\w+", listed[1]), key=str.lower) if listed else []
-        except Exception:  # noqa: BLE001  # it knows the name, and needs more than there is here
+            match = re.search(r"[\[{]([^\]}]*)[\]}]", str(error))
+            known = sorted(re.findall(r"\w+", match[1]), key=str.lower) if match else []
+        except Exception:  # noqa: BLE001  # the trainer knows the name, but needs more attributes
             return
         else:
             return
-    by_word = {each.lower(): each for each in known}
-    close = difflib.get_close_matches(name.lower(), by_word, n=1)
-    remedy = f"did you mean {by_word[close[0]]!r}?" if close else f"choose one of {', '.join(known) or 'its own'}"
+    by_lower_name = {optimizer.lower(): optimizer for optimizer in known}
+    close = difflib.get_close_matches(name.lower(), by_lower_name, n=1)
+    remedy = f"did you mean {by_lower_name[close[0]]!r}?" if close else f"choose one of {', '.join(known) or 'its own'}"
     msg = f"{where}.optimizer={name!r} is unknown to Ultralytics {ultralytics.__version__}; {remedy}"
     raise ConfigurationError(msg)
 
 
 def _check_name(name: Any, value: Any, where: str, known: list[str]) -> None:
-    """Refuse a name that is neither known nor an old one that Ultralytics still takes."""
+    """Reject an unknown name; deprecated names that Ultralytics accepts are allowed."""
     import ultralytics
 
     if isinstance(name, str) and not isinstance(_ultralytics_error(name, value), SyntaxError):
@@ -208,10 +209,10 @@ def _check_name(name: Any, value: Any, where: str, known: list[str]) -> None:
 
 
 def _validate(name: str, value: Any, default: Any) -> str | None:
-    """Return what is wrong with a value, or None; ``default`` is Ultralytics' own.
+    """Return the problem of a value; None without a problem.
 
-    Ultralytics leaves some types unchecked, others only in some releases: what has a number by default needs a number,
-    and what has a string a string.
+    Ultralytics does not check all types, and releases differ. Therefore an argument with a number as its default needs
+    a number, and an argument with a string as its default needs a string.
     """
     if complaint := _ultralytics_error(name, value):
         return str(complaint)
@@ -224,7 +225,7 @@ def _validate(name: str, value: Any, default: Any) -> str | None:
 
 
 def _ultralytics_error(name: str, value: Any) -> Exception | None:
-    """Return what Ultralytics says against an argument, without the pages of help that it prints beside that."""
+    """Return the error of Ultralytics for an argument, without the printed help."""
     from ultralytics.cfg import get_cfg
 
     with quiet_ultralytics():
@@ -237,7 +238,7 @@ def _ultralytics_error(name: str, value: Any) -> Exception | None:
 
 @contextmanager
 def quiet_ultralytics() -> Iterator[None]:
-    """Keep what Ultralytics says, but for its errors, out of the output."""
+    """Suppress the log of Ultralytics except for errors."""
     from ultralytics.utils import LOGGER
 
     level = LOGGER.level
@@ -249,11 +250,11 @@ def quiet_ultralytics() -> Iterator[None]:
 
 
 def _parse_literal(text: str) -> Any:
-    """Return the number or the switch that a text stands for; the text itself if it stands for none."""
-    word = text.strip().lower()
-    if word in {"true", "false"}:
-        return word == "true"
+    """Parse a text as a number or a boolean, else return it."""
+    lowered = text.strip().lower()
+    if lowered in {"true", "false"}:
+        return lowered == "true"
     for kind in (int, float):
         with suppress(ValueError):
-            return kind(word)
+            return kind(lowered)
     return text

@@ -1,4 +1,4 @@
-"""Agents of a sweep on one machine: each asks W&B for a trial, runs it as a process of its own, and asks again."""
+"""Run a sweep's agents, which query W&B and start the trials."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.wandb_client.internals import SweepAgentClient
 
 
-AGENT_POLL_INTERVAL = 0.2  # seconds between two looks at the trials
-HEARTBEAT = 5.0  # seconds between two questions of an agent, as W&B's own have it
-TERMINATION_TIMEOUT = 60.0  # seconds that a trial gets to end when the agents are ended; a preempted one needs up to 50
-MAX_INITIAL_FAILURES = 5  # trials that may fail in a row at the start, as W&B's own agents have it
+AGENT_POLL_INTERVAL = 0.2  # seconds between two checks of the trials
+HEARTBEAT = 5.0  # seconds between two queries of an agent, as in W&B's own agent
+TERMINATION_TIMEOUT = 60.0  # seconds until a trial is killed after a signal; a preempted trial needs up to 50
+MAX_INITIAL_FAILURES = 5  # failures in a row at the start that end the sweep, as in W&B's own agent
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SweepError(UserError, RuntimeError):
-    """A sweep that cannot go on."""
+    """Error that ends a sweep."""
 
 
 @dataclass
@@ -41,10 +41,10 @@ class Trial:
     """One trial of a sweep.
 
     Attributes:
-        run_id: Id of its run.
-        parameters: The values that the sweep has chosen, by name.
-        exit_code: Exit code of its process, negative where a signal has ended it; None while it goes on.
-        stopped: Whether W&B has ended it early.
+        run_id: Id of the trial's run.
+        parameters: Values of the parameters, by name.
+        exit_code: Exit code of the trial's process, negative after a signal; None while the trial runs.
+        stopped: Whether W&B has stopped the trial early.
     """
 
     run_id: str
@@ -55,18 +55,18 @@ class Trial:
 
 @dataclass
 class _AgentState:
-    """One agent.
+    """State of one agent.
 
     Attributes:
-        wandb: Its end at W&B.
-        work: What its trials are started with.
-        queue: Trials that it was given and has not started.
-        trial: The trial that it runs.
-        process: The process of that trial.
-        parameters: File with the trial's parameters.
-        asked: When it last asked W&B.
-        is_cut_off: Whether W&B has not answered the last time.
-        is_done: Whether W&B has nothing more for it.
+        wandb: Client of the agent at W&B.
+        work: Pickled function of the trials.
+        queue: Trials from W&B that are not started yet.
+        trial: The running trial.
+        process: The process of the running trial.
+        parameters: File with the parameters of the running trial.
+        last_query: Monotonic time of the last query, in seconds.
+        is_cut_off: Whether the last query failed.
+        is_done: Whether W&B has no more trials for the agent.
     """
 
     wandb: SweepAgentClient
@@ -75,13 +75,13 @@ class _AgentState:
     trial: Trial | None = None
     process: subprocess.Popen[bytes] | None = None
     parameters: Path = Path()
-    asked: float = -HEARTBEAT
+    last_query: float = -HEARTBEAT
     is_cut_off: bool = False
     is_done: bool = False
 
     @property
     def active(self) -> list[str]:
-        """Ids of the trials that it has."""
+        """Ids of the running and queued trials."""
         return [trial.run_id for trial in [self.trial, *self.queue] if trial]
 
 
@@ -89,15 +89,15 @@ class AgentPool:
     """The agents of this process.
 
     Args:
-        agents: For each agent its end at W&B, and what its trials are started with: what cloudpickle makes of a
-            function that takes the parameters.
-        environment: Environment variables of the trials, beside those of this process.
+        agents: For each agent, its client at W&B and the function of its trials, pickled by cloudpickle. The function
+            takes the parameters.
+        environment: Additional environment variables of the trials.
         folder: Directory for the files of trials.
-        count: Number of trials after which it is over; None leaves that to W&B.
-        after_trial: Is called with each trial that has ended.
+        count: Maximum number of trials; None leaves the end to W&B.
+        after_trial: Function that is called with each ended trial.
 
     Attributes:
-        trials: The trials that were started.
+        trials: The started trials, in order.
     """
 
     def __init__(
@@ -121,12 +121,12 @@ class AgentPool:
     def run(self) -> None:
         """Run trials until W&B has no more or the count is reached.
 
-        SIGINT, SIGTERM and SIGHUP are passed on to the trials; a second one kills them.
+        SIGINT, SIGTERM and SIGHUP are sent to the trials. A second signal kills the trials.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C.
-            SystemExit: Another signal; the code is 128 and its number.
-            SweepError: Trials do nothing but fail.
+            KeyboardInterrupt: SIGINT arrived.
+            SystemExit: SIGTERM or SIGHUP arrived. The code is 128 plus the number of the signal.
+            SweepError: All first trials have failed.
         """
         with self._signals_caught():
             try:
@@ -148,22 +148,22 @@ class AgentPool:
         return agent.is_done or (self._count is not None and len(self.trials) >= self._count)
 
     def _step(self, agent: _AgentState) -> None:
-        """Do what is due for an agent."""
+        """Finish an agent's ended trial, start the next one and query W&B."""
         if agent.process and agent.process.poll() is not None:
             self._finish_trial(agent)
         if agent.trial is None and agent.queue and not self._is_finished(agent):
             self._start(agent, agent.queue.pop(0))
         if agent.trial is None and self._is_finished(agent):
-            return  # W&B would give it a trial that nobody runs
-        if time.monotonic() >= agent.asked + HEARTBEAT and not self._signals:
-            agent.asked = time.monotonic()
+            return  # a query would assign a trial that this agent does not run
+        if time.monotonic() >= agent.last_query + HEARTBEAT and not self._signals:
+            agent.last_query = time.monotonic()
             self._execute_commands(agent)
 
     def _ask(self, agent: _AgentState) -> list[dict[str, Any]]:
-        """Return what W&B wants an agent to do; nothing where it does not answer."""
+        """Return W&B's commands for an agent; an empty list if the query fails."""
         try:
             commands = agent.wandb.ask(agent.active)
-        except Exception as error:  # noqa: BLE001  # whatever W&B says
+        except Exception as error:  # noqa: BLE001  # wandb raises several classes
             if type(error).__name__ == "SweepNotFoundError":
                 logger.warning("the sweep was deleted: trials that are going on end, no further one is started")
                 agent.is_done = True
@@ -175,7 +175,6 @@ class AgentPool:
         return commands
 
     def _execute_commands(self, agent: _AgentState) -> None:
-        """Ask W&B what to do, and do it."""
         for command in self._ask(agent):
             kind, run_id = command.get("type"), str(command.get("run_id"))
             if kind in {"run", "resume"}:
@@ -194,7 +193,6 @@ class AgentPool:
             self._start(agent, agent.queue.pop(0))
 
     def _start(self, agent: _AgentState, trial: Trial) -> None:
-        """Start the process of a trial."""
         import yaml
 
         agent.parameters = self._folder / f"config-{trial.run_id}.yaml"
@@ -203,7 +201,7 @@ class AgentPool:
         values = {name: {"value": value} for name, value in trial.parameters.items()}
         agent.parameters.write_text(yaml.safe_dump({"wandb_version": 1, **values}, sort_keys=False), encoding="utf-8")
         environment = {**os.environ, **self._environment}
-        environment.pop("WANDB_SERVICE", None)  # this process's
+        environment.pop("WANDB_SERVICE", None)  # the trial needs a wandb-core of its own
         environment |= {
             "WANDB_RUN_ID": trial.run_id,
             "WANDB_SWEEP_PARAM_PATH": str(agent.parameters),
@@ -214,38 +212,42 @@ class AgentPool:
             [sys.executable, "-m", "ultralytics_wb_ddp.sweeps.trial_process"],
             env=environment,
             stdin=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is passed on, so that each trial gets it once
+            start_new_session=True,  # run() sends Ctrl-C to each trial once
         )
         agent.trial = trial
         self.trials.append(trial)
-        assert agent.process.stdin is not None  # noqa: S101  # asked for above
-        with contextlib.suppress(BrokenPipeError), agent.process.stdin as pipe:  # it has died: its exit code says so
+        assert agent.process.stdin is not None  # noqa: S101  # stdin=PIPE
+        with contextlib.suppress(BrokenPipeError), agent.process.stdin as pipe:  # a dead process has an exit code
             pipe.write(agent.work)
 
     def _ask_to_stop(self, agent: _AgentState) -> None:
-        """Have the training of a trial end after its epoch."""
-        assert agent.trial is not None  # noqa: S101  # the callers have checked it
+        """Request that a trial stops after the current epoch."""
+        assert agent.trial is not None  # noqa: S101  # the callers check for a trial
         if not agent.trial.stopped:
             agent.trial.stopped = True
             stop_request_file(agent.parameters).touch()
             logger.info("W&B ends trial %s early: its training stops after this epoch", agent.trial.run_id)
 
     def _finish_trial(self, agent: _AgentState) -> None:
-        """Note how a trial has ended, and see whether it makes sense to go on."""
-        assert agent.trial is not None  # noqa: S101  # it has a process
+        """Record the exit code of a trial.
+
+        Raises:
+            SweepError: All first trials have failed.
+        """
+        assert agent.trial is not None  # noqa: S101  # an agent with a process has a trial
         assert agent.process is not None  # noqa: S101
         trial, agent.trial = agent.trial, None
         trial.exit_code, agent.process = agent.process.returncode, None
         stop_request_file(agent.parameters).unlink(missing_ok=True)
-        agent.asked = -HEARTBEAT  # the next trial is wanted at once
+        agent.last_query = -HEARTBEAT  # query for the next trial at once
         if trial.exit_code:
             logger.warning("trial %s has failed with exit code %d", trial.run_id, trial.exit_code)
         if self._after_trial:
             self._after_trial(trial)
-        ended = [other.exit_code for other in self.trials if other.exit_code is not None]
-        if len(ended) >= self._limit and all(ended):
+        exit_codes = [other.exit_code for other in self.trials if other.exit_code is not None]
+        if len(exit_codes) >= self._limit and all(exit_codes):
             msg = (
-                f"all of the first {len(ended)} trials have failed, what they printed says why; "
+                f"all of the first {len(exit_codes)} trials have failed, what they printed says why; "
                 "WANDB_AGENT_MAX_INITIAL_FAILURES is the number that may"
             )
             raise SweepError(msg)
@@ -254,30 +256,32 @@ class AgentPool:
 
     @contextlib.contextmanager
     def _signals_caught(self) -> Iterator[None]:
-        """Note signals instead of ending; they can be caught in the main thread only."""
+        """Collect signals instead of ending; Python allows handlers in the main thread only."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-        wanted = {number: handler for number, handler in before.items() if handler not in {signal.SIG_IGN, None}}
-        for number in wanted:  # nohup ignores SIGHUP
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        replaced_handlers = {
+            number: handler for number, handler in handlers.items() if handler not in {signal.SIG_IGN, None}
+        }
+        for number in replaced_handlers:  # nohup ignores SIGHUP
             signal.signal(number, lambda caught, _: self._signals.append(caught))
         try:
             yield
         finally:
-            for number, handler in wanted.items():
+            for number, handler in replaced_handlers.items():
                 signal.signal(number, handler)
 
     def _terminate_trials(self) -> None:
-        """Pass the signal on to the trials that are going on, and wait until they have put their runs in order."""
+        """Send the signal to the running trials, and wait for their end."""
         agents = [agent for agent in self._agents if agent.process]
         number = self._signals[0] if self._signals else signal.SIGTERM
         for agent in agents:
-            assert agent.process is not None  # noqa: S101  # chosen for it
+            assert agent.process is not None  # noqa: S101  # filtered above
             with contextlib.suppress(ProcessLookupError):
-                if number == signal.SIGINT:  # as a terminal does it, to all processes of the trial
+                if number == signal.SIGINT:  # a terminal sends Ctrl-C to all processes of the trial, too
                     os.killpg(agent.process.pid, number)
-                else:  # its launcher ends the others
+                else:  # the trial's launcher ends the other processes
                     agent.process.send_signal(signal.SIGTERM)
         if agents:
             logger.warning("waiting for %d trials to end; a second signal kills them", len(agents))
@@ -293,10 +297,13 @@ class AgentPool:
 
 
 def _kill(process: subprocess.Popen[bytes] | None) -> None:
-    """Kill a trial with all processes that it has started, but for those that finish its run."""
+    """Kill a trial's processes except those that finish its run."""
     with contextlib.suppress(psutil.Error):
         trial = psutil.Process(process.pid if process else -1)
-        for one in [trial, *trial.children(recursive=True)]:
+        for process_to_kill in [trial, *trial.children(recursive=True)]:
             with contextlib.suppress(psutil.Error):
-                if "ultralytics_wb_ddp.runs.service_process" not in one.cmdline() and "wandb-core" not in one.name():
-                    one.kill()
+                if (
+                    "ultralytics_wb_ddp.runs.service_process" not in process_to_kill.cmdline()
+                    and "wandb-core" not in process_to_kill.name()
+                ):
+                    process_to_kill.kill()

@@ -1,4 +1,4 @@
-"""Sweeps whose trials train on several GPUs: N trials are N runs, whatever number of processes each takes."""
+"""Run sweeps with one run for each trial on several GPUs."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.scope import ConfigScope
 
 
-MAX_AGENTS = 20  # that W&B serves of one sweep
+MAX_AGENTS = 20  # W&B's limit for one sweep
 FILE_ENDINGS = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
 class _TrialTask:
-    """What trials do: a function or a job.
+    """Task of the trials: a function or a job.
 
     Attributes:
-        function: The function; None where it is a job.
-        job: The job, whose interpolations are left as they are.
-        settings: The job's section ``wandb``, over what :func:`wandb_config` says around it.
+        function: The function; None for a job.
+        job: The job, with unresolved interpolations.
+        settings: The settings of the active ``wandb_config`` scopes, overridden by the job's section ``wandb``.
     """
 
     function: Callable[[dict[str, Any]], Any] | None
@@ -46,10 +46,10 @@ class _TrialTask:
     settings: Mapping[str, Any]
 
     @classmethod
-    def of(cls, given: Any) -> _TrialTask:
-        if callable(given):
-            return cls(given, None, merge_scopes(active_scopes()))
-        job = read_job(given)
+    def of(cls, trial: Any) -> _TrialTask:
+        if callable(trial):
+            return cls(trial, None, merge_scopes(active_scopes()))
+        job = read_job(trial)
         with job_errors_as_sweep_errors():
             section = to_plain(job.get("wandb"), resolve=True) or {}
         return cls(
@@ -57,7 +57,7 @@ class _TrialTask:
         )
 
     def check(self, definition: Mapping[str, Any], project: str, shares: list[Any]) -> None:
-        """Check it with the parameters of a sweep, and the devices of the agents."""
+        """Check the task with a sweep's parameters and the agents' devices."""
         if "device" in definition["parameters"] and any(share is not None for share in shares):
             msg = "parameters.device: agents that share the devices have theirs given; run one, without devices"
             raise ConfigurationError(msg)
@@ -68,13 +68,13 @@ class _TrialTask:
             check_job(self.job, definition["parameters"], project=project, metric=metric)
 
     def device_shares(self, agents: int, devices: Any) -> list[Any]:
-        """Return the devices of each agent; None leaves them to the function or the job."""
+        """Return the devices of each agent; None leaves the devices to the function or the job."""
         if devices is None and not self.function:
             devices = devices_of(self.job, agents)
         return [None] * agents if devices is None else split_devices(devices, agents)
 
     def task_for(self, device: Any, project: str) -> Callable[[dict[str, Any]], None]:
-        """Return what a trial does on some devices."""
+        """Return the function that a trial runs on its devices."""
         if self.function:
             return partial(_call_function, self.function, device)
         return partial(run_trial, self.job, project, device)
@@ -88,67 +88,72 @@ def run_sweep(
     agents: int = 1,
     devices: Sequence[Any] | str | None = None,
 ) -> Sweep:
-    """Run trials of a sweep, each in a process of its own, until W&B has no more or the count is reached.
+    """Run the trials of a sweep, each in its own process.
+
+    The sweep ends when W&B has no more trials or the count is reached.
 
     Args:
-        sweep: A new sweep: a YAML file, mapping or OmegaConf config as W&B has it, with ``method``, ``metric`` and
-            ``parameters``, and with the job under ``job``. Or one that exists, to join it: ``"entity/project/id"`` or
-            the web address of its page.
-        trial: What a trial does, if not the sweep's ``job``: another job (a YAML file, mapping or OmegaConf config),
-            or a function that takes the parameters. Within it, ``wandb.init``, ``WandbManager`` and
+        sweep: A new sweep or the path of an existing sweep. A new sweep is a YAML file, mapping or OmegaConf config in
+            W&B's format, with ``method``, ``metric`` and ``parameters``, and a job under ``job``. An existing sweep is
+            joined by its path ``"entity/project/id"`` or its web address.
+        trial: Task of the trials, instead of the sweep's ``job``: another job (a YAML file, mapping or OmegaConf
+            config), or a function that takes the parameters. In the function, ``wandb.init``, ``WandbManager`` and
             ``add_wandb_callback`` continue the run of the trial, in any number of processes.
-        count: Number of trials of all agents; None runs until W&B has no more, which random search always has.
-        agents: Number of trials at a time, 1 to 20.
-        devices: GPUs that the agents share equally, such as ``[0, 1, 2, 3]``; None takes those of the job. A function
-            finds its own in ``parameters["device"]``, to be given to ``model.train``.
+        count: Number of trials of all agents. None runs until W&B has no more trials; random search never ends.
+        agents: Number of simultaneous trials, 1 to 20.
+        devices: GPUs that the agents share equally, such as ``[0, 1, 2, 3]``; None takes the devices of the job. A
+            function gets the devices of its trial in ``parameters["device"]`` and passes them to ``model.train``.
 
     Returns:
-        The sweep, with the trials that were run here.
+        The sweep with the trials that this call ran.
 
     Raises:
-        ConfigurationError: The sweep or its job is wrong or does not exist, a parameter may get a value that the
-            training argument cannot have, the devices cannot be shared equally, W&B is offline, or this is a trial or
-            a worker itself.
-        SweepError: Trials do nothing but fail, or W&B cannot be reached or refuses the key.
+        ConfigurationError: The sweep or its job is wrong or does not exist, a parameter may get an invalid value, the
+            devices cannot be shared equally, W&B is offline, or this process is a trial or a worker.
+        SweepError: All first trials have failed, or W&B cannot be reached or refuses the API key.
         wandb.errors.Error: W&B refuses the sweep.
     """
-    _check_place(agents, count)
+    _check_preconditions(agents, count)
     config = None if _is_path(sweep) else sweep if isinstance(sweep, SweepConfig) else SweepConfig.read(sweep)
-    given = config.job if config and trial is None else trial
-    if given is None:
+    trial_work = config.job if config and trial is None else trial
+    if trial_work is None:
         msg = f"it is not said what the trials of sweep {sweep!r} do; give a function or a job"
         raise ConfigurationError(msg)
-    work = _TrialTask.of(given)
-    shares = work.device_shares(agents, devices)
-    with _preserved_environment(work.settings.get("api_key")), _server_errors_as_sweep_errors():
+    task = _TrialTask.of(trial_work)
+    shares = task.device_shares(agents, devices)
+    with _preserved_environment(task.settings.get("api_key")), _server_errors_as_sweep_errors():
         if config:
-            entity, project = _place_of(config, work.settings)
-            work.check(config.definition, project, shares)
-            found, definition = create_sweep(config.definition, entity, project), config.definition
+            entity, project = _entity_and_project(config, task.settings)
+            task.check(config.definition, project, shares)
+            target_sweep, definition = create_sweep(config.definition, entity, project), config.definition
         else:
-            found, definition = find_sweep(sweep)
-            work.check(definition, found.project, shares)
-        return _run(found, definition, [work.task_for(share, found.project) for share in shares], count)
+            target_sweep, definition = find_sweep(sweep)
+            task.check(definition, target_sweep.project, shares)
+        return _run(target_sweep, definition, [task.task_for(share, target_sweep.project) for share in shares], count)
 
 
 def split_devices(devices: Sequence[Any] | str, agents: int) -> list[Any]:
-    """Return the devices of each agent, in the form in which all were given.
+    """Return the devices of each agent, in the form of ``devices``.
+
+    Args:
+        devices: All devices, as a sequence or as a string with commas.
+        agents: Number of agents.
 
     Raises:
-        ConfigurationError: They cannot be shared equally.
+        ConfigurationError: The devices cannot be shared equally.
     """
     names = devices.split(",") if isinstance(devices, str) else list(devices)
-    each, rest = divmod(len(names), agents)
-    if rest or not each:
+    devices_per_agent, rest = divmod(len(names), agents)
+    if rest or not devices_per_agent:
         msg = f"{agents} agents cannot share device={devices!r} equally; 2 agents can share 8 GPUs, 4 for each"
         raise ConfigurationError(msg)
-    shares = [names[start : start + each] for start in range(0, len(names), each)]
+    shares = [names[start : start + devices_per_agent] for start in range(0, len(names), devices_per_agent)]
     return [",".join(share) for share in shares] if isinstance(devices, str) else shares
 
 
 # Helpers
-def _check_place(agents: int, count: int | None) -> None:
-    """Refuse what cannot be, wherever the sweep comes from."""
+def _check_preconditions(agents: int, count: int | None) -> None:
+    """Check the process, the arguments and W&B's mode."""
     if is_worker() or is_trial():
         where = f"a worker (LOCAL_RANK={os.environ['LOCAL_RANK']})" if is_worker() else "a trial of a sweep"
         msg = (
@@ -169,12 +174,12 @@ def _check_place(agents: int, count: int | None) -> None:
 
 
 def _is_path(sweep: Any) -> bool:
-    """Return whether a sweep is one that exists at W&B."""
+    """Return whether a sweep is given by its path at W&B."""
     return isinstance(sweep, str) and not sweep.endswith(FILE_ENDINGS)
 
 
-def _place_of(config: SweepConfig, settings: Mapping[str, Any]) -> tuple[str | None, str]:
-    """Return entity and project of a new sweep: its own, or else those of its job or of the environment."""
+def _entity_and_project(config: SweepConfig, settings: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return the entity and project from sweep, job or environment."""
     entity, project = (
         config.definition.get(name) or settings.get(name) or os.environ.get(f"WANDB_{name.upper()}")
         for name in ("entity", "project")
@@ -186,25 +191,27 @@ def _place_of(config: SweepConfig, settings: Mapping[str, Any]) -> tuple[str | N
 
 
 def _call_function(function: Callable[[dict[str, Any]], Any], device: Any, parameters: dict[str, Any]) -> None:
-    """Do the work of a trial that is a function."""
     arguments = train_arguments(parameters, "sweep", others=True)
     function(arguments if device is None else {**arguments, "device": device})
 
 
 def _within_scopes(
-    around: Iterable[ConfigScope], work: Callable[[dict[str, Any]], None], parameters: dict[str, Any]
+    scopes: Iterable[ConfigScope], function: Callable[[dict[str, Any]], None], parameters: dict[str, Any]
 ) -> None:
-    """Do a trial's work inside of the blocks of ``wandb_config`` that the sweep is run in."""
+    """Run a trial's function within the ``wandb_config`` scopes of the sweep."""
     with ExitStack() as stack:
-        for block in around:
-            stack.enter_context(block)
-        work(parameters)
+        for scope in scopes:
+            stack.enter_context(scope)
+        function(parameters)
 
 
 def _run(
-    sweep: Sweep, definition: Mapping[str, Any], work: list[Callable[[dict[str, Any]], None]], count: int | None
+    sweep: Sweep,
+    definition: Mapping[str, Any],
+    trial_functions: list[Callable[[dict[str, Any]], None]],
+    count: int | None,
 ) -> Sweep:
-    """Run its trials, one agent for each share of the work."""
+    """Run a sweep's trials, with one agent for each trial function."""
     import cloudpickle
 
     from ultralytics_wb_ddp.wandb_client.internals import SweepAgentClient
@@ -215,9 +222,9 @@ def _run(
         [
             (
                 SweepAgentClient(sweep.entity, sweep.project, sweep.id),
-                cloudpickle.dumps(partial(_within_scopes, active_scopes(), each)),
+                cloudpickle.dumps(partial(_within_scopes, active_scopes(), function)),
             )
-            for each in work
+            for function in trial_functions
         ],
         environment={"WANDB_SWEEP_ID": sweep.id, "WANDB_ENTITY": sweep.entity, "WANDB_PROJECT": sweep.project},
         folder=Path(os.environ.get("WANDB_DIR", ""), "wandb", f"sweep-{sweep.id}").absolute(),
@@ -230,7 +237,7 @@ def _run(
 
 @contextlib.contextmanager
 def _server_errors_as_sweep_errors() -> Iterator[None]:
-    """Say of a server that cannot be used that the sweep cannot go on."""
+    """Raise a server's error as a :class:`SweepError`."""
     from ultralytics_wb_ddp.wandb_client.server import ServerError
 
     try:
@@ -241,16 +248,16 @@ def _server_errors_as_sweep_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _preserved_environment(api_key: str | None) -> Iterator[None]:
-    """Put the environment back in the end: W&B's client notes a sweep's project there.
+    """Restore the environment at the end. wandb writes the sweep's project there.
 
     Args:
-        api_key: API key of W&B, where the job or a block has one.
+        api_key: API key of W&B from the job or a scope; None keeps the key of the environment.
     """
-    before = dict(os.environ)
+    original_environment = dict(os.environ)
     if api_key:
         os.environ["WANDB_API_KEY"] = api_key
     try:
         yield
     finally:
         os.environ.clear()
-        os.environ.update(before)
+        os.environ.update(original_environment)

@@ -1,4 +1,4 @@
-"""A sweep at W&B: made, found, and asked whether a trial has logged what it looks for."""
+"""Create and find sweeps, and check that trials log the objective."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.sweeps.agents import Trial
 
 
-COUNTING = 10.0  # seconds after which a run's summary is there, if it is there at all
-INFINITE = ("NaN", "Infinity", "-Infinity")  # as W&B writes numbers that JSON has none of
+COUNTING = 10.0  # seconds until W&B must have a run's summary
+INFINITE = ("NaN", "Infinity", "-Infinity")  # W&B's strings for numbers that JSON cannot hold
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep, and its trials that were run here.
+    """A sweep and the trials of this process.
 
     Attributes:
-        id: Its id.
-        entity: User or team that owns its project.
-        project: Its project.
-        url: Web address of its page.
-        trials: Its trials that were run here, in the order in which they were started.
+        id: Id of the sweep.
+        entity: W&B user or W&B team that owns the project.
+        project: Project of the sweep.
+        url: Web address of the sweep's page.
+        trials: Trials that this process started, in the order of their start.
     """
 
     id: str
@@ -43,15 +43,15 @@ class Sweep:
 
     @property
     def path(self) -> str:
-        """What others join it by: ``entity/project/id``."""
+        """The path ``entity/project/id``, by which other processes join the sweep."""
         return f"{self.entity}/{self.project}/{self.id}"
 
 
 def create_sweep(definition: Mapping[str, Any], entity: str | None, project: str) -> Sweep:
-    """Make a sweep.
+    """Create a sweep.
 
     Raises:
-        Trouble: W&B cannot be reached or refuses the key.
+        ServerError: W&B cannot be reached or refuses the API key.
         wandb.errors.Error: W&B refuses the sweep.
     """
     import wandb
@@ -70,12 +70,12 @@ def find_sweep(sweep: str) -> tuple[Sweep, dict[str, Any]]:
     """Return a sweep and its definition.
 
     Args:
-        sweep: Its id, its path ``entity/project/id`` or the web address of its page.
+        sweep: Id, path ``entity/project/id`` or web address of the sweep.
 
     Raises:
-        ConfigurationError: There is none.
-        Trouble: W&B cannot be reached or refuses the key.
-        wandb.errors.Error: W&B refuses.
+        ConfigurationError: The sweep does not exist.
+        ServerError: W&B cannot be reached or refuses the API key.
+        wandb.errors.Error: W&B refuses the query.
     """
     import wandb
 
@@ -86,18 +86,18 @@ def find_sweep(sweep: str) -> tuple[Sweep, dict[str, Any]]:
     require_server()
     try:
         with no_login_prompt():
-            found = wandb.Api().sweep(path)
-            definition = dict(found.config)
+            wandb_sweep = wandb.Api().sweep(path)
+            definition = dict(wandb_sweep.config)
     except Exception as error:
-        if "could not find" not in str(error).lower():  # its kind differs between releases
+        if "could not find" not in str(error).lower():  # the class differs between releases
             raise
         msg = f"there is no sweep {path!r}; its page shows entity, project and id"
         raise ConfigurationError(msg) from error
-    return Sweep(found.id, found.entity, found.project, found.url), definition
+    return Sweep(wandb_sweep.id, wandb_sweep.entity, wandb_sweep.project, wandb_sweep.url), definition
 
 
 class ObjectiveCheck:
-    """Says once, after the first trial that has succeeded, that the sweep will not find its objective.
+    """Check of the first successful trial: it warns if the objective was not logged.
 
     Args:
         sweep: The sweep.
@@ -110,7 +110,7 @@ class ObjectiveCheck:
         self._is_done = False
 
     def __call__(self, trial: Trial) -> None:
-        """Look at a trial that has ended."""
+        """Check a trial that has ended."""
         if self._is_done or trial.exit_code or trial.stopped:
             return
         self._is_done = True
@@ -127,7 +127,7 @@ class ObjectiveCheck:
         try:
             run = wandb.Api().run(f"{self._sweep.entity}/{self._sweep.project}/{run_id}")
             value = dict(run.summary).get(self._metric)
-        except Exception as error:  # noqa: BLE001  # it is only a look
+        except Exception as error:  # noqa: BLE001  # a failed check must not stop the sweep
             logger.info("the objective of trial %s cannot be looked at: %s", run_id, format_exception(error))
             return True
         return isinstance(value, Real) or value in INFINITE

@@ -1,4 +1,4 @@
-"""What a sweep is asked for: W&B's own configuration of a sweep, checked before anything is started."""
+"""Read and check the configuration of a W&B sweep before the start."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ SWEEP_KEYS = (
 METHODS = ("grid", "random", "bayes")
 GOALS = ("minimize", "maximize")
 REQUIRED = ("method", "parameters")
-LOGGED = ("train/", "val/", "lr/", "model/", "best/", "final/", "ranks/", "batch/")  # what else is logged
+LOGGED = ("train/", "val/", "lr/", "model/", "best/", "final/", "ranks/", "batch/")  # prefixes of further logged keys
 CONTINUOUS = ("uniform", "log_uniform_values", "inv_log_uniform_values")
-SAMPLE_FRACTION = 0.37  # of the way from the least to the greatest value: no whole number there unless by chance
+SAMPLE_FRACTION = 0.37  # of the range from min to max; gives a value that is not an integer in most ranges
 SWEEP_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """A sweep.
+    """Configuration of a sweep.
 
     Attributes:
-        definition: Its configuration as W&B takes it.
-        job: The job that its trials run, as an OmegaConf config; None where it has none.
+        definition: W&B's configuration of the sweep.
+        job: The job of the trials, as an OmegaConf config; None without a job.
     """
 
     definition: Mapping[str, Any]
@@ -47,24 +47,24 @@ class SweepConfig:
 
     @classmethod
     def read(cls, source: Any, overrides: Sequence[str] = ()) -> SweepConfig:
-        """Read a sweep from a YAML file, a mapping or an OmegaConf config.
+        """Read a sweep from a YAML file, mapping or OmegaConf config.
 
         Args:
-            source: The sweep. Under ``job`` it has a job, or the path of a job's file, seen from the sweep's folder.
-            overrides: ``key=value`` that win over a file, such as ``method=random`` and ``job.train.epochs=5``.
+            source: The sweep. The key ``job`` holds a job, or the path of a job's file, relative to the sweep's folder.
+            overrides: Overrides ``key=value`` of a file, such as ``method=random`` and ``job.train.epochs=5``.
 
         Raises:
-            ConfigurationError: It cannot be read, a name is unknown, something is missing or contradicts itself.
+            ConfigurationError: The sweep cannot be read, or a setting is unknown, missing or contradictory.
         """
         from omegaconf import DictConfig, OmegaConf
 
         file = Path(source) if isinstance(source, (str, PathLike)) else None
         where = str(file or "sweep")
-        of_job = [word for word in overrides if word.startswith("job.")]
+        job_overrides = [override for override in overrides if override.startswith("job.")]
         with yaml_errors_as_user_errors(Path(where)):
             config = read_config(file, overrides) if file else OmegaConf.create(to_plain(source))
-            if file and of_job and isinstance(read_config(file).get("job"), str):  # they are for the job's own file
-                config = read_config(file, [word for word in overrides if word not in of_job])
+            if file and job_overrides and isinstance(read_config(file).get("job"), str):  # overrides of the job's file
+                config = read_config(file, [override for override in overrides if override not in job_overrides])
             job = config.pop("job", None) if isinstance(config, DictConfig) else None
             plain = to_plain(config, resolve=True)
         if not isinstance(plain, dict):
@@ -72,22 +72,22 @@ class SweepConfig:
             raise ConfigurationError(msg)
         _check(plain, where)
         if isinstance(job, str):
-            words = [word.removeprefix("job.") for word in of_job]
-            return cls(plain, read_job((file.parent if file else Path()) / job, words))
+            job_file_overrides = [override.removeprefix("job.") for override in job_overrides]
+            return cls(plain, read_job((file.parent if file else Path()) / job, job_file_overrides))
         name = plain.get("name") or (file.stem if file else None)
         return cls(plain, None if job is None else read_job(job, name=name))
 
 
 def read_job(source: Any, overrides: Sequence[str] = (), *, name: str | None = None) -> Any:
-    """Return a job as an OmegaConf config whose interpolations are left as they are.
+    """Return a job as an OmegaConf config with unresolved interpolations.
 
     Args:
         source: A YAML file, a mapping or an OmegaConf config.
-        overrides: ``key=value`` that win over a file.
-        name: Name of the job where it has none and is no file.
+        overrides: Overrides ``key=value`` of a file.
+        name: Name of the job if ``source`` is not a file and has no name.
 
     Raises:
-        ConfigurationError: It cannot be read, or is none.
+        ConfigurationError: The job cannot be read, or is not a mapping.
     """
     from omegaconf import OmegaConf
 
@@ -131,18 +131,18 @@ def _check(plain: dict[str, Any], where: str) -> None:
 
 
 def train_arguments(parameters: Mapping[str, Any], where: str, *, others: bool = False) -> dict[str, Any]:
-    """Return a trial's parameters as arguments of ``model.train``, each of its type.
+    """Convert a trial's parameters to arguments of ``model.train``.
 
-    A whole number that a sweep gives as 3.0 is 3 where the argument is no float, and text such as ``"0.01"`` a number
-    where it needs one.
+    The value 3.0 becomes 3 if the argument is not a float. A string such as ``"0.01"`` becomes a number if the
+    argument needs a number.
 
     Args:
         parameters: Values by name.
-        where: What they were written into, for messages.
-        others: Whether there may be parameters that are no arguments; they stay as they are.
+        where: Source of the parameters, for messages.
+        others: Whether other parameters than training arguments are allowed. Their values stay unchanged.
 
     Raises:
-        ConfigurationError: One is no argument, or has a value that the argument cannot have.
+        ConfigurationError: A parameter is not a training argument, or its value is invalid.
     """
     from ultralytics.utils import DEFAULT_CFG_DICT
 
@@ -155,7 +155,7 @@ def train_arguments(parameters: Mapping[str, Any], where: str, *, others: bool =
 
 
 def _as_int_if_whole(value: Any) -> Any:
-    """Return a number that is whole as an integer, anything else as it is."""
+    """Convert a whole number to an integer, and return other values unchanged."""
     number = value
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+\.0*", value.strip()):
         number = float(value)
@@ -163,15 +163,15 @@ def _as_int_if_whole(value: Any) -> Any:
 
 
 def check_parameters(parameters: Mapping[str, Any], where: str, *, others: bool = False) -> None:
-    """Check the values that a sweep may choose, as far as they are known beforehand.
+    """Check the known values of a sweep's parameters.
 
     Args:
         parameters: The sweep's ``parameters``.
-        where: What they were written into, for messages.
-        others: Whether there may be parameters that are no arguments of ``model.train``.
+        where: Source of the parameters, for messages.
+        others: Whether other parameters than arguments of ``model.train`` are allowed.
 
     Raises:
-        ConfigurationError: A parameter is no argument, is nested, or may get a value that the argument cannot have.
+        ConfigurationError: A parameter is nested or not a training argument, or may get an invalid value.
     """
     from ultralytics.utils import DEFAULT_CFG_DICT
 
@@ -200,13 +200,13 @@ def check_parameters(parameters: Mapping[str, Any], where: str, *, others: bool 
 
 
 def sample_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values that a trial may get, of the parameters of which they are known."""
+    """Return one possible value of each parameter with known values."""
     values = {name: _values_of(spec) for name, spec in parameters.items()}
     return {name: known[0] for name, known in values.items() if known}
 
 
 def _values_of(spec: dict[str, Any]) -> list[Any]:  # noqa: PLR0911  # a case for each kind of range
-    """Return values that stand for all that a parameter may get; none where they are not known."""
+    """Return sample values of a parameter; an empty list if the values are unknown."""
     if "values" in spec:
         return list(spec["values"])
     if "value" in spec:
@@ -227,15 +227,17 @@ def _values_of(spec: dict[str, Any]) -> list[Any]:  # noqa: PLR0911  # a case fo
 
 
 def check_objective(name: str, where: str) -> None:
-    """Refuse an objective that no training logs.
+    """Check that trainings log the objective of a sweep.
 
     Raises:
-        ConfigurationError: It is none; the nearest metric is suggested.
+        ConfigurationError: No training logs the objective. The message suggests the nearest metric.
     """
     from ultralytics.utils import metrics
 
-    kinds = [kind for word, kind in vars(metrics).items() if word.endswith("Metrics") and hasattr(kind, "keys")]
-    known = sorted({key for kind in kinds for key in kind().keys})
+    metric_classes = [
+        kind for class_name, kind in vars(metrics).items() if class_name.endswith("Metrics") and hasattr(kind, "keys")
+    ]
+    known = sorted({key for kind in metric_classes for key in kind().keys})
     if name in known or name.startswith(LOGGED):
         return
     close = sorted(difflib.get_close_matches(name, known))
@@ -245,10 +247,13 @@ def check_objective(name: str, where: str) -> None:
 
 
 def sweep_path(text: str) -> str:
-    """Return ``entity/project/id`` of a sweep that is given by its id, its path or its web address.
+    """Return the path ``entity/project/id`` of a sweep.
+
+    Args:
+        text: Id, path or web address of the sweep. A path without entity or project is returned unchanged.
 
     Raises:
-        ConfigurationError: It is none of these.
+        ConfigurationError: The text is not an id, a path or a web address of a sweep.
     """
     parts = [unquote(part) for part in urlsplit(text).path.split("/") if part]
     if "://" in text:

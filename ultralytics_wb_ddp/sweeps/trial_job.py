@@ -1,4 +1,4 @@
-"""A sweep of a job: what a trial changes in it, and what cannot be swept is said before anything is started."""
+"""Create the jobs of a sweep's trials and check the sweep's job."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.jobs.schema import Job
 
 
-IGNORED_BY_AUTO = ("lr0", "momentum")  # optimizer="auto" chooses them itself
+IGNORED_BY_AUTO = ("lr0", "momentum")  # optimizer="auto" sets these arguments itself
 
 
 def make_trial_job(job: Any, parameters: Mapping[str, Any], *, device: Any, run_id: str, project: str) -> Any:
-    """Return the job of one trial, as an OmegaConf config whose interpolations are left as they are.
+    """Return a trial's job as an OmegaConf config with unresolved interpolations.
 
     Args:
-        job: The job as it was written.
+        job: The job of the sweep.
         parameters: The trial's parameters: training arguments, and ``model``.
-        device: Its devices; None leaves them as in the job.
-        run_id: Id of its run, by which its run and its directory are named.
+        device: Devices of the trial; None keeps the devices of the job.
+        run_id: Id of the trial's run. It is appended to the names of the run and of the training's directory.
         project: Project of the sweep.
     """
     from omegaconf import OmegaConf
 
-    written = OmegaConf.create(to_plain(job))
+    trial_job = OmegaConf.create(to_plain(job))
     arguments = train_arguments(parameters, "sweep")
     model = arguments.pop("model", None)
     if model is not None:
-        section = written.get("model")
-        written.model = {**to_plain(section), "weights": model} if hasattr(section, "keys") else model
-    names = (str(part) for part in (OmegaConf.select(written, "train.name"), run_id) if part)
+        section = trial_job.get("model")
+        trial_job.model = {**to_plain(section), "weights": model} if hasattr(section, "keys") else model
+    names = (str(part) for part in (OmegaConf.select(trial_job, "train.name"), run_id) if part)
     changes = {
-        "name": "-".join(str(part) for part in (written.get("name"), run_id) if part),
+        "name": "-".join(str(part) for part in (trial_job.get("name"), run_id) if part),
         "wandb": {"project": project},
         "train": {**arguments, "name": "-".join(names), **({} if device is None else {"device": device})},
     }
-    return OmegaConf.merge(written, changes)
+    return OmegaConf.merge(trial_job, changes)
 
 
 def run_trial(job: Any, project: str, device: Any, parameters: dict[str, Any]) -> None:
-    """Run the job of one trial, in its process."""
+    """Run the job of one trial in the current process."""
     from ultralytics_wb_ddp.jobs.run_job import run_job
 
     run_id = os.environ["WANDB_RUN_ID"]
@@ -57,10 +57,14 @@ def run_trial(job: Any, project: str, device: Any, parameters: dict[str, Any]) -
 
 
 def devices_of(job: Any, agents: int) -> Any:
-    """Return the devices that the agents are to share; None leaves each trial to the job.
+    """Return the devices that the agents share; None keeps the devices of the job.
+
+    Args:
+        job: The job of the sweep.
+        agents: Number of agents.
 
     Raises:
-        ConfigurationError: There are fewer GPUs than agents, and the job does not say what to use.
+        ConfigurationError: The job has no ``train.device``, and there are fewer GPUs than agents.
     """
     with job_errors_as_sweep_errors():
         device = (to_plain(job.get("train"), resolve=True) or {}).get("device")
@@ -70,18 +74,24 @@ def devices_of(job: Any, agents: int) -> Any:
         return device if isinstance(device, (list, str)) else [device]
     import torch
 
-    found = torch.cuda.device_count()
-    if found and found < agents:
-        msg = f"agents={agents}, but there are {found} GPUs; run fewer agents, or say train.device"
+    gpu_count = torch.cuda.device_count()
+    if gpu_count and gpu_count < agents:
+        msg = f"agents={agents}, but there are {gpu_count} GPUs; run fewer agents, or say train.device"
         raise ConfigurationError(msg)
-    return list(range(agents)) if found else None
+    return list(range(agents)) if gpu_count else None
 
 
 def check_job(job: Any, parameters: Mapping[str, Any], *, project: str, metric: str | None) -> None:
-    """Check a job with the parameters of a sweep, as a trial will have them.
+    """Check a job with sample values of a sweep's parameters.
+
+    Args:
+        job: The job of the sweep.
+        parameters: The sweep's ``parameters``.
+        project: Project of the sweep.
+        metric: Name of the objective; None without an objective.
 
     Raises:
-        ConfigurationError: Something is wrong with the job or a parameter, or a trial would be in vain.
+        ConfigurationError: The job or a parameter is wrong, or the job ignores a parameter.
     """
     from ultralytics_wb_ddp.jobs.schema import Job
 
@@ -101,20 +111,20 @@ def check_job(job: Any, parameters: Mapping[str, Any], *, project: str, metric: 
 
 @contextmanager
 def job_errors_as_sweep_errors() -> Iterator[None]:
-    """Say of what is wrong with a job that it is the sweep's, because the file that was named holds the sweep."""
-    place = "the sweep's job"
+    """Name the sweep's job in errors. The user's file holds the sweep."""
+    sweep_name = "the sweep's job"
     try:
-        with yaml_errors_as_user_errors(Path(place)):
+        with yaml_errors_as_user_errors(Path(sweep_name)):
             yield
     except ConfigurationError as error:
-        if str(error).startswith(place):
+        if str(error).startswith(sweep_name):
             raise
-        msg = f"{place}: {str(error).removeprefix('the job: ')}"
+        msg = f"{sweep_name}: {str(error).removeprefix('the job: ')}"
         raise ConfigurationError(msg) from error
 
 
 def _check_trial(checked: Job) -> None:
-    """Refuse a job that the trials of a sweep cannot share."""
+    """Reject a job that the trials of a sweep cannot share."""
     mode, _ = checked.wandb.logging_mode()
     if checked.wandb.id:
         msg = (

@@ -1,7 +1,7 @@
-"""The process of one trial: ``python -m ultralytics_wb_ddp.sweeps.trial_process``, with its work on stdin.
+"""Run one trial: ``python -m ultralytics_wb_ddp.sweeps.trial_process``, with a pickled function on stdin.
 
-A process of its own is what a launch of several GPUs needs: signals reach its main thread, W&B begins afresh, and the
-GPUs' memory is free when it has ended.
+Each trial needs a process of its own to launch several GPUs: signals reach the main thread, W&B starts without state,
+and the GPU memory is free after the trial.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
 
-FINISH_TIMEOUT = 10.0  # seconds that a run takes to be finished by others
+FINISH_TIMEOUT = 10.0  # seconds for a service process to finish a run
 
 
 def read_parameters(file: Path) -> dict[str, Any]:
-    """Return a trial's parameters as W&B's agents write them down."""
+    """Read a trial's parameters from a file of W&B's agents."""
     import yaml
 
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -33,7 +33,7 @@ def _main() -> None:
     import cloudpickle
 
     work = sys.stdin.buffer.read()
-    sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # for as long as the process lives
+    sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # open until the process ends
     on_termination(_preempt)
     error: BaseException | None = None
     try:
@@ -48,34 +48,35 @@ def _main() -> None:
 
 
 def _finish_open_runs(exit_code: int, error: BaseException | None) -> None:
-    """Finish what the work has left open, and have a trial that failed before it had a run be seen.
+    """Finish the open runs of the trial.
 
-    What went wrong is printed while there is a run whose log takes it.
+    A trial that failed before its run was opened gets a failed run. The error is printed while a run is open, so that
+    the console log of the run has the error.
     """
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.runs.lifecycle import finish_run, init_run
     from ultralytics_wb_ddp.runs.open_runs import open_runs
     from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
-    left = [held.run for held in open_runs.values()]
-    if (active := wandb_run()) is not None and active not in left:
-        left.append(active)
-    if left:
+    unfinished_runs = [open_run.run for open_run in open_runs.values()]
+    if (active := wandb_run()) is not None and active not in unfinished_runs:
+        unfinished_runs.append(active)
+    if unfinished_runs:
         _print(error)
-    for run in left:
-        with contextlib.suppress(ConnectionError):  # it was being opened when this process was interrupted
+    for run in unfinished_runs:
+        with contextlib.suppress(ConnectionError):  # the interruption came while the run was being opened
             finish_run(run, exit_code)
-    made = None
+    failed_run = None
     if exit_code and not _run_has_ended():
-        made = init_run(RunOptions(), run_id=os.environ["WANDB_RUN_ID"], resume="allow")
-    if not left:
+        failed_run = init_run(RunOptions(), run_id=os.environ["WANDB_RUN_ID"], resume="allow")
+    if not unfinished_runs:
         _print(error)
-    if made:
-        finish_run(made, exit_code)
+    if failed_run:
+        finish_run(failed_run, exit_code)
 
 
 def _print(error: BaseException | None) -> None:
-    """Print what went wrong, as Python does it for an error that nobody has caught."""
+    """Print an error like an uncaught exception."""
     if isinstance(error, SystemExit):
         if isinstance(error.code, str):
             sys.stderr.write(f"{error.code}\n")
@@ -84,10 +85,10 @@ def _print(error: BaseException | None) -> None:
 
 
 def _run_has_ended() -> bool:
-    """Return whether the trial's run has an end, as far as W&B knows.
+    """Return whether the trial's run has ended at W&B.
 
-    Where a worker had it, the process beside it may still be about to finish it. Where it was being opened when this
-    process was interrupted, nobody is.
+    If a worker opened the run, its service process may still finish the run, so this function waits. A run whose
+    opening was interrupted is not finished by any process.
     """
     import wandb
 
@@ -96,16 +97,16 @@ def _run_has_ended() -> bool:
     try:
         while (state := str(wandb.Api().run(path).state)) == "running" and time.monotonic() < deadline:
             time.sleep(FINISH_TIMEOUT / 10)
-    except Exception as error:  # noqa: BLE001  # its kind differs between releases
+    except Exception as error:  # noqa: BLE001  # the class differs between releases
         if "could not find" in str(error).lower():
             return False
         logger.warning("it is not known whether run %s has an end: %s", path, error)
-        return True  # W&B is away: nothing could be said to the run
+        return True  # without W&B, no process can finish the run
     return state not in {"running", "pending"}
 
 
 def _preempt() -> None:
-    """Finish the run that the work has made itself, also before its training has begun."""
+    """Preempt the open runs, including a run of the trial's function."""
     from ultralytics_wb_ddp.runs.open_runs import is_ours, user_runs
     from ultralytics_wb_ddp.runs.preemption import preempt_runs
     from ultralytics_wb_ddp.wandb_client.run_state import wandb_run

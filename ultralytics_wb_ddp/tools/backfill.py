@@ -1,4 +1,4 @@
-"""Trainings that nobody has logged, made into runs from what Ultralytics left on disk: once each."""
+"""Import past trainings into W&B from the files that Ultralytics wrote."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 FILES = frozenset({RESULTS, ARGUMENTS, OPTIONS, HYPERPARAMETERS})
-TRAINING_FOLDERS = ("wandb", "weights")  # folders in which no other training lies
-# The machine that imports is not the one that has trained.
+TRAINING_FOLDERS = ("wandb", "weights")  # folders that hold no other training
+# The importing machine is not the machine that trained.
 SETTINGS = {
     "console": "off",
     "disable_git": True,
@@ -47,13 +47,13 @@ SETTINGS = {
 
 @dataclass
 class ImportResult:
-    """What became of one directory.
+    """Result of the import of one directory.
 
     Attributes:
         directory: The directory.
         status: ``"imported"``, ``"skipped"``, ``"failed"`` or, in a dry run, ``"would be imported"``.
-        text: How, or why not.
-        notes: What is missing or damaged, and what was left out.
+        text: The run and its epochs, or the reason for a skip or a failure.
+        notes: Missing, damaged and skipped files.
         url: Web address of the run.
     """
 
@@ -64,16 +64,18 @@ class ImportResult:
     url: str | None = None
 
 
-class _WandbUnavailableError(Exception):  # not a fault
-    """W&B cannot be used: no further training is tried."""
+class _WandbUnavailableError(Exception):
+    """Error that stops the import of all further trainings."""
 
 
 def find_trainings(paths: Iterable[str]) -> Iterator[Path | ImportResult]:
-    """Yield the directories of trainings in and below paths, each once, and what cannot be looked at.
+    """Yield the training directories in and below paths, each once.
+
+    A path that cannot be read yields a failed result.
 
     Args:
-        paths: Directories, or patterns such as ``runs/**`` where the shell has not expanded them. Other files than
-            those of a training are passed over.
+        paths: Directories, or patterns such as ``runs/**`` that the shell did not expand. Files that do not belong to
+            a training are ignored.
     """
     seen = set()
     for path in paths:
@@ -100,40 +102,43 @@ def find_trainings(paths: Iterable[str]) -> Iterator[Path | ImportResult]:
 
 
 def import_trainings(paths: Iterable[str], options: RunOptions, *, dry_run: bool = False) -> Iterator[ImportResult]:
-    """Make a run of each training that is found in or below paths, and tell of each directory what became of it.
+    """Import each training in and below paths as a run.
 
-    The run is as if the training had been logged: config, a row for each epoch at the time when it was over, pictures,
-    checkpoints. ``wandb_run.json`` in the directory then names it, so that it is imported once, and so that a training
-    that is resumed goes on in it. A training that was not over makes a failed run. Rows that a training has got since
-    it was imported are added.
+    The generator yields one result for each directory.
+
+    The run equals the run of a logged training: config, one row for each epoch with the time of its end, pictures and
+    checkpoints. ``wandb_run.json`` in the directory then names the run. A second import therefore skips the training,
+    and a resumed training continues the run. An incomplete training becomes a failed run. A later import adds the rows
+    that are new.
 
     Args:
         paths: As for :func:`find_trainings`.
-        options: How the runs are made; what is None is as it would be for a training that is logged.
-        dry_run: Only say what would be done.
+        options: Options of the runs. An option that is None has the default of a logged training.
+        dry_run: Yield the results without an import.
     """
-    lost = ""
-    for found in find_trainings(paths):
-        if isinstance(found, ImportResult):
-            yield found
+    unavailable_reason = ""
+    for entry in find_trainings(paths):
+        if isinstance(entry, ImportResult):
+            yield entry
             continue
         try:
-            with status(f"importing {found}"):
-                done = _import(found, replace(options, on_error="raise"), dry_run=dry_run, lost=lost)
-            yield done
+            with status(f"importing {entry}"):
+                result = _import(
+                    entry, replace(options, on_error="raise"), dry_run=dry_run, unavailable_reason=unavailable_reason
+                )
+            yield result
         except _WandbUnavailableError as problem:
-            lost = f"W&B cannot be used: {problem}"
-            yield ImportResult(found, "failed", lost)
+            unavailable_reason = f"W&B cannot be used: {problem}"
+            yield ImportResult(entry, "failed", unavailable_reason)
         except NoEpochError as problem:
-            yield ImportResult(found, "skipped", str(problem))
+            yield ImportResult(entry, "skipped", str(problem))
         except (ResultsError, OSError) as problem:
-            yield ImportResult(found, "failed", str(problem))
+            yield ImportResult(entry, "failed", str(problem))
         except Exception as problem:  # noqa: BLE001  # the other trainings are still to be imported
-            yield ImportResult(found, "failed", format_exception(problem))
+            yield ImportResult(entry, "failed", format_exception(problem))
 
 
-def _import(directory: Path, options: RunOptions, *, dry_run: bool, lost: str) -> ImportResult:
-    """Import one training."""
+def _import(directory: Path, options: RunOptions, *, dry_run: bool, unavailable_reason: str) -> ImportResult:
     record = RunRecord.find(directory, None) if (directory / RECORD_FILE).exists() else None
     if record and record.imported_epochs is None:
         return ImportResult(directory, "skipped", f"it was logged as run {record.id}", url=record.url)
@@ -144,30 +149,30 @@ def _import(directory: Path, options: RunOptions, *, dry_run: bool, lost: str) -
         return ImportResult(directory, "skipped", text, url=record.url)
     stock = None if record or other else RunRecord.find(directory, None)
     if stock and stock.id != training.run_id:
-        place = directory / "wandb"
-        text = f"W&B's files of run {stock.id} lie in {place}: it was logged; send them with 'ultralytics-wb-ddp sync'"
+        folder = directory / "wandb"
+        text = f"W&B's files of run {stock.id} are in {folder}: it was logged; send them with 'ultralytics-wb-ddp sync'"
         return ImportResult(directory, "skipped", text)
     if not os.access(directory, os.W_OK):
         return ImportResult(directory, "failed", f"{RECORD_FILE} cannot be written into it; import a copy")
-    if lost:
-        return ImportResult(directory, "failed", lost)
+    if unavailable_reason:
+        return ImportResult(directory, "failed", unavailable_reason)
     namespace = SimpleNamespace(args=SimpleNamespace(project=training.project, name=training.name), save_dir=directory)
     options = options.with_defaults(stock_run_options(namespace))
-    done = ImportResult(directory, "would be imported", "", list(training.notes))
+    result = ImportResult(directory, "would be imported", "", list(training.notes))
     if other:
-        done.notes.append(f"run {other.id} is of an earlier training in this directory and stays as it is")
+        result.notes.append(f"run {other.id} is of an earlier training in this directory and stays as it is")
     run_id, project = (record.id, record.project) if record else (training.run_id, options.project)
     if not dry_run:
-        done.status = "imported"
-        _write_run(training, options, record, done)
-    done.text = f"as run {run_id} of project {project}, {_progress_text(training)}{done.text}"
-    return done
+        result.status = "imported"
+        _write_run(training, options, record, result)
+    result.text = f"as run {run_id} of project {project}, {_progress_text(training)}{result.text}"
+    return result
 
 
 def _skip_reason(record: RunRecord, training: PastTraining) -> str:
-    """Return that a training is in a run as far as it has come; nothing where epochs are to be added."""
+    """Return the reason to skip an imported training; empty if it has new epochs."""
     text = f"it was imported as run {record.id}"
-    if record.imported_mark is None and training.results.earlier:  # by a release that mixed the trainings in the file
+    if record.imported_mark is None and training.results.earlier:  # an older release mixed the trainings in the file
         return f"{text}, mixed with another training; delete {RECORD_FILE} and 'wandb' to import the last one"
     return text if training.last_epoch <= (record.imported_epochs or 0) else ""
 
@@ -177,18 +182,17 @@ def _progress_text(training: PastTraining) -> str:
     return f"{training.last_epoch}{of_all} epochs, {len(training.pictures)} pictures"
 
 
-def _write_run(training: PastTraining, options: RunOptions, earlier: RunRecord | None, done: ImportResult) -> None:
-    """Write the run of a training."""
-    checkpoints = _read_checkpoints(training, done)
+def _write_run(training: PastTraining, options: RunOptions, previous: RunRecord | None, result: ImportResult) -> None:
+    checkpoints = _read_checkpoints(training, result)
     is_complete = training.is_complete(checkpoints)
-    run = _open_run(training, options, earlier)
+    run = _open_run(training, options, previous)
     try:
-        known = (earlier and earlier.imported_epochs) or 0
-        record = RunRecord.of_run(run, earlier, Links.of_run(run).as_dict())
+        imported_epochs = (previous and previous.imported_epochs) or 0
+        record = RunRecord.of_run(run, previous, Links.of_run(run).as_dict())
         define_metrics(run)
         completed = next((checkpoints[name].arguments for name in ("last", "best") if name in checkpoints), {})
         run.config.update({**training.arguments, **completed}, allow_val_change=True)
-        _log_rows(run, training, record, known, done)
+        _log_rows(run, training, record, imported_epochs, result)
         best = training.epoch_of(checkpoints["best"].metrics) if "best" in checkpoints else None
         if best:
             record.best_epoch = best
@@ -197,39 +201,38 @@ def _write_run(training: PastTraining, options: RunOptions, earlier: RunRecord |
     except BaseException:
         finish_run(run, 1)
         raise
-    done.url = record.url
+    result.url = record.url
     finish_run(run, int(is_complete is False))
     record.imported_epochs, record.imported_mark = training.last_epoch, training.mark
     record.save(training.directory, closed=True)
     if is_complete is None:
-        done.notes.append("the files do not say whether the training was over: the run is marked as finished")
+        result.notes.append("the files do not say whether the training was over: the run is marked as finished")
     elif not is_complete:
-        done.text = "; the training was not over: the run is marked as failed"
+        result.text = "; the training was not over: the run is marked as failed"
     if not run.offline:
-        _check_arrival(run, record, done)
+        _check_arrival(run, record, result)
     if command := record.links.get("sync_command"):
-        done.notes.append(f"it is on disk, send it with: {command}")
+        result.notes.append(f"it is on disk, send it with: {command}")
 
 
-def _check_arrival(run: Any, record: RunRecord, done: ImportResult) -> None:
-    """Ask W&B whether it has the run: the client ends without an error, too, where its rows were refused."""
+def _check_arrival(run: Any, record: RunRecord, result: ImportResult) -> None:
+    """Check that W&B has the rows. wandb reports no error for refused rows."""
     from ultralytics_wb_ddp.tools.sync import RunAtWandb
 
     at_wandb = RunAtWandb(record.entity or "", record.project or "", record.id)
     if missing := at_wandb.missing_rows(0, 0, record.next_step - 1):
-        done.status = "failed"
-        done.text += f"; W&B has not got {', '.join(missing)}: send it with: {sync_command(get_run_dir(run))}"
+        result.status = "failed"
+        result.text += f"; W&B has not got {', '.join(missing)}: send it with: {sync_command(get_run_dir(run))}"
 
 
-def _open_run(training: PastTraining, options: RunOptions, earlier: RunRecord | None) -> Any:
-    """Open the run of a training."""
-    if earlier is None:  # what an import that was cut off has left is no part of the run
+def _open_run(training: PastTraining, options: RunOptions, previous: RunRecord | None) -> Any:
+    if previous is None:  # an interrupted import may have left files of the run
         for folder in (training.directory / "wandb").glob(f"offline-run-*-{training.run_id}"):
             shutil.rmtree(folder)
     try:
-        if earlier:
-            named = replace(options, project=earlier.project or options.project, entity=earlier.entity)
-            run = resume_run(named, earlier.handoff(), "allow", settings=SETTINGS)
+        if previous:
+            named = replace(options, project=previous.project or options.project, entity=previous.entity)
+            run = resume_run(named, previous.handoff(), "allow", settings=SETTINGS)
         else:
             run = init_run(options, run_id=training.run_id, resume="allow", settings=SETTINGS)
     except Exception as problem:
@@ -240,70 +243,68 @@ def _open_run(training: PastTraining, options: RunOptions, earlier: RunRecord | 
     return run
 
 
-def _log_rows(run: Any, training: PastTraining, record: RunRecord, known: int, done: ImportResult) -> None:
-    """Log the epochs and, in a last row, the pictures, without what is there since an import that was cut off.
+def _log_rows(run: Any, training: PastTraining, record: RunRecord, imported_epochs: int, result: ImportResult) -> None:
+    """Log a row for each epoch and a row with the pictures.
 
-    Args:
-        run: The run.
-        training: The training.
-        record: The record of the run, which takes the rows into account.
-        known: The last epoch that was imported earlier.
-        done: What is told of it.
+    Rows that an interrupted import has logged are not logged again.
     """
     times = training.times()
-    rows = [{**row, "_timestamp": time} for row, time in zip(training.results.rows, times) if row["epoch"] > known]
-    if pictures := _pictures(training, done):
+    rows = [
+        {**row, "_timestamp": time} for row, time in zip(training.results.rows, times) if row["epoch"] > imported_epochs
+    ]
+    if pictures := _pictures(training, result):
         rows.append({**pictures, "epoch": training.last_epoch, "_timestamp": times[-1]})
-    there = max(0, run.starting_step - record.next_step)
-    for row in rows[there:]:
+    logged_count = max(0, run.starting_step - record.next_step)
+    for row in rows[logged_count:]:
         run.log(row)
         if summary := record.update_best(run, row):
             run.summary.update(summary)
-    for row in rows[:there]:
+    for row in rows[:logged_count]:
         record.update_best(run, row)
 
 
-def _pictures(training: PastTraining, done: ImportResult) -> dict[str, Any]:
-    """Return the pictures by the names that they have in a training that is logged."""
+def _pictures(training: PastTraining, result: ImportResult) -> dict[str, Any]:
+    """Return the pictures by the keys that a logged training uses."""
     import wandb
 
-    found = {}
+    images = {}
     for file in training.pictures:
         try:
-            found[file.stem] = wandb.Image(str(file))
+            images[file.stem] = wandb.Image(str(file))
         except Exception as problem:  # noqa: BLE001, PERF203  # a damaged picture fails in any way
-            done.notes.append(f"{file.name} is no picture and is left out: {format_exception(problem)}")
-    return found
+            result.notes.append(f"{file.name} is no picture and is left out: {format_exception(problem)}")
+    return images
 
 
-def _read_checkpoints(training: PastTraining, done: ImportResult) -> dict[str, Checkpoint]:
-    """Return what the best and the last checkpoint say of themselves, as far as they can be read."""
-    found = {}
+def _read_checkpoints(training: PastTraining, result: ImportResult) -> dict[str, Checkpoint]:
+    checkpoints = {}
     for name in ("best", "last"):
         file = training.directory / "weights" / f"{name}.pt"
         if not file.exists():
-            done.notes.append(f"there is no weights/{file.name}")
+            result.notes.append(f"there is no weights/{file.name}")
             continue
         try:
-            found[name] = Checkpoint.read(file)
+            checkpoints[name] = Checkpoint.read(file)
         except Exception as problem:  # noqa: BLE001  # a pickle fails in any way
-            done.notes.append(f"weights/{file.name} cannot be read: {format_exception(problem).splitlines()[0]}")
-    return found
+            result.notes.append(f"weights/{file.name} cannot be read: {format_exception(problem).splitlines()[0]}")
+    return checkpoints
 
 
 def _log_checkpoints(
     run: Any, training: PastTraining, options: RunOptions, checkpoints: dict[str, Checkpoint], best: int | None
 ) -> None:
-    """Log the checkpoints that are wanted, the best one last, as a training does."""
+    """Log the selected checkpoints, the best one last."""
     import wandb
 
     policy = CheckpointPolicy.of(options)
-    wanted = {"last": policy.last, "best": policy.best}
-    for name, checkpoint in ((name, checkpoints[name]) for name in wanted if wanted[name] and name in checkpoints):
+    is_selected = {"last": policy.last, "best": policy.best}
+    for name, checkpoint in (
+        (name, checkpoints[name]) for name in is_selected if is_selected[name] and name in checkpoints
+    ):
         file = training.directory / "weights" / f"{name}.pt"
         epoch = training.last_epoch if name == "last" else best
-        facts: dict[str, Any] = {"epoch": epoch, "fitness": checkpoint.fitness, "metrics": checkpoint.metrics}
-        facts |= {"train_args": checkpoint.arguments, "size": file.stat().st_size, "sha256": file_sha256(file)}
-        artifact = wandb.Artifact(model_collection(run.id), type="model", metadata=facts)
+        metadata: dict[str, Any] = {"epoch": epoch, "fitness": checkpoint.fitness, "metrics": checkpoint.metrics}
+        metadata |= {"train_args": checkpoint.arguments, "size": file.stat().st_size, "sha256": file_sha256(file)}
+        artifact = wandb.Artifact(model_collection(run.id), type="model", metadata=metadata)
         artifact.add_file(str(file), name=file.name)
         run.log_artifact(artifact, aliases=["last", f"epoch-{epoch}"] if name == "last" else ["best"])

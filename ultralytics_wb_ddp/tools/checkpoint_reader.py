@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, also one of a release or a project whose classes are not there."""
+"""Read a checkpoint's metadata, also if classes of its release are missing."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-STRIPPED = -1  # the epoch in a checkpoint of a training that was over
-# Models, losses and settings: of the releases before 8.0.136 they lie in ultralytics.yolo, of YOLOv5 to YOLOv7 in
-# models and utils, which may be something else here. Nothing of them is asked for.
+STRIPPED = -1  # the epoch in a checkpoint of a completed training
+# Packages of models, losses and settings. Releases before 8.0.136 have them in ultralytics.yolo, YOLOv5 to YOLOv7 in
+# models and utils. These names may be other packages here, so they are not imported.
 MODEL_PACKAGES = frozenset({"ultralytics", "yolov5", "models", "utils", "__main__"})
 OTHER_SYSTEM = {"WindowsPath": pathlib.PureWindowsPath, "PosixPath": pathlib.PurePosixPath}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint says of itself.
+    """Metadata of a checkpoint.
 
     Attributes:
-        is_stripped: Whether the training was over: Ultralytics takes the optimizer out at its end.
-        fitness: Fitness of its epoch.
-        metrics: Metrics of its epoch.
-        arguments: Arguments of the training, without secrets, with what ``optimizer=auto`` in ``args.yaml`` came to be.
+        is_stripped: Whether the training completed. Ultralytics then removes the optimizer.
+        fitness: Fitness of the checkpoint's epoch.
+        metrics: Metrics of the checkpoint's epoch.
+        arguments: Arguments of the training, without secrets. They name the optimizer that ``optimizer=auto`` in
+            ``args.yaml`` selected.
     """
 
     is_stripped: bool
@@ -42,13 +43,13 @@ class Checkpoint:
 
     @classmethod
     def read(cls, file: Path) -> Checkpoint:
-        """Read a checkpoint, which is a pickle, without its model.
+        """Read a pickled checkpoint without its model.
 
         Raises:
-            ValueError: It is no complete checkpoint.
-            Exception: Of any kind, where it is damaged.
+            ValueError: The file is not a complete checkpoint.
+            Exception: The file is damaged. Unpickling may raise an exception of any class.
         """
-        if not zipfile.is_zipfile(file):  # its table of contents is written last
+        if not zipfile.is_zipfile(file):  # the table of contents of a zip file is written last
             msg = f"{file.name} is no complete checkpoint ({file.stat().st_size} bytes)"
             raise ValueError(msg)
         import torch
@@ -70,23 +71,23 @@ class Checkpoint:
 
 
 def is_stripped(file: Path) -> bool | None:
-    """Return whether the training of a checkpoint was over, without unpickling it; None where it does not say."""
+    """Return whether a checkpoint's training completed, without unpickling; None if unknown."""
     progress = Progress.read(file)
     return None if progress is None else progress.epoch == STRIPPED
 
 
 def _numbers(metrics: Any) -> dict[str, float]:
-    found = {}
+    numbers = {}
     for name, value in metrics.items() if isinstance(metrics, dict) else ():
         try:
-            found[str(name)] = float(value)
-        except (TypeError, ValueError):  # noqa: PERF203  # of a class that is not there
+            numbers[str(name)] = float(value)
+        except (TypeError, ValueError):  # noqa: PERF203  # the class of the value is missing
             continue
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 class _UnknownMeta(type):
-    """Makes classes whose attributes are what they are: unknown."""
+    """Metaclass whose classes return themselves for every attribute."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
@@ -95,7 +96,7 @@ class _UnknownMeta(type):
 
 
 class _Placeholder(metaclass=_UnknownMeta):
-    """Stands for an object whose class is not there or is not asked for."""
+    """Placeholder for an object whose class is missing or not needed."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         return super().__new__(cls)
@@ -120,7 +121,7 @@ class _Placeholder(metaclass=_UnknownMeta):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads a checkpoint with a stand-in for every class that is not there."""
+    """Unpickler that replaces every missing class by a placeholder."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".", 1)[0] in MODEL_PACKAGES:
@@ -129,5 +130,5 @@ class _Unpickler(pickle.Unpickler):
             return OTHER_SYSTEM[name]
         try:
             return super().find_class(module, name)
-        except Exception:  # noqa: BLE001  # what is imported for it fails in any way
+        except Exception:  # noqa: BLE001  # the import of a module fails in any way
             return _UnknownMeta(name.rpartition(".")[2], (_Placeholder,), {})

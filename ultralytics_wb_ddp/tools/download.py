@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     import os
 
 
-CONSOLE = ("output*.log", "logs/output*.log")  # one file; in shared mode one of each writer; or one of each stretch
+CONSOLE = ("output*.log", "logs/output*.log")  # one file, or one for each writer in shared mode, or one for each chunk
 AXES = ("_step", "epoch")
-FORMATS = {"csv": "csv", "parquet": "parquet"}  # format: how the file's name ends
-LARGEST = 2**63  # integers from here on do not fit into Parquet's
-NOT_JSON = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # as W&B stores what JSON has no word for
+FORMATS = {"csv": "csv", "parquet": "parquet"}  # suffix of the file by format
+LARGEST = 2**63  # larger integers do not fit into Parquet's Int64
+NOT_JSON = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # W&B stores these numbers as strings
 
 
 @dataclass(frozen=True)
 class DownloadedRun:
-    """What was brought back of a run.
+    """The downloaded files of a run.
 
     Attributes:
-        directory: Where it is.
-        files: The run's files, under ``files/``.
-        history: All rows, as ``history.csv`` or ``history.parquet``.
-        rows: How many rows that is.
-        console: What was printed, as ``console.log``; None if W&B has nothing of it.
-        missing: What could not be brought back, and why, by the name that the server gives it.
+        directory: Directory of the download.
+        files: Files of the run, under ``files/``.
+        history: File with all rows, ``history.csv`` or ``history.parquet``.
+        rows: Number of rows.
+        console: Console log, ``console.log``; None if W&B has no console log.
+        missing: Reason of each missing file, by the file's name on the server.
     """
 
     directory: Path
@@ -56,14 +56,17 @@ def download_run(
     api_key: str | None = None,
     progress: bool = False,
 ) -> DownloadedRun:
-    """Download a run. Of one that is not finished, what W&B has by now.
+    """Download the files, the history and the console log of a run.
+
+    An unfinished run is downloaded as far as W&B has it.
 
     Args:
         run: Path of the run, ``entity/project/run-id``, or its web address.
-        directory: Where to; it is made. What is there of the same name is written over, nothing outside of it is.
-        format: ``"csv"`` or ``"parquet"``, of the history.
-        api_key: API key of W&B; without, the environment or netrc has one.
-        progress: Show the progress on stderr where that is a terminal.
+        directory: Directory of the download. It is created if absent. Files of the same name are overwritten; files
+            outside of the directory are not written.
+        format: Format of the history, ``"csv"`` or ``"parquet"``.
+        api_key: API key of W&B; None reads the environment or netrc.
+        progress: Show the progress on stderr if stderr is a terminal.
 
     Raises:
         DownloadError: The format is unknown, the directory cannot be written to, or W&B has no such run for this key.
@@ -73,113 +76,120 @@ def download_run(
     except TableError as error:
         raise DownloadError(str(error)) from error
     check_path(run)
-    place = _make_directory(directory)
-    found = find_run(run, api_key)
+    target = _make_directory(directory)
+    wandb_run = find_run(run, api_key)
     try:
-        about = (found.lastHistoryStep or 0) + 1
-        rows = list(track(found.scan_history(), "downloading the history", length=about, visible=progress))
-        names = {file.name: file for file in found.files()}
+        expected_rows = (wandb_run.lastHistoryStep or 0) + 1
+        rows = list(track(wandb_run.scan_history(), "downloading the history", length=expected_rows, visible=progress))
+        names = {file.name: file for file in wandb_run.files()}
     except Exception as error:
         msg = f"run {run!r} cannot be read: {format_exception(error)}; try again later"
         raise DownloadError(msg) from error
-    files, missing = _download_files(names, place / "files", progress=progress)
-    history = place / f"history.{FORMATS[format]}"
+    files, missing = _download_files(names, target / "files", progress=progress)
+    history = target / f"history.{FORMATS[format]}"
     try:
         write_table(rows, history)
-        console = _concatenate_console(place, set(files))
+        console = _concatenate_console(target, set(files))
     except OSError as error:
         cause = format_exception(error)
         msg = f"directory {str(directory)!r} cannot be written to: {cause}; make room, or give another one"
         raise DownloadError(msg) from error
-    return DownloadedRun(place, tuple(files), history, len(rows), console, missing)
+    return DownloadedRun(target, tuple(files), history, len(rows), console, missing)
 
 
 def missing_files_message(run: DownloadedRun) -> str | None:
-    """Return what of a run could not be brought back, and why; None if nothing is missing."""
+    """Return a message with the missing files and the reasons; None without missing files."""
     causes = [f"{name!r}: {cause}" for name, cause in run.missing.items()]
     return f"{len(causes)} files are not downloaded: {'; '.join(causes)}" if causes else None
 
 
 def _make_directory(directory: str | os.PathLike[str]) -> Path:
-    """Return a directory that can be written to."""
-    place = Path(directory)
+    """Create a directory and check that it is writable.
+
+    Raises:
+        DownloadError: The directory cannot be written to.
+    """
+    target = Path(directory)
     try:
-        (place / "files").mkdir(parents=True, exist_ok=True)
-        for folder in (place, place / "files"):
+        (target / "files").mkdir(parents=True, exist_ok=True)
+        for folder in (target, target / "files"):
             with tempfile.TemporaryFile(dir=folder):
                 pass
     except OSError as error:
         msg = f"directory {str(directory)!r} cannot be written to: {format_exception(error)}; give another one"
         raise DownloadError(msg) from error
-    return place
+    return target
 
 
 def _download_files(files: dict[str, Any], root: Path, *, progress: bool) -> tuple[list[Path], dict[str, str]]:
-    """Download files below a directory, and return which came and why others did not."""
-    arrived, missing = [], {}
+    """Download files below a directory; return their paths, and the reasons of missing files."""
+    downloaded, missing = [], {}
     for name, file in track(files.items(), f"downloading {len(files)} files", visible=progress):
-        place = safe_path(root, name)
-        if place is None:
+        path = safe_path(root, name)
+        if path is None:
             missing[name] = "the name leads out of the directory"
             continue
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             file.download(root=str(root), replace=True).close()
-            if place.stat().st_size != file.size:
-                missing[name] = f"{place.stat().st_size} of {file.size} bytes have arrived"
+            if path.stat().st_size != file.size:
+                missing[name] = f"{path.stat().st_size} of {file.size} bytes have arrived"
                 continue
-        except Exception as error:  # noqa: BLE001  # wandb raises many kinds; the other files may come
+        except Exception as error:  # noqa: BLE001  # wandb raises many classes; the other files are still to be downloaded
             missing[name] = format_exception(error)
         else:
-            arrived.append(root / name)
-    return arrived, missing
+            downloaded.append(root / name)
+    return downloaded, missing
 
 
 def safe_path(root: Path, name: str) -> Path | None:
-    """Return where a file of a server's is to be written; None if that is not below a directory.
+    """Return the local path of a server's file; None if outside of the directory.
 
     Args:
-        root: The directory. Links in it that lead out of it are not followed.
-        name: What the server calls the file.
+        root: The directory. Links that lead out of the directory are not followed.
+        name: Name of the file on the server.
     """
     if not name or "\0" in name or "\\" in name or any(part in {"", ".", ".."} for part in name.split("/")):
         return None
-    place = (root / name).resolve()
-    return place if root.resolve() in place.parents else None
+    path = (root / name).resolve()
+    return path if root.resolve() in path.parents else None
 
 
-def _concatenate_console(place: Path, arrived: set[Path]) -> Path | None:
-    """Write what a run has printed into one file; files of an older download are none of its."""
-    console = place / "console.log"
+def _concatenate_console(directory: Path, downloaded: set[Path]) -> Path | None:
+    """Concatenate the console logs of this download into one file."""
+    console = directory / "console.log"
     console.unlink(missing_ok=True)  # it may be a link to elsewhere, or of an older download
-    parts = sorted(arrived & {file for pattern in CONSOLE for file in (place / "files").glob(pattern)})
+    parts = sorted(downloaded & {file for pattern in CONSOLE for file in (directory / "files").glob(pattern)})
     if not parts:
         return None
-    with console.open("wb") as target:
+    with console.open("wb") as stream:
         for part in parts:
             if len(parts) > 1:
-                target.write(f"==> {part.name} <==\n".encode())
+                stream.write(f"==> {part.name} <==\n".encode())
             with part.open("rb") as source:
-                shutil.copyfileobj(source, target)
+                shutil.copyfileobj(source, stream)
     return console
 
 
 class TableError(UserError):
-    """A table cannot be written: the message names the value, the cause and the remedy."""
+    """Error for a table that cannot be written.
+
+    The message names the value, the cause and the remedy.
+    """
 
 
 def check_format(format: str) -> None:  # noqa: A002  # as the option is called
-    """Check that tables of a format can be written here.
+    """Check that tables of a format can be written.
 
     Raises:
-        TableError: It is unknown, or polars, which writes Parquet, is not installed.
+        TableError: The format is unknown, or polars, which writes Parquet, is not installed.
     """
     if format not in FORMATS:
         msg = f"format={format!r} is unknown; choose one of {', '.join(FORMATS)}"
         raise TableError(msg)
     if format == "parquet":
         try:
-            import polars as pl  # noqa: F401  # whether it is there
+            import polars as pl  # noqa: F401  # checks the installation only
         except ImportError as error:
             msg = (
                 "format='parquet' needs polars; install it with: pip install 'ultralytics-wb-ddp[parquet]', or say csv"
@@ -188,10 +198,14 @@ def check_format(format: str) -> None:  # noqa: A002  # as the option is called
 
 
 def write_table(rows: list[dict[str, Any]], file: Path) -> None:
-    """Write rows, with a column for each key, in the format that the file's name says.
+    """Write rows to a table, with a column for each key.
 
-    The columns of the axes come first, then the others by name: W&B gives each row an order of its own. What is neither
-    a number nor a string, such as a reference to an image, is written as JSON.
+    The columns of the axes come first, then the others in the order of their names, because W&B orders the keys of each
+    row differently. A value that is neither a number nor a string, such as a reference to an image, is written as JSON.
+
+    Args:
+        rows: Rows of the history.
+        file: The file. The suffix ``.parquet`` selects Parquet, any other suffix CSV.
     """
     names = sorted({key for row in rows for key in row}, key=lambda name: (name not in AXES, name))
     columns = {name: _as_numbers([row.get(name) for row in rows]) for name in names}
@@ -207,10 +221,10 @@ def write_table(rows: list[dict[str, Any]], file: Path) -> None:
 
 
 def _as_numbers(values: list[Any]) -> list[Any]:
-    """Return a column with W&B's words for numbers as numbers, where all else is a number."""
-    words = {value for value in values if isinstance(value, str)}
+    """Convert strings such as "NaN" in a column of numbers to floats."""
+    strings = {value for value in values if isinstance(value, str)}
     others = [value for value in values if value is not None and not isinstance(value, str)]
-    if words <= NOT_JSON.keys() and all(_is_number(value) for value in others):
+    if strings <= NOT_JSON.keys() and all(_is_number(value) for value in others):
         return [NOT_JSON[value] if isinstance(value, str) else value for value in values]
     return values
 

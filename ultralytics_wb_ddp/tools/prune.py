@@ -1,4 +1,4 @@
-"""Which checkpoints of a run W&B keeps: the best, the last, some of the newest, and those that people have named."""
+"""Prune a run's checkpoints except best, last, newest and aliased ones."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-EPOCH_ALIAS = re.compile(r"epoch-\d+|latest")  # aliases that keep no version
+EPOCH_ALIAS = re.compile(r"epoch-\d+|latest")  # aliases that do not protect a version
 
 
 class RetentionError(UserError):
-    """Checkpoints cannot be listed or removed: the message names the value, the cause and the remedy."""
+    """Error for checkpoints that cannot be listed or removed.
+
+    The message names the value, the cause and the remedy.
+    """
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class CheckpointVersion:
 
     Attributes:
         number: Number of the version, from 0.
-        aliases: What it is called.
-        ttl: Days that it lives; None without an end.
+        aliases: Aliases of the version.
+        ttl: Time to live in days; None without a limit.
         size: Size in bytes.
     """
 
@@ -43,7 +46,7 @@ class CheckpointVersion:
 
     @property
     def is_named(self) -> bool:
-        """Whether it has an alias that keeps it: ``best``, ``last``, or one that somebody gave it."""
+        """Whether an alias protects the version: ``best``, ``last`` or a user's alias."""
         return any(not EPOCH_ALIAS.fullmatch(alias) for alias in self.aliases)
 
 
@@ -52,7 +55,7 @@ def superseded(versions: Iterable[CheckpointVersion], keep: int) -> list[Checkpo
 
     Args:
         versions: All versions.
-        keep: How many of the newest are kept besides those that have a name.
+        keep: Number of the newest versions that are kept besides the versions with a protecting alias.
     """
     unnamed = sorted((version for version in versions if not version.is_named), key=lambda version: version.number)
     return unnamed[: max(0, len(unnamed) - keep)]
@@ -61,31 +64,35 @@ def superseded(versions: Iterable[CheckpointVersion], keep: int) -> list[Checkpo
 def prune(
     run: str, *, keep: int, ttl: int | None = None, dry_run: bool = False, progress: bool = False
 ) -> list[CheckpointVersion]:
-    """Delete the checkpoints of a run that have been superseded, or give them a time to live.
+    """Delete a run's superseded checkpoints, or set their time to live.
 
     Args:
         run: Path of the run, ``entity/project/run-id``, or its web address.
-        keep: How many of the newest are kept besides the best, the last and those that people have given an alias.
-        ttl: Days that the others live on; None deletes them at once.
-        dry_run: Only say which.
-        progress: Show the progress on stderr where that is a terminal.
+        keep: Number of the newest checkpoints that are kept besides the best, the last and those with a user's alias.
+        ttl: Time to live in days of the superseded checkpoints; None deletes them at once.
+        dry_run: Return the superseded versions and change nothing.
+        progress: Show the progress on stderr if stderr is a terminal.
 
     Returns:
-        The versions that were deleted or given a time to live.
+        The versions that were deleted or got a time to live.
 
     Raises:
         RetentionError: The run has no checkpoints at W&B, or this API key may not read or delete them.
     """
     try:
-        at_wandb = find_run(run, None)
+        run_at_wandb = find_run(run, None)
     except DownloadError as error:
         raise RetentionError(str(error)) from error
     try:
-        artifacts = find_checkpoints(at_wandb.entity, at_wandb.project, at_wandb.id)
-        found = {_describe(artifact): artifact for artifact in artifacts}
-        chosen = [version for version in superseded(found, keep) if ttl is None or version.ttl != ttl]
-        for version in track(() if dry_run else chosen, f"pruning {len(chosen)} checkpoints", visible=progress):
-            _remove(found[version], ttl)
+        artifacts = find_checkpoints(run_at_wandb.entity, run_at_wandb.project, run_at_wandb.id)
+        artifacts_by_version = {_describe(artifact): artifact for artifact in artifacts}
+        superseded_versions = [
+            version for version in superseded(artifacts_by_version, keep) if ttl is None or version.ttl != ttl
+        ]
+        for version in track(
+            () if dry_run else superseded_versions, f"pruning {len(superseded_versions)} checkpoints", visible=progress
+        ):
+            _remove(artifacts_by_version[version], ttl)
     except UserError as error:
         msg = f"the checkpoints of run {run!r} cannot be pruned: {error}"
         raise RetentionError(msg) from error
@@ -95,15 +102,15 @@ def prune(
             "some, and that this API key may delete artifacts"
         )
         raise RetentionError(msg) from error
-    return chosen
+    return superseded_versions
 
 
 def find_checkpoints(entity: str, project: str, run_id: str) -> list[Any]:
-    """Return the versions of the artifact that holds a run's checkpoints, as W&B has them.
+    """Return the versions of a run's checkpoint artifact from W&B.
 
     Raises:
-        Trouble: W&B cannot be asked.
-        Exception: There is none; wandb raises several kinds.
+        ServerError: W&B cannot be reached, or refuses the API key.
+        Exception: The run has no such artifact. wandb raises exceptions of several classes.
     """
     import wandb
 

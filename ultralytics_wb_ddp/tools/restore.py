@@ -1,4 +1,4 @@
-"""A training brought back on another machine: its last checkpoint from W&B, in a directory that it goes on in."""
+"""Restore a training directory from a checkpoint at W&B."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class RestoreError(UserError):
-    """A training cannot be brought back: the message names the value, the cause and the remedy."""
+    """Error for a training that cannot be restored.
+
+    The message names the value, the cause and the remedy.
+    """
 
 
 def restore_checkpoint(
@@ -33,66 +36,67 @@ def restore_checkpoint(
     data: str | os.PathLike[str] | None = None,
     alias: str = "last",
 ) -> Path:
-    """Download a checkpoint of a run and restore the directory of its training, which then goes on in the same run.
+    """Download a run's checkpoint and restore the directory of its training.
 
-    ``YOLO(restore_checkpoint("team/project/run-id")).train(resume=True)`` continues it, with any number of GPUs.
-    The checkpoint holds the optimizer if it was logged with ``checkpoints="best+last"`` or ``"all"``.
+    ``YOLO(restore_checkpoint("entity/project/run-id")).train(resume=True)`` continues the training in the same run,
+    with any number of GPUs. The checkpoint holds the optimizer if it was logged with ``checkpoints="best+last"`` or
+    ``"all"``.
 
     Args:
         run: Path of the run, ``entity/project/run-id``, or its web address.
-        directory: Directory for the training; it must not hold one. None is ``runs/RUN-ID``.
-        data: The dataset, where it does not lie at the place that the training knew.
-        alias: Which checkpoint: ``"last"``, or ``"epoch-N"``.
+        directory: Directory for the training, which must be empty or absent. None means ``runs/RUN-ID``.
+        data: Path of the dataset if it differs from the path that the training used.
+        alias: Alias of the checkpoint: ``"last"`` or ``"epoch-N"``.
 
     Returns:
         Path of ``last.pt`` in the directory.
 
     Raises:
-        RestoreError: The run cannot be found, has no such checkpoint, or its dataset is not here; or the directory
-            holds something, or cannot be written to. Nothing is left there then.
+        RestoreError: The run cannot be found or has no such checkpoint, the dataset is missing, or the directory is
+            not empty or cannot be written to. No files are left in the directory then.
     """
     try:
-        found = find_run(run, None)
+        wandb_run = find_run(run, None)
     except DownloadError as error:
         raise RestoreError(str(error)) from error
-    place = Path(directory) if directory is not None else Path("runs", found.id)
-    _check_directory(place)
-    versions = _versions(found)
-    last = _find_checkpoint(found, versions, alias)
-    best = next((version for version in versions if "best" in version.aliases), None)
+    target = Path(directory) if directory is not None else Path("runs", wandb_run.id)
+    _check_directory(target)
+    checkpoints = _versions(wandb_run)
+    last = _find_checkpoint(wandb_run, checkpoints, alias)
+    best = next((version for version in checkpoints if "best" in version.aliases), None)
     dataset = _find_dataset(data, last.metadata.get("train_args", {}).get("data"))
-    if found.state == "running":
+    if wandb_run.state == "running":
         msg = "run %s is still running, or was not closed: make sure that its training is over, or both write to it"
         logger.warning(msg, run)
     try:
-        _restore(found, last, best, place, dataset)
+        _restore(wandb_run, last, best, target, dataset)
     except OSError as error:
-        msg = f"{str(place)!r} cannot be written: {format_exception(error)}; give another directory"
+        msg = f"{str(target)!r} cannot be written: {format_exception(error)}; give another directory"
         raise RestoreError(msg) from error
-    return place / "weights" / "last.pt"
+    return target / "weights" / "last.pt"
 
 
-def _restore(run: Any, last: Any, best: Any, place: Path, dataset: str) -> None:
-    """Make a training's directory, which is complete or absent."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".restore-", dir=place.parent) as folder:
-        training = Path(folder, "training")
-        _write_training_directory(_download(last, Path(folder, "last")), training, place.resolve(), dataset)
+def _restore(run: Any, last: Any, best: Any, target: Path, dataset: str) -> None:
+    """Create the training directory by a rename, so it is never incomplete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".restore-", dir=target.parent) as folder:
+        draft = Path(folder, "training")
+        _write_training_directory(_download(last, Path(folder, "last")), draft, target.resolve(), dataset)
         if best:
-            shutil.copyfile(_download(best, Path(folder, "best")), training / "weights" / "best.pt")
-        _restore_fingerprint(run, training)
+            shutil.copyfile(_download(best, Path(folder, "best")), draft / "weights" / "best.pt")
+        _restore_fingerprint(run, draft)
         record = RunRecord(run.id, run.project, run.entity, run.url, next_step=run.lastHistoryStep + 1)
-        record.save(training, closed=True)
-        if place.exists():
-            place.rmdir()
-        training.rename(place)
+        record.save(draft, closed=True)
+        if target.exists():
+            target.rmdir()
+        draft.rename(target)
 
 
-def _check_directory(place: Path) -> None:
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+def _check_directory(target: Path) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
         msg = (
-            f"{str(place)!r} exists already; resume the training that is there with "
-            f"YOLO('{place / 'weights' / 'last.pt'}').train(resume=True), or give another directory"
+            f"{str(target)!r} exists already; resume the training that is there with "
+            f"YOLO('{target / 'weights' / 'last.pt'}').train(resume=True), or give another directory"
         )
         raise RestoreError(msg)
 
@@ -104,38 +108,46 @@ def _versions(run: Any) -> list[Any]:
     except UserError as error:
         msg = f"the checkpoints of run {run.id!r} cannot be listed: {error}"
         raise RestoreError(msg) from error
-    except Exception:  # noqa: BLE001  # W&B raises several kinds where there is no such artifact
+    except Exception:  # noqa: BLE001  # wandb raises several classes if there is no such artifact
         return []
 
 
 def _find_checkpoint(run: Any, versions: list[Any], alias: str) -> Any:
-    """Return the artifact, if it holds a checkpoint that a training can go on from."""
+    """Return the checkpoint with an alias.
+
+    Raises:
+        RestoreError: The run has no resumable checkpoint with this alias.
+    """
     resumable = [version for version in versions if "last.pt" in version.manifest.entries]
     for version in resumable:
         if alias in version.aliases:
             return version
-    have = sorted({name for version in resumable for name in version.aliases})
-    there = f"there are {', '.join(have)}" if have else "it has none with an optimizer"
+    aliases = sorted({name for version in resumable for name in version.aliases})
+    available = f"there are {', '.join(aliases)}" if aliases else "it has none with an optimizer"
     msg = (
-        f"run {run.id!r} has no checkpoint {alias!r} to go on from: {there}; trainings log them with "
+        f"run {run.id!r} has no checkpoint {alias!r} to go on from: {available}; trainings log them with "
         "checkpoints='best+last' and a checkpoint_interval"
     )
     raise RestoreError(msg)
 
 
-def _find_dataset(given: str | os.PathLike[str] | None, known: str | None) -> str:
-    """Return the dataset to train with; one that Ultralytics brings along is known by its name."""
-    data = str(given) if given is not None else str(known)
-    is_path = given is not None or "/" in data or "\\" in data
+def _find_dataset(override: str | os.PathLike[str] | None, logged: str | None) -> str:
+    """Return the dataset's path, or its name if it belongs to Ultralytics.
+
+    Raises:
+        RestoreError: The path does not exist on this machine.
+    """
+    data = str(override) if override is not None else str(logged)
+    is_path = override is not None or "/" in data or "\\" in data
     if is_path and "://" not in data and not Path(data).exists():
-        where = "" if given is not None else " of the training"
+        where = "" if override is not None else " of the training"
         msg = f"dataset {data!r}{where} is not on this machine; give its place with data=, on the command line --data"
         raise RestoreError(msg)
     return str(Path(data).resolve()) if is_path and "://" not in data else data
 
 
 def _download(artifact: Any, folder: Path) -> Path:
-    """Download a checkpoint and return its path; it is what was logged."""
+    """Download a checkpoint, verify its SHA-256 and return its path."""
     try:
         with status(f"downloading {artifact.name}, {artifact.size / 1e6:.0f} MB"):
             (checkpoint,) = Path(artifact.download(root=str(folder))).glob("*.pt")
@@ -149,27 +161,27 @@ def _download(artifact: Any, folder: Path) -> Path:
     return checkpoint
 
 
-def _restore_fingerprint(run: Any, training: Path) -> None:
-    """Keep what the dataset consisted of, so that the resumed training says what has changed."""
+def _restore_fingerprint(run: Any, draft: Path) -> None:
+    """Restore the dataset's fingerprint. The resumed training compares the dataset with it."""
     try:
         dataset = next(artifact for artifact in run.used_artifacts() if artifact.type == "dataset")
         with tempfile.TemporaryDirectory() as folder:
             files = dataset.download(root=folder, path_prefix="files.tsv")
-            shutil.copyfile(Path(files, "files.tsv"), training / FINGERPRINT_FILE)
+            shutil.copyfile(Path(files, "files.tsv"), draft / FINGERPRINT_FILE)
     except StopIteration:  # logged without its inputs
         return
-    except Exception as error:  # noqa: BLE001  # the training can go on without it
+    except Exception as error:  # noqa: BLE001  # the training can be resumed without the fingerprint
         logger.warning("the dataset is not compared with what it was: %s", format_exception(error))
 
 
-def _write_training_directory(checkpoint: Path, training: Path, place: Path, dataset: str) -> None:
-    """Write a training's directory as Ultralytics leaves it.
+def _write_training_directory(checkpoint: Path, training: Path, target: Path, dataset: str) -> None:
+    """Write a training directory with the files of Ultralytics.
 
     Args:
         checkpoint: The checkpoint.
-        training: The directory, under the name that it has until it is complete.
-        place: Where it will be.
-        dataset: The dataset to train with.
+        training: The directory under its temporary name.
+        target: Final path of the directory.
+        dataset: Path or name of the dataset.
     """
     import torch
     from omegaconf import OmegaConf
@@ -180,8 +192,8 @@ def _write_training_directory(checkpoint: Path, training: Path, place: Path, dat
         reached = f"{content.get('epoch', -1) + 1} of {progress.epochs if progress else None}"
         msg = f"the checkpoint is of epoch {reached}, the training is over; take another alias"
         raise RestoreError(msg)
-    moved = {"data": dataset, "project": str(place.parent), "name": place.name, "save_dir": str(place)}
-    content["train_args"] = {**content["train_args"], **moved, "exist_ok": True}
+    new_paths = {"data": dataset, "project": str(target.parent), "name": target.name, "save_dir": str(target)}
+    content["train_args"] = {**content["train_args"], **new_paths, "exist_ok": True}
     (training / "weights").mkdir(parents=True)
     torch.save(content, training / "weights" / "last.pt")
     (training / "args.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(to_plain(content["train_args"]))), "utf-8")

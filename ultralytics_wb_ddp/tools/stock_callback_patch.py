@@ -1,8 +1,9 @@
-"""The stock W&B callback on disk: patched, so that it continues a run where no callback of ours gets to, and put back.
+"""Patch and restore the stock W&B callback in the installed Ultralytics.
 
-``patches/`` holds a diff for each era of Ultralytics' ``utils/callbacks/wb.py`` and, above it, the SHA-256 of the
-contents that it is for. What to do is told from the content of the file alone, and nothing is kept beside it: the diff
-in reverse gives back every byte.
+The patched callback continues a run in processes that do not load the callback of this package. ``patches/`` holds a
+diff for each era of Ultralytics' ``utils/callbacks/wb.py``. Above each diff are the SHA-256 digests of the contents
+that it fits. The content of the file alone determines its state. No backup is stored, because the reversed diff
+restores every byte.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from ultralytics_wb_ddp.utils.errors import UserError
 from ultralytics_wb_ddp.utils.versions import version_of
 
 TARGET = "ultralytics/utils/callbacks/wb.py"
-PATCH_MARKER = b"ultralytics_wb_ddp"  # stands in what every diff inserts
+PATCH_MARKER = b"ultralytics_wb_ddp"  # part of the lines that every diff inserts
 HUNK = re.compile(rb"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 
 
 class PatchError(UserError):
-    """Why the file is left as it is, and what can be done."""
+    """Error for a file that cannot be patched or restored; the file is unchanged."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class Diff:
     """A unified diff of one file.
 
     Attributes:
-        name: Name of its file.
-        releases: Releases by the SHA-256 of the content that it is for.
-        hunks: Lines to be replaced and what replaces them, in their order.
+        name: File name of the diff.
+        releases: Releases of Ultralytics by the SHA-256 of the original content.
+        hunks: Pairs of old and new lines, in the order of the file.
     """
 
     name: str
@@ -46,12 +47,12 @@ class Diff:
 
     @classmethod
     def read(cls, file: Path) -> Diff:
-        """Return the diff in a file.
+        """Read a diff from a file.
 
         Raises:
-            ValueError: It is no unified diff of the stock callback.
+            ValueError: The file is not a unified diff of the stock callback.
         """
-        head, found, body = file.read_bytes().partition(f"--- a/{TARGET}\n+++ b/{TARGET}\n".encode())
+        head, header, body = file.read_bytes().partition(f"--- a/{TARGET}\n+++ b/{TARGET}\n".encode())
         releases = dict(re.findall(r"^sha256 ([0-9a-f]{64}) (.+)$", head.decode(), re.MULTILINE))
         hunks: list[tuple[list[bytes], list[bytes]]] = []
         lines = iter(body.splitlines(keepends=True))
@@ -59,10 +60,10 @@ class Diff:
             counts = HUNK.match(line)
             if not counts:
                 break
-            left = [int(count or 1) for count in counts.groups()]
+            line_counts = [int(count or 1) for count in counts.groups()]
             old: list[bytes] = []
             new: list[bytes] = []
-            while len(old) < left[0] or len(new) < left[1]:
+            while len(old) < line_counts[0] or len(new) < line_counts[1]:
                 kind, text = (line := next(lines, b""))[:1], line[1:]
                 if kind not in {b" ", b"-", b"+"}:
                     break
@@ -70,43 +71,43 @@ class Diff:
                     old.append(text)
                 if kind != b"-":
                     new.append(text)
-            if [len(old), len(new)] != left:
+            if [len(old), len(new)] != line_counts:
                 break
             hunks.append((old, new))
         else:
-            if found and releases and hunks:
+            if header and releases and hunks:
                 return cls(file.name, releases, tuple(hunks))
         msg = f"{file} is damaged; install ultralytics_wb_ddp again"
         raise ValueError(msg)
 
     def apply(self, content: bytes) -> bytes:
-        """Return a content with this diff.
+        """Apply the diff to a content.
 
         Raises:
-            ValueError: A hunk does not fit exactly, or in several places.
+            ValueError: The old lines of a hunk do not occur exactly once.
         """
         return _replace(content, self.hunks)
 
     def revert(self, content: bytes) -> bytes:
-        """Return a content without this diff.
+        """Remove the diff from a content.
 
         Raises:
-            ValueError: A hunk is not there exactly, or in several places.
+            ValueError: The new lines of a hunk do not occur exactly once.
         """
         return _replace(content, tuple((new, old) for old, new in self.hunks))
 
 
 @dataclass(frozen=True)
 class Status:
-    """What there is of Ultralytics.
+    """State of the stock callback in the installed Ultralytics.
 
     Attributes:
-        release: Its version, as the package itself says.
-        file: Its stock W&B callback.
-        state: ``"original"``, ``"patched"``, ``"partly patched"``, ``"changed"`` or ``"unknown"``, which is a file as
-            it was released but of a release that no diff is for.
-        diff: The diff that can be applied, or has been.
-        original: The content without the diff, where there is one.
+        release: Version of Ultralytics, from the package.
+        file: File of the stock W&B callback.
+        state: ``"original"``, ``"patched"``, ``"partly patched"``, ``"changed"`` or ``"unknown"``. The last means an
+            unchanged file of a release without a diff.
+        diff: The diff that can be applied or is applied.
+        original: The content without the diff; empty if there is no diff.
     """
 
     release: str
@@ -117,40 +118,40 @@ class Status:
 
     @property
     def era(self) -> str | None:
-        """The releases whose file has the same content as the original one."""
+        """The releases that have the same original content."""
         return self.diff.releases[_digest(self.original)] if self.diff else None
 
     @property
     def problem(self) -> str | None:
-        """Why the file can neither be patched nor put back, with the remedy; None if it can."""
+        """The reason against patching and restoring, with a remedy; None without one."""
         again = f"'pip install --force-reinstall --no-deps ultralytics=={self.release}' puts the original file back"
         return {
             "partly patched": f"{self.file} holds a part of a patch, or that of another release of ultralytics_wb_ddp, "
             f"and is left as it is; {again}",
-            "changed": f"{self.file} was changed by somebody else and is left as it is; {again}",
+            "changed": f"{self.file} has changes of another origin and is left as it is; {again}",
             "unknown": f"no patch is known for the file of Ultralytics {self.release}, {self.file}, which is left as "
             f"it is; install a newer ultralytics_wb_ddp, or Ultralytics {known_releases()}",
         }.get(self.state)
 
 
 def read_diffs() -> list[Diff]:
-    """Return the diffs that come with this package, by their first release."""
-    here = Path(__file__).parent
-    folder = next(folder for folder in (here / "patches", here.parent / "patches") if folder.is_dir())
+    """Return the diffs in this package, in the order of their releases."""
+    package = Path(__file__).parent.parent
+    folder = next(folder for folder in (package / "patches", package.parent / "patches") if folder.is_dir())
     return sorted((Diff.read(file) for file in folder.glob("*.diff")), key=lambda diff: version_of(diff.name))
 
 
 def known_releases() -> str:
-    """Return the range of releases that there are diffs for."""
+    """Return the range of releases with a diff, as ``"8.x to 8.y"``."""
     spans = [span for diff in read_diffs() for span in diff.releases.values()]
     return f"{spans[0].split(' to ')[0]} to {spans[-1].split(' to ')[-1]}"
 
 
 def patch_status() -> Status:
-    """Find Ultralytics, without importing it, and say what there is.
+    """Return the state of the stock callback, without an import of Ultralytics.
 
     Raises:
-        PatchError: It is not installed, or has no W&B callback.
+        PatchError: Ultralytics is not installed, or has no W&B callback.
     """
     spec = find_spec("ultralytics")
     if spec is None or not spec.origin:
@@ -164,8 +165,8 @@ def patch_status() -> Status:
     except OSError as error:
         msg = f"{error.filename} cannot be read ({error.strerror}): it is part of every Ultralytics; install it again"
         raise PatchError(msg) from error
-    found = re.search(r'^__version__ = "(.+?)"', init, re.MULTILINE)
-    release = found[1] if found else "of an unknown version"
+    match = re.search(r'^__version__ = "(.+?)"', init, re.MULTILINE)
+    release = match[1] if match else "of an unknown version"
     for diff in read_diffs():
         if _digest(content) in diff.releases:
             return Status(release, file, "original", diff, content)
@@ -179,10 +180,13 @@ def patch_status() -> Status:
 
 
 def apply(status: Status) -> bool:
-    """Patch the file; returns whether that was still to be done.
+    """Patch the file.
+
+    Returns:
+        Whether the file was changed; False if it was patched already.
 
     Raises:
-        PatchError: It cannot be patched; it is as it was.
+        PatchError: The file cannot be patched; it is unchanged.
     """
     if status.problem:
         raise PatchError(status.problem)
@@ -197,10 +201,13 @@ def apply(status: Status) -> bool:
 
 
 def revert(status: Status) -> bool:
-    """Put the original file back, byte for byte; returns whether that was still to be done.
+    """Restore the original file, byte for byte.
+
+    Returns:
+        Whether the file was changed; False if it was original already.
 
     Raises:
-        PatchError: It cannot be put back; it is as it was.
+        PatchError: The file cannot be restored; it is unchanged.
     """
     if status.problem:
         raise PatchError(status.problem)
@@ -215,21 +222,30 @@ def _digest(content: bytes) -> str:
 
 
 def _replace(content: bytes, hunks: tuple[tuple[list[bytes], list[bytes]], ...]) -> bytes:
-    """Return a content with lines replaced, each of which must be there exactly once after those before it."""
+    """Replace the old lines of each hunk.
+
+    Raises:
+        ValueError: The old lines do not occur exactly once after the previous hunk.
+    """
     lines = content.splitlines(keepends=True)
     result: list[bytes] = []
     for old, new in hunks:
-        places = [at for at in range(len(lines) - len(old) + 1) if lines[at : at + len(old)] == old]
-        if len(places) != 1:
-            msg = f"{len(places)} places for {old[0].decode(errors='replace').strip()!r}"
+        positions = [
+            position for position in range(len(lines) - len(old) + 1) if lines[position : position + len(old)] == old
+        ]
+        if len(positions) != 1:
+            msg = f"{len(positions)} places for {old[0].decode(errors='replace').strip()!r}"
             raise ValueError(msg)
-        result += lines[: places[0]] + new
-        lines = lines[places[0] + len(old) :]
+        result += lines[: positions[0]] + new
+        lines = lines[positions[0] + len(old) :]
     return b"".join(result + lines)
 
 
 def _is_pristine(package: Path, release: str, content: bytes) -> bool:
-    """Return whether a file without a diff is that of a release: what pip has noted says so, or else its number."""
+    """Return whether a file is unchanged since its release.
+
+    The digest in pip's RECORD decides. Without a RECORD, a release outside of the known range counts as unchanged.
+    """
     digest = base64.urlsafe_b64encode(sha256(content).digest()).rstrip(b"=").decode()
     record = package.parent / f"ultralytics-{release}.dist-info" / "RECORD"
     with contextlib.suppress(OSError), record.open(encoding="utf-8", newline="") as rows:
@@ -239,22 +255,22 @@ def _is_pristine(package: Path, release: str, content: bytes) -> bool:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Replace a file in one moment, with its owner and permissions.
+    """Replace a file atomically, and keep its owner and permissions.
 
     Raises:
-        PatchError: It cannot be written; it is as it was.
+        PatchError: The file cannot be written; it is unchanged.
     """
     draft = None
     try:
-        before = file.stat()
+        original_stat = file.stat()
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".wb-", suffix=".tmp", delete=False) as stream:
             draft = Path(stream.name)
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        draft.chmod(before.st_mode & 0o7777)
-        with contextlib.suppress(OSError):  # another owner than one's own takes root
-            os.chown(draft, before.st_uid, before.st_gid)
+        draft.chmod(original_stat.st_mode & 0o7777)
+        with contextlib.suppress(OSError):  # only root may set another owner
+            os.chown(draft, original_stat.st_uid, original_stat.st_gid)
         if draft.read_bytes() != content:
             msg = f"{file} cannot be written: the disk does not hold what is written to it; the file is as it was"
             raise PatchError(msg)

@@ -1,10 +1,9 @@
-"""Sends what runs have on disk and the service has not got, with ``wandb sync``.
+"""Send missing parts of runs with ``wandb sync`` and check their arrival.
 
-By itself that sends a session that was cut off in the middle as a whole: from wandb 0.31 on, the rows that had arrived
-are there twice then. And it takes the parts of a run of which one names the entity and the other does not for different
-runs, and sends them at the same time. Here each part is sent by itself, without the rows that are there.
-Its exit code is 0, and it marks the part as sent, also where the server has refused all of it: here W&B is asked what
-has arrived.
+``wandb sync`` alone has three faults. It sends an interrupted session as a whole: from wandb 0.31 on, W&B then has the
+first rows twice. It treats two parts of a run as different runs if only one part names the entity, and sends the parts
+at the same time. It exits with 0 and marks a part as sent even if the server refused all rows. This module therefore
+sends each part by itself, leaves out the rows that W&B has, and asks W&B for the result.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-QUIET_WAIT = 2.0  # seconds that may pass without a word
-API_TIMEOUT = 30.0  # seconds that the service has to say what has arrived
-ARRIVAL_TIMEOUT = 15.0  # seconds that the service has to count what was sent
+QUIET_WAIT = 2.0  # seconds; a longer wait is logged
+API_TIMEOUT = 30.0  # seconds for an answer of the W&B server
+ARRIVAL_TIMEOUT = 15.0  # seconds until the W&B server must have counted the rows
 NO_RUN = "the run itself"
-MAX_SHOWN = 5  # files that a message names
-ARRIVAL_POLL_INTERVAL = 1.0  # seconds between two looks at what has arrived
+MAX_SHOWN = 5  # files in a message
+ARRIVAL_POLL_INTERVAL = 1.0  # seconds between two queries of the run
 RUN = """
 query Run($project: String!, $entity: String!, $name: String!) {
   project(name: $project, entityName: $entity) {
@@ -54,22 +53,25 @@ query Run($project: String!, $entity: String!, $name: String!) {
   }
 }
 """
-APPENDS_SINCE = (0, 31)  # release of wandb; before it, a session is written over what had arrived of it
+APPENDS_SINCE = (0, 31)  # release of wandb; an older release overwrites the rows that have arrived
 
 
 class SyncError(UserError):
-    """A part of a run has not arrived: the message names run, part, what is missing and the remedy."""
+    """Error for a run's part that has not arrived at W&B.
+
+    The message names the run, the part, the missing rows or files, and the remedy.
+    """
 
 
 @dataclass(frozen=True)
 class Arrived:
-    """What the service has of a run.
+    """State of a run on the W&B server.
 
     Attributes:
-        exists: Whether it knows the run.
-        state: The run's state.
-        rows: How many rows it has counted.
-        last_step: Step of the last one; -1 for none.
+        exists: Whether the server has the run.
+        state: W&B's state of the run.
+        rows: Number of rows that the server has counted.
+        last_step: Step of the last row; -1 without rows.
     """
 
     exists: bool = False
@@ -82,16 +84,16 @@ def sync(folders: Sequence[Path]) -> int:
     """Send parts of runs, one after the other.
 
     Args:
-        folders: W&B's directories, ``offline-run-...`` or ``run-...``, the parts of a run in their order.
+        folders: W&B's directories, ``offline-run-...`` or ``run-...``, with the parts of a run in their order.
 
     Returns:
-        The exit code of the ``wandb sync`` that failed, or 0: all of it has arrived.
+        0 if all parts have arrived, else the exit code of the ``wandb sync`` that failed.
 
     Raises:
         FileNotFoundError: A folder does not exist.
-        ValueError: A folder does not hold one ``.wandb`` file.
-        SyncError: Something has not arrived.
-        Trouble: W&B cannot be reached, refuses the key, or does not say what has arrived.
+        ValueError: A folder does not hold exactly one ``.wandb`` file.
+        SyncError: Rows, files or artifacts have not arrived.
+        ServerError: W&B cannot be reached, refuses the API key, or does not answer.
     """
     from ultralytics_wb_ddp.wandb_client.server import require_server
 
@@ -108,74 +110,74 @@ def sync(folders: Sequence[Path]) -> int:
 
 
 def _send(folder: Path, part: RecordedRun) -> int:
-    """Send a part and make sure that it arrives; it is marked as sent only then."""
+    """Send a part, and mark the part as sent after its arrival."""
     run = RunAtWandb(part.entity, part.project, part.id)
-    before = run.ask()
-    mark = part.path.with_name(f"{part.path.name}.synced")
-    if mark.exists() and before.exists and before.rows >= len(part.history):
+    previous = run.ask()
+    synced_file = part.path.with_name(f"{part.path.name}.synced")
+    if synced_file.exists() and previous.exists and previous.rows >= len(part.history):
         logger.info("run %s: %s was sent before", part.id, relative_path(folder))
         return 0
-    mark.unlink(missing_ok=True)
-    arrived = _arrived_rows(folder, part, before)
-    with tempfile.TemporaryDirectory() as place:
-        source = _copy_without_rows(folder, part, Path(place), arrived) if arrived else folder
+    synced_file.unlink(missing_ok=True)
+    arrived_count = _arrived_rows(folder, part, previous)
+    with tempfile.TemporaryDirectory() as folder_name:
+        source = _copy_without_rows(folder, part, Path(folder_name), arrived_count) if arrived_count else folder
         command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(source)]
-        with contextlib.suppress(OSError):  # the place may be read-only
-            write_json(_attempt_of(part), {"before": before.rows, "arrived": arrived})
+        with contextlib.suppress(OSError):  # the folder may be read-only
+            write_json(_attempt_of(part), {"before": previous.rows, "arrived": arrived_count})
         try:
             code = subprocess.run(command, check=False).returncode  # noqa: S603  # wandb itself
         finally:
-            mark.unlink(missing_ok=True)  # wandb sets it whatever has become of the part
+            synced_file.unlink(missing_ok=True)  # wandb creates the file even if the server refused the part
     if code:
         logger.error("run %s: 'wandb sync' of %s has failed with exit code %d", part.id, relative_path(folder), code)
         return code
-    sent = len(part.history) - arrived
-    missing = run.missing_rows(before.rows + sent if _server_appends_rows() else sent, sent)
+    sent_count = len(part.history) - arrived_count
+    missing = run.missing_rows(previous.rows + sent_count if _server_appends_rows() else sent_count, sent_count)
     if missing != [NO_RUN]:
         missing += run.missing_files(part, folder)
     if missing:
         msg = (
             f"run {run.path}: of {relative_path(folder)} W&B has not got {', '.join(missing)}; check that this API key "
-            "may write to the project and that nobody has deleted the run, and call this again: the part is still here "
+            "may write to the project and that the run was not deleted, and call this again: the part is still here "
             "and not marked as sent"
         )
         raise SyncError(msg)
     with contextlib.suppress(OSError):
         _attempt_of(part).unlink(missing_ok=True)
-        mark.touch()
+        synced_file.touch()
     return 0
 
 
 def _attempt_of(part: RecordedRun) -> Path:
-    """Return the file that says, until a part has arrived, how many rows W&B had of run and part before it was sent."""
+    """Return the file with W&B's row counts before the part was sent."""
     return part.path.with_name(f"{part.path.name}.sending")
 
 
-def _arrived_rows(folder: Path, part: RecordedRun, before: Arrived) -> int:
-    """Return how many of a part's rows W&B has, which are its first ones.
+def _arrived_rows(folder: Path, part: RecordedRun, previous: Arrived) -> int:
+    """Return the number of the part's first rows that W&B has.
 
-    Of a session that was online, their steps say it. Of one that was written offline, an earlier attempt to send it
-    has noted how many rows there were.
+    For an online session, the steps of the rows give the number. For an offline session, the file of the previous
+    attempt gives the number.
     """
-    if not before.exists or not _server_appends_rows():
+    if not previous.exists or not _server_appends_rows():
         return 0
     if is_online_run_dir(folder):
-        return sum(row["_step"] <= before.last_step for row in part.history)
+        return sum(row["_step"] <= previous.last_step for row in part.history)
     try:
         attempt = json.loads(_attempt_of(part).read_text(encoding="utf-8"))
-        come = max(0, before.rows - int(attempt["before"]))
-        return min(int(attempt["arrived"]) + come, len(part.history))
-    except (OSError, ValueError, KeyError, TypeError):  # there was none
+        new_rows = max(0, previous.rows - int(attempt["before"]))
+        return min(int(attempt["arrived"]) + new_rows, len(part.history))
+    except (OSError, ValueError, KeyError, TypeError):  # there was no previous attempt
         return 0
 
 
 class RunAtWandb:
-    """A run as the service has it.
+    """A run on the W&B server.
 
     Args:
-        entity: Its entity; nothing for the key's own.
-        project: Its project.
-        run_id: Its id.
+        entity: Entity of the run; empty for the default entity of the API key.
+        project: Project of the run.
+        run_id: Id of the run.
     """
 
     def __init__(self, entity: str, project: str, run_id: str) -> None:
@@ -184,12 +186,12 @@ class RunAtWandb:
         self._server = find_server(timeout=API_TIMEOUT)
         entity = entity or os.environ.get("WANDB_ENTITY") or ""  # as wandb sync takes it
         entity = entity or (self._server.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or ""
-        self._place = {"project": project, "entity": entity, "name": run_id}
+        self._query_variables = {"project": project, "entity": entity, "name": run_id}
         self.path = f"{entity}/{project}/{run_id}"
 
     def ask(self) -> Arrived:
-        """Return what has arrived of it by now."""
-        answer = self._server.ask("Run", RUN, **self._place)
+        """Return the current state of the run on the server."""
+        answer = self._server.ask("Run", RUN, **self._query_variables)
         run = (answer.get("project") or {}).get("run")
         if not run:
             return Arrived()
@@ -201,13 +203,15 @@ class RunAtWandb:
             last_step=int(last_step),
         )
 
-    def missing_rows(self, wanted: int, sent: int, last_step: int = -1) -> list[str]:
-        """Return what has not arrived when the service has had the time to count: the run, rows, its end.
+    def missing_rows(self, expected: int, sent_count: int, last_step: int = -1) -> list[str]:
+        """Return descriptions of the missing run, rows or run end.
+
+        The method waits up to ``ARRIVAL_TIMEOUT`` seconds until the server has counted the rows.
 
         Args:
-            wanted: How many rows there should be.
-            sent: How many of them were sent now.
-            last_step: Step of the row that should be the last one.
+            expected: Expected number of rows.
+            sent_count: Number of rows that were sent now.
+            last_step: Expected step of the last row.
         """
         deadline = time.monotonic() + ARRIVAL_TIMEOUT
         while True:
@@ -215,8 +219,8 @@ class RunAtWandb:
             if not run.exists:
                 return [NO_RUN]
             missing = []
-            if run.rows < wanted:
-                missing.append(f"{min(wanted - run.rows, max(sent, 1))} of {sent} rows")
+            if run.rows < expected:
+                missing.append(f"{min(expected - run.rows, max(sent_count, 1))} of {sent_count} rows")
             elif run.last_step < last_step:
                 missing.append(f"the rows after step {run.last_step}")
             if run.state in {"running", "pending"}:
@@ -226,25 +230,25 @@ class RunAtWandb:
             time.sleep(ARRIVAL_POLL_INTERVAL)
 
     def missing_files(self, part: RecordedRun, folder: Path) -> list[str]:
-        """Return which files and artifacts of a part have not arrived."""
-        kept = [name for name in part.files if (folder / "files" / name).is_file()]
+        """Return the names of a part's missing files and artifacts."""
+        file_names = [name for name in part.files if (folder / "files" / name).is_file()]
         digests = _artifacts_of(part)
-        if not kept and not digests:
+        if not file_names and not digests:
             return []
         try:
             run = find_run(self.path, None)
-            files = {file.name: file.size for file in run.files()} if kept else {}
+            files = {file.name: file.size for file in run.files()} if file_names else {}
             artifacts = {artifact.digest for artifact in run.logged_artifacts()} if digests else set()
-        except Exception as error:  # noqa: BLE001  # of several kinds; the rows have arrived
+        except Exception as error:  # noqa: BLE001  # wandb raises several classes; the rows have arrived
             logger.warning("run %s: W&B does not say which files have arrived: %s", self.path, format_exception(error))
             return []
-        lost = [name for name in kept if not files.get(name) and (folder / "files" / name).stat().st_size]
-        lost += [f"artifact {name}" for digest, name in digests.items() if digest not in artifacts]
-        return [*lost[:MAX_SHOWN], *([f"{len(lost) - MAX_SHOWN} more"] if len(lost) > MAX_SHOWN else [])]
+        missing = [name for name in file_names if not files.get(name) and (folder / "files" / name).stat().st_size]
+        missing += [f"artifact {name}" for digest, name in digests.items() if digest not in artifacts]
+        return [*missing[:MAX_SHOWN], *([f"{len(missing) - MAX_SHOWN} more"] if len(missing) > MAX_SHOWN else [])]
 
 
 def _artifacts_of(part: RecordedRun) -> dict[str, str]:
-    """Return the names of the artifacts that a part has logged, by their digests."""
+    """Return the names of a part's logged artifacts, by digest."""
     artifacts = [
         record.artifact for record in read_records(part.path) if record.WhichOneof("record_type") == "artifact"
     ]
@@ -252,7 +256,12 @@ def _artifacts_of(part: RecordedRun) -> dict[str, str]:
 
 
 def _wait_until_counted(since: float, run_id: str) -> None:
-    """Wait until W&B has counted the rows of a run that were sent until a point in time."""
+    """Wait until W&B has counted the rows of a run.
+
+    Args:
+        since: Time at which the last rows were sent, in seconds since 1970.
+        run_id: Id of the run, for the log.
+    """
     seconds = min(since + ROW_COUNT_LAG - time.time(), ROW_COUNT_LAG)
     if seconds > QUIET_WAIT:
         logger.info("waiting %.0f s, until W&B has counted what run %s has sent", seconds, run_id)
@@ -265,19 +274,19 @@ def _server_appends_rows() -> bool:
     return version_of(wandb.__version__) >= APPENDS_SINCE
 
 
-def _copy_without_rows(folder: Path, part: RecordedRun, place: Path, arrived: int) -> Path:
-    """Return a copy of a part, in another place, without its first rows."""
+def _copy_without_rows(folder: Path, part: RecordedRun, parent: Path, arrived_count: int) -> Path:
+    """Copy a part without its first rows, and return the copy."""
     numbers = count()
 
     def has_arrived(data: bytes) -> bool:
-        return is_row(data) and next(numbers) < arrived
+        return is_row(data) and next(numbers) < arrived_count
 
     content = part.path.read_bytes()
-    copy = place / folder.resolve().name
+    copy = parent / folder.resolve().name
     copy.mkdir()
-    for beside in folder.iterdir():
-        if beside.is_dir():
-            (copy / beside.name).symlink_to(beside.resolve())
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            (copy / entry.name).symlink_to(entry.resolve())
     rest = (data for data in decode_records(content, part.path) if not has_arrived(data))
     (copy / part.path.name).write_bytes(encode_records(content[:HEADER_SIZE], rest))
     return copy

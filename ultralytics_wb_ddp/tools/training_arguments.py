@@ -1,4 +1,4 @@
-"""The arguments that a training has left on disk, of Ultralytics and of YOLOv5: as much of them as can be read."""
+"""Read the argument files of Ultralytics and YOLOv5, even if damaged."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U0001000
 
 
 def is_of_yolov5(directory: Path) -> bool:
-    """Return whether YOLOv5, or another one that was made of it, has trained in a directory."""
+    """Return whether a directory is of YOLOv5 or of its forks."""
     return not (directory / ARGUMENTS).exists() and (directory / OPTIONS).exists()
 
 
 def read_arguments(directory: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the arguments of a training, without secrets, and what could not be read of them."""
+    """Return a training's arguments without secrets, and notes about unreadable parts."""
     is_foreign = is_of_yolov5(directory)
     arguments: dict[str, Any] = {}
     notes: list[str] = []
@@ -33,16 +33,21 @@ def read_arguments(directory: Path) -> tuple[dict[str, Any], list[str]]:
         try:
             arguments |= _read(directory / name, notes)
         except Exception as problem:  # noqa: BLE001, PERF203  # damaged in any way
-            lost = "part of its config" if is_foreign else "config"
-            notes.append(f"{name} cannot be read ({format_exception(problem).splitlines()[0]}): the run has no {lost}")
+            missing_part = "part of its config" if is_foreign else "config"
+            notes.append(
+                f"{name} cannot be read ({format_exception(problem).splitlines()[0]}): the run has no {missing_part}"
+            )
     return arguments, notes
 
 
 def foreign_names(options: dict[str, Any]) -> tuple[str, str | None]:
-    """Return the project of a training of YOLOv5, as its own W&B logger has it, and the name of its directory.
+    """Return the W&B project and the directory name of a YOLOv5 training.
+
+    The project is the one that the W&B logger of YOLOv5 uses.
 
     Args:
-        options: Its options, of which ``name`` is not that name: it is ``exp`` for ``exp2``, too.
+        options: Options of the training. The option ``name`` is not the directory name: ``exp2`` has the option
+            ``exp``, too.
     """
     paths = (str(options.get(name) or "") for name in ("project", "save_dir"))
     project, saved = (re.split(r"[/\\]", path.rstrip("/\\")) for path in paths)
@@ -51,15 +56,11 @@ def foreign_names(options: dict[str, Any]) -> tuple[str, str | None]:
 
 
 def _read(file: Path, notes: list[str]) -> dict[str, Any]:
-    """Return what a file holds.
-
-    Args:
-        file: The file.
-        notes: Takes what could not be read of it.
+    """Return the arguments in a file, and add notes about unreadable parts.
 
     Raises:
-        ValueError: It holds no arguments.
-        OSError: It cannot be read.
+        ValueError: The file holds no arguments.
+        OSError: The file cannot be read.
     """
     import yaml
 
@@ -71,37 +72,37 @@ def _read(file: Path, notes: list[str]) -> dict[str, Any]:
         lines = ", ".join(map(str, damaged))
         notes.append(f"{file.name} is not UTF-8 in line {lines}: what cannot be read there is {UNREADABLE!r}")
     try:
-        found = yaml.load(text, Loader=_loader())  # noqa: S506  # a safe loader
+        parsed = yaml.load(text, Loader=_loader())  # noqa: S506  # a safe loader
     except yaml.YAMLError:
-        found = _read_entries(text, file.name, notes)
-    if not isinstance(found, dict):
-        msg = f"it holds no arguments but {type(found).__name__}"
+        parsed = _read_entries(text, file.name, notes)
+    if not isinstance(parsed, dict):
+        msg = f"it holds no arguments but {type(parsed).__name__}"
         raise ValueError(msg)  # noqa: TRY004  # the file is wrong, not the program
-    arguments: dict[str, Any] = redact(to_plain(found))
+    arguments: dict[str, Any] = redact(to_plain(parsed))
     return arguments
 
 
 def _read_entries(text: str, name: str, notes: list[str]) -> dict[str, Any] | None:
-    """Return the entries that can be read, each by itself; None where there are none."""
+    """Return the entries that can be parsed one by one; None without any entry."""
     import yaml
 
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     lines = text.splitlines()
-    starts = [place for place, line in enumerate(lines) if re.match(r"[^\s#-]", line)]
+    starts = [index for index, line in enumerate(lines) if re.match(r"[^\s#-]", line)]
     for start, end in zip(starts, [*starts[1:], len(lines)]):
         try:
-            found |= yaml.load("\n".join(lines[start:end]), Loader=_loader())  # noqa: S506  # a safe loader
-        except (yaml.YAMLError, TypeError):  # noqa: PERF203  # the others are wanted
+            entries |= yaml.load("\n".join(lines[start:end]), Loader=_loader())  # noqa: S506  # a safe loader
+        except (yaml.YAMLError, TypeError):  # noqa: PERF203  # the other entries are still to be read
             notes.append(f"line {start + 1} of {name} cannot be read and is left out")
-    return found or None
+    return entries or None
 
 
 @cache
 def _loader() -> Any:
-    """Return a loader that takes objects of Python's, such as paths, for what they are made of."""
+    """Return a YAML loader that reads Python objects as plain values."""
     import yaml
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # carries no types
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
         pass
 
     def construct(loader: Any, _: str, node: Any) -> Any:

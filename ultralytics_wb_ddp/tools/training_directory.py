@@ -31,22 +31,22 @@ RESULTS = "results.csv"
 OLD_RESULTS = "results.txt"  # of YOLOv5 before 2021-10 and of YOLOv7
 PICTURES = (".jpg", ".jpeg", ".png")
 END_PICTURE = "results.png"  # drawn when a training is over
-SIGNIFICANT_DIGITS = 4  # significant ones that results.csv has in every release
+SIGNIFICANT_DIGITS = 4  # results.csv has at least these in every release
 ID_DIGITS = 10
-SLACK = 60  # seconds that a file may be older than the last epoch
+SLACK = 60  # seconds; a file may be this much older than the last epoch
 
 
 @dataclass(frozen=True)
 class PastTraining:
-    """A training's directory.
+    """The directory of a past training.
 
     Attributes:
         directory: The directory.
-        arguments: Arguments of the training, without secrets; empty where they are unknown.
-        results: Its epochs.
-        pictures: Pictures that Ultralytics has drawn.
-        notes: What is missing or damaged.
-        digest: What tells its content from that of others, wherever it lies.
+        arguments: Arguments of the training, without secrets; empty if unknown.
+        results: Epochs of the training.
+        pictures: Pictures that Ultralytics drew.
+        notes: Missing or damaged files.
+        digest: Digest of the content, independent of the path.
     """
 
     directory: Path
@@ -58,18 +58,18 @@ class PastTraining:
 
     @classmethod
     def read(cls, directory: Path) -> PastTraining:
-        """Read a directory.
+        """Read the directory of a training.
 
         Raises:
-            NoEpochError: There is no epoch in it.
-            ResultsError: ``results.csv`` is none.
-            OSError: It cannot be read.
+            NoEpochError: The directory has no epoch.
+            ResultsError: ``results.csv`` is not a file of Ultralytics.
+            OSError: A file cannot be read.
         """
         if not (directory / RESULTS).exists():
             raise NoEpochError(_why_no_epoch(directory))
         results = read_results(directory / RESULTS)
         digest = hashlib.sha256((directory / RESULTS).read_bytes())
-        if results.earlier:  # older releases have mixed the trainings, in a run of another id
+        if results.earlier:  # older releases mixed the trainings in a run with another id
             digest.update(b"last")
         arguments, problems = read_arguments(directory)
         for name in (OPTIONS, HYPERPARAMETERS) if is_of_yolov5(directory) else (ARGUMENTS,):
@@ -89,71 +89,76 @@ class PastTraining:
 
     @property
     def project(self) -> str | None:
-        """The project that a run of the training would have had."""
+        """The default W&B project of the training."""
         project = foreign_names(self.arguments)[0] if is_of_yolov5(self.directory) else self.arguments.get("project")
         return None if project is None else str(project)
 
     @property
     def run_id(self) -> str:
-        """The id of its run, the same wherever the directory lies."""
+        """The id of the training's run, independent of the directory's path."""
         return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', self.name)[:64]}_{self.digest}"
 
     @property
     def mark(self) -> str:
-        """What tells the training from another one in the same directory, however far it has come: its first epoch."""
+        """The digest of the first epoch, to identify trainings in a directory."""
         return hashlib.sha256(self.results.mark.encode()).hexdigest()[:ID_DIGITS]
 
     @property
     def last_epoch(self) -> int:
-        """The last epoch that is known, counted from 1."""
+        """The last logged epoch, counted from 1."""
         return int(self.results.rows[-1]["epoch"])
 
     @property
     def epochs(self) -> int | None:
-        """The number of epochs that were asked for."""
+        """The requested number of epochs; None if unknown."""
         epochs = self.arguments.get("epochs")
         return epochs if isinstance(epochs, int) and not isinstance(epochs, bool) else None
 
     def is_complete(self, checkpoints: Mapping[str, Checkpoint]) -> bool | None:
-        """Return whether the training was over, be it that it stopped early; None where that cannot be told.
+        """Return whether the training completed or stopped early; None if unknown.
 
         Args:
-            checkpoints: Its checkpoints that can be read, by ``"last"`` and ``"best"``.
+            checkpoints: The readable checkpoints, by ``"last"`` and ``"best"``.
         """
         if self.epochs is not None and self.last_epoch >= self.epochs:
             return True
         files = {name: self.directory / "weights" / f"{name}.pt" for name in ("last", "best")}
-        there = [name for name, file in files.items() if self._is_of_this_training(file)]
-        said = (checkpoints[name].is_stripped if name in checkpoints else is_stripped(files[name]) for name in there)
-        known = next((answer for answer in said if answer is not None), None)
+        present = [name for name, file in files.items() if self._is_of_this_training(file)]
+        answers = (
+            checkpoints[name].is_stripped if name in checkpoints else is_stripped(files[name]) for name in present
+        )
+        known = next((answer for answer in answers if answer is not None), None)
         if known is not None:
             return known
         if self._is_of_this_training(self.directory / END_PICTURE):
             return True
-        return None if there or self.epochs is None else False
+        return None if present or self.epochs is None else False
 
     def _is_of_this_training(self, file: Path) -> bool:
-        """Return whether a file is there and no earlier training has left it."""
+        """Return whether a file exists and is not older than this training."""
         if not file.exists():
             return False
         age = (self.directory / RESULTS).stat().st_mtime - file.stat().st_mtime
         return not self.results.earlier or age < SLACK
 
     def times(self) -> list[float]:
-        """Return when each epoch was over, in seconds since 1970: the last one when ``results.csv`` was written."""
+        """Return the end time of each epoch, in seconds since 1970.
+
+        The last epoch ends at the modification time of ``results.csv``.
+        """
         end = (self.directory / RESULTS).stat().st_mtime
         seconds, count = self.results.seconds, len(self.results.rows)
         if seconds and all(map(math.isfinite, seconds)):
             return [end - seconds[-1] + passed for passed in seconds]
         files = (self.directory / name for name in (ARGUMENTS, OPTIONS))
         start = min([end, *(file.stat().st_mtime for file in files if file.exists())])
-        return [start + (end - start) * (place + 1) / count for place in range(count)]
+        return [start + (end - start) * (index + 1) / count for index in range(count)]
 
     def epoch_of(self, metrics: Mapping[str, float]) -> int | None:
-        """Return the epoch that has certain metrics, as ``results.csv`` rounds them; the last of several.
+        """Return the last epoch with the metrics of a checkpoint; None without a match.
 
         Args:
-            metrics: Metrics of a checkpoint.
+            metrics: Metrics of a checkpoint. The comparison allows for the rounding in ``results.csv``.
         """
         for row in reversed(self.results.rows):
             shared = metrics.keys() & row.keys()
@@ -167,7 +172,13 @@ def _same(one: float, other: float) -> bool:
 
 
 def is_training(names: Container[str]) -> bool:
-    """Return whether a directory that holds certain files is a training's, also one of YOLOv5 or YOLOv7."""
+    """Return whether file names are those of a training directory.
+
+    Directories of YOLOv5 and YOLOv7 count, too.
+
+    Args:
+        names: Names of the files in a directory.
+    """
     is_foreign = OPTIONS in names and (HYPERPARAMETERS in names or OLD_RESULTS in names)
     return RESULTS in names or ARGUMENTS in names or is_foreign
 
