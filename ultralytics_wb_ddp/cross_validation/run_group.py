@@ -57,36 +57,28 @@ ManagerType = TypeVar("ManagerType", bound=Manager)
 class RunGroup(Generic[ManagerType]):
     """The runs of a cross-validation or of repeated trainings.
 
-        :meth:`WandbManager.group` creates a group. A group is a context manager and an iterator. The iteration gives the
-        number and the manager of each training that is still to be run. At the end of the ``with`` statement, a run of job
-        type ``"summary"`` gets the statistics of the metrics and a table with a row for each training. After Ctrl-C and
-        ``SystemExit`` there is no summary run. The ids of the runs are ``{name}-{job_type}-{number}`` and
-        ``{name}-summary``. All runs are in W&B's group ``name``.
+    :meth:`WandbManager.group` creates a group. A group is a context manager and an iterator. The iteration gives the
+    number and the manager of each training that is still to be run. At the end of the ``with`` statement, a run of job
+    type ``"summary"`` gets the statistics of the metrics and a table with a row for each training. After Ctrl-C and
+    ``SystemExit`` there is no summary run. The ids of the runs are ``{name}-{job_type}-{number}`` and
+    ``{name}-summary``. All runs are in W&B's group ``name``.
 
-        Args:
-            cfg: As for :class:`WandbManager`, without ``cfg.wandb.id``.
-            name: Name of the group. The ids of its runs begin with this name.
-            runs: Number of trainings.
-    <<<<<<< HEAD
-            manager_class: Class of the managers, such as :class:`WandbManager`.
-            job_type: What a training is, such as ``"fold"`` or ``"train"``.
-            metrics: Names of the metrics, with ``*`` for any characters: of the evaluation of the best checkpoint, or of
-                numbers that you put into a run's summary yourself.
-            resume: Leave out the trainings that have finished when a group of this name was started earlier.
-    =======
-            job_type: Job type of the trainings, such as ``"fold"`` or ``"train"``.
-            metrics: Names of the metrics, with ``*`` for any characters: metrics of the best checkpoint's evaluation, or
-                other numbers in the summary of a run.
-            resume: Skip the trainings that a previous start of this group has finished.
-            manager_class: Class of the managers, such as :class:`WandbManager`.
-    >>>>>>> lang-l5
+    Args:
+        cfg: As for :class:`WandbManager`, without ``cfg.wandb.id``.
+        name: Name of the group. The ids of its runs begin with this name.
+        runs: Number of trainings.
+        manager_class: Class of the managers, such as :class:`WandbManager`.
+        job_type: Job type of the trainings, such as ``"fold"`` or ``"train"``.
+        metrics: Names of the metrics, with ``*`` for any characters: metrics of the best checkpoint's evaluation, or
+            other numbers in the summary of a run.
+        resume: Skip the trainings that a previous start of this group has finished.
 
-        Attributes:
-            results: Metrics of each counted training, by number. A training is counted if its run has finished and has
-                metrics, in this process or, with ``resume``, in a previous one.
+    Attributes:
+        results: Metrics of each counted training, by number. A training is counted if its run has finished and has
+            metrics, in this process or, with ``resume``, in a previous one.
 
-        Raises:
-            ConfigurationError: A setting is wrong or contradicts the group.
+    Raises:
+        ConfigurationError: A setting is wrong or contradicts the group.
     """
 
     def __init__(
