@@ -122,6 +122,9 @@ class WandbManager:
         self.wandb_url: str | None = None
         self._adopted = False
         self._links = Links()
+        self._expects_since = 0.0  # time, in seconds since 1970, from which on a training must be logged
+        self._is_training_expected = False  # set by prepare_for_training
+        self._has_failed = False
         self._handoff: Handoff | None = None
         self._last: Handoff | None = None
         self._environment: dict[str, str | None] = {}
