@@ -101,7 +101,7 @@ class Progress:
 
     @classmethod
     def read(cls, file: Path) -> Progress | None:
-        """Read the progress from a checkpoint without torch, running none of its code.
+        """Read the progress from a checkpoint without torch and without running code.
 
         Args:
             file: The checkpoint.
@@ -120,7 +120,7 @@ class Progress:
 
 
 class _Placeholder:
-    """A replacement for an object of any class, so that unpickling imports nothing."""
+    """A replacement for an object of any class; unpickling imports nothing."""
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         return super().__new__(cls)
@@ -141,7 +141,7 @@ class _Placeholder:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """An unpickler that reads plain values and imports no class that the pickle names."""
+    """An unpickler of plain values that imports no class."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ARG002  # as in the base class
         """Return a class that ignores its arguments."""
@@ -162,7 +162,7 @@ def file_sha256(file: Path) -> str:
 
 
 def git_state(directory: Path) -> dict[str, Any]:
-    """Return the git commit of a directory, its branch, and whether files changed.
+    """Return a directory's git commit, its branch, and whether files changed.
 
     The address of the remote is left out: it may hold a password.
 
@@ -184,7 +184,7 @@ def git_state(directory: Path) -> dict[str, Any]:
 
 
 def finite_numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
-    """Return the finite numbers among metrics: JSON has no NaN and no infinity."""
+    """Return the finite numbers among metrics, because JSON has no NaN."""
     numbers = {name: _number(value) for name, value in (values or {}).items()}
     return {name: number for name, number in numbers.items() if number is not None}
 

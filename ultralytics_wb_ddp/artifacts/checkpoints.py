@@ -115,7 +115,7 @@ class CheckpointUploader:
 
         Args:
             trainer: The trainer, which has saved the epoch's checkpoint.
-            epoch: The epoch, counted from 1. An epoch that was logged before is the evaluation of the best checkpoint.
+            epoch: The epoch, counted from 1. A repeated epoch is the best checkpoint's evaluation and logs nothing.
             measured: Results of the epoch's validation.
         """
         if epoch <= self._epoch or not trainer.args.save:
@@ -144,7 +144,7 @@ class CheckpointUploader:
                 self._enqueue(Path(trainer.best), ("best",), metadata, link=self._link)
 
     def _best_metadata(self, trainer: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the best checkpoint's metadata; its metrics are not available after its epoch."""
+        """Return the best checkpoint's metadata; its metrics are gone after its epoch."""
         measured_best = self._run.record.best_epoch
         epoch = self._best_epoch or measured_best or self._epoch
         fitness = trainer.best_fitness if epoch == measured_best else None
@@ -197,7 +197,7 @@ class CheckpointUploader:
         link: str | None = None,
         then: Callable[[], None] = lambda: None,
     ) -> None:
-        """Queue a file for the thread, which logs it and links it to a collection."""
+        """Queue a file that the thread logs and links to a collection."""
 
         def job() -> None:
             try:
@@ -263,9 +263,10 @@ class CheckpointUploader:
         )
 
     def _prune(self, *, is_end: bool = False) -> None:
-        """Delete superseded checkpoints from W&B in another process, so that this interpreter stays free.
+        """Delete superseded checkpoints from W&B in another process.
 
-        A version takes its aliases when its upload is complete; only the end of the training waits for that.
+        The deletion would keep the training's interpreter busy. A version takes its aliases when its upload is
+        complete. Only the end of the training waits for that.
         """
         run = self._run.wandb_run
         if self._keep_newest is None or self._newest is None or run.offline or (is_end and len(self._logged) == 1):

@@ -57,25 +57,25 @@ class ScanResult:
 
 
 def scan_dataset(
-    dataset: Dataset, file: Path, earlier: Sequence[Path], is_wanted: Callable[[], bool] | None = None
+    dataset: Dataset, file: Path, previous: Sequence[Path], is_wanted: Callable[[], bool] | None = None
 ) -> ScanResult:
     """Scan a dataset and write its fingerprint to a file.
 
     Args:
         dataset: Paths of the dataset's parts.
         file: File to write the fingerprint to.
-        earlier: Files that may hold the fingerprint of an earlier scan, the likeliest first.
+        previous: Files that may hold the fingerprint of an earlier scan, the likeliest first.
         is_wanted: Return whether a process still waits for the result.
 
     Returns:
-        The result, with the changes since the first readable file of ``earlier``.
+        The result, with the changes since the first readable file of ``previous``.
 
     Raises:
         ScanCancelled: No process waits for the result.
         OSError: The file cannot be written.
     """
     now = Fingerprint.compute(dataset, is_wanted)
-    before = next((loaded for path in earlier if (loaded := Fingerprint.load(path))), None)
+    before = next((loaded for path in previous if (loaded := Fingerprint.load(path))), None)
     now.save(file)
     parts = {}
     for split in dataset.splits:
@@ -90,11 +90,11 @@ class DatasetScan:
     Args:
         dataset: Paths of the dataset's parts.
         file: File to write the fingerprint to.
-        earlier: Files that may hold the fingerprint of an earlier scan, the likeliest first.
+        previous: Files that may hold the fingerprint of an earlier scan, the likeliest first.
     """
 
-    def __init__(self, dataset: Dataset, file: Path, earlier: Sequence[Path]) -> None:
-        request = {**asdict(dataset), "file": file, "earlier": earlier}
+    def __init__(self, dataset: Dataset, file: Path, previous: Sequence[Path]) -> None:
+        request = {**asdict(dataset), "file": file, "previous": previous}
         self._request = json.dumps(request, default=str)  # paths
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         self._process = subprocess.Popen(
@@ -137,11 +137,11 @@ def main() -> None:
     parent = os.getppid()
     os.nice(NICENESS)
     request = json.load(sys.stdin)
-    file, earlier = Path(request.pop("file")), [Path(path) for path in request.pop("earlier")]
+    file, previous = Path(request.pop("file")), [Path(path) for path in request.pop("previous")]
     splits = {split: tuple(map(Path, paths)) for split, paths in request.pop("splits").items()}
     options: dict[str, Any] = {name: tuple(request.pop(name)) for name in ("classes", "label_suffixes", "formats")}
     dataset = Dataset(Path(request.pop("root")), splits, **options, **request)
-    result = scan_dataset(dataset, file, earlier, lambda: os.getppid() == parent)
+    result = scan_dataset(dataset, file, previous, lambda: os.getppid() == parent)
     print(json.dumps(asdict(result)))  # noqa: T201  # read by DatasetScan.wait
 
 

@@ -66,7 +66,7 @@ class CpuDDPMixin:
 
     @property
     def world_size(self) -> int:
-        """Number of processes, one for each name in ``device``; 0 for ``device="cpu"``, as in Ultralytics."""
+        """Number of processes, one for each name in ``device``; 0 for ``"cpu"``."""
         return 0 if self._requested_device in {"", "cpu", "None"} else len(self._requested_device.split(","))
 
     @world_size.setter
@@ -146,7 +146,7 @@ def _unless_launching(trainer: CpuDDPMixin, name: str) -> Callable[..., Any]:
 
 @contextmanager
 def _only_the_cpu(trainer: CpuDDPMixin) -> Iterator[None]:
-    """Make Ultralytics choose the CPU instead of an accelerator, in any release since 8.3.0."""
+    """Make Ultralytics choose the CPU, in any release since 8.3.0."""
 
     def choose_cpu(*_: Any, **__: Any) -> torch.device:
         return CPU

@@ -1,4 +1,4 @@
-"""Generate a labelled dataset of coloured shapes on noise, for any Ultralytics task."""
+"""Generate a labelled dataset of coloured shapes for any Ultralytics task."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _write_example(
 
 
 def _write(file: Path, content: str | Image) -> None:
-    """Write a file in one step: all ranks may write and read the same dataset at once."""
+    """Write a file atomically: all ranks may generate the same dataset."""
     unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     if isinstance(content, str):
         unfinished.write_text(content, encoding="utf-8")
