@@ -80,7 +80,7 @@ class CheckpointPolicy:
 
 
 class CheckpointUploader:
-    """A thread that logs the checkpoints of one training.
+    """An uploader that logs one training's checkpoints from a thread.
 
     The training waits for the thread at its end only.
 
