@@ -1,4 +1,4 @@
-"""What is said of a checkpoint: the epoch, how good it is, what made it, whether it can be resumed, the file."""
+"""Describe a checkpoint: its epoch, metrics, arguments, progress, SHA-256 and git commit."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ BLOCK = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a validation has found.
+    """The results of a validation.
 
     Attributes:
-        fitness: By which Ultralytics chooses the best checkpoint; None without a validation.
+        fitness: The value by which Ultralytics chooses the best checkpoint; None without a validation.
         metrics: The metrics by name; empty without a validation.
     """
 
@@ -37,12 +37,15 @@ class Measurement:
 
 
 def checkpoint_metadata(trainer: Any, epoch: int, measured: Measurement) -> dict[str, Any]:
-    """Return what is said of a checkpoint, in words of Ultralytics'.
+    """Return the metadata of a checkpoint under Ultralytics' names.
 
     Args:
         trainer: The trainer.
         epoch: Epoch of the checkpoint, counted from 1.
-        measured: What a validation has found of this checkpoint, not of another one.
+        measured: Results of the validation of this checkpoint, not of another one.
+
+    Returns:
+        ``epoch``, ``fitness``, ``metrics`` and ``train_args``, without secrets.
     """
     return {
         "epoch": epoch,
@@ -54,14 +57,14 @@ def checkpoint_metadata(trainer: Any, epoch: int, measured: Measurement) -> dict
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the training had come that wrote a checkpoint.
+    """The progress of a training when it wrote a checkpoint.
 
     Attributes:
-        epoch: The epoch that it was written after, counted from 0; -1 at the end of a training, when Ultralytics takes
-            out what it needs to go on.
-        epochs: The number of epochs that were asked for; None where it is not known.
-        has_optimizer: Whether the state of the optimizer is in it.
-        trained: The number of epochs that were trained; 0 where it is not known.
+        epoch: The epoch after which the checkpoint was written, counted from 0. It is -1 at the end of a training, when
+            Ultralytics strips the optimizer from the checkpoint.
+        epochs: The requested number of epochs; None where it is not known.
+        has_optimizer: Whether the checkpoint holds the state of the optimizer.
+        trained: The number of trained epochs; 0 where it is not known.
     """
 
     epoch: int
@@ -71,27 +74,37 @@ class Progress:
 
     @property
     def can_be_resumed(self) -> bool:
-        """Whether Ultralytics goes on from the checkpoint, by its own rule since 8.4.60.
+        """Whether Ultralytics can resume from the checkpoint, by its rule since 8.4.60.
 
-        Earlier releases go on from that of the last epoch, too, and train one epoch more than was asked for.
+        Earlier releases resume from the checkpoint of the last epoch, too, and train one epoch too many.
         """
         return self.has_optimizer and 0 < self.epoch + 1 < (self.epochs or math.inf)
 
     @classmethod
     def of_content(cls, content: Mapping[str, Any]) -> Progress | None:
-        """Return what the content of a checkpoint says; None if it is none of a training."""
+        """Return the progress that a checkpoint's content records.
+
+        Args:
+            content: The unpickled checkpoint.
+
+        Returns:
+            None if the content has no epoch, so that no training wrote it.
+        """
         epoch, arguments = content.get("epoch"), content.get("train_args")
         if not isinstance(epoch, int):
             return None
         epochs = arguments.get("epochs") if isinstance(arguments, dict) else None
         results = content.get("train_results")
-        noted = results.get("epoch") if isinstance(results, dict) else None
-        trained = max(epoch + 1, len(noted) if isinstance(noted, list) else 0)
+        rows = results.get("epoch") if isinstance(results, dict) else None
+        trained = max(epoch + 1, len(rows) if isinstance(rows, list) else 0)
         return cls(epoch, epochs if isinstance(epochs, int) else None, content.get("optimizer") is not None, trained)
 
     @classmethod
     def read(cls, file: Path) -> Progress | None:
-        """Read a checkpoint without torch; nothing in it is run.
+        """Read the progress from a checkpoint without torch and without running code.
+
+        Args:
+            file: The checkpoint.
 
         Returns:
             None if the file is missing, damaged or no checkpoint of a training.
@@ -100,23 +113,23 @@ class Progress:
             with zipfile.ZipFile(file) as archive:
                 (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
                 with archive.open(name) as content:
-                    found = _PlainUnpickler(content).load()
+                    values = _PlainUnpickler(content).load()
         except Exception:  # noqa: BLE001  # damaged in any way
             return None
-        return cls.of_content(found) if isinstance(found, dict) else None
+        return cls.of_content(values) if isinstance(values, dict) else None
 
 
 class _Placeholder:
-    """Stands in a checkpoint for an object of any class."""
+    """A replacement for an object of any class; unpickling imports nothing."""
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         return super().__new__(cls)
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        """Ignore what the object is made of."""
+        """Ignore the object's arguments."""
 
     def __setstate__(self, state: Any) -> None:
-        """Ignore what the object holds."""
+        """Ignore the object's state."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Ignore an item."""
@@ -128,14 +141,14 @@ class _Placeholder:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads the plain values of a pickle, and runs nothing that it names."""
+    """An unpickler of plain values that imports no class."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ARG002  # as in the base class
-        """Return a class that does nothing."""
+        """Return a class that ignores its arguments."""
         return _Placeholder
 
     def persistent_load(self, pid: Any) -> Any:  # noqa: ARG002  # as in the base class
-        """Return nothing for the numbers of a tensor."""
+        """Return None instead of a tensor's numbers."""
         return None
 
 
@@ -149,26 +162,29 @@ def file_sha256(file: Path) -> str:
 
 
 def git_state(directory: Path) -> dict[str, Any]:
-    """Return the commit that a directory is at, its branch, and whether there are changes; nothing outside of git.
+    """Return a directory's git commit, its branch, and whether files changed.
 
-    The address of the remote, which may hold a password, is left out.
+    The address of the remote is left out: it may hold a password.
+
+    Returns:
+        ``commit``, ``branch`` and ``dirty``; empty outside of a git repository.
     """
 
-    def ask(*words: str) -> str:
-        command = ["git", "-C", str(directory), *words]
-        return subprocess.run(  # noqa: S603  # no word comes from outside
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(directory), *arguments]
+        return subprocess.run(  # noqa: S603  # no argument comes from outside
             command, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT
         ).stdout.strip()
 
     try:
-        commit, branch = ask("rev-parse", "HEAD"), ask("rev-parse", "--abbrev-ref", "HEAD")
-        return {"commit": commit, "branch": branch, "dirty": bool(ask("status", "--porcelain", "-uno"))}
+        commit, branch = git("rev-parse", "HEAD"), git("rev-parse", "--abbrev-ref", "HEAD")
+        return {"commit": commit, "branch": branch, "dirty": bool(git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
         return {}
 
 
 def finite_numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
-    """Return the numbers among metrics, without those that JSON has no word for."""
+    """Return the finite numbers among metrics, because JSON has no NaN."""
     numbers = {name: _number(value) for name, value in (values or {}).items()}
     return {name: number for name, number in numbers.items() if number is not None}
 
@@ -176,6 +192,6 @@ def finite_numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
 def _number(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):  # a trainer of the user's may have other metrics than numbers
+    except (TypeError, ValueError):  # a custom trainer may have metrics that are no numbers
         return None
     return number if math.isfinite(number) else None

@@ -1,6 +1,7 @@
-"""What a dataset consists of (its files, their sizes, its labels), and what has changed in it since an earlier look.
+"""Record a dataset's files and labels, and describe changes between two records.
 
-An image is named by its path below ``images``, as the data YAML or a list writes it: never by where the dataset lies.
+An image is named by its path below ``images``, as the data YAML or a list of images writes it. The name does not depend
+on the directory of the dataset.
 """
 
 from __future__ import annotations
@@ -17,29 +18,30 @@ if TYPE_CHECKING:
 
 
 SPLITS = ("train", "val", "test")
-COLUMNS = "split\timage\tbytes\tlabel"  # another header than that of files whose names say where the dataset lay
-CLASSES = "classes"  # in the place of a split: the line about the names of the classes
+# Older files have another header: their names depend on the dataset's directory.
+COLUMNS = "split\timage\tbytes\tlabel"
+CLASSES = "classes"  # in the column of the split: marks the line about the names of the classes
 MISSING_VALUE = "-"  # no label, or a file that is listed and missing
 EXAMPLES = 3  # files that a message names
-BLOCK, BLOCKS = 4096, 8  # what is read of a label that is a picture: bytes at a place, and places
+BLOCK, BLOCKS = 4096, 8  # sample of a label that is an image: bytes of a block, and number of blocks
 
 
 class ScanCancelled(Exception):  # noqa: N818  # not a fault
-    """Nobody waits for the fingerprint any more."""
+    """The fingerprint is not needed any more."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Where the parts of a dataset lie.
+    """The paths of a dataset's images and labels.
 
     Attributes:
-        root: The directory of the dataset, for people.
+        root: The directory of the dataset, for display only.
         splits: Directories, image files and text files that list images, by the name of the split.
         classes: Names of the classes, in their order.
         label_dir: Directory of the labels, beside ``images``; empty where the directory of an image is its label.
-        label_suffixes: Suffixes of the labels, of which the first is taken that there is.
+        label_suffixes: Suffixes of the labels; the first with an existing file counts.
         formats: Suffixes of images, without the dot.
-        prefixes: What the names of the images of each directory begin with, by the name of the split.
+        prefixes: Prefix of the image names for each source of a split, by the name of the split.
     """
 
     root: Path
@@ -52,10 +54,10 @@ class Dataset:
 
     @classmethod
     def of_training(cls, data: Mapping[str, Any], task: str) -> Dataset:
-        """Return the dataset that a trainer has checked.
+        """Return the dataset of a trainer.
 
         Args:
-            data: ``trainer.data``, with absolute paths.
+            data: ``trainer.data``, whose paths Ultralytics has made absolute.
             task: Task of the training, such as ``"detect"``.
         """
         from ultralytics.data.utils import IMG_FORMATS
@@ -65,19 +67,22 @@ class Dataset:
         classes = tuple(map(str, names.values() if isinstance(names, dict) else names))
         root = Path(data.get("path") or splits["train"][0].parent)
         label_dir, suffixes = _labels_of(data, task, root)
-        written = _read_yaml(data.get("yaml_file"))
-        prefixes = {split: _prefixes(written.get(split), paths) for split, paths in splits.items()}
+        data_yaml = _read_yaml(data.get("yaml_file"))
+        prefixes = {split: _prefixes(data_yaml.get(split), paths) for split, paths in splits.items()}
         return cls(root, splits, classes, label_dir, suffixes, tuple(sorted(IMG_FORMATS)), prefixes)
 
     def label_of(self, image: str) -> str:
-        """Return where the label of an image lies, by the rule that Ultralytics has."""
+        """Return the path of an image's label, by Ultralytics' rule."""
         images, labels = f"{os.sep}images{os.sep}", f"{os.sep}{self.label_dir}{os.sep}"
         stem = labels.join(image.rsplit(images, 1)).rsplit(".", 1)[0]
-        *earlier, last = self.label_suffixes
-        return stem + next((suffix for suffix in earlier if os.path.isfile(stem + suffix)), last)  # noqa: PTH113  # as below
+        *preferred, last = self.label_suffixes
+        return stem + next((suffix for suffix in preferred if os.path.isfile(stem + suffix)), last)  # noqa: PTH113  # as below
 
     def images(self) -> Iterator[tuple[str, str, str]]:
-        """Return split, name and path of each image: names that are the same wherever the dataset lies."""
+        """Yield split, name and path of each image.
+
+        A name does not depend on the directory of the dataset.
+        """
         for split, sources in self.splits.items():
             prefixes = self.prefixes.get(split) or [""] * len(sources)
             for source, prefix in zip(sources, prefixes):
@@ -87,9 +92,9 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A dataset as it was found: a line for each image with its split, name, size in bytes and hash of its label.
+    """A record of a dataset's content, with one line for each image.
 
-    A million images take about 110 MB while they are looked at.
+    A line holds split, name, size in bytes and hash of the label. A million images take about 110 MB of memory.
 
     Attributes:
         lines: The lines, sorted.
@@ -99,14 +104,16 @@ class Fingerprint:
 
     @classmethod
     def compute(cls, dataset: Dataset, is_wanted: Callable[[], bool] | None = None) -> Fingerprint:
-        """Look at a dataset. Images are not opened; labels are read, of pictures a part.
+        """Return the fingerprint of a dataset.
+
+        Images are not opened. Labels are read: text files whole, images in part.
 
         Args:
-            dataset: Where its parts lie.
-            is_wanted: Whether somebody waits for the result still.
+            dataset: Paths of the dataset's parts.
+            is_wanted: Return whether the result is still needed; called before each image.
 
         Raises:
-            Stopped: Nobody does.
+            ScanCancelled: The result is not needed any more.
         """
         names = "\n".join(dataset.classes)
         lines = [f"{CLASSES}\tnames\t{len(dataset.classes)}\t{_hash(names.encode(errors='replace'))}"]
@@ -121,11 +128,11 @@ class Fingerprint:
 
     @property
     def digest(self) -> str:
-        """What is the same for datasets of the same content, wherever they lie."""
+        """SHA-256 of the content, the same in every directory."""
         return sha256("\n".join(self.lines).encode()).hexdigest()
 
     def for_split(self, split: str) -> Fingerprint:
-        """Return the part that is about one split."""
+        """Return the fingerprint of one split."""
         return Fingerprint(tuple(line for line in self.lines if line.startswith(f"{split}\t")))
 
     def size(self) -> int:
@@ -133,7 +140,7 @@ class Fingerprint:
         return sum(int(size) for _, _, size, _ in map(_parts, self._images()) if size != MISSING_VALUE)
 
     def counts(self) -> tuple[int, int]:
-        """Return the number of images, and of those that have a label."""
+        """Return the number of images and the number of labelled images."""
         images = self._images()
         return len(images), sum(not line.endswith(f"\t{MISSING_VALUE}") for line in images)
 
@@ -141,7 +148,7 @@ class Fingerprint:
         return [line for line in self.lines if not line.startswith(f"{CLASSES}\t")]
 
     def save(self, file: Path) -> None:
-        """Write it as a table with tabs between the columns.
+        """Write the fingerprint as a table with tabs between the columns.
 
         Raises:
             OSError: The file cannot be written.
@@ -152,7 +159,11 @@ class Fingerprint:
 
     @classmethod
     def load(cls, file: Path) -> Fingerprint | None:
-        """Return what :meth:`save` has written; None where there is nothing, or it is damaged or of an old form."""
+        """Read a fingerprint that :meth:`save` wrote.
+
+        Returns:
+            None if the file is missing, damaged or of an older format.
+        """
         try:
             first, *lines = file.read_text(encoding="utf-8").split("\n")[:-1]
         except (OSError, ValueError):
@@ -160,9 +171,9 @@ class Fingerprint:
         return cls(tuple(lines)) if first == COLUMNS and all(line.count("\t") == 3 for line in lines) else None  # noqa: PLR2004  # four columns
 
 
-def describe_changes(earlier: Fingerprint, now: Fingerprint) -> str:
-    """Return in words what is different in a dataset; empty if nothing is."""
-    before, after = set(earlier.lines), set(now.lines)
+def describe_changes(previous: Fingerprint, now: Fingerprint) -> str:
+    """Describe the differences between two fingerprints; empty without differences."""
+    before, after = set(previous.lines), set(now.lines)
     gone, new = _by_image(before - after), _by_image(after - before)
     kinds: dict[str, list[str]] = {}
     for image in sorted(gone.keys() | new.keys()):
@@ -173,7 +184,7 @@ def describe_changes(earlier: Fingerprint, now: Fingerprint) -> str:
         if image not in gone or image not in new:
             changes = ["added"] if image in new else ["removed"]
         else:
-            changes = [word for word, old, late in zip(("resized", "label"), gone[image], new[image]) if old != late]
+            changes = [name for name, old, late in zip(("resized", "label"), gone[image], new[image]) if old != late]
         for change in changes:
             kinds.setdefault(f"{split} {change}", []).append(path)
     return "; ".join(_describe(kind, paths) for kind, paths in sorted(kinds.items()))
@@ -204,7 +215,7 @@ def _paths(value: Any) -> tuple[Path, ...]:
 
 
 def _labels_of(data: Mapping[str, Any], task: str, root: Path) -> tuple[str, tuple[str, ...]]:
-    """Return the directory of a task's labels and their suffixes, as Ultralytics finds them."""
+    """Return a task's label directory and label suffixes, by Ultralytics' rules."""
     if task == "classify":
         return "", ()
     if task == "depth":
@@ -214,7 +225,7 @@ def _labels_of(data: Mapping[str, Any], task: str, root: Path) -> tuple[str, tup
 
 
 def _read_yaml(file: Any) -> dict[str, Any]:
-    """Return what a data YAML says; nothing where there is none."""
+    """Return a data YAML's content; empty if the file is unreadable."""
     import yaml
 
     try:
@@ -225,35 +236,37 @@ def _read_yaml(file: Any) -> dict[str, Any]:
 
 
 def _prefixes(written: Any, paths: tuple[Path, ...]) -> list[str]:
-    """Return what the names of the images of each source of a split begin with: its path from ``images`` on.
+    """Return the prefix of each source's image names.
 
-    The path is taken as it is written, not with its links followed. The number of a source stands before names that
-    may be those of another one.
+    The prefix is the source's path from ``images`` on. Links in the path are not followed. The source's number comes
+    first if another source could have the same names.
     """
     values = _paths(written) if written else ()
-    found: list[str] = []
+    seen: list[str] = []
     prefixes = []
     for number, path in enumerate(values if len(values) == len(paths) else [Path()] * len(paths), 1):
         from_images = path.parts[::-1].index("images") + 1 if "images" in path.parts and path.suffix != ".txt" else 0
         prefix = "".join(f"{part}/" for part in path.parts[len(path.parts) - from_images :])
-        is_like = any(prefix.startswith(other) or other.startswith(prefix) for other in found)
-        found.append(prefix)
-        prefixes.append(f"{number}:{prefix}" if is_like else prefix)
+        is_ambiguous = any(prefix.startswith(other) or other.startswith(prefix) for other in seen)
+        seen.append(prefix)
+        prefixes.append(f"{number}:{prefix}" if is_ambiguous else prefix)
     return prefixes
 
 
 def _relative_name(source: Path, formats: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Return name and path of each image of a source."""
     paths = find_images(source, formats)
     if source.is_dir():
         start = len(os.path.join(source, ""))  # noqa: PTH118  # with its separator
         return ((path[start:], path) for path in paths)
-    listed = list(paths)
-    return zip(_names_in_list(listed), listed)
+    image_paths = list(paths)
+    return zip(_names_in_list(image_paths), image_paths)
 
 
 def _names_in_list(paths: list[str]) -> list[str]:
-    """Return the paths of a list from ``images`` on; where that does not tell them apart, below all that they share."""
+    """Return the paths of a list from ``images`` on.
+
+    If these are ambiguous, return the paths relative to their common directory.
+    """
     images = f"{os.sep}images{os.sep}"
     names = [f"images/{path.rpartition(images)[2]}" for path in paths]
     if not paths or (len(set(names)) == len(set(paths)) and all(images in path for path in paths)):
@@ -265,13 +278,18 @@ def _names_in_list(paths: list[str]) -> list[str]:
 
 
 def find_images(source: Path, formats: tuple[str, ...]) -> Iterator[str]:
-    """Return the images that a directory holds or a text file lists, as Ultralytics finds them."""
+    """Return the images of a directory or a list, by Ultralytics' rules.
+
+    Args:
+        source: A directory, an image, or a text file that lists images.
+        formats: Suffixes of images, without the dot.
+    """
     paths = _files_below(str(source)) if source.is_dir() else _read_image_list(source)
     return (path for path in paths if path.rpartition(".")[2].lower() in formats)
 
 
 def _files_below(directory: str) -> Iterator[str]:
-    """Return the files below a directory, without hidden ones; links are followed unless they lead in a circle."""
+    """Yield the visible files below a directory; follow links without circles."""
     for folder, folders, names in os.walk(directory, followlinks=True):
         real = os.path.realpath(folder)
         paths = {name: os.path.join(folder, name) for name in folders if not name.startswith(".")}  # noqa: PTH118
@@ -302,7 +320,7 @@ def _size(path: str) -> int | str:
 
 
 def _label_digest(dataset: Dataset, image: str) -> str:
-    """Return the hash of a label, ``"-"`` where there is none; of a picture, that of its size and parts of it."""
+    """Return the hash of an image's label, or ``"-"`` without a label."""
     if not dataset.label_dir:
         return MISSING_VALUE
     label = dataset.label_of(image)
@@ -314,7 +332,7 @@ def _label_digest(dataset: Dataset, image: str) -> str:
 
 
 def _sample(file: FileIO) -> bytes:
-    """Return size and parts of a file, the last one among them: a PNG ends with a checksum of its picture."""
+    """Return a file's size and blocks, with the checksum that ends a PNG."""
     size = os.fstat(file.fileno()).st_size
     if size <= BLOCK * BLOCKS:
         return file.read()

@@ -1,6 +1,7 @@
-"""Looks at a dataset in a process beside the training, whose own threads would wait for each other.
+"""Scan a dataset's files in a process of its own.
 
-A drive that does not answer holds up that process and nothing else.
+Threads of the training process would share its interpreter lock with the training. A drive that does not answer blocks
+only the process of the scan.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ NICENESS = 10  # the training comes first
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What a split of a dataset consists of.
+    """The size and the hash of one split of a dataset.
 
     Attributes:
         images: Number of images.
-        labels: Number of those that have a label.
+        labels: Number of images that have a label.
         size: Size of the images in bytes.
-        digest: What changes with them and their labels.
+        digest: Hash that changes with the images and their labels.
     """
 
     images: int
@@ -42,12 +43,12 @@ class SplitSummary:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What is known of a dataset once it has been looked at.
+    """The result of a dataset scan.
 
     Attributes:
-        digest: What changes with anything in it.
-        parts: Its splits by name.
-        changes: What has changed since an earlier look, in words; empty if nothing has.
+        digest: Hash that changes with any image, label or class name.
+        parts: The splits by name.
+        changes: Changes since an earlier scan, as text; empty without changes.
     """
 
     digest: str
@@ -56,22 +57,25 @@ class ScanResult:
 
 
 def scan_dataset(
-    dataset: Dataset, file: Path, earlier: Sequence[Path], is_wanted: Callable[[], bool] | None = None
+    dataset: Dataset, file: Path, previous: Sequence[Path], is_wanted: Callable[[], bool] | None = None
 ) -> ScanResult:
-    """Look at a dataset.
+    """Scan a dataset and write its fingerprint to a file.
 
     Args:
-        dataset: Where its parts lie.
-        file: Where its fingerprint is written to.
-        earlier: Where that of an earlier look may lie, the likeliest first.
-        is_wanted: Whether somebody waits for the result still.
+        dataset: Paths of the dataset's parts.
+        file: File to write the fingerprint to.
+        previous: Files that may hold the fingerprint of an earlier scan, the likeliest first.
+        is_wanted: Return whether a process still waits for the result.
+
+    Returns:
+        The result, with the changes since the first readable file of ``previous``.
 
     Raises:
-        Stopped: Nobody does.
+        ScanCancelled: No process waits for the result.
         OSError: The file cannot be written.
     """
     now = Fingerprint.compute(dataset, is_wanted)
-    before = next((found for place in earlier if (found := Fingerprint.load(place))), None)
+    before = next((loaded for path in previous if (loaded := Fingerprint.load(path))), None)
     now.save(file)
     parts = {}
     for split in dataset.splits:
@@ -81,11 +85,17 @@ def scan_dataset(
 
 
 class DatasetScan:
-    """A process that looks at a dataset."""
+    """A process that scans a dataset.
 
-    def __init__(self, dataset: Dataset, file: Path, earlier: Sequence[Path]) -> None:
-        asked = {**asdict(dataset), "file": file, "earlier": earlier}
-        self._asked = json.dumps(asked, default=str)  # paths
+    Args:
+        dataset: Paths of the dataset's parts.
+        file: File to write the fingerprint to.
+        previous: Files that may hold the fingerprint of an earlier scan, the likeliest first.
+    """
+
+    def __init__(self, dataset: Dataset, file: Path, previous: Sequence[Path]) -> None:
+        request = {**asdict(dataset), "file": file, "previous": previous}
+        self._request = json.dumps(request, default=str)  # paths
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ultralytics_wb_ddp.artifacts.dataset_scan"],
@@ -93,43 +103,46 @@ class DatasetScan:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is none of its business; it ends with the process that waits for it
+            start_new_session=True,  # Ctrl-C does not reach it; the scan stops when this process has ended
             text=True,
         )
 
     def wait(self) -> ScanResult | None:
-        """Wait for the result; None where it was stopped.
+        """Wait for the result.
+
+        Returns:
+            None if the process was stopped.
 
         Raises:
-            RuntimeError: It has failed; the text is the last line that it said.
+            RuntimeError: The process has failed; the text is the last line of its stderr.
         """
-        answer, complaint = self._process.communicate(self._asked)
+        output, errors = self._process.communicate(self._request)
         if self._process.returncode < 0:
             return None
         if self._process.returncode:
-            raise RuntimeError((complaint.strip().splitlines() or ["it said nothing"])[-1])
-        found = json.loads(answer)
+            raise RuntimeError((errors.strip().splitlines() or ["it printed nothing"])[-1])
+        values = json.loads(output)
         return ScanResult(
-            found["digest"], {name: SplitSummary(**part) for name, part in found["parts"].items()}, found["changes"]
+            values["digest"], {name: SplitSummary(**part) for name, part in values["parts"].items()}, values["changes"]
         )
 
     def stop(self) -> None:
-        """End it; nobody waits for it any more."""
+        """Kill the process."""
         with suppress(OSError):
             self._process.kill()
 
 
 def main() -> None:
-    """Answer what an :class:`Examination` asks."""
+    """Scan the dataset that :class:`DatasetScan` describes on stdin; print the result."""
     parent = os.getppid()
     os.nice(NICENESS)
-    asked = json.load(sys.stdin)
-    file, earlier = Path(asked.pop("file")), [Path(place) for place in asked.pop("earlier")]
-    splits = {split: tuple(map(Path, paths)) for split, paths in asked.pop("splits").items()}
-    words: dict[str, Any] = {name: tuple(asked.pop(name)) for name in ("classes", "label_suffixes", "formats")}
-    dataset = Dataset(Path(asked.pop("root")), splits, **words, **asked)
-    found = scan_dataset(dataset, file, earlier, lambda: os.getppid() == parent)
-    print(json.dumps(asdict(found)))  # noqa: T201  # the answer
+    request = json.load(sys.stdin)
+    file, previous = Path(request.pop("file")), [Path(path) for path in request.pop("previous")]
+    splits = {split: tuple(map(Path, paths)) for split, paths in request.pop("splits").items()}
+    options: dict[str, Any] = {name: tuple(request.pop(name)) for name in ("classes", "label_suffixes", "formats")}
+    dataset = Dataset(Path(request.pop("root")), splits, **options, **request)
+    result = scan_dataset(dataset, file, previous, lambda: os.getppid() == parent)
+    print(json.dumps(asdict(result)))  # noqa: T201  # read by DatasetScan.wait
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is stored beside the metrics: the training's inputs."""
+"""Log files and folders of a training as one artifact."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def log_files(run: Any, paths: tuple[str | os.PathLike[str], ...], name: str, kind: str) -> Any:
-    """Log files and folders, with the list of installed packages, as one artifact.
+    """Log files, folders and the list of installed packages as one artifact.
 
     Args:
         run: The ``wandb.Run``.
@@ -53,6 +53,6 @@ def log_files(run: Any, paths: tuple[str | os.PathLike[str], ...], name: str, ki
 
 
 def installed_packages() -> str:
-    """Return the installed packages as lines ``name==version``, sorted, as ``pip freeze`` would list them."""
-    found = {(entry.metadata["Name"] or "", entry.version) for entry in distributions()}
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found, key=lambda pair: pair[0].lower()) if name)
+    """Return the installed packages as sorted lines ``name==version``, as ``pip freeze`` does."""
+    listed = {(entry.metadata["Name"] or "", entry.version) for entry in distributions()}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(listed, key=lambda pair: pair[0].lower()) if name)

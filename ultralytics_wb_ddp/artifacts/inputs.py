@@ -1,6 +1,6 @@
-"""A training's inputs (dataset, starting weights, config) as input artifacts of its run.
+"""Log a training's dataset, starting weights and config as input artifacts.
 
-They are looked at in the background; images and weights are referred to and never uploaded.
+A thread collects the inputs. Images and weights are logged as references and never uploaded.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
 
 
 FINGERPRINT_FILE = "wandb_dataset.tsv"
-SCAN_TIMEOUT = 20.0  # seconds that the end of a training waits for what is looked at
-FAILED_TIMEOUT = 2.0  # seconds that the end of one that has failed waits
-LOOKUP_TIMEOUT = 10.0  # seconds that W&B may take to say whether it knows a file
+SCAN_TIMEOUT = 20.0  # seconds that the end of a training waits for the inputs
+FAILED_TIMEOUT = 2.0  # seconds that the end of a failed training waits
+LOOKUP_TIMEOUT = 10.0  # seconds for the search of a file's artifact at W&B
 LOCATION_ARGUMENTS = frozenset(
     {"project", "name", "save_dir", "exist_ok", "resume"}
-)  # where a training lies, not what it does
+)  # they name a training's directory and do not affect its result
 LOCATION_KEYS = frozenset({"train", "val", "validation", "test", "minival"})  # of a data YAML: directories and lists
 CHECKPOINTS = re.compile(r"best|last|epoch\d+")
-DOWNLOADED = re.compile(r"[\w.-]+:v\d+")  # the directory that W&B downloads an artifact to
+DOWNLOADED = re.compile(r"[\w.-]+:v\d+")  # the directory name of an artifact that W&B has downloaded
 
 
 @dataclass(frozen=True)
 class InputSources:
-    """Where the inputs of a training are.
+    """The places and values of a training's inputs.
 
     Attributes:
         data: ``trainer.data``.
         data_file: The data YAML; None where the dataset is a directory, as for classification.
-        addresses: Where the dataset comes from, if that is elsewhere: ``s3://…``.
-        weights: The files that its weights may be from, the likeliest first; none if it goes on.
-        network: Tensors of the network as they are when the training begins; none if it goes on.
+        addresses: URLs of the dataset's source, such as ``s3://…``; empty for a local source.
+        weights: The files that may hold the starting weights, the likeliest first; empty if the training is resumed.
+        network: Tensors of the network at the start of the training; empty if the training is resumed.
         arguments: The training's arguments.
-        architecture: The model's YAML, where the model is made of one.
+        architecture: The model's YAML; None if the model is not built from one.
         task: Task of the training.
         save_dir: Directory of the training.
-        checkpoint: What the training is resumed from; None if it is not.
+        checkpoint: The checkpoint from which the training is resumed, or None.
     """
 
     data: Mapping[str, Any]
@@ -75,25 +75,25 @@ class InputSources:
         weights: Iterable[str] = (),
         goes_on: bool = False,
     ) -> InputSources:
-        """Return the inputs of a trainer that has checked its dataset and made its network.
+        """Return the inputs of a training.
 
         Args:
-            trainer: The trainer.
-            data: What the user gave as ``data``, which Ultralytics may have downloaded and replaced since.
-            data_uri: Where the user says that the dataset comes from.
-            weights: Files that the launcher knows of from which the weights may be.
-            goes_on: Whether the training goes on in the run in which it began: what it began with stands there.
+            trainer: The trainer, after it has checked its dataset and built its network.
+            data: The user's ``data``; Ultralytics may have replaced it in the arguments by the downloaded file.
+            data_uri: URL of the dataset's source, given by the user.
+            weights: Further files that may hold the starting weights, named by the launcher.
+            goes_on: Whether the training resumes its own run, which has the starting weights as an input already.
         """
         file = Path(str(trainer.data.get("yaml_file") or trainer.args.data or ""))
         is_yaml = file.suffix in {".yaml", ".yml"} and file.is_file()
         text = file.read_text(encoding="utf-8", errors="replace") if is_yaml else ""
-        named = (data_uri, *URL_PATTERN.findall(str(data or "")), *_addresses(text))
+        urls = (data_uri, *URL_PATTERN.findall(str(data or "")), *_addresses(text))
         model = str(trainer.args.model or "")
         network = getattr(trainer.model, "module", trainer.model)
         return cls(
             trainer.data,
             file if is_yaml else None,
-            tuple(dict.fromkeys(strip_credentials(address) for address in named if address)),
+            tuple(dict.fromkeys(strip_credentials(url) for url in urls if url)),
             () if goes_on else candidate_files_of_trainer(trainer, weights),
             WeightSample() if goes_on else WeightSample.of_network(trainer.model),
             {key: value for key, value in vars(trainer.args).items() if key not in LOCATION_ARGUMENTS},
@@ -106,47 +106,49 @@ class InputSources:
 
 @dataclass
 class InputLogger:
-    """The inputs of one training on their way into its run.
+    """A logger of one training's inputs.
 
-    A thread makes the artifacts, as a dataset of a million images takes a while, and says when it is done; they are
-    logged by whoever has the run.
+    A thread builds the artifacts, because the scan of a million images takes a while. The thread that holds the run
+    logs them.
 
     Attributes:
-        sources: Where they are.
-        secrets: What must not stand in what is logged.
+        sources: Places and values of the inputs.
+        secrets: Texts that must not appear in the artifacts.
     """
 
     sources: InputSources
     secrets: tuple[str | None, ...] = ()
     _artifacts: list[Any] = field(default_factory=list)
-    # Weights, what they may be in W&B, and what they are otherwise.
+    # Files of weights, names of artifacts that may hold them, and the artifact to log if none does.
     _known_weights: list[tuple[Path, list[str], Any]] = field(default_factory=list)
     _scan: DatasetScan | None = None
     _is_known: threading.Event = field(default_factory=threading.Event)
-    _claim: threading.Lock = field(default_factory=threading.Lock)  # who has it logs them
+    _claim: threading.Lock = field(default_factory=threading.Lock)  # acquired once, by the thread that logs
 
     def start(self, then: Callable[[], None] = lambda: None) -> None:
-        """Begin to look at them.
+        """Start the thread that builds the artifacts.
 
         Args:
-            then: What is done in the thread that looks, when all is known.
+            then: Called in that thread when the artifacts are complete.
         """
 
-        def look() -> None:
-            self._build("starting weights", self._weights)  # first: the training may write over the file
+        def build_all() -> None:
+            self._build("starting weights", self._weights)  # first: the training may overwrite the file
             self._build("config", self._config)
             self._build("dataset", self._dataset)
             self._is_known.set()
             then()
 
-        threading.Thread(target=look, name="inputs", daemon=True).start()
+        threading.Thread(target=build_all, name="inputs", daemon=True).start()
 
     def log(self, run: Any, patience: float = 0.0) -> None:
-        """Log them as inputs of a run, once, if they are known.
+        """Log the artifacts as inputs of a run if they are complete.
+
+        A second call logs nothing.
 
         Args:
             run: The ``wandb.Run``.
-            patience: Seconds to wait for them.
+            patience: Seconds to wait for the artifacts.
         """
         if self._is_known.wait(patience):
             self._log(run)
@@ -160,11 +162,13 @@ class InputLogger:
             self._log_weights(run, *known)
 
     def finish(self, run: Any, *, failed: bool) -> None:
-        """Log them at the end of a training, if they are not logged yet; what is not known by then is given up.
+        """Log the artifacts at the end of a training, unless already logged.
+
+        The scan of a dataset is stopped after ``SCAN_TIMEOUT``, with a warning.
 
         Args:
             run: The ``wandb.Run``.
-            failed: Whether the training has failed, which is no time to wait.
+            failed: Whether the training has failed. The wait is then ``FAILED_TIMEOUT``.
         """
         is_known = self._is_known.wait(FAILED_TIMEOUT if failed else SCAN_TIMEOUT)
         if not is_known and self._scan:
@@ -173,14 +177,14 @@ class InputLogger:
         if not is_known:
             logger.warning("the dataset is no input of run %s: the training ended before its files were seen", run.id)
 
-    def _build(self, what: str, make: Callable[[], Iterable[Any]]) -> None:
+    def _build(self, title: str, build: Callable[[], Iterable[Any]]) -> None:
         try:
-            self._artifacts.extend(make())
-        except Exception as error:  # noqa: BLE001  # no lineage is worth a training
-            logger.warning("the %s could not be made an input of the run: %s", what, format_exception(error))
+            self._artifacts.extend(build())
+        except Exception as error:  # noqa: BLE001  # a missing input must not end the training
+            logger.warning("the %s could not be made an input of the run: %s", title, format_exception(error))
 
     def _config(self) -> Iterator[Any]:
-        """Make the artifact of what the training was told: arguments, data YAML, the model's YAML."""
+        """Build the artifact of arguments, data YAML and model YAML."""
         import wandb
         import yaml
 
@@ -193,13 +197,16 @@ class InputLogger:
         yield artifact
 
     def _weights(self) -> Iterator[Any]:
-        """Make the artifacts that refer to the starting weights, to be used where W&B does not know them already."""
+        """Build artifacts that refer to the starting weights.
+
+        An artifact is kept back if W&B may have the same weights as another artifact.
+        """
         import wandb
 
-        found = self.sources.network.matching_files(self.sources.weights)
-        if not found and self.sources.network.is_trained:
+        files = self.sources.network.matching_files(self.sources.weights)
+        if not files and self.sources.network.is_trained:
             logger.info("the weights that the training starts from are of no known file, and no input of the run")
-        for weights in found:
+        for weights in files:
             artifact = wandb.Artifact(input_artifact_name("weights", _weights_title(weights)), type="model")
             artifact.add_reference(weights.resolve().as_uri(), name=weights.name)
             if candidates := _artifact_candidates(weights):
@@ -208,13 +215,13 @@ class InputLogger:
                 yield artifact
 
     def _log_weights(self, run: Any, weights: Path, candidates: list[str], artifact: Any) -> None:
-        """Use the artifact that the weights were logged as, or were downloaded from; one that refers to them else."""
+        """Use the weights' artifact at W&B or a new one that refers to the file."""
         used: list[str] = []
 
         def look_up() -> None:
             digest = artifact.manifest.entries[weights.name].digest
-            with suppress(Exception):  # W&B is away: nothing is known
-                name, match = next((name, found) for name in candidates if (found := find_artifact(run, name, digest)))
+            with suppress(Exception):  # W&B is unreachable, or has no such artifact
+                name, match = next((name, match) for name in candidates if (match := find_artifact(run, name, digest)))
                 use_artifact(run, match)
                 used.append(name)
 
@@ -226,32 +233,34 @@ class InputLogger:
             use_artifact(run, artifact)
 
     def _dataset(self) -> Iterator[Any]:
-        """Make the artifact that says what the dataset consisted of and where it lies; warn of what has changed."""
+        """Build the artifact of the dataset, and warn of changes since an interruption."""
         import wandb
 
         sources = self.sources
         dataset = Dataset.of_training(sources.data, sources.task)
         file, checkpoint = sources.save_dir / FINGERPRINT_FILE, sources.checkpoint
-        earlier = (
-            [place / FINGERPRINT_FILE for place in candidate_dirs(sources.save_dir, checkpoint)] if checkpoint else []
+        previous = (
+            [directory / FINGERPRINT_FILE for directory in candidate_dirs(sources.save_dir, checkpoint)]
+            if checkpoint
+            else []
         )
-        self._scan = DatasetScan(dataset, file, earlier)
-        found = self._scan.wait()
-        if found is None:
+        self._scan = DatasetScan(dataset, file, previous)
+        result = self._scan.wait()
+        if result is None:
             return
-        if found.changes:
-            logger.warning("the dataset has changed since this training was interrupted: %s", found.changes)
+        if result.changes:
+            logger.warning("the dataset has changed since this training was interrupted: %s", result.changes)
         artifact = wandb.Artifact(input_artifact_name("dataset", self._title(dataset)), type="dataset")
-        artifact.metadata = _describe(dataset, found)
+        artifact.metadata = _describe(dataset, result)
         self._add_data_file(artifact, _strip_locations)
         artifact.add_file(str(file), name="files.tsv")
         for number, address in enumerate(sources.addresses):
             name = "data" if number == 0 else f"data-{number + 1}"
-            digest = found.digest if number == 0 else address
+            digest = result.digest if number == 0 else address
             add_reference_entry(artifact, name, address, digest=digest, size=0, extra={})
         if not sources.addresses:
             for split, paths in dataset.splits.items():
-                part = found.parts[split]
+                part = result.parts[split]
                 for number, path in enumerate(paths):
                     name = split if number == 0 else f"{split}-{number + 1}"
                     size = part.size if number == 0 else 0
@@ -267,38 +276,46 @@ class InputLogger:
             _add_text(artifact, "data.yaml", _clean_yaml(text, self.secrets, change))
 
     def _title(self, dataset: Dataset) -> str:
-        """Return what people call the dataset: files are often called ``data.yaml``."""
+        """Return the dataset's title, which is never generic such as ``data``."""
         file = self.sources.data_file
         generic = file is None or file.stem in {"data", "dataset"}
         return (file.resolve().parent.name if file else dataset.root.resolve().name) if generic else file.stem  # type: ignore[union-attr]
 
 
-def _describe(dataset: Dataset, found: ScanResult) -> dict[str, Any]:
-    """Return the figures of a dataset, which people see beside the artifact."""
-    facts: dict[str, Any] = {"root": str(dataset.root), "fingerprint": found.digest, "classes": len(dataset.classes)}
-    for split, part in found.parts.items():
-        facts[split] = {"images": part.images, "bytes": part.size}
+def _describe(dataset: Dataset, result: ScanResult) -> dict[str, Any]:
+    """Return the metadata of a dataset's artifact."""
+    metadata: dict[str, Any] = {
+        "root": str(dataset.root),
+        "fingerprint": result.digest,
+        "classes": len(dataset.classes),
+    }
+    for split, part in result.parts.items():
+        metadata[split] = {"images": part.images, "bytes": part.size}
         if dataset.label_dir:
-            facts[split]["labels"] = part.labels
-    return facts
+            metadata[split]["labels"] = part.labels
+    return metadata
 
 
 def _artifact_candidates(weights: Path) -> list[str]:
-    """Return as what W&B may know weights: the artifact of the directory's name, and that of the run beside them."""
+    """Return names of artifacts that may hold the weights.
+
+    They follow from the directory's name, and from the record of the run that trained the weights.
+    """
     names = []
     if DOWNLOADED.fullmatch(weights.resolve().parent.name):
         names.append(weights.resolve().parent.name)
     record = RunRecord.find(weights.parent, weights)
     if record:
-        place = f"{record.entity}/{record.project}/" if record.entity and record.project else ""
+        project = f"{record.entity}/{record.project}/" if record.entity and record.project else ""
         names += [
-            f"{place}{model_collection(record.id)}:{alias}" for alias in dict.fromkeys((weights.stem, "best", "latest"))
+            f"{project}{model_collection(record.id)}:{alias}"
+            for alias in dict.fromkeys((weights.stem, "best", "latest"))
         ]
     return names
 
 
 def _weights_title(weights: Path) -> str:
-    """Return what people call weights: those of a training by the training's directory."""
+    """Return the weights' title: a training's checkpoints are named by its directory."""
     weights = weights.resolve()
     is_checkpoint = CHECKPOINTS.fullmatch(weights.stem) and weights.parent.name == "weights"
     return f"{weights.parent.parent.name}_{weights.stem}" if is_checkpoint else weights.stem
@@ -310,7 +327,7 @@ def _add_text(artifact: Any, name: str, text: str) -> None:
 
 
 def _addresses(text: str) -> list[str]:
-    """Return the addresses of a dataset that its YAML names: as values, not somewhere in a script or a comment."""
+    """Return a data YAML's URLs that are whole values, outside of scripts."""
     import yaml
 
     try:
@@ -323,15 +340,15 @@ def _addresses(text: str) -> list[str]:
 
 
 def _strip_locations(content: Any) -> Any:
-    """Return a data YAML without where the dataset lies: moved to another machine, it stays the same version."""
+    """Remove local directories, so that a moved dataset keeps its version."""
     if not isinstance(content, dict):
         return content
 
     def inside(key: str, value: Any) -> Any:
         if isinstance(value, list):
             return [inside(key, item) for item in value]
-        is_place = key in LOCATION_KEYS and isinstance(value, str) and not URL_PATTERN.fullmatch(value)
-        return Path(value).name if is_place and (value.startswith("..") or Path(value).is_absolute()) else value
+        is_path = key in LOCATION_KEYS and isinstance(value, str) and not URL_PATTERN.fullmatch(value)
+        return Path(value).name if is_path and (value.startswith("..") or Path(value).is_absolute()) else value
 
     return {
         key: inside(key, value)
@@ -341,7 +358,7 @@ def _strip_locations(content: Any) -> Any:
 
 
 def _clean_yaml(text: str, secrets: tuple[str | None, ...], change: Callable[[Any], Any]) -> str:
-    """Return a YAML file changed and without secrets; as it is where that makes no difference."""
+    """Change a YAML text and remove secrets; keep the text if nothing changes."""
     import yaml
 
     text = URL_PATTERN.sub(lambda match: strip_credentials(match[0]), text)

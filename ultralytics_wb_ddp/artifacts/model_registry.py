@@ -1,4 +1,4 @@
-"""The model registry: a checkpoint linked to a collection in which others look for it."""
+"""Link checkpoints to collections of the model registry."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from ultralytics_wb_ddp.utils.logging import format_exception, logger
 
 
 def link_checkpoint(run: Any, artifact: Any, target: str, *, timeout: float = 120.0) -> Any:
-    """Link an artifact that was logged to a collection of a registry, or to a portfolio of a project.
+    """Link a logged artifact to a registry collection or a project's portfolio.
 
-    W&B links what it has completely, so this waits for the upload. It never raises: what is wrong is a message.
+    W&B links only artifacts that are uploaded completely, so this function waits for the upload. It never raises: it
+    logs errors as warnings.
 
     Args:
         run: The ``wandb.Run`` that has logged the artifact, still open.
         artifact: The ``wandb.Artifact``, as ``run.log_artifact`` returned it.
         target: ``wandb-registry-REGISTRY/COLLECTION`` or ``PROJECT/PORTFOLIO``, with ``ENTITY/`` before it if needed.
-            A collection that does not exist is made.
-        timeout: Seconds that it may take.
+            W&B creates a missing collection.
+        timeout: Seconds to wait for the upload and the link.
 
     Returns:
-        The linked ``wandb.Artifact``; None if it is not linked by then.
+        The linked ``wandb.Artifact``; None if it could not be linked in time.
     """
     if run.disabled:
         return None
@@ -52,7 +53,11 @@ def link_checkpoint(run: Any, artifact: Any, target: str, *, timeout: float = 12
 
 
 def _link(run: Any, artifact: Any, target: str, timeout: float) -> tuple[Any, str | None]:
-    """Return the linked artifact and what went wrong. W&B itself tries again for minutes where nobody answers."""
+    """Link in a thread, because W&B retries for minutes without a server.
+
+    Returns:
+        The linked artifact or None, and the text of the error or None.
+    """
     linked: list[Any] = []
     trouble = [f"it took longer than {timeout:g} s"]
 
@@ -60,7 +65,7 @@ def _link(run: Any, artifact: Any, target: str, timeout: float) -> tuple[Any, st
         try:
             artifact.wait(timeout=timeout)
             linked.append(run.link_artifact(artifact, target))
-        except Exception as error:  # noqa: BLE001  # whatever wandb raises, the training goes on
+        except Exception as error:  # noqa: BLE001  # no error of wandb ends the training
             trouble[:] = [format_exception(error)]
 
     thread = threading.Thread(target=link, name="link-checkpoint", daemon=True)
@@ -70,6 +75,6 @@ def _link(run: Any, artifact: Any, target: str, timeout: float) -> tuple[Any, st
 
 
 def _command(run: Any, name: str, target: str) -> str:
-    """Return the command that links an artifact of a run that is over."""
+    """Return the shell command that links a finished run's artifact."""
     path = "/".join(part for part in (run.entity, run.project, name) if part)
     return f"python -c \"import wandb; wandb.Api().artifact('{path}:latest').link('{target}')\""

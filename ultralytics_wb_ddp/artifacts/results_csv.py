@@ -1,7 +1,7 @@
-"""Reads ``results.csv`` of any Ultralytics release: one row for each epoch, also of a training that was killed.
+"""Read ``results.csv`` of any Ultralytics release, also of a killed training.
 
 Old releases count epochs from 0 and pad names and numbers with spaces. Until October 2025 a training with
-``exist_ok=True`` was appended to the file of the one before.
+``exist_ok=True`` appended its rows to the file of the previous training.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-VALIDATION_PREFIXES = ("metrics/", "val/")  # what a validation finds
+VALIDATION_PREFIXES = ("metrics/", "val/")  # columns of a validation
 EPOCH, TIME, LEARNING_RATE = "epoch", "time", "lr/"
 SHOWN_COLUMNS = 3  # columns that a message names
-MARGIN = 2  # times that an unusual order of the values has to fit better than the usual one
-Problems = dict[str, list[int]]  # the lines that have it
+MARGIN = 2  # an unusual order of the values is taken if its distance is smaller by this factor
+Problems = dict[str, list[int]]  # numbers of the lines, by problem
 
 
 class ResultsError(ValueError):
-    """There is nothing in the file that could be read."""
+    """A results file that cannot be read."""
 
 
 class NoEpochError(ResultsError):
-    """No epoch was over when the training ended."""
+    """A results file without a complete epoch."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a training has written about its epochs.
+    """The epochs of a training.
 
     Attributes:
         rows: Metrics, losses and learning rates by name, with ``epoch`` counted from 1; in the order of the epochs.
-        seconds: Seconds of training until the end of each row's epoch; empty where the release did not note it.
-        notes: What is wrong with the file, and what was left out.
+        seconds: Seconds of training until the end of each row's epoch; empty where the release did not record them.
+        notes: Problems of the file, and the parts that were left out.
         earlier: Number of other trainings that wrote into the file before this one.
-        mark: What tells the training from others, however far it comes: the values of its first line.
+        mark: The values of the training's first line, which identify the training at any epoch.
     """
 
     rows: tuple[dict[str, float], ...]
@@ -53,7 +53,7 @@ class Results:
 
 
 class _Line(NamedTuple):
-    """The values of an epoch by name, and whether an old release has written them."""
+    """An epoch's values by name; old releases pad them with spaces."""
 
     values: dict[str, float]
     is_padded: bool
@@ -61,15 +61,15 @@ class _Line(NamedTuple):
 
 @dataclass
 class _Training:
-    """What a training has written.
+    """The lines of one training.
 
     Attributes:
-        first: Number that it gives to its first epoch.
-        is_padded: Whether an old release has begun it.
-        mark: The values of its first line.
-        epochs: Values, and seconds that it took, of each epoch, counted from 0.
-        lost: Epochs from which it has gone back.
-        time: Time in the last line.
+        first: Number of the first epoch in the file, 0 or 1.
+        is_padded: Whether an old release began the training.
+        mark: The values of the first line.
+        epochs: Values and duration in seconds of each epoch, counted from 0.
+        lost: Epochs that were dropped when the training was resumed from an earlier epoch.
+        time: Time in the last line, in seconds.
     """
 
     first: int
@@ -80,53 +80,58 @@ class _Training:
     time: float = 0.0
 
     def add(self, epoch: int, values: dict[str, float]) -> None:
-        """Take an epoch, counted from 0."""
+        """Add an epoch, counted from 0, and drop later ones."""
         for later in [known for known in self.epochs if known >= epoch]:
             del self.epochs[later]
             self.lost.add(later)
         time = values.get(TIME)
-        spent = None if time is None else time - self.time if time >= self.time else time  # anew when it was resumed
+        spent = None if time is None else time - self.time if time >= self.time else time  # a resume restarts the clock
         self.time = time or 0.0
         self.epochs[epoch] = {name: value for name, value in values.items() if name not in {EPOCH, TIME}}, spent
 
     def results(self, notes: list[str], earlier: int) -> Results:
-        """Return its epochs in their order, and what is known of it besides."""
+        """Return the epochs in order, with notes on missing and dropped epochs."""
         epochs = sorted(self.epochs)
         if missing := [epoch + 1 for epoch in range(epochs[0], epochs[-1]) if epoch not in self.epochs]:
             notes.append(f"epochs are missing: {', '.join(map(str, missing))}")
         if lost := sum(epoch > epochs[-1] for epoch in self.lost):
             notes.append(f"{_count(lost)} left out: the training went on from an earlier one, up to {epochs[-1] + 1}")
         rows = tuple({**self.epochs[epoch][0], EPOCH: epoch + 1} for epoch in epochs)
-        spent = [taken for epoch in epochs if (taken := self.epochs[epoch][1]) is not None]
-        seconds = tuple(accumulate(spent)) if len(spent) == len(epochs) else ()
+        durations = [spent for epoch in epochs if (spent := self.epochs[epoch][1]) is not None]
+        seconds = tuple(accumulate(durations)) if len(durations) == len(epochs) else ()
         return Results(rows, seconds, tuple(notes), earlier, self.mark)
 
 
 def read_results(file: Path) -> Results:
-    """Read what the last training in the file has written.
+    """Read the last training in a results file.
 
-    A line whose epoch is not later than the one before says that a training has gone back: to a checkpoint or, where
-    it is the first epoch, to the begin, as another training. What was written of that epoch and later ones before is
-    left out.
+    A line whose epoch is not later than the previous line's belongs to a resumed training. Previous lines of this epoch
+    and of later epochs are left out. A line with the first epoch begins another training.
+
+    Args:
+        file: The ``results.csv``.
+
+    Returns:
+        The epochs, with notes on other trainings and on lines that cannot be read.
 
     Raises:
-        NoEpochError: It has no epoch.
-        ResultsError: It has no column ``epoch``.
-        OSError: It cannot be read.
+        NoEpochError: The file has no epoch.
+        ResultsError: The file has no column ``epoch``.
+        OSError: The file cannot be read.
     """
     problems: Problems = defaultdict(list)
     lines = list(_read_lines(_decode(file.read_bytes()), file.name, problems))
-    notes = [_note(what, numbers, file.name) for what, numbers in problems.items()]
+    notes = [_note(problem, numbers, file.name) for problem, numbers in problems.items()]
     trainings = _split_trainings(lines)
     if not trainings:
         msg = f"{file.name} holds no epoch: the training ended before its first one was over"
         raise NoEpochError("; ".join([msg, *notes]))
-    *earlier, last = trainings
-    if earlier:
-        whose = "an earlier training" if len(earlier) == 1 else f"{len(earlier)} earlier trainings"
-        number = _count(sum(len(training.epochs) for training in earlier))
-        notes.insert(0, f"{file.name} holds {whose}, too: {number} left out")
-    return last.results(notes, len(earlier))
+    *previous, last = trainings
+    if previous:
+        others = "an earlier training" if len(previous) == 1 else f"{len(previous)} earlier trainings"
+        number = _count(sum(len(training.epochs) for training in previous))
+        notes.insert(0, f"{file.name} holds {others}, too: {number} left out")
+    return last.results(notes, len(previous))
 
 
 def _count(number: int) -> str:
@@ -138,37 +143,30 @@ def _decode(content: bytes) -> str:
     return content.decode("utf-16" if is_wide else "utf-8-sig", errors="replace")
 
 
-def _note(what: str, numbers: list[int], file: str) -> str:
-    """Return what is wrong with lines.
-
-    Args:
-        what: It, as it is said of one line.
-        numbers: Numbers of the lines.
-        file: Name of the file.
-    """
+def _note(problem: str, numbers: list[int], file: str) -> str:
     if len(numbers) == 1:
-        return f"line {numbers[0]} of {file} {what}"
-    is_run = numbers == list(range(numbers[0], numbers[-1] + 1))
-    shown = f"{numbers[0]} to {numbers[-1]}" if is_run else ", ".join(map(str, numbers))
-    return f"lines {shown} of {file}: each {what}"
+        return f"line {numbers[0]} of {file} {problem}"
+    is_consecutive = numbers == list(range(numbers[0], numbers[-1] + 1))
+    shown = f"{numbers[0]} to {numbers[-1]}" if is_consecutive else ", ".join(map(str, numbers))
+    return f"lines {shown} of {file}: each {problem}"
 
 
 def _read_lines(text: str, file: str, problems: Problems) -> Iterator[_Line]:
-    """Yield the epochs that lines tell of, each by the header that is above it.
+    """Yield a line for each epoch, named by the closest header above.
 
     Args:
         text: Content of the file.
-        file: Its name.
-        problems: Takes what is wrong with which lines.
+        file: Name of the file.
+        problems: Receives the problems and the numbers of their lines.
 
     Raises:
-        ResultsError: There is no header.
+        ResultsError: The file has no header.
     """
     lines = [line.lstrip("\0") for line in text.splitlines()]
     table = [[cell.strip() for cell in line.split(",")] for line in lines]
     names: list[str] = []
     before: dict[str, float] = {}
-    for place, cells in enumerate(table):
+    for index, cells in enumerate(table):
         while cells and not cells[-1] and (EPOCH in cells or len(cells) > len(names)):
             cells.pop()
         if EPOCH in cells:
@@ -176,20 +174,20 @@ def _read_lines(text: str, file: str, problems: Problems) -> Iterator[_Line]:
         elif not any(cells):
             continue
         elif not names:
-            problems["stands above the names of the columns and is left out"].append(place + 1)
+            problems["stands above the names of the columns and is left out"].append(index + 1)
         else:
-            is_cut = place + 1 == len(table) and text[-1] not in "\r\n"
-            near = {len(table[other]) for other in (place - 1, place + 1) if 0 <= other < len(table)}
+            is_cut = index + 1 == len(table) and text[-1] not in "\r\n"
+            near = {len(table[other]) for other in (index - 1, index + 1) if 0 <= other < len(table)}
             try:
                 pairs = _name_values(names, cells, before, is_usual=len(cells) in near)
                 if len(cells) != len(names):
-                    what = f"has {len(cells)} values for {len(names)} names; values without a name are left out"
-                    problems[what].append(place + 1)
+                    problem = f"has {len(cells)} values for {len(names)} names; values without a name are left out"
+                    problems[problem].append(index + 1)
                 before = _numbers(pairs[:-1] if is_cut else pairs)
-            except ValueError as problem:
-                problems[f"{problem} and is left out"].append(place + 1)
+            except ValueError as error:
+                problems[f"{error} and is left out"].append(index + 1)
             else:
-                yield _Line(before, lines[place].startswith(" "))
+                yield _Line(before, lines[index].startswith(" "))
     if not names and any(map(any, table)):
         shown = ", ".join(filter(None, table[0][:SHOWN_COLUMNS] if table else [])) or "none"
         msg = f"{file} has no column 'epoch' (its first columns: {shown}): Ultralytics has not written it so"
@@ -199,26 +197,26 @@ def _read_lines(text: str, file: str, problems: Problems) -> Iterator[_Line]:
 def _name_values(
     names: list[str], cells: list[str], before: dict[str, float], *, is_usual: bool
 ) -> list[tuple[str, str]]:
-    """Return the values of a line with their names, where it has more or fewer than the header, too.
+    """Return the values of a line with their names.
 
-    Another release went on with the training, or a metric was added. Ultralytics writes the time behind the epoch and
-    metrics in front of the learning rates, so that the values that follow have moved: the order counts that comes
-    closest to the line before.
+    A line may have more or fewer values than the header, if another release resumed the training or a metric was added.
+    Ultralytics writes the time after the epoch and metrics before the learning rates, which moves the values that
+    follow. This function takes the order whose values are closest to the previous line.
 
     Args:
         names: Names in the header.
         cells: The values.
-        before: Values of the line before by name.
-        is_usual: Whether a line beside it has as many values: one that is cut off stands alone.
+        before: Values of the previous line by name.
+        is_usual: Whether a neighbouring line has as many values. Otherwise a short line is cut off.
 
     Raises:
-        ValueError: It is cut off.
+        ValueError: The line is cut off.
     """
     extra = len(cells) - len(names)
     if extra < 0 and not is_usual:
         msg = f"has {len(cells)} of {len(names)} values"
         raise ValueError(msg)
-    rates = next((place for place, name in enumerate(names) if name.startswith(LEARNING_RATE)), len(names))
+    rates = next((index for index, name in enumerate(names) if name.startswith(LEARNING_RATE)), len(names))
     starts = [len(names) + min(extra, 0), rates + min(extra, 0), names.index(EPOCH) + 1]
     usual, *others = [_order(names, cells, start) for start in starts if start > 0]
     best = min(others, key=lambda order: _distance(order, before), default=usual)
@@ -226,21 +224,21 @@ def _name_values(
 
 
 def _order(names: list[str], cells: list[str], start: int) -> list[tuple[str, str]]:
-    """Return values with their names if those that came or went begin at a place.
+    """Return named values if added or missing ones begin at an index.
 
     Args:
         names: Names in the header.
         cells: The values.
-        start: The place.
+        start: The index.
     """
     extra = len(cells) - len(names)
-    came = [TIME if start == 1 and TIME not in names else "", *[""] * extra][: max(extra, 0)]
-    return list(zip([*names[:start], *came, *names[start + max(-extra, 0) :]], cells))
+    added = [TIME if start == 1 and TIME not in names else "", *[""] * extra][: max(extra, 0)]
+    return list(zip([*names[:start], *added, *names[start + max(-extra, 0) :]], cells))
 
 
 def _distance(order: list[tuple[str, str]], before: dict[str, float]) -> float:
-    """Return how far the values are from those of the line before, as a sum of parts from 0 to 1."""
-    far = 0.0
+    """Return the relative distance of values from the previous line's."""
+    distance = 0.0
     for name, cell in order:
         if name in before and name != EPOCH:
             try:
@@ -248,22 +246,22 @@ def _distance(order: list[tuple[str, str]], before: dict[str, float]) -> float:
                 part = abs(one - other) / ((abs(one) + abs(other)) or 1.0)
             except ValueError:
                 part = 1.0
-            far += part if math.isfinite(part) else 0.0
-    return far
+            distance += part if math.isfinite(part) else 0.0
+    return distance
 
 
 def _numbers(pairs: Iterable[tuple[str, str]]) -> dict[str, float]:
-    """Return the numbers of a line by name, without what is no number.
+    """Return the numbers of a line by name, without other values.
 
     Raises:
-        ValueError: It is none of an epoch.
+        ValueError: The line has no valid epoch, or no other number than epoch and time.
     """
     values, damaged = {}, False
     for name, cell in pairs:
         try:
             if name and cell:
                 values[name] = float(cell)
-        except ValueError:  # noqa: PERF203  # the others are wanted
+        except ValueError:  # noqa: PERF203  # the other values are kept
             damaged = True
     epoch = values.get(EPOCH, math.nan)
     if not math.isfinite(epoch) or epoch < 0 or (damaged and values.keys() <= {EPOCH, TIME}):
@@ -273,28 +271,29 @@ def _numbers(pairs: Iterable[tuple[str, str]]) -> dict[str, float]:
 
 
 def without_placeholders(rows: Sequence[dict[str, float]], *, are_validated: bool) -> tuple[dict[str, float], ...]:
-    """Return rows without what was not measured: zeros before the first validation, and an earlier epoch's numbers.
+    """Return rows without metrics that were not measured in their epoch.
+
+    Ultralytics writes zeros before the first validation, and repeats an older epoch's metrics after it.
 
     Args:
         rows: The rows in the order of the epochs.
-        are_validated: Whether each epoch was to be validated.
+        are_validated: Whether Ultralytics validates each epoch.
     """
-    found = []
+    cleaned = []
     before: dict[str, float] = {}
     for row in rows:
         measured = {name: value for name, value in row.items() if name.startswith(VALIDATION_PREFIXES)}
         losses = [value for name, value in measured.items() if name.startswith("val/")]
-        # A loss that was measured is never 0, while metrics may be.
+        # A measured loss is never 0; metrics may be.
         is_empty = bool(losses) and not any(measured.values())
         is_old = bool(losses) and not are_validated and measured == before
         before = measured
         rest = {name: value for name, value in row.items() if name not in measured}
-        found.append(rest if is_empty or is_old else row)
-    return tuple(found)
+        cleaned.append(rest if is_empty or is_old else row)
+    return tuple(cleaned)
 
 
 def _split_trainings(lines: Iterable[_Line]) -> list[_Training]:
-    """Return the trainings in the order of the lines."""
     trainings: list[_Training] = []
     for values, is_padded in lines:
         number = int(values[EPOCH])
@@ -309,13 +308,13 @@ def _split_trainings(lines: Iterable[_Line]) -> list[_Training]:
 
 
 def _first_number(training: _Training | None, number: int, *, is_padded: bool) -> int:
-    """Return the number that the release which wrote a line gives to the first epoch.
+    """Return the first epoch's number in the release that wrote a line.
 
     Args:
-        training: The training of the line before, which may have counted from 0 when a later release went on with it,
-            or wrote another training behind it.
-        number: Number of the epoch.
-        is_padded: Whether the line is of an old release.
+        training: The training of the previous line. It may count from 0, and a later release may have resumed it or
+            appended another training.
+        number: Number of the line's epoch.
+        is_padded: Whether an old release wrote the line.
     """
     if training is None or training.first == 1 or (training.is_padded and not is_padded):
         return 1

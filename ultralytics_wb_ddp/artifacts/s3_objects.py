@@ -1,4 +1,4 @@
-"""Objects in S3: how they are asked for, and what is said where that fails."""
+"""Find objects in S3 and report S3's errors with their remedy."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 
-REQUESTS = 16  # at a time: a prefix of 10,000 objects takes seconds instead of minutes
-CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 10.0, 60.0, 3  # boto3's own wait for five minutes where nobody answers
+REQUESTS = 16  # in parallel: a prefix of 10,000 objects takes seconds instead of minutes
+CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 10.0, 60.0, 3  # boto3's defaults wait five minutes for a dead endpoint
 CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
 
 class S3UnavailableError(S3Error):
-    """S3 could not be asked: boto3 or credentials are missing, or nobody answers."""
+    """An unanswered request: boto3, credentials or the endpoint are missing."""
 
 
 class DeniedError(S3Error):
-    """S3 does not answer these credentials."""
+    """A request that S3 denies to these credentials."""
 
 
 @dataclass(frozen=True)
 class S3Object:
-    """An object as S3 has it.
+    """An object in S3.
 
     Attributes:
-        path: Where it is. The version is that of the object, and None in a bucket without versions.
+        path: Path of the object, with its version; the version is None in a bucket without versions.
         size: Size in bytes.
-        etag: What changes with its content.
+        etag: S3's hash, which changes with the content.
     """
 
     path: S3Path
@@ -45,10 +45,10 @@ class S3Object:
 
 
 def connect() -> Any:
-    """Return boto3's client for S3, with the endpoint and credentials that boto3 and W&B would take.
+    """Return a boto3 client for S3, with the settings that W&B uses.
 
     Raises:
-        UnaskedError: boto3 or credentials are missing.
+        S3UnavailableError: boto3 or credentials are missing.
     """
     try:
         import boto3
@@ -71,34 +71,40 @@ def connect() -> Any:
 
 
 def find_objects(path: S3Path, max_objects: int) -> dict[str, S3Object]:
-    """Return the object at a path, or those below it, by name.
+    """Return the objects at or below a path by name.
 
-    An object has the last part of its key as name, one below a prefix the rest of its key. Empty objects that stand
-    for folders are left out.
+    The name of a single object is the last part of its key. The name of an object below a prefix is the rest of its
+    key. Empty objects that represent folders are left out.
 
     Args:
         path: An object or a prefix. A prefix ends where a folder would: ``runs/1`` does not include ``runs/10``.
-        max_objects: How many objects a prefix may have.
+        max_objects: Maximum number of objects below a prefix.
+
+    Returns:
+        At least one object.
 
     Raises:
-        UnaskedError: S3 could not be asked.
-        S3Error: There is nothing there, too much, something that W&B could not read back, or no permission.
+        S3UnavailableError: boto3 or credentials are missing, or S3 does not answer.
+        S3Error: The path has no object, too many, a key that W&B cannot read back, or no read permission.
     """
     with s3_errors_as_user_errors(path):
         client = connect()
-        if not path.key.endswith("/") and (found := _find_object(client, path)):
-            return {path.name: found}
+        if not path.key.endswith("/") and (item := _find_object(client, path)):
+            return {path.name: item}
         if path.version:
             raise _not_found_error(client, path)
         return _find_below(client, path, max_objects)
 
 
 def check_exists(path: S3Path) -> None:
-    """Check in two requests at most that there is something at a path.
+    """Check that a path has an object, in two requests at most.
+
+    Args:
+        path: An object or a prefix.
 
     Raises:
-        UnaskedError: S3 could not be asked.
-        S3Error: There is nothing there, or no permission.
+        S3UnavailableError: boto3 or credentials are missing, or S3 does not answer.
+        S3Error: The path has no object, or no read permission.
     """
     with s3_errors_as_user_errors(path):
         client = connect()
@@ -108,28 +114,30 @@ def check_exists(path: S3Path) -> None:
             raise _not_found_error(client, path)
 
 
-def check_unchanged(path: S3Path, found: Collection[S3Object]) -> None:
-    """Check that objects are as they were read, in a request for 1,000 of them.
+def check_unchanged(path: S3Path, objects: Collection[S3Object]) -> None:
+    """Check that objects have not changed since they were read.
+
+    A prefix takes one request for 1,000 objects.
 
     Args:
-        path: The object or prefix at which they were found.
-        found: The objects.
+        path: The object or prefix from which the objects were read.
+        objects: The objects.
 
     Raises:
-        UnaskedError: S3 could not be asked.
-        S3Error: One was deleted or overwritten, and the version that was read is not there.
+        S3UnavailableError: boto3 or credentials are missing, or S3 does not answer.
+        S3Error: An object was deleted or overwritten, and the version that was read does not exist.
     """
     with s3_errors_as_user_errors(path):
         client = connect()
-        is_prefix = any(item.path.key != path.key for item in found)
+        is_prefix = any(item.path.key != path.key for item in objects)
         now = {entry["Key"]: entry["ETag"].strip('"') for entry in _entries(client, path)} if is_prefix else {}
-        for item in found:
+        for item in objects:
             if now.get(item.path.key) == item.etag:
                 continue
-            same = _find_object(client, item.path)
-            if same is None or same.etag != item.etag:
-                happened = "overwritten" if same else "deleted"
-                msg = f"{item.path} was {happened} before it was recorded; try again when nobody writes there"
+            current = _find_object(client, item.path)
+            if current is None or current.etag != item.etag:
+                change = "overwritten" if current else "deleted"
+                msg = f"{item.path} was {change} before it was recorded; try again when no process writes there"
                 raise S3Error(msg)
 
 
@@ -143,7 +151,7 @@ def _not_found_error(client: Any, path: S3Path) -> S3Error:
 
 
 def _find_object(client: Any, path: S3Path) -> S3Object | None:
-    """Return the object at a path; None if there is none, or one that stands for a folder."""
+    """Return the object at a path; None if missing or a folder."""
     from botocore.exceptions import ClientError
 
     version = {"VersionId": path.version} if path.version else {}
@@ -155,13 +163,13 @@ def _find_object(client: Any, path: S3Path) -> S3Object | None:
         raise
     if "x-directory" in head.get("ContentType", ""):
         return None
-    version_id = head.get("VersionId", "null")  # "null": of a time before the bucket had versions
-    found = S3Path(path.bucket, path.key, version_id if version_id != "null" else path.version)
-    return S3Object(found, head["ContentLength"], head["ETag"].strip('"'))
+    version_id = head.get("VersionId", "null")  # "null": older than the bucket's versioning
+    versioned_path = S3Path(path.bucket, path.key, version_id if version_id != "null" else path.version)
+    return S3Object(versioned_path, head["ContentLength"], head["ETag"].strip('"'))
 
 
 def _entries(client: Any, path: S3Path) -> Iterator[dict[str, Any]]:
-    """List what is below a prefix, page by page."""
+    """Yield the entries below a prefix, page by page."""
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=path.bucket, Prefix=_prefix(path)):
         yield from page.get("Contents", [])
 
@@ -179,16 +187,16 @@ def _find_below(client: Any, path: S3Path, max_objects: int) -> dict[str, S3Obje
     for key in keys:
         _check_key(path.bucket, key, key.removeprefix(prefix))
     with ThreadPoolExecutor(REQUESTS) as pool:
-        found = list(pool.map(lambda key: _find_object(client, S3Path(path.bucket, key)), keys))
-    gone = [key for key, item in zip(keys, found) if item is None]
+        objects = list(pool.map(lambda key: _find_object(client, S3Path(path.bucket, key)), keys))
+    gone = [key for key, item in zip(keys, objects) if item is None]
     if gone:
-        msg = f"s3://{path.bucket}/{gone[0]} was deleted while {path} was read; try again when nobody writes there"
+        msg = f"s3://{path.bucket}/{gone[0]} was deleted while {path} was read; try again when no process writes there"
         raise S3Error(msg)
-    return {item.path.key.removeprefix(prefix): item for item in found if item}
+    return {item.path.key.removeprefix(prefix): item for item in objects if item}
 
 
 def _check_key(bucket: str, key: str, name: str) -> None:
-    """Refuse a key that W&B could not find again, or whose file would land outside of a download."""
+    """Refuse a key that W&B cannot read back or cannot download safely."""
     if urlparse(f"s3://{bucket}/{key}").path != f"/{key}":
         cause = "W&B cannot read back a key that holds '?', '#' or a line break"
     elif any(part in {"", ".", ".."} for part in name.split("/")):
@@ -201,15 +209,15 @@ def _check_key(bucket: str, key: str, name: str) -> None:
 
 @contextmanager
 def s3_errors_as_user_errors(path: S3Path, action: str = "read") -> Iterator[None]:
-    """Say in words what boto3 raises.
+    """Convert boto3's errors to errors that name cause and remedy.
 
     Args:
-        path: What is asked for.
-        action: What is done with it: ``"read"`` or ``"write"``.
+        path: The object or prefix of the request.
+        action: The purpose of the request: ``"read"`` or ``"write"``.
 
     Raises:
-        UnaskedError: Credentials are missing, nobody answers, or S3 itself has trouble.
-        S3Error: S3 refuses.
+        S3UnavailableError: Credentials are missing, the endpoint does not answer, or S3 itself fails.
+        S3Error: S3 refuses the request.
     """
     try:
         from botocore.exceptions import (
@@ -240,7 +248,7 @@ def s3_errors_as_user_errors(path: S3Path, action: str = "read") -> Iterator[Non
 
 
 def _to_s3_error(error: Any, path: S3Path, action: str) -> S3Error:
-    """Return what an answer of S3 means. Answers to HEAD have no text but a status."""
+    """Convert an error response of S3; HEAD responses have no text."""
     code, status = error.response["Error"].get("Code", ""), _status(error)
     if code == "NoSuchBucket":
         return S3Error(f"{path}: there is no bucket {path.bucket!r}; check it, and AWS_ENDPOINT_URL_S3")

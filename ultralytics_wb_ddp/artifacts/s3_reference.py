@@ -1,4 +1,4 @@
-"""Artifacts that refer to objects in S3, which are not copied."""
+"""Log artifacts that refer to objects in S3 without copying them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def log_s3_reference(
     max_objects: int = 10_000,
     strict: bool = False,
 ) -> Any:
-    """Log an artifact that refers to S3. What can be wrong is found before anything is logged.
+    """Log an artifact that refers to S3.
+
+    All checks precede the logging.
 
     Args:
         run: The ``wandb.Run``.
@@ -43,26 +45,26 @@ def log_s3_reference(
         kind: Type of the artifact.
         aliases: Aliases of the artifact.
         metadata: Metadata of the artifact.
-        checksum: Record size, ETag and version of each object. Without, the reference is one entry that names the
-            place and may be one that the credentials cannot read.
-        max_objects: How many objects a prefix may have.
-        strict: Raise where something is in the way, instead of recording less or nothing, with a message.
+        checksum: Record size, ETag and version of each object. Without it the reference is one entry with the path. The
+            credentials need no permission to read the path.
+        max_objects: Maximum number of objects below a prefix.
+        strict: Raise an error instead of logging a warning and recording less or nothing.
 
     Returns:
-        The ``wandb.Artifact``; None when nothing was recorded.
+        The ``wandb.Artifact``; None if it was not recorded.
 
     Raises:
-        S3Error: With ``strict``: what is referred to does not exist or cannot be checked.
+        S3Error: With ``strict``: the object or prefix does not exist or cannot be checked.
         ConfigurationError: With ``strict``: W&B would refuse name, type, alias or metadata.
     """
     try:
         artifact = _make_artifact(name, kind, aliases, metadata)
         path = S3Path.parse(s3_path)
-        found = _find(path, name, max_objects, checksum=checksum, strict=strict)
-        for inside, item in found.items():
+        objects = _find(path, name, max_objects, checksum=checksum, strict=strict)
+        for inside, item in objects.items():
             _add(artifact, inside, path, item)
-        if seen := [item for item in found.values() if item]:
-            check_unchanged(path, seen)  # at the last moment: reading many objects takes a while
+        if checked := [item for item in objects.values() if item]:
+            check_unchanged(path, checked)  # last, because many objects take a while to read
         return run.log_artifact(artifact, aliases=list(aliases) or None)
     except Exception as error:
         if strict:
@@ -91,7 +93,7 @@ def _make_artifact(name: str, kind: str, aliases: Sequence[str], metadata: Mappi
 def _find(
     path: S3Path, name: str, max_objects: int, *, checksum: bool, strict: bool
 ) -> dict[str, S3Object] | dict[str, None]:
-    """Return what is at a path by its path in the artifact; None where nothing is known about it."""
+    """Return objects by their path in the artifact; None if unchecked."""
     if isinstance(max_objects, bool) or not isinstance(max_objects, int) or max_objects < 1:
         msg = f"max_objects={max_objects!r}: a whole number, 1 or more, is expected"
         raise ConfigurationError(msg)
@@ -114,15 +116,15 @@ def _find(
     return {path.name: None}
 
 
-def _add(artifact: Any, inside: str, path: S3Path, found: S3Object | None) -> None:
-    """Add what W&B's own handler of S3 would add, so that W&B downloads it."""
-    place = found.path if found else path
-    facts = {"etag": found and found.etag, "versionID": place.version}
+def _add(artifact: Any, inside: str, path: S3Path, item: S3Object | None) -> None:
+    """Add an entry like W&B's own S3 handler, which then downloads it."""
+    s3_path = item.path if item else path
+    extra = {"etag": item and item.etag, "versionID": s3_path.version}
     add_reference_entry(
         artifact,
         inside,
-        f"s3://{place.bucket}/{place.key}",
-        digest=found.etag if found else str(path),
-        size=found.size if found else 0,
-        extra={fact: value for fact, value in facts.items() if value},
+        f"s3://{s3_path.bucket}/{s3_path.key}",
+        digest=item.etag if item else str(path),
+        size=item.size if item else 0,
+        extra={key: value for key, value in extra.items() if value},
     )

@@ -1,4 +1,4 @@
-"""Files brought to S3, each verified after its upload."""
+"""Upload files to S3 and verify each of them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-FILES = 4  # at a time; each goes in parallel parts
+FILES = 4  # in parallel; boto3 sends the parts of each in parallel, too
 PART = 16 << 20  # bytes
 MAX_PARTS = 9_000  # S3 takes 10,000
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file on its way.
+    """A file to upload, and its target.
 
     Attributes:
         file: The file.
-        path: Where it goes.
-        size: Its size in bytes when the upload began.
-        changed: When it was last written, in nanoseconds.
+        path: Path of the object.
+        size: Size in bytes when the upload began.
+        changed: Modification time when the upload began, in nanoseconds.
     """
 
     file: Path
@@ -43,33 +43,33 @@ class Upload:
 
     @property
     def part(self) -> int:
-        """Size of the parts in which it is sent, in bytes; a smaller file goes in one piece."""
+        """Size of a part in bytes; a smaller file has no parts."""
         return max(PART, -(-self.size // MAX_PARTS))
 
     @property
     def is_whole(self) -> bool:
-        """Whether it goes in one piece."""
+        """Whether the file is sent in one request."""
         return self.size < self.part
 
 
 def upload_to_s3(local: str | os.PathLike[str], s3_path: str, *, progress: bool = True) -> str:
-    """Upload a file, or all files of a directory, to S3 and verify what has arrived.
+    """Upload a file or a directory's files, and verify the objects.
 
-    Endpoint and credentials are those of boto3. What has arrived has the size and the checksum (SHA-256, which S3
-    computes itself; where a service has none the ETag, unless the bucket's encryption makes it one of no use) of what
-    lies here, and the file here has not changed meanwhile.
+    boto3 chooses endpoint and credentials. The verification compares the size and the SHA-256 that S3 computes. A
+    service without SHA-256 is compared by ETag, unless the bucket's encryption makes the ETag useless. A
+    local file that has changed meanwhile is an error.
 
     Args:
         local: A file or a directory. Links to directories are not followed.
         s3_path: ``s3://bucket/key``. A file takes the key, or its own name below a key that ends in ``/``; the files
             of a directory go below the key under their relative paths.
-        progress: Show the progress on stderr where that is a terminal.
+        progress: Show the progress on stderr if stderr is a terminal.
 
     Returns:
         The path of the object, or of the prefix, for :meth:`WandbManager.log_s3_artifact`.
 
     Raises:
-        S3Error: There is nothing to upload, S3 refuses or cannot be reached, or what has arrived differs.
+        S3Error: The path has no file, S3 refuses or cannot be reached, or an object differs from its file.
     """
     target = S3Path.parse(s3_path)
     if target.version:
@@ -87,15 +87,14 @@ def upload_to_s3(local: str | os.PathLike[str], s3_path: str, *, progress: bool 
 
 
 def _plan(source: Path, target: S3Path) -> list[Upload]:
-    """Return what is to be uploaded where."""
     if source.is_file():
         files = {source: target}
     elif source.is_dir():
-        found = [Path(folder, name) for folder, _, names in os.walk(source) for name in names]
+        paths = [Path(folder, name) for folder, _, names in os.walk(source) for name in names]
         prefix = target.key.rstrip("/")
         files = {
             file: replace(target, key=f"{prefix}/{file.relative_to(source).as_posix()}")
-            for file in sorted(found)
+            for file in sorted(paths)
             if file.is_file()
         }
     else:
@@ -105,7 +104,7 @@ def _plan(source: Path, target: S3Path) -> list[Upload]:
         msg = f"{str(source)!r} holds no file to upload; check the path"
         raise S3Error(msg)
     for path in files.values():
-        S3Path.parse(str(path))  # a file's name may hold what W&B could not read back
+        S3Path.parse(str(path))  # refuses names that W&B cannot read back
     return [
         Upload(file, path, status.st_size, status.st_mtime_ns)
         for file, path in files.items()
@@ -114,7 +113,7 @@ def _plan(source: Path, target: S3Path) -> list[Upload]:
 
 
 def _send_all(client: Any, uploads: list[Upload], advance: Callable[[int], None]) -> None:
-    """Upload several files at a time; the first that fails keeps the rest from starting."""
+    """Upload files in parallel; the first error cancels the waiting ones."""
     with ThreadPoolExecutor(FILES) as pool:
         tasks = [pool.submit(_upload, client, upload, advance) for upload in uploads]
         try:
@@ -131,11 +130,11 @@ def _upload(client: Any, upload: Upload, advance: Callable[[int], None]) -> None
 
     config = TransferConfig(multipart_threshold=upload.part, multipart_chunksize=upload.part)
     checksum = {"ChecksumAlgorithm": "SHA256"} if _computes_checksums(client) else {}
-    place = {"Bucket": upload.path.bucket, "Key": upload.path.key}
+    target = {"Bucket": upload.path.bucket, "Key": upload.path.key}
     try:
-        client.upload_file(str(upload.file), **place, ExtraArgs=checksum, Config=config, Callback=advance)
+        client.upload_file(str(upload.file), **target, ExtraArgs=checksum, Config=config, Callback=advance)
         _verify(client, upload)
-    except S3UploadFailedError as error:  # boto3 puts some refusals into one of its own
+    except S3UploadFailedError as error:  # boto3 wraps some of S3's errors
         if error.__context__ is not None:
             with s3_errors_as_user_errors(upload.path, "write"):
                 raise error.__context__ from None
@@ -146,12 +145,12 @@ def _upload(client: Any, upload: Upload, advance: Callable[[int], None]) -> None
 
 
 def _computes_checksums(client: Any) -> bool:
-    """Return whether S3 may be asked for checksums; services that know none are used with this setting of boto3's."""
+    """Return whether to request checksums; a setting of boto3 disables them."""
     return getattr(client.meta.config, "request_checksum_calculation", "") != "when_required"
 
 
 def _verify(client: Any, upload: Upload) -> None:
-    """Compare what has arrived with the file.
+    """Compare the object with the file.
 
     Raises:
         S3Error: They differ, or the file has changed since the upload began.
@@ -164,19 +163,22 @@ def _verify(client: Any, upload: Upload) -> None:
     checks: dict[str, tuple[Any, Any]] = {"size": (head["ContentLength"], upload.size)}
     if "ChecksumSHA256" in head:
         sha256, _ = _digest(upload, "sha256")
-        arrived = head["ChecksumSHA256"].partition("-")[0]  # "-3" follows where it is one of three parts
-        checks["SHA-256"] = arrived, base64.b64encode(sha256).decode()
+        remote_sha256 = head["ChecksumSHA256"].partition("-")[0]  # "-3" follows a checksum of three parts
+        checks["SHA-256"] = remote_sha256, base64.b64encode(sha256).decode()
     elif "aws:kms" not in head.get("ServerSideEncryption", "") and "SSECustomerAlgorithm" not in head:
         md5, parts = _digest(upload, "md5")
         checks["ETag"] = head["ETag"].strip('"'), md5.hex() if upload.is_whole else f"{md5.hex()}-{parts}"
-    for what, (there, here) in checks.items():
-        if there != here:
-            msg = f"{upload.path} has {what} {there} and {str(upload.file)!r} has {here}; upload it again"
+    for kind, (remote, local) in checks.items():
+        if remote != local:
+            msg = f"{upload.path} has {kind} {remote} and {str(upload.file)!r} has {local}; upload it again"
             raise S3Error(msg)
 
 
 def _digest(upload: Upload, algorithm: str) -> tuple[bytes, int]:
-    """Return the checksum of a file as S3 has it, that of its parts' checksums, and the number of parts."""
+    """Return a file's checksum by S3's rule, and the number of parts.
+
+    The checksum of several parts is the checksum of their checksums.
+    """
     digests: list[bytes] = []
     with upload.file.open("rb") as file:
         while (data := file.read(upload.part)) or not digests:
@@ -187,7 +189,7 @@ def _digest(upload: Upload, algorithm: str) -> tuple[bytes, int]:
 
 
 def _advance(progress: Any, lock: threading.Lock, size: int) -> None:
-    """Note that a thread has sent so many bytes more; fewer than none where a part is sent again."""
+    """Advance the progress by sent bytes, negative when a part is repeated."""
     if progress:
         with lock:
             progress.update(size)

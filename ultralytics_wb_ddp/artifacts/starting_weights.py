@@ -1,6 +1,7 @@
-"""The files whose weights a network holds when its training begins: tensors are compared, arguments only name files.
+"""Find the files that hold a network's starting weights.
 
-No checkpoint is unpickled: the tensors' bytes lie apart in the archive that it is.
+The training's arguments name candidates, and a comparison of tensors chooses among them. No checkpoint is unpickled: a
+checkpoint is an archive with one entry for the bytes of each tensor.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 
-WEIGHTS, STATISTICS = 48, 16  # tensors of a sample: of weights, and of what batch normalization has seen
-VALUES = 2_000_000  # all of its weights' values at most: 8 MB to copy
-SMALLEST = 32  # values of a tensor; few values may be equal by chance, or constants of the architecture
-FURTHER = 0.1  # share of the tensors that a further file must add: a head that is left of it is less
-NO_PART = (".dfl.", "teacher_model.", "projector.")  # constants, and what a distillation adds to the network
-BYTES = {2: np.int16, 4: np.int32}  # of a value: checkpoints hold the halves of a network's numbers, or these
+WEIGHTS, STATISTICS = 48, 16  # tensors of a sample: of weights, and of batch normalization's running statistics
+VALUES = 2_000_000  # maximum number of a sample's weights: 8 MB to copy
+SMALLEST = 32  # minimum number of a tensor's values: fewer may be equal by chance, or be constants
+FURTHER = 0.1  # minimum share of the tensors that a further file must add; a leftover head adds less
+NO_PART = (".dfl.", "teacher_model.", "projector.")  # constants, and modules that a distillation adds
+BYTES = {2: np.int16, 4: np.int32}  # integer type by bytes per value: checkpoints store float16 or float32
 
 
 @dataclass(frozen=True)
 class WeightSample:
-    """Some of a network's tensors as they were when its training began.
+    """A sample of a network's tensors at the start of its training.
 
     Attributes:
         weights: Values of the smallest weights.
@@ -42,18 +43,18 @@ class WeightSample:
 
     @classmethod
     def of_network(cls, network: Any) -> WeightSample:
-        """Copy tensors of a network, so few that the training does not wait for them.
+        """Copy a few tensors of a network, which takes little time.
 
         Args:
-            network: A ``torch.nn.Module``, wrapped or not; anything else has no tensors.
+            network: A ``torch.nn.Module``, wrapped or not. Any other object gives an empty sample.
         """
         if not hasattr(network, "named_parameters"):
             return cls()
-        named = [item for item in (*network.named_parameters(), *network.named_buffers()) if _is_of_interest(*item)]
-        statistics = [tensor for name, tensor in named if name.endswith(("running_mean", "running_var"))]
+        tensors = [item for item in (*network.named_parameters(), *network.named_buffers()) if _is_of_interest(*item)]
+        statistics = [tensor for name, tensor in tensors if name.endswith(("running_mean", "running_var"))]
         weights: list[Any] = []
         left = VALUES
-        for tensor in sorted((tensor for _, tensor in named if tensor.ndim > 1), key=lambda tensor: tensor.numel()):
+        for tensor in sorted((tensor for _, tensor in tensors if tensor.ndim > 1), key=lambda tensor: tensor.numel()):
             left -= tensor.numel()
             if left < 0 or len(weights) == WEIGHTS:
                 break
@@ -62,61 +63,61 @@ class WeightSample:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the network has learned from images already."""
+        """Whether the network has been trained before."""
         return any(_varies(values) for values in self.statistics)
 
     def matching_files(self, files: Sequence[Path]) -> list[Path]:
-        """Return the files that hold its tensors, the one that holds most of them first.
+        """Return the files that hold the sample's tensors, best match first.
 
         Args:
             files: Checkpoints, the likeliest first.
         """
-        wanted = [_keys_of(values) for values in (*self.weights, *self.statistics) if _varies(values)]
-        sizes = {size for keys in wanted for size, _ in keys}
-        held = {}
+        expected = [_keys_of(values) for values in (*self.weights, *self.statistics) if _varies(values)]
+        sizes = {size for keys in expected for size, _ in keys}
+        matches = {}
         for file in files:
             keys = set(_keys_in(file, sizes))
-            held[file] = {number for number, either in enumerate(wanted) if either & keys}
-        found: list[Path] = []
-        left = set(range(len(wanted)))
-        while held:
-            file = max(held, key=lambda file: len(held[file] & left))
-            new = held.pop(file) & left
-            if not new or (found and len(new) < FURTHER * len(wanted)):
+            matches[file] = {number for number, forms in enumerate(expected) if forms & keys}
+        chosen: list[Path] = []
+        remaining = set(range(len(expected)))
+        while matches:
+            file = max(matches, key=lambda file: len(matches[file] & remaining))
+            new = matches.pop(file) & remaining
+            if not new or (chosen and len(new) < FURTHER * len(expected)):
                 break
-            found.append(file)
-            left -= new
-        return found
+            chosen.append(file)
+            remaining -= new
+        return chosen
 
 
 def candidate_files_of_trainer(trainer: Any, others: Iterable[str]) -> tuple[Path, ...]:
-    """Return the files that a training may have got its weights from, the likeliest first.
+    """Return the files that may hold the starting weights, the likeliest first.
 
     Args:
         trainer: The trainer.
-        others: Further ones that the launcher has named.
+        others: Further files, named by the launcher.
     """
     network = getattr(trainer.model, "module", trainer.model)
-    named = [getattr(network, "pt_path", None), trainer.args.pretrained, trainer.args.model]
-    return _existing([*named, *others, *candidate_files_of_calling_model()])
+    candidates = [getattr(network, "pt_path", None), trainer.args.pretrained, trainer.args.model]
+    return _existing([*candidates, *others, *candidate_files_of_calling_model()])
 
 
 def candidate_files_of_calling_model() -> tuple[str, ...]:
-    """Return the files that the model whose ``train`` has been called may have its weights from.
+    """Return the files that may hold the calling model's weights.
 
-    The model is looked for among the callers, as a trainer does not know it.
+    A trainer does not know its model, so this function searches the call stack for ``Model.train``.
     """
     model = _calling_model()
     if model is None:
         return ()
     overrides, checkpoint = getattr(model, "overrides", None) or {}, getattr(model, "ckpt", None) or {}
-    named = [getattr(getattr(model, "model", None), "pt_path", None), getattr(model, "ckpt_path", None)]
-    named += [overrides.get("pretrained"), overrides.get("model")]
+    candidates = [getattr(getattr(model, "model", None), "pt_path", None), getattr(model, "ckpt_path", None)]
+    candidates += [overrides.get("pretrained"), overrides.get("model")]
     for arguments in (overrides, checkpoint.get("train_args") if isinstance(checkpoint, dict) else None):
-        if arguments:  # of an earlier training of this model, which has loaded its result; 8.3.0 names no save_dir
-            place = arguments.get("save_dir") or Path(str(arguments.get("project")), str(arguments.get("name")))
-            named += [Path(str(place), "weights", name) for name in ("best.pt", "last.pt")]
-    return tuple(str(file.absolute()) for file in _existing(named))
+        if arguments:  # of a previous training, whose result the model has loaded; 8.3.0 has no save_dir
+            save_dir = arguments.get("save_dir") or Path(str(arguments.get("project")), str(arguments.get("name")))
+            candidates += [Path(str(save_dir), "weights", name) for name in ("best.pt", "last.pt")]
+    return tuple(str(file.absolute()) for file in _existing(candidates))
 
 
 def _calling_model() -> Any:
@@ -130,21 +131,21 @@ def _calling_model() -> Any:
     return None
 
 
-def _existing(named: Iterable[Any]) -> tuple[Path, ...]:
-    """Return the files that were named: here, or where Ultralytics downloads them to."""
+def _existing(candidates: Iterable[Any]) -> tuple[Path, ...]:
+    """Return the existing files, also from Ultralytics' download directory."""
     from ultralytics.utils import SETTINGS
 
-    found: dict[Path, Path] = {}
-    for name in named:
+    files: dict[Path, Path] = {}
+    for name in candidates:
         if not isinstance(name, (str, Path)) or not str(name):
             continue
         file = Path(str(name).partition("?")[0]) if "://" in str(name) else Path(name)
-        with suppress(OSError, ValueError):  # no name of a file, or too long for one
+        with suppress(OSError, ValueError):  # not a file name, or too long
             file = file if file.suffix else file.with_suffix(".pt")
-            for place in (file, Path(SETTINGS["weights_dir"], file.name), Path(file.name)):
-                if place.is_file():
-                    found.setdefault(place.resolve(), place)
-    return tuple(found.values())
+            for path in (file, Path(SETTINGS["weights_dir"], file.name), Path(file.name)):
+                if path.is_file():
+                    files.setdefault(path.resolve(), path)
+    return tuple(files.values())
 
 
 def _is_of_interest(name: str, tensor: Any) -> bool:
@@ -156,7 +157,7 @@ def _copy(tensor: Any) -> Any:
 
 
 def _varies(values: Any) -> bool:
-    """Return whether values tell a tensor from others: not those that every new network has."""
+    """Return whether values identify a tensor: equal ones are initial constants."""
     return bool((values != values[0]).any())
 
 
@@ -166,7 +167,7 @@ def _keys_of(values: Any) -> set[tuple[int, bytes]]:
 
 
 def _keys_in(file: Path, sizes: set[int]) -> Iterator[tuple[int, bytes]]:
-    """Return the keys of the tensors of these sizes that a checkpoint holds; none of another kind of file."""
+    """Yield the keys of a checkpoint's tensors of these sizes in bytes."""
     with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             if entry.file_size in sizes:
@@ -177,5 +178,5 @@ def _keys_in(file: Path, sizes: set[int]) -> Iterator[tuple[int, bytes]]:
 
 
 def _key(values: Any) -> tuple[int, bytes]:
-    """Return what numbers have in common with the same in any order: memory formats of tensor and file may differ."""
+    """Return a key independent of the order, because memory formats may differ."""
     return values.nbytes, blake2b(np.sort(values).tobytes(), digest_size=16).digest()

@@ -1,4 +1,7 @@
-"""How far a training has come, by what it left on disk, and the end of a run whose training was killed at its end."""
+"""Read a training's progress from disk, and finish a killed training's run.
+
+A training may be killed after its last epoch and before the end of its run.
+"""
 
 from __future__ import annotations
 
@@ -32,19 +35,20 @@ CHECKPOINT, ARGUMENTS, RESULTS = "last.pt", "args.yaml", "results.csv"
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Says whether a training can be resumed, is over, or has not begun: three cases for a job that is started again.
+    """The state of a training on disk, for a restarted job.
 
-    ``if state.is_over: state.finish_run()``; else train, with ``resume=state.can_be_resumed``.
+    A training can be resumed, is over, or has not begun. Call :meth:`finish_run` if ``is_over``; otherwise train with
+    ``resume=state.can_be_resumed``.
 
     Attributes:
         directory: Directory of the training.
-        checkpoint: Its last checkpoint, which need not be there.
-        can_be_resumed: Whether Ultralytics can go on from the checkpoint.
-        is_over: Whether all of it was trained, or it has stopped early; nothing is left to resume then.
-        trained: Number of epochs that were trained, as far as is known.
-        epochs: Number of epochs that were asked for; None where it is not known.
-        run_id: Id of its run; None where no run is known.
-        is_run_open: Whether the run was never brought to its end, because the training was killed before it could.
+        checkpoint: Last checkpoint of the training; the file may be missing.
+        can_be_resumed: Whether Ultralytics can resume from the checkpoint.
+        is_over: Whether all epochs were trained, or the training stopped early.
+        trained: Number of trained epochs, as far as it is known.
+        epochs: Requested number of epochs; None where it is not known.
+        run_id: Id of the training's run; None where no run is known.
+        is_run_open: Whether the run was never finished, because the training was killed before.
     """
 
     directory: Path
@@ -58,20 +62,20 @@ class TrainingState:
 
     @classmethod
     def of(cls, training: str | os.PathLike[str]) -> Self:
-        """Return the state of a training; neither torch nor wandb is imported.
+        """Return the state of a training without importing torch or wandb.
 
         Args:
-            training: Directory of the training, or a checkpoint of it such as ``weights/last.pt``.
+            training: Directory of the training, or one of its checkpoints such as ``weights/last.pt``.
 
         Raises:
-            ConfigurationError: Its checkpoint is damaged.
+            ConfigurationError: The checkpoint is damaged.
         """
-        place = Path(training)
-        if place.suffix == ".pt":
-            checkpoint = place
-            directory = place.parent.parent if place.parent.name == "weights" else place.parent
+        path = Path(training)
+        if path.suffix == ".pt":
+            checkpoint = path
+            directory = path.parent.parent if path.parent.name == "weights" else path.parent
         else:
-            directory, checkpoint = place, place / "weights" / CHECKPOINT
+            directory, checkpoint = path, path / "weights" / CHECKPOINT
         if not checkpoint.exists():
             return cls(directory, checkpoint)
         progress = _read(checkpoint, directory)
@@ -88,7 +92,7 @@ class TrainingState:
         )
 
     def __str__(self) -> str:
-        """Return the state in words."""
+        """Return the state as a sentence."""
         of_run = f", run {self.run_id}" if self.run_id else ""
         count = f"{self.trained or '?'} of {self.epochs or '?'} epochs{of_run}"
         if self.is_over:
@@ -98,22 +102,22 @@ class TrainingState:
         return f"there is no training in {self.directory}"
 
     def finish_run(self, **options: Unpack[RunOptionsDict]) -> bool:
-        """Bring the run of a training that is over to its end, if the training was killed before it could.
+        """Finish the run of a training killed after its last epoch.
 
-        The best checkpoint, its metrics and epochs that are missing are logged, and the run is finished. One that is
-        open here, such as a manager's, gets the same and is left open. Nothing is done to a run that was closed, to one
-        that is not known, and on ranks that are not the main process.
+        This method logs the best checkpoint, its metrics and the missing epochs, and finishes the run. A run that is
+        open in this process, such as a manager's, is left open. The method does nothing for a run that was closed, for
+        an unknown run, and on ranks other than the main process.
 
         Args:
-            **options: As for ``add_wandb_callback``.
+            **options: The options of ``add_wandb_callback``.
 
         Returns:
-            Whether there was something to do.
+            Whether the method has logged to the run.
 
         Raises:
-            ConfigurationError: An option is wrong, or the training still goes on in another process.
+            ConfigurationError: An option is wrong, or the training still runs in another process.
         """
-        given = RunOptions.parse(options, "finish_run").with_overrides(
+        parsed = RunOptions.parse(options, "finish_run").with_overrides(
             scope_options((), self.run_id), tuple(name for name, value in options.items() if value is not None)
         )
         if not self.is_over or not is_main_process():
@@ -125,38 +129,38 @@ class TrainingState:
 
         record.check_not_running()
         directory = RunOptions(dir=os.environ.get("WANDB_DIR") or str(self.directory))
-        session = reopen_run(record.handoff(), given, directory, only_if_open=not record.is_open)
-        if session is None:
+        run = reopen_run(record.handoff(), parsed, directory, only_if_open=not record.is_open)
+        if run is None:
             return False
-        logger.info("run %s is brought to its end: its training was killed before it could", session.wandb_run.id)
+        logger.info("run %s is brought to its end: its training was killed before it could", run.wandb_run.id)
         exit_code = 0
         try:
-            session.start(self.directory, record)
-            self._log_rest(session, given)
+            run.start(self.directory, record)
+            self._log_rest(run, parsed)
         except BaseException as error:
             exit_code = exit_code_of(error)
             raise
         finally:
-            session.close(exit_code)
+            run.close(exit_code)
         return True
 
-    def _log_rest(self, session: GuardedRun, options: RunOptions) -> None:
-        """Log what the end of a training logs, as far as it lies on disk."""
+    def _log_rest(self, run: GuardedRun, options: RunOptions) -> None:
+        """Log the missing epochs, final metrics and best checkpoint from disk."""
         from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointUploader
         from ultralytics_wb_ddp.wandb_client.run_state import get_summary
 
         rows = _rows(self.directory)
-        best = next((row for row in rows if row["epoch"] == session.record.best_epoch), rows[-1] if rows else {})
+        best = next((row for row in rows if row["epoch"] == run.record.best_epoch), rows[-1] if rows else {})
         metrics = {name: value for name, value in best.items() if name.startswith("metrics/")}
-        with session.guard("what was missing at the end of the training"):
-            known: dict[str, Any] = {} if session.wandb_run.offline else get_summary(session.wandb_run.summary)
-            # Offline it is not known what was logged before, unless that is nothing.
-            logged = known.get("epoch", math.inf if session.record.next_step else 0)
+        with run.guard("what was missing at the end of the training"):
+            known: dict[str, Any] = {} if run.wandb_run.offline else get_summary(run.wandb_run.summary)
+            # Offline the logged epochs are unknown, unless the run has no row yet.
+            logged = known.get("epoch", math.inf if run.record.next_step else 0)
             for row in rows:
                 if row["epoch"] > logged:
-                    session.log({**row, "epoch": int(row["epoch"])}, is_best=False)
+                    run.log({**row, "epoch": int(row["epoch"])}, is_best=False)
             if not any(name.startswith(FINAL_PREFIX) for name in known):
-                session.update_summary({f"{FINAL_PREFIX}{name}": value for name, value in metrics.items()})
+                run.update_summary({f"{FINAL_PREFIX}{name}": value for name, value in metrics.items()})
         past = SimpleNamespace(
             best=self.checkpoint.with_name("best.pt"),
             last=self.checkpoint,
@@ -165,19 +169,19 @@ class TrainingState:
             fitness=None,
             best_fitness=None,
         )
-        checkpoints = CheckpointUploader(session, options)
+        checkpoints = CheckpointUploader(run, options)
         checkpoints.on_train_end(past)
-        trouble = checkpoints.close(past, failed=False)
-        if trouble:
-            raise trouble
+        checkpoint_error = checkpoints.close(past, failed=False)
+        if checkpoint_error:
+            raise checkpoint_error
 
 
 # Helpers
 def _read(checkpoint: Path, directory: Path) -> Progress:
-    """Return what a checkpoint says, with the number of epochs that stands in the directory if it does not say it.
+    """Return a checkpoint's progress; ``args.yaml`` completes the number of epochs.
 
     Raises:
-        ConfigurationError: It is damaged.
+        ConfigurationError: The checkpoint is damaged.
     """
     progress = Progress.read(checkpoint)
     if progress is None:
@@ -205,8 +209,8 @@ def _arguments(directory: Path) -> dict[str, Any]:
 
 
 def _rows(directory: Path) -> list[dict[str, float]]:
-    """Return the epochs that Ultralytics has noted, without what is no number."""
-    with suppress(Exception):  # absent or damaged: nothing can be brought
+    """Return the rows of ``results.csv`` without infinite values and NaN."""
+    with suppress(Exception):  # missing or damaged: no rows
         rows = read_results(directory / RESULTS).rows
         return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
     return []

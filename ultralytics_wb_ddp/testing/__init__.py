@@ -1,6 +1,7 @@
-"""Try and test multi-GPU logging on any laptop: CPU launches, generated images, and a reader of what W&B wrote.
+"""Test multi-GPU logging without a GPU.
 
-Everything here is loaded on first use, so that reading a run file imports neither torch nor Ultralytics.
+The helpers are trainers that launch on the CPU, generated images, and a reader of W&B's run files. Each is imported on
+first use, so that reading a run file imports neither torch nor Ultralytics.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Trainers that train in several processes on the CPU: Ultralytics' own multi-GPU launch, with gloo and no GPU.
+"""Train in several processes on the CPU, with gloo and no GPU.
 
-The launch is the real one: ``model.train(trainer=CpuDDPTrainer, device="0,1")`` starts ``torch.distributed.run``
-with one worker for each name in ``device``. Only what insists on an accelerator is replaced, in this training's
-processes and while it runs: the choice of the device, the backend of the process group, ``device_ids``. A launcher,
-which computes nothing, also goes without the seeds.
+The launch is Ultralytics' own: ``model.train(trainer=CpuDDPTrainer, device="0,1")`` starts ``torch.distributed.run``
+with one worker for each name in ``device``. Only functions that need an accelerator are replaced, in the processes of
+this training and while it runs: the choice of the device, the backend of the process group, ``device_ids``. A launcher
+computes nothing and sets no seeds.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ CPU = torch.device("cpu")
 
 
 class CpuDDPMixin:
-    """What makes any trainer of Ultralytics', or of yours, train in several CPU processes.
+    """A mixin that makes any Ultralytics trainer train in several CPU processes.
 
     ``class CpuDDPRTDETRTrainer(CpuDDPMixin, RTDETRTrainer)``, in a module that the workers can import.
 
     Args:
-        cfg: Default arguments; all three are those of Ultralytics' trainers, which ``model.train`` gives.
+        cfg: Default arguments. ``model.train`` passes all three, as to any trainer of Ultralytics.
         overrides: Arguments of the training.
         _callbacks: Callbacks by event.
     """
 
-    uses_only_the_cpu = True  # so that nobody looks for the GPUs that ``device`` seems to name
+    uses_only_the_cpu = True  # the checks then do not look for the GPUs that ``device`` names
 
     args: Any
     model: Any
@@ -55,10 +55,10 @@ class CpuDDPMixin:
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: Any = None, _callbacks: Any = None) -> None:
         with _only_the_cpu(self):
             super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
-        self.args.device = self._requested_device  # some releases write the device that they chose over it
+        self.args.device = self._requested_device  # some releases overwrite it with the device that they chose
 
     def check_resume(self, overrides: Any) -> None:
-        """Note the devices asked for, which is the first moment when a resumed training knows them."""
+        """Store the requested devices; a resumed training does not know them earlier."""
         super().check_resume(overrides)  # type: ignore[misc]
         device = self.args.device
         names = device if isinstance(device, (list, tuple)) else str(device or "").strip("[]()").split(",")
@@ -66,12 +66,12 @@ class CpuDDPMixin:
 
     @property
     def world_size(self) -> int:
-        """Number of processes: one for each name in ``device``; 0, as in Ultralytics, for ``device="cpu"``."""
+        """Number of processes, one for each name in ``device``; 0 for ``"cpu"``."""
         return 0 if self._requested_device in {"", "cpu", "None"} else len(self._requested_device.split(","))
 
     @world_size.setter
     def world_size(self, value: int) -> None:
-        """Ignore what Ultralytics finds: it sees no accelerator."""
+        """Ignore the value that Ultralytics sets: it sees no accelerator."""
 
     @property
     def ddp(self) -> bool:
@@ -80,14 +80,14 @@ class CpuDDPMixin:
 
     @ddp.setter
     def ddp(self, value: bool) -> None:
-        """Ignore what Ultralytics finds: it sees no accelerator."""
+        """Ignore the value that Ultralytics sets: it sees no accelerator."""
 
     def _setup_ddp(self, *_: Any) -> None:
         self.device = CPU
         dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
 
     def train(self) -> None:
-        """Train; in a worker, leave the process group in step with the other ranks."""
+        """Train, then leave the process group in step with the other ranks."""
         with _only_the_cpu(self):
             super().train()  # type: ignore[misc]
         if dist.is_initialized():  # a rank that exits while another still uses the group aborts it
@@ -98,7 +98,7 @@ class CpuDDPMixin:
 
 
 class CpuDDPTrainer(CpuDDPMixin, DetectionTrainer):
-    """Detection in several CPU processes: ``model.train(trainer=CpuDDPTrainer, device="0,1")`` makes two."""
+    """Detection in several CPU processes: ``model.train(trainer=CpuDDPTrainer, device="0,1")`` starts two."""
 
 
 class CpuDDPSegmentationTrainer(CpuDDPMixin, SegmentationTrainer):
@@ -118,31 +118,35 @@ class CpuDDPClassificationTrainer(CpuDDPMixin, ClassificationTrainer):
 
 
 def cpu_settings(device: str | None = "0,1") -> dict[str, Any]:
-    """Return arguments of ``model.train`` with which a detector trains within seconds on any laptop.
+    """Return arguments of ``model.train`` for a detector that trains within seconds.
 
-    Two epochs of 16 generated images of 64 pixels, which are written to ``shapes`` in the working directory.
+    The training has two epochs of 16 generated images of 64 pixels. This function writes the images to ``shapes`` in
+    the working directory.
 
     Args:
-        device: A name for each process, ``"cpu"`` for this process alone, or None where somebody else has started the
-            processes: then it is left out.
+        device: A name for each process, or ``"cpu"`` for this process alone. None leaves the argument out, for
+            processes that another launcher has started.
 
     Returns:
         ``data``, ``epochs``, ``imgsz``, ``batch``, ``workers``, ``trainer`` and ``device``, as keyword arguments.
     """
     data = make_shapes_dataset("shapes", images=16, classes=2)
-    small = {"data": str(data), "epochs": 2, "imgsz": 64, "batch": 8, "workers": 0, "trainer": CpuDDPTrainer}
-    return small if device is None else {**small, "device": device}
+    arguments = {"data": str(data), "epochs": 2, "imgsz": 64, "batch": 8, "workers": 0, "trainer": CpuDDPTrainer}
+    return arguments if device is None else {**arguments, "device": device}
 
 
 def _unless_launching(trainer: CpuDDPMixin, name: str) -> Callable[..., Any]:
-    """Leave out what has torch import its compiler, for two seconds, in a process that computes nothing."""
+    """Return a trainer function that does nothing in a launcher.
+
+    The seeding functions make torch import its compiler. The import takes two seconds, and a launcher computes nothing.
+    """
     function = getattr(trainer_module, name, None)
     return lambda *args, **kwargs: None if trainer.ddp or not function else function(*args, **kwargs)
 
 
 @contextmanager
 def _only_the_cpu(trainer: CpuDDPMixin) -> Iterator[None]:
-    """Let Ultralytics choose the CPU wherever it would look for an accelerator, in any release since 8.3.0."""
+    """Make Ultralytics choose the CPU, in any release since 8.3.0."""
 
     def choose_cpu(*_: Any, **__: Any) -> torch.device:
         return CPU
@@ -183,7 +187,7 @@ def _only_the_cpu(trainer: CpuDDPMixin) -> Iterator[None]:
         (dist, "barrier", barrier_without_devices),
     ]
     if not hasattr(np, "trapz"):  # releases before 8.3.150 call a function that NumPy 2.4 removed
-        np.trapz = np.trapezoid  # type: ignore[attr-defined]  # noqa: NPY201  # what they call
+        np.trapz = np.trapezoid  # type: ignore[attr-defined]  # noqa: NPY201  # the name that they call
     with ExitStack() as stack:
         for owner, name, replacement in replacements:
             if hasattr(owner, name):

@@ -1,4 +1,4 @@
-"""A generated dataset: coloured shapes on noise, labelled for any Ultralytics task, with nothing to download."""
+"""Generate a labelled dataset of coloured shapes for any Ultralytics task."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def make_shapes_dataset(
     imgsz: int = 64,
     seed: int = 0,
 ) -> Path:
-    """Write a small dataset of coloured polygons and return what ``model.train(data=...)`` takes.
+    """Write a small dataset of coloured polygons for ``model.train(data=...)``.
 
-    A class is a number of corners and a colour, so that a model can learn it. A quarter of the images (at least
-    two) is the validation set.
+    The polygons of a class have the same number of corners and the same colour, so that a model can learn the class. A
+    quarter of the images (at least two) is the validation set.
 
     Args:
-        path: Directory to write to; it is made when missing, files of the same names are replaced.
+        path: Directory to write to. It is created when missing; files of the same names are replaced.
         images: Number of images, at least 4.
-        classes: Number of classes, at least 1. Every class appears when there are at least as many images.
+        classes: Number of classes, at least 1. Every class appears if ``images`` is at least ``classes``.
         task: One of ``"detect"``, ``"segment"``, ``"pose"``, ``"obb"``, ``"classify"``.
         imgsz: Width and height of an image in pixels.
         seed: Seed of the random generator: the same arguments give the same files.
@@ -108,7 +108,7 @@ def _write_example(
 
 
 def _write(file: Path, content: str | Image) -> None:
-    """Write a file in one step: the ranks of a training may all generate the same dataset, and read it meanwhile."""
+    """Write a file atomically: all ranks may generate the same dataset."""
     unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     if isinstance(content, str):
         unfinished.write_text(content, encoding="utf-8")
