@@ -72,9 +72,9 @@ def test_distributed_info_of_one_process_is_rank_0_of_1() -> None:
     ("env", "message"),
     [
         ({"RANK": "one"}, "RANK='one' is no integer"),
-        ({"RANK": "4", "WORLD_SIZE": "4"}, "RANK=4 lies outside WORLD_SIZE=4"),
+        ({"RANK": "4", "WORLD_SIZE": "4"}, "RANK=4 is outside WORLD_SIZE=4"),
         ({"RANK": "0", "WORLD_SIZE": "0"}, "WORLD_SIZE=0: there is at least one process"),
-        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "4", "LOCAL_WORLD_SIZE": "4"}, "LOCAL_RANK=4 lies outside"),
+        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "4", "LOCAL_WORLD_SIZE": "4"}, "LOCAL_RANK=4 is outside"),
         ({"LOCAL_RANK": "1"}, "LOCAL_RANK=1 is set and RANK is not; torchrun sets both"),
     ],
 )
