@@ -1,4 +1,4 @@
-"""Build names of runs, artifacts and files, and check names against W&B's rules.
+"""Build and check names of runs, artifacts and files by W&B's rules.
 
 W&B accepts some run ids that it refuses as names of artifacts. :func:`safe_name` keeps a valid name. It changes any
 other name, always in the same way and with a part of its hash, so that two ids never share a name. wandb reports some
@@ -72,7 +72,7 @@ def derived_id(base_id: str, end: str) -> str:
 
 
 def file_name(title: str, end: str) -> str:
-    """Return the name of a file, shortened to the limit of file systems."""
+    """Return a file's name, shortened to the limit of file systems."""
     is_short = len(title.encode("utf-8", "surrogatepass")) <= MAX_BYTES - len(end)
     return f"{title if is_short else safe_name(title, MAX_LENGTH)}{end}"
 
@@ -108,7 +108,7 @@ def artifact_name_problem(name: str) -> str | None:
 
 
 def link_problem(target: str) -> str | None:
-    """Return the problem with an artifact's link target and its remedy, or None."""
+    """Return the problem with a link target and its remedy, or None."""
     form = "the form is 'wandb-registry-REGISTRY/COLLECTION' or 'PROJECT/PORTFOLIO', with 'ENTITY/' before it if needed"
     parts = target.split("/")
     if not 2 <= len(parts) <= 3 or not all(part.strip() for part in parts):  # noqa: PLR2004  # with or without entity

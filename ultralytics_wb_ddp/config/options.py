@@ -301,10 +301,10 @@ class WandbConfig(RunOptions):
 
     @classmethod
     def from_cfg(cls, cfg: Any, default: Mapping[str, Any] | None = None, *, where: str = "cfg.wandb") -> WandbConfig:
-        """Return ``cfg.wandb`` of an OmegaConf config, a mapping, a dataclass or a namespace.
+        """Return the options in ``cfg.wandb``, checked.
 
         Args:
-            cfg: The config.
+            cfg: An OmegaConf config, a mapping, a dataclass or a namespace.
             default: Settings by name that ``cfg.wandb`` overrides.
             where: Origin of the settings, for messages: ``"wandb"`` is the section of a file.
 

@@ -70,7 +70,7 @@ class ConfigScope:
         return f"wandb_config({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without the API key: a pickle may end in a file."""
+        """Return the state without the API key, which must not be pickled."""
         return {"values": {name: value for name, value in self.values.items() if name != "api_key"}}
 
 

@@ -31,7 +31,10 @@ MAX_JOB_TYPE_LENGTH = 64
 
 
 class ConfigurationError(UserError, ValueError):
-    """A setting that cannot work: the message names the value, the cause and the remedy."""
+    """A setting that cannot work.
+
+    The message names the value, the cause and the remedy.
+    """
 
 
 def check_run_id(run_id: str, where: str) -> str:
@@ -78,7 +81,7 @@ def check_known_keys(names: Iterable[Any], known: list[str], where: str) -> None
 
 
 def place_of(name: Any, known: list[str]) -> str | None:
-    """Return where an unknown setting belongs; None if the package does not know.
+    """Return an explanation where an unknown setting belongs, or None.
 
     Args:
         name: Name of the setting.
@@ -136,7 +139,7 @@ def check_tags(setting: str, value: Any) -> tuple[str, ...]:
 
 
 def check_text(setting: str, value: str, *, length: int = MAX_LENGTH) -> str:
-    """Return a text for a run, such as its group, within W&B's limit.
+    """Return a text, such as a group, if W&B accepts its length.
 
     Raises:
         ConfigurationError: The text is longer, or empty.
@@ -148,7 +151,7 @@ def check_text(setting: str, value: str, *, length: int = MAX_LENGTH) -> str:
 
 
 def check_job_type(setting: str, value: str) -> str:
-    """Return the job type of a run, within W&B's limit.
+    """Return the job type of a run if W&B accepts its length.
 
     Raises:
         ConfigurationError: The job type is longer than 64 characters, or empty.
@@ -156,11 +159,11 @@ def check_job_type(setting: str, value: str) -> str:
     return check_text(setting, value, length=MAX_JOB_TYPE_LENGTH)
 
 
-def check_environment(given: Container[str], env: Mapping[str, str] | None = None) -> None:
+def check_environment(settings: Container[str], env: Mapping[str, str] | None = None) -> None:
     """Refuse values of ``WANDB_*`` variables that W&B does not accept.
 
     Args:
-        given: Names of the settings that the user set: wandb ignores their variables.
+        settings: Names of the settings that the user set: wandb ignores their variables.
         env: Environment variables, by default those of this process.
 
     Raises:
@@ -170,7 +173,7 @@ def check_environment(given: Container[str], env: Mapping[str, str] | None = Non
     if "ULTRALYTICS_WB_DDP" in env:  # a launcher has set them for a run that W&B accepted
         return
     for name, (variable, check) in ENVIRONMENT_CHECKS.items():
-        if name not in given and env.get(variable):
+        if name not in settings and env.get(variable):
             check(variable, env[variable])
 
 

@@ -1,4 +1,4 @@
-"""Read a YAML file and overrides of the command line as a config."""
+"""Read a YAML file and the command line's overrides as a config."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ def yaml_errors_as_user_errors(file: Path) -> Iterator[None]:
 
 
 def describe_yaml_error(problem: YAMLError, text: str) -> tuple[int | None, str]:
-    """Return the line number of a YAML error, from 1, and its reason.
+    """Return the line number of a YAML error and its reason.
 
-    The reason quotes one character of the YAML at most, because a value may be an API key.
+    Lines count from 1. The reason quotes one character of the YAML at most: a value may be an API key.
 
     Args:
         problem: The error that PyYAML raised.

@@ -278,7 +278,7 @@ def find_free_port() -> int:
 
 
 def is_port_free(port: int) -> bool:
-    """Return whether PyTorch could open a port on all addresses of this host."""
+    """Return whether PyTorch could open a port on this host's addresses."""
     return _can_open(socket.AF_INET, "0.0.0.0", port) and _can_open(socket.AF_INET6, "::", port)  # noqa: S104  # a try
 
 

@@ -116,7 +116,7 @@ def is_training_process(trainer: Any) -> bool:
 
 
 def _let_thread_end(thread: threading.Thread) -> None:
-    """Wait for the SIGTERM thread at exit, so that it sets the exit code.
+    """Wait for the SIGTERM thread at exit: it sets the exit code.
 
     The signal usually reaches torchrun and the data loaders, too. The main thread then fails because they have ended,
     and would exit first.
@@ -148,7 +148,7 @@ def find_torchrun_children() -> list[psutil.Process]:
 
 
 def _command_contains(process: psutil.Process, name: str) -> bool:
-    """Return whether a process's command contains a name; False if it has just ended."""
+    """Return whether a process still runs and its command contains a name."""
     try:
         return any(name in word for word in process.cmdline())
     except psutil.Error:

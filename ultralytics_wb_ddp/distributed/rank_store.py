@@ -1,4 +1,4 @@
-"""Exchange values between ranks over the key-value store of their rendezvous, without collectives.
+"""Exchange values between ranks over their rendezvous store, without collectives.
 
 A collective would hang if one rank is missing. Torchrun or rank 0 keeps the store. Each rank has a connection of its
 own and a thread that uses it: a store that does not answer delays no training.
@@ -165,7 +165,7 @@ class RankStore:
         return self.read_async(keys).result(patience)
 
     def wait(self, keys: Iterable[str], timeout: float) -> dict[str, Any]:
-        """Return the values by key, once all exist or the time is over.
+        """Return the values by key once all exist, or after the timeout.
 
         Args:
             keys: Keys to read.
@@ -182,7 +182,7 @@ class RankStore:
             is_written.wait(STORE_TIMEOUT.total_seconds())
 
     def _work(self) -> None:
-        """Run jobs until the store fails, which it does with the end of its launch."""
+        """Run jobs until the store fails: it ends with its launch."""
         import torch.distributed as dist
 
         with contextlib.suppress(Exception):

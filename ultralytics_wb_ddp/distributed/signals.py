@@ -1,4 +1,4 @@
-"""Act on SIGTERM from a thread, even while the process waits in a collective."""
+"""Act on SIGTERM from a thread, even during a collective."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def on_termination(act: Callable[[], Any]) -> None:
 
 
 def _ignore_in_main_thread(*_: Any) -> None:
-    """Only set the flag, before the main thread can end: a Python handler may run too late."""
+    """Set the flag before the main thread can end."""
     _terminated.set()
 
 
 def _reset_in_child() -> None:
-    """Restore the default for SIGTERM in a forked process, such as a data loader."""
+    """Restore SIGTERM's default in a forked process, such as a data loader."""
     _terminated.clear()
     signal.set_wakeup_fd(-1)
     if signal.getsignal(signal.SIGTERM) is _ignore_in_main_thread:

@@ -98,7 +98,7 @@ class RankPlan:
 
 
 def plan_rank(topology: Topology | None, run_mode: str, rank_scope: str, base_id: str) -> RankPlan | None:
-    """Return the run that a rank logs to, or None for a rank that does not log.
+    """Return the run that a rank logs to, or None without one.
 
     Args:
         topology: Topology of the rank; None for a training in one process.

@@ -157,7 +157,7 @@ def _devices_asked_for(config: ParallelConfig, device: Any) -> Any:
 
 
 def _check_output_device(config: ParallelConfig, device: Any, names: list[str], trainer: type | None) -> None:
-    """Refuse an output device that is not among this machine's GPUs for the training.
+    """Refuse an output device that does not train on this machine.
 
     Args:
         config: The settings.
@@ -236,13 +236,13 @@ def _init_process_group(config: ParallelConfig, own_device: int | None) -> bool:
 
 
 def _has_group() -> bool:
-    """Return whether a process group exists, as in Ray's workers: its port is in use."""
+    """Return whether a process group exists, as in Ray's workers."""
     dist = sys.modules.get("torch.distributed")
     return dist is not None and bool(dist.is_initialized())
 
 
 def _check_release() -> None:
-    """Refuse several nodes for releases that use the rank as the device number."""
+    """Refuse several nodes if Ultralytics uses the rank as device number."""
     if spans_nodes() and _ultralytics_version() < MIN_VERSION_MULTI_NODE:
         import ultralytics
 

@@ -51,7 +51,7 @@ class DistributedTrainerMixin:
 
     @property
     def world_size(self) -> int:
-        """Number of processes on all nodes; in a launcher, the number of devices."""
+        """Number of processes on all nodes; in a launcher, of devices."""
         if _is_worker():
             return integer(os.environ, "WORLD_SIZE", 1)
         device_count: int = getattr(super(), "world_size", self._found_world_size)
@@ -87,7 +87,7 @@ class DistributedTrainerMixin:
                 dist.destroy_process_group()
 
     def final_eval(self) -> None:
-        """Evaluate the best checkpoint in all ranks, also without a shared file system."""
+        """Evaluate the best checkpoint in all ranks, even without shared files."""
         if spans_nodes():  # one node needs no copies, and before Ultralytics 8.3.218 rank 0 evaluates alone
             for file in (self.best, self.last):
                 _broadcast_file(file)
@@ -135,7 +135,7 @@ class DistributedTrainerMixin:
         super()._setup_scheduler()  # type: ignore[misc]  # the trainer's
 
     def _agree_on_epochs(self) -> None:
-        """Use rank 0's estimate of the epochs for ``time=``: each rank's clock gives another one."""
+        """Use rank 0's number of epochs for ``time=``: clocks of ranks differ."""
         if self.args.time and self.world_size > 1 and getattr(self, "epoch_time", None) is not None:
             self.epochs = self.args.epochs = _broadcast_from_rank_0(lambda: self.epochs)
 

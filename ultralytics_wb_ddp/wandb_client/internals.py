@@ -67,9 +67,10 @@ def use_service(token: str, stream: str | None = None) -> Iterator[None]:
 
 
 def skip_launch_import() -> None:
-    """Patch ``wandb.Run`` to skip the import of W&B Launch, which takes a second.
+    """Patch ``wandb.Run`` to skip the slow import of W&B Launch.
 
-    An opened run imports it to apply staged inputs. Without an earlier import in this process there are no such inputs.
+    The import takes a second. An opened run imports W&B Launch to apply staged inputs. Without an earlier import in
+    this process no inputs are staged.
     """
     import wandb
 
@@ -85,7 +86,7 @@ def skip_launch_import() -> None:
 
 
 def _rename_stream(connection: Any, stream: str) -> None:
-    """Open runs of a connection under another name than their id, as wandb itself does."""
+    """Open a connection's runs under another name than their id."""
     inform_init, inform_finish = connection.inform_init, connection.inform_finish
     connection.inform_init = lambda settings, run_id: inform_init(settings=settings, run_id=stream)  # noqa: ARG005
     connection.inform_finish = lambda run_id: inform_finish(run_id=stream)  # noqa: ARG005
@@ -122,7 +123,7 @@ def stop_finalizer_thread() -> None:
 
 @contextmanager
 def no_login_prompt() -> Iterator[None]:
-    """Keep wandb from asking for an API key: a job would wait for ever."""
+    """Keep wandb from asking for an API key: jobs would hang."""
     terminal = sys.stdin
     with open(os.devnull, encoding="utf-8") as empty:  # noqa: PTH123  # no real path
         sys.stdin = empty
@@ -133,7 +134,7 @@ def no_login_prompt() -> Iterator[None]:
 
 
 def shorten_table_names(run: Any) -> None:
-    """Shorten wandb's names for the artifacts of tables if a run's id is long.
+    """Shorten wandb's names of table artifacts if a run's id is long.
 
     Wandb builds such a name from the run's id and the table's key. It refuses a name that is too long when the table
     is logged. Other names stay the same.
@@ -250,7 +251,7 @@ def restore_server_queries(run: Any) -> None:
 
 
 def request_stop_status(run: Any) -> Any:
-    """Request the state of the Stop button; return a handle that waits for it."""
+    """Return a handle that waits for the state of the Stop button."""
     from wandb.proto import wandb_internal_pb2 as pb
 
     record = pb.Record(request=pb.Request(stop_status=pb.StopStatusRequest()))
@@ -258,7 +259,7 @@ def request_stop_status(run: Any) -> Any:
 
 
 def set_stop_function(run: Any, function: Callable[[], None]) -> None:
-    """Replace the function that an open run calls when the Stop button is pressed.
+    """Replace the function that the Stop button calls in an open run.
 
     Args:
         run: The ``wandb.Run``; an offline or attached run calls no function.
@@ -428,9 +429,12 @@ class SweepAgentClient:
             self._heartbeat = partial(internal.agent_heartbeat, agent["id"], {})
 
     def ask(self, active: Collection[str]) -> list[dict[str, Any]]:
-        """Return W&B's commands: ``{"type": "run", "run_id": ..., "args": {name: {"value": ...}}}``, stop or exit.
+        """Return W&B's commands for this agent.
 
         Args:
             active: Ids of the open runs. An agent without any gets the next trial.
+
+        Returns:
+            Commands such as ``{"type": "run", "run_id": ..., "args": {name: {"value": ...}}}``, stop or exit.
         """
         return list(self._heartbeat(dict.fromkeys(active, True)))

@@ -113,7 +113,7 @@ def read_records(file: Path) -> Iterator[Any]:
 
 
 def is_row(data: bytes) -> bool:
-    """Return whether a record of a ``.wandb`` file is a row of the history."""
+    """Return whether a ``.wandb`` file's record is a row of the history."""
     from wandb.proto import wandb_internal_pb2 as pb
 
     return bool(pb.Record.FromString(data).WhichOneof("record_type") == "history")

@@ -38,12 +38,12 @@ def wandb_run() -> Any:
 
 
 def run_url(run: Any) -> str | None:
-    """Return the web address of a run; None offline, where wandb would warn."""
+    """Return a run's web address; None offline, where wandb would warn."""
     return None if run.offline else run.url
 
 
 def get_config(run: Any) -> dict[str, Any]:
-    """Return the config of a run as a dictionary: W&B's config is no mapping."""
+    """Return a run's config, which is no mapping, as a dictionary."""
     return {key: run.config[key] for key in run.config.keys()}  # noqa: SIM118
 
 

@@ -28,7 +28,10 @@ ROW_COUNT_LAG = 5.0  # seconds; the service usually needs 2 to 4 to count rows (
 
 
 class DownloadError(UserError):
-    """A run cannot be downloaded; the message names the value, the cause and the remedy."""
+    """A run cannot be downloaded.
+
+    The message names the value, the cause and the remedy.
+    """
 
 
 def find_run(path: str, api_key: str | None) -> Any:
@@ -60,7 +63,7 @@ def find_run(path: str, api_key: str | None) -> Any:
 
 
 def check_path(run: str) -> None:
-    """Refuse a text that is no path of a run, without a query.
+    """Refuse a text that is no run's path, without a query.
 
     Raises:
         DownloadError: The text is a folder of this machine, or has another form.
@@ -213,7 +216,9 @@ def require_server(api_key: str | None = None) -> None:
 
 
 def find_key(api_key: str | None, url: str) -> tuple[str | None, str]:
-    """Return the API key and its origin, in the order of the manager and W&B.
+    """Return the API key and its origin.
+
+    The order of the search is that of the manager and W&B.
 
     Args:
         api_key: Key of ``cfg.wandb``; None for that of the environment or netrc.

@@ -1,4 +1,4 @@
-"""Store images and tables of a row and ensure writable directories for them."""
+"""Store a row's images and tables; ensure writable directories for them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ TEST_FILE_SIZE = 4096  # bytes; a write of this size fails on a full disk
 
 
 def store_value(run: Any, key: str, value: Any) -> None:
-    """Store the files of an image, table or chart before its row is logged.
+    """Store the files of an image, table or chart.
 
-    ``run.log`` stores all values of a row together and loses the row if one value fails. It skips values that are
-    already stored.
+    Call it before ``run.log``, which stores all values of a row together and loses the row if one value fails.
+    ``run.log`` skips values that are already stored.
 
     Args:
         run: The ``wandb.Run``.
@@ -48,7 +48,7 @@ def store_value(run: Any, key: str, value: Any) -> None:
 
 
 def ensure_writable_directories(directory: Path) -> None:
-    """Stage artifacts and tables beside the runs if W&B's directories are not writable.
+    """Stage artifacts and tables beside the runs if W&B's directories are unwritable.
 
     Args:
         directory: Directory that contains runs.
@@ -61,7 +61,7 @@ def ensure_writable_directories(directory: Path) -> None:
 
 
 def _move_directories(parent: Path) -> list[str]:
-    """Move W&B's data and cache directories beside the runs if they are not writable.
+    """Move W&B's unwritable data and cache directories beside the runs.
 
     Child processes inherit the environment variables that are set here.
 
