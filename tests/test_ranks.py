@@ -218,7 +218,7 @@ def test_argument_comes_before_the_launchers_configuration(
         ({"run_mode": "every"}, "run_mode='every' is unknown"),
         ({"strategy": "some"}, "strategy='some' is unknown; choose one of main, node, all"),
         ({"strategy": "all", "run_mode": "auto"}, "strategy='all' means run_mode='new', but run_mode='auto' is given"),
-        ({"mode": "shared"}, "mode='shared' is unknown; say run_mode='shared'"),
+        ({"mode": "shared"}, "mode='shared' is unknown; use run_mode='shared'"),
     ],
 )
 def test_wrong_mode_in_the_configuration_is_named(options: dict[str, str], message: str) -> None:

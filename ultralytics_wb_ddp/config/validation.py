@@ -104,7 +104,7 @@ def check_choice(setting: str, value: str, allowed: tuple[str, ...]) -> str:
     """
     if value in allowed:
         return value
-    remedy = "say run_mode='shared'" if value == "shared" else f"choose one of {', '.join(allowed)}"
+    remedy = "use run_mode='shared'" if value == "shared" else f"choose one of {', '.join(allowed)}"
     msg = f"{setting}={value!r} is unknown; {remedy}"
     raise ConfigurationError(msg)
 

@@ -21,11 +21,7 @@ from ultralytics_wb_ddp.utils.versions import version_of
 
 COLLECTIVE_TIMEOUT = timedelta(hours=3)  # the same as in Ultralytics
 MIN_VERSION_MULTI_NODE = (8, 4, 90)  # from here on the device follows the local rank
-MIN_VERSION_WORKER_DEVICES = (
-    "backend",
-    "output_device",
-    "find_unused_parameters",
-)  # settings that the workers' trainer applies
+MIN_VERSION_WORKER_DEVICES = ("backend", "output_device", "find_unused_parameters")  # settings that workers apply
 MIN_VERSION_PICKLED_TRAINER = (8, 4, 140)  # from here on workers get trainer classes that are created at run time
 _stores: dict[tuple[str, ...], Any] = {}  # rendezvous stores by address: opened once, used by all trainings of a job
 _groups: list[str] = []  # names of the process groups that this process has joined

@@ -75,9 +75,7 @@ class DistributedTrainerMixin:
         """Train, then leave the process group together with the other ranks."""
         import torch.distributed as dist
 
-        with patched_attribute(
-            dist, "destroy_process_group", _do_nothing
-        ):  # the code that created the group destroys it
+        with patched_attribute(dist, "destroy_process_group", _do_nothing):  # its creator destroys the group
             super().train()  # type: ignore[misc]  # the trainer's
         if dist.is_initialized():  # a rank that exits while another still uses the group aborts it
             self.model = getattr(self.model, "module", self.model)

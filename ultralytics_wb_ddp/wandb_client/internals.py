@@ -325,8 +325,8 @@ def storage_directories() -> tuple[str, str]:
 def use_artifact(run: Any, artifact: Any) -> None:
     """Make an artifact an input of a run, without waiting for W&B.
 
-    ``run.use_artifact`` waits for the upload of a new artifact and fails offline. This function writes a record
-    instead, which ``wandb sync`` understands, too.
+    ``run.use_artifact`` waits for the upload of a new artifact and fails offline. For a new artifact, this
+    function writes a record instead, which ``wandb sync`` understands, too.
     """
     if artifact.is_draft():
         run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)  # no public API
