@@ -120,7 +120,7 @@ def test_missing_section_leaves_everything_open(cfg: Any) -> None:
         ({"world_size": True}, "parallel.world_size=True"),
         ({"world_size": "two"}, "parallel.world_size='two'"),
         ({"rank": -1}, "parallel.rank=-1: ranks count from 0"),
-        ({"rank": 4, "world_size": 4}, "parallel.rank=4 lies outside parallel.world_size=4; ranks go from 0 to 3"),
+        ({"rank": 4, "world_size": 4}, "parallel.rank=4 is outside parallel.world_size=4; ranks go from 0 to 3"),
         ({"master_port": 0}, "parallel.master_port=0: ports go from 1 to 65535"),
         ({"master_port": 65536}, "parallel.master_port=65536: ports"),
         ({"master_addr": " "}, "parallel.master_addr=' ': give the name"),
@@ -188,11 +188,11 @@ def test_contradiction_names_both_values(config: ParallelConfig, message: str) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"RANK": "8"}, "RANK=8 lies outside WORLD_SIZE=8"),
+        ({"RANK": "8"}, "RANK=8 is outside WORLD_SIZE=8"),
         ({"RANK": "one"}, "RANK='one' is no integer"),
         ({"WORLD_SIZE": ""}, "rank is 5 and the number of processes is unknown; set WORLD_SIZE"),
         ({"WORLD_SIZE": "0"}, "WORLD_SIZE=0: there is at least one process"),
-        ({"LOCAL_RANK": "4"}, "LOCAL_RANK=4 lies outside LOCAL_WORLD_SIZE=4"),
+        ({"LOCAL_RANK": "4"}, "LOCAL_RANK=4 is outside LOCAL_WORLD_SIZE=4"),
         ({"LOCAL_WORLD_SIZE": ""}, "LOCAL_RANK=1 differs from RANK=5, .*LOCAL_WORLD_SIZE is missing"),
         ({"LOCAL_WORLD_SIZE": "0"}, "LOCAL_WORLD_SIZE=0: there is at least one"),
         ({"LOCAL_WORLD_SIZE": "9"}, "LOCAL_WORLD_SIZE=9 is more than WORLD_SIZE=8"),

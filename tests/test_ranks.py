@@ -72,9 +72,9 @@ def test_distributed_info_of_one_process_is_rank_0_of_1() -> None:
     ("env", "message"),
     [
         ({"RANK": "one"}, "RANK='one' is no integer"),
-        ({"RANK": "4", "WORLD_SIZE": "4"}, "RANK=4 lies outside WORLD_SIZE=4"),
+        ({"RANK": "4", "WORLD_SIZE": "4"}, "RANK=4 is outside WORLD_SIZE=4"),
         ({"RANK": "0", "WORLD_SIZE": "0"}, "WORLD_SIZE=0: there is at least one process"),
-        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "4", "LOCAL_WORLD_SIZE": "4"}, "LOCAL_RANK=4 lies outside"),
+        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "4", "LOCAL_WORLD_SIZE": "4"}, "LOCAL_RANK=4 is outside"),
         ({"LOCAL_RANK": "1"}, "LOCAL_RANK=1 is set and RANK is not; torchrun sets both"),
     ],
 )
@@ -218,7 +218,7 @@ def test_argument_comes_before_the_launchers_configuration(
         ({"run_mode": "every"}, "run_mode='every' is unknown"),
         ({"strategy": "some"}, "strategy='some' is unknown; choose one of main, node, all"),
         ({"strategy": "all", "run_mode": "auto"}, "strategy='all' means run_mode='new', but run_mode='auto' is given"),
-        ({"mode": "shared"}, "mode='shared' is unknown; say run_mode='shared'"),
+        ({"mode": "shared"}, "mode='shared' is unknown; use run_mode='shared'"),
     ],
 )
 def test_wrong_mode_in_the_configuration_is_named(options: dict[str, str], message: str) -> None:

@@ -1,8 +1,8 @@
-"""Names: those that are made of others, and those that W&B refuses, and why.
+"""Build and check names of runs, artifacts and files by W&B's rules.
 
-W&B takes as the id of a run what it refuses in the name of an artifact. Such a name is made here: one that W&B takes
-stays as it is, another one is made safe, always in the same way and with a part of its hash, so that two ids never
-share a name. wandb says some of what it refuses only when a training is over.
+W&B accepts some run ids that it refuses as names of artifacts. :func:`safe_name` keeps a valid name. It changes any
+other name, always in the same way and with a part of its hash, so that two ids never share a name. wandb reports some
+invalid names only when a training is over.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 
 MAX_LENGTH = 128  # of the id and the name of a run, of a group, a project and an artifact
 REFUSED = re.compile(r"[^A-Za-z0-9_.-]")  # in the name of an artifact
-LONG_ID = 64  # characters of a run id with which the names that wandb makes of it and a key may be too long
+LONG_ID = 64  # characters of a run id from which wandb may build too long names, of the id and a key
 MAX_BYTES = 255  # of a file's name
 HASH_LENGTH = 8  # digits of the hash
 RESERVED_IN_LINK = "\\#?%:"
@@ -20,11 +20,11 @@ REGISTRY = "wandb-registry-"
 
 
 def safe_name(title: str, length: int = MAX_LENGTH) -> str:
-    """Return a title as W&B takes it in the name of an artifact.
+    """Return a title as a valid name of an artifact.
 
     Args:
-        title: A run id, or what a user calls something.
-        length: Characters that there is room for.
+        title: A run id, or a name that the user chose.
+        length: Characters that the name may have.
     """
     if title and len(title) <= length and not REFUSED.search(title):
         return title
@@ -40,44 +40,49 @@ def _around(run_id: str, end: str) -> str:
 
 
 def model_collection(run_id: str) -> str:
-    """Return the name of the artifact whose versions are a run's checkpoints: the stock callback's name for it."""
+    """Return the name of the artifact for a run's checkpoints.
+
+    Ultralytics' own W&B callback uses the same name.
+    """
     return _around(run_id, "_model")
 
 
 def training_inputs_name(run_id: str) -> str:
-    """Return the name of the artifact that holds what a run's training was made from."""
+    """Return the name of the artifact for a training's inputs."""
     return _around(run_id, "_training_inputs")
 
 
 def input_artifact_name(kind: str, title: str) -> str:
-    """Return the name of an input's artifact, which nobody else gives to theirs: ``coco8:latest`` stays what it was.
+    """Return the name of the artifact for an input.
+
+    The kind in front keeps it apart from the user's own artifacts: ``coco8:latest`` stays the same.
 
     Args:
         kind: ``"dataset"`` or ``"weights"``.
-        title: What people call it.
+        title: Name of the input.
     """
     return f"{kind}_{safe_name(title, MAX_LENGTH - len(kind) - 1)}"
 
 
 def derived_id(base_id: str, end: str) -> str:
-    """Return the id of a run that belongs to another one, such as ``{base_id}-rank-1``."""
+    """Return an id derived from another run's id, such as ``{base_id}-rank-1``."""
     room = MAX_LENGTH - len(end) - 1
     shown = base_id if len(base_id) <= room else f"{base_id[: room - HASH_LENGTH - 1]}-{_short_hash(base_id)}"
     return f"{shown}-{end}"
 
 
 def file_name(title: str, end: str) -> str:
-    """Return the name of a file, shortened where file systems have no room for it."""
+    """Return a file's name, shortened to the limit of file systems."""
     is_short = len(title.encode("utf-8", "surrogatepass")) <= MAX_BYTES - len(end)
     return f"{title if is_short else safe_name(title, MAX_LENGTH)}{end}"
 
 
 def run_name(name: str, end: str = "") -> str:
-    """Return the display name of a run, shortened where W&B has no room for it.
+    """Return the display name of a run, shortened to W&B's limit.
 
     Args:
         name: The name.
-        end: What tells the run from others of this name.
+        end: Suffix that tells the run from others of this name.
     """
     room = MAX_LENGTH - (len(end) + 1 if end else 0)
     shown = name if len(name) <= room else f"{name[: room - 3]}..."
@@ -85,7 +90,7 @@ def run_name(name: str, end: str = "") -> str:
 
 
 def alias_problem(alias: str) -> str | None:
-    """Return what is wrong with an alias of an artifact, with the remedy; None if nothing is."""
+    """Return the problem with an artifact's alias and its remedy, or None."""
     if not isinstance(alias, str) or not alias.strip():
         return "an alias is a word, such as 'best'"
     if bad := sorted(set(alias) & set("/:")):
@@ -96,14 +101,14 @@ def alias_problem(alias: str) -> str | None:
 
 
 def artifact_name_problem(name: str) -> str | None:
-    """Return what is wrong with the name that a user gives to an artifact, with the remedy; None if nothing is."""
+    """Return the problem with an artifact's name and its remedy, or None."""
     if not isinstance(name, str) or REFUSED.search(name) or not name:
         return "W&B takes letters, digits, '-', '_' and '.' in the name of an artifact; replace the others"
     return f"it has {len(name)} characters; W&B takes {MAX_LENGTH}, shorten it" if len(name) > MAX_LENGTH else None
 
 
 def link_problem(target: str) -> str | None:
-    """Return what is wrong with the place that an artifact is linked to, with the remedy; None if nothing is."""
+    """Return the problem with a link target and its remedy, or None."""
     form = "the form is 'wandb-registry-REGISTRY/COLLECTION' or 'PROJECT/PORTFOLIO', with 'ENTITY/' before it if needed"
     parts = target.split("/")
     if not 2 <= len(parts) <= 3 or not all(part.strip() for part in parts):  # noqa: PLR2004  # with or without entity

@@ -1,4 +1,4 @@
-"""Keyword arguments that functions hand on: their names and types, for editors and type checkers."""
+"""Define the options of runs: names, types, defaults and checks."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ RUN_ONLY_OPTIONS = (
     "mode",
     "dir",
 )  # not of a training
-MAX_MISTAKES = 256  # images: what a rank keeps of one may take up 1.5 MB
-OMEGACONF_MISSING = "???"  # OmegaConf's mark of a value that is still to be given
+MAX_MISTAKES = 256  # images; a rank keeps up to 1.5 MB for each
+OMEGACONF_MISSING = "???"  # OmegaConf's mark of a mandatory value that is missing
 _CHOICES = {
     "mode": MODES,
     "on_error": get_args(ErrorPolicy),
@@ -66,7 +66,7 @@ _CHOICES = {
     "checkpoints": get_args(Checkpoints),
     "strategy": tuple(STRATEGIES),
 }
-# By the word that a setting's annotation begins with.
+# By the first word of a field's annotation.
 _CHECK_BY_TYPE: dict[str, Callable[[str, Any], Any]] = {
     "bool": check_bool,
     "int": check_non_negative_int,
@@ -81,11 +81,14 @@ _CHECK_BY_NAME: dict[str, Callable[[str, str], str]] = {
     "checkpoint_store": check_s3_prefix,
     "data_uri": check_uri,
 }
-OFFLINE_MODES = ("offline", "dryrun")  # as WANDB_MODE has it
+OFFLINE_MODES = ("offline", "dryrun")  # values of WANDB_MODE
 
 
 class RunOptionsDict(TypedDict, total=False):
-    """The options of ``add_wandb_callback``, explained at :class:`RunOptions`; None counts as not given."""
+    """The options of ``add_wandb_callback``.
+
+    :class:`RunOptions` explains them. None counts as not set.
+    """
 
     project: str | None
     entity: str | None
@@ -118,7 +121,7 @@ class RunOptionsDict(TypedDict, total=False):
 
 
 class ScopeOptionsDict(RunOptionsDict, total=False):
-    """The options of ``wandb_config``: those of a manager besides."""
+    """The options of ``wandb_config``: also those of a manager."""
 
     id: str | None
     api_key: str | None
@@ -126,7 +129,7 @@ class ScopeOptionsDict(RunOptionsDict, total=False):
 
 
 class GroupOptionsDict(TypedDict, total=False):
-    """The options of ``WandbManager.group``, explained at :class:`RunGroup`."""
+    """The options of ``WandbManager.group``; :class:`RunGroup` explains them."""
 
     job_type: str
     metrics: Sequence[str]
@@ -135,7 +138,9 @@ class GroupOptionsDict(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is made, in the words of ``wandb.init``; what is None is left to W&B.
+    """Options of a run and of its logging.
+
+    Options of ``wandb.init`` keep their names. W&B chooses the value of an option that is None.
 
     Attributes:
         project: Project of the run.
@@ -146,36 +151,36 @@ class RunOptions:
         tags: Tags of the run.
         notes: Free text on the run.
         mode: ``"online"``, ``"offline"`` or ``"disabled"``.
-        dir: Directory in which W&B makes its ``wandb`` folder.
-        run_mode: Which ranks log: ``"auto"``: the main one of its scope. ``"new"``: each one into a run of its own.
-            ``"shared"``: all into one run of their scope, online only. None is ``"auto"``.
+        dir: Directory in which W&B creates its ``wandb`` folder.
+        run_mode: Which ranks log. ``"auto"``: the main rank of its scope. ``"new"``: each rank to a run of its own.
+            ``"shared"``: all ranks to one run of their scope, online only. None is ``"auto"``.
         rank_scope: ``"global"``: all ranks. ``"worker"``: the ranks of each node. None is ``"global"``.
         strategy: Mode and scope by the name that W&B's examples give them: ``"main"``, ``"node"`` or ``"all"``.
         rank_metrics: Log speed, waiting, memory and loss of each rank.
-        batch_interval: Batches after which losses and learning rates of the last one are a row, as ``batch/*`` over the
-            axis ``batch``; 0 logs whole epochs only.
-        inputs: Make the dataset, the starting weights and the training's config input artifacts of the run.
-        data_uri: Where the dataset comes from, such as ``"s3://bucket/shapes"``: its artifact refers to that instead of
-            the copy that is trained on.
-        mistakes: How many validation images the table of the worst ones shows after the evaluation of the best
-            checkpoint, 0 to 256; 0 collects none.
+        batch_interval: Batches between two rows of losses and learning rates, as ``batch/*`` over the axis ``batch``.
+            0 logs whole epochs only.
+        inputs: Log the dataset, the starting weights and the training's config as input artifacts of the run.
+        data_uri: Source of the dataset, such as ``"s3://bucket/shapes"``. The artifact refers to it instead of the
+            local copy.
+        mistakes: Number of validation images in the table of the worst ones, 0 to 256. The table is logged after the
+            evaluation of the best checkpoint. 0 logs none.
         checkpoints: Which checkpoints become artifacts. ``"best"``: the best one. ``"best+last"``: also the last one,
-            with the state of the optimizer. ``"all"``: the last one of every epoch, too. ``"none"``: none.
-        checkpoint_interval: Epochs after which the last checkpoint, and a better best one, are logged while the
-            training goes on; 0 is at its end only. None is 0 for ``"best"``, 10 for ``"best+last"``, 1 for ``"all"``.
-        checkpoint_keep: How many of the newest checkpoints of earlier epochs W&B keeps beside the best and the last
-            one. None is 0, and all of them for ``"all"``.
+            with the state of the optimizer. ``"all"``: also the last one of every epoch. ``"none"``: none.
+        checkpoint_interval: Epochs between two uploads of the last checkpoint, and of a better best one, during the
+            training. 0 uploads at its end only. None is 0 for ``"best"``, 10 for ``"best+last"``, 1 for ``"all"``.
+        checkpoint_keep: Number of checkpoints of earlier epochs that W&B keeps, the newest ones, beside the best and
+            the last one. None is 0, and all of them for ``"all"``.
         checkpoint_ttl: Days that W&B keeps the others; None deletes them at once.
-        checkpoint_store: ``s3://bucket/prefix`` to which checkpoints are uploaded; the artifacts then refer to it.
-            Nothing is deleted there.
-        link: Where the best checkpoint is linked to, so that others find it:
+        checkpoint_store: ``s3://bucket/prefix`` to which checkpoints are uploaded. The artifacts refer to it. Nothing
+            is deleted there.
+        link: Registry or portfolio to which the best checkpoint is linked:
             ``"wandb-registry-REGISTRY/COLLECTION"`` or ``"PROJECT/PORTFOLIO"``. Online only.
-        on_error: ``"warn"``: trouble with W&B is logged and never ends a training. ``"raise"``: it does.
-        on_launcher_lost: What workers do whose launcher is gone: ``"continue"`` trains to the end and ``"stop"`` to
-            the end of the epoch; what they log meanwhile is kept.
+        on_error: ``"warn"``: an error of W&B is logged and never ends a training. ``"raise"``: the error is raised.
+        on_launcher_lost: Reaction of workers whose launcher is gone. ``"continue"``: train to the end. ``"stop"``:
+            stop after the epoch. Rows that they log meanwhile are kept.
         init_timeout: Seconds that opening the run may take; then it is written to disk.
-        finish_timeout: Seconds that closing the run may take; what is not sent by then stays on disk.
-        flush_interval: Seconds after which what is logged is on disk; 0 writes full blocks only. Before wandb 0.31,
+        finish_timeout: Seconds that closing the run may take; unsent data stays on disk.
+        flush_interval: Seconds after which a logged row is on disk; 0 writes full blocks only. Before wandb 0.31,
             any other value writes each row of a training at once.
     """
 
@@ -209,28 +214,28 @@ class RunOptions:
     flush_interval: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself or is too much."""
+        """Refuse contradictions and a table of mistakes that is too large."""
         if self.mistakes > MAX_MISTAKES:
             msg = (
                 f"mistakes={self.mistakes}: the table of mistakes shows {MAX_MISTAKES} images at most, for their memory"
             )
             raise ConfigurationError(msg)
-        meant = STRATEGIES.get(self.strategy or "", (None, None))
+        by_strategy = STRATEGIES.get(self.strategy or "", (None, None))
         for name, value, other in (
-            ("run_mode", self.run_mode, meant[0]),
-            ("rank_scope", self.rank_scope, meant[1]),
+            ("run_mode", self.run_mode, by_strategy[0]),
+            ("rank_scope", self.rank_scope, by_strategy[1]),
         ):
             if value and other and value != other:
                 msg = f"strategy={self.strategy!r} means {name}={other!r}, but {name}={value!r} is given; leave one out"
                 raise ConfigurationError(msg)
 
     def logging_mode(self) -> tuple[str | None, str | None]:
-        """Return run mode and rank scope, whichever way they are given; None where they are not."""
-        named = STRATEGIES.get(self.strategy or "", (None, None))
-        return self.run_mode or named[0], self.rank_scope or named[1]
+        """Return run mode and rank scope, also from a strategy, or None."""
+        by_strategy = STRATEGIES.get(self.strategy or "", (None, None))
+        return self.run_mode or by_strategy[0], self.rank_scope or by_strategy[1]
 
     def training_options(self) -> dict[str, Any]:
-        """Return the options that say how a training is logged, as far as they are not left at their defaults."""
+        """Return the logging options of a training that differ from their defaults."""
         run_mode, rank_scope = self.logging_mode()
         chosen = replace(self, run_mode=run_mode, rank_scope=rank_scope, strategy=None)
         values = {field.name: (getattr(chosen, field.name), field.default) for field in fields(RunOptions)}
@@ -241,45 +246,47 @@ class RunOptions:
         }
 
     def with_overrides(self, others: Mapping[str, Any], given: Collection[str]) -> Self:
-        """Return these options with what was not given taken from others.
+        """Return these options, completed by others.
 
         Args:
-            others: Values by name, as :meth:`of_training` returns them.
-            given: Names of these options that were given.
+            others: Values by name, as :meth:`training_options` returns them.
+            given: Names of the options that the user set. They win over the others.
         """
         fixed = {*given, *(("run_mode", "rank_scope") if "strategy" in given else ())}
         return replace(self, **{name: value for name, value in others.items() if name not in fixed})
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
-        """Check settings that a user wrote.
+        """Return the options from settings that a user wrote, checked.
 
         Args:
-            values: The settings by name; a value of None counts as not given.
-            where: What the user wrote them into, for messages: a section such as ``"cfg.wandb"``, a function, or
-                ``"--"`` for the options of a command.
+            values: The settings by name; a value of None counts as not set.
+            where: Origin of the settings, for messages: a section such as ``"cfg.wandb"``, a function, or ``"--"`` for
+                the options of a command.
 
         Raises:
-            ConfigurationError: An unknown name, a value of a wrong type, or one that W&B refuses.
+            ConfigurationError: A name is unknown, or a value has a wrong type, or W&B refuses it.
         """
         check_known_keys(values, [field.name for field in fields(cls)], where)
-        given = {name: value for name, value in values.items() if value is not None}
-        check_environment(given)
-        return cls(**{name: _check(name, value, where) for name, value in given.items()})
+        options = {name: value for name, value in values.items() if value is not None}
+        check_environment(options)
+        return cls(**{name: _check(name, value, where) for name, value in options.items()})
 
     def with_defaults(self, default: RunOptions) -> Self:
-        """Return these options with what is None taken from others."""
+        """Return these options with the default values in place of None."""
         missing = [field.name for field in fields(RunOptions) if getattr(self, field.name) is None]
         return replace(self, **{name: getattr(default, name) for name in missing})
 
 
 @dataclass(frozen=True)
 class WandbConfig(RunOptions):
-    """What ``cfg.wandb`` may hold: the options of a run, and what a :class:`WandbManager` needs besides.
+    """The options in ``cfg.wandb``.
+
+    They are the options of a run and those of a :class:`WandbManager`.
 
     Attributes:
-        id: Id of the run; a run of this id that exists is continued.
-        api_key: API key of W&B; without it the environment or netrc has one. It is never written anywhere.
+        id: Id of the run. An existing run of this id is continued.
+        api_key: API key of W&B, by default from the environment or netrc. It is never written to a file.
         keep_open: Leave the run open during the training, so that workers attach to it instead of resuming it.
     """
 
@@ -288,21 +295,21 @@ class WandbConfig(RunOptions):
     keep_open: bool = False
 
     def __repr__(self) -> str:
-        """Show the settings without the API key: a representation ends in logs and tracebacks."""
+        """Return the settings without the API key: logs and tracebacks contain representations."""
         shown = replace(self, api_key=REDACTED) if self.api_key else self
         return f"WandbConfig({', '.join(f'{field.name}={getattr(shown, field.name)!r}' for field in fields(self))})"
 
     @classmethod
     def from_cfg(cls, cfg: Any, default: Mapping[str, Any] | None = None, *, where: str = "cfg.wandb") -> WandbConfig:
-        """Return ``cfg.wandb`` of an OmegaConf config, a mapping, a dataclass or a namespace.
+        """Return the options in ``cfg.wandb``, checked.
 
         Args:
-            cfg: The config.
-            default: Settings by name, for what is not given there.
-            where: What the user wrote the settings into, for messages: ``"wandb"`` is the section of a file.
+            cfg: An OmegaConf config, a mapping, a dataclass or a namespace.
+            default: Settings by name that ``cfg.wandb`` overrides.
+            where: Origin of the settings, for messages: ``"wandb"`` is the section of a file.
 
         Raises:
-            ConfigurationError: There is no ``cfg.wandb.project``, or a setting is unknown or wrong.
+            ConfigurationError: ``cfg.wandb.project`` is missing, or a setting is unknown or wrong.
         """
         if isinstance(cfg, (str, PathLike)):
             msg = f"cfg={fspath(cfg)!r} is a path; give what is in the file: OmegaConf.load({fspath(cfg)!r})"
@@ -310,16 +317,16 @@ class WandbConfig(RunOptions):
         section = cfg.get("wandb") if isinstance(cfg, Mapping) else getattr(cfg, "wandb", None)
         plain = to_plain({} if section is None and default else section, resolve=True)
         if not isinstance(plain, dict):
-            found = "missing" if section is None else f"of type {type(section).__name__}"
-            msg = f"{where} is {found} in a cfg of type {type(cfg).__name__}; give at least {where}.project"
+            problem = "missing" if section is None else f"of type {type(section).__name__}"
+            msg = f"{where} is {problem} in a cfg of type {type(cfg).__name__}; give at least {where}.project"
             raise ConfigurationError(msg)
         check_known_keys(
             plain, [field.name for field in fields(cls)], where
-        )  # a project that is misspelt is not missing
+        )  # before the check for a missing project: it may be misspelt
         settings = {name: value for name, value in plain.items() if value != OMEGACONF_MISSING}
-        given = {name for name, value in settings.items() if value is not None}
-        given |= {"run_mode", "rank_scope"} if "strategy" in given else set()
-        settings |= {name: value for name, value in (default or {}).items() if name not in given}
+        explicit = {name for name, value in settings.items() if value is not None}
+        explicit |= {"run_mode", "rank_scope"} if "strategy" in explicit else set()
+        settings |= {name: value for name, value in (default or {}).items() if name not in explicit}
         if settings.get("project") is None:
             msg = f"{where}.project is missing; name the W&B project that the run belongs to"
             raise ConfigurationError(msg)
@@ -327,19 +334,23 @@ class WandbConfig(RunOptions):
 
 
 def _check(name: str, value: Any, where: str) -> Any:
-    """Return one setting in the form that the dataclass holds, or say what is wrong with it."""
-    place = f"{where}{name}" if where == "--" else f"{where}{'.' if where.endswith('wandb') else ': '}{name}"
+    """Return a setting in the type of its field.
+
+    Raises:
+        ConfigurationError: The value is wrong.
+    """
+    setting = f"{where}{name}" if where == "--" else f"{where}{'.' if where.endswith('wandb') else ': '}{name}"
     kind = next(str(field.type) for field in fields(WandbConfig) if field.name == name).partition(" ")[0]
     if kind == "float":
-        return check_seconds(place, value, least=0.0 if name == "flush_interval" else 1.0)
+        return check_seconds(setting, value, least=0.0 if name == "flush_interval" else 1.0)
     if kind in _CHECK_BY_TYPE:
-        return _CHECK_BY_TYPE[kind](place, value)
+        return _CHECK_BY_TYPE[kind](setting, value)
     if name == "dir" and isinstance(value, PathLike):
         return fspath(value)
     if not isinstance(value, str):
-        raise_type_error(place, value)
+        raise_type_error(setting, value)
     if name in _CHOICES:
-        return check_choice(place, value, _CHOICES[name])
+        return check_choice(setting, value, _CHOICES[name])
     if name == "id":
-        return check_run_id(value, place)
-    return _CHECK_BY_NAME[name](place, value) if name in _CHECK_BY_NAME else value
+        return check_run_id(value, setting)
+    return _CHECK_BY_NAME[name](setting, value) if name in _CHECK_BY_NAME else value

@@ -1,4 +1,4 @@
-"""How a place in S3 is written: ``s3://bucket/key``, and what is said of anything else; without boto3."""
+"""Parse S3 paths, ``s3://bucket/key``, without boto3."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ PATH = re.compile(r"s3://([^/?#]+)/([^?#]+)(?:\?versionId=([^?#&]+))?")
 
 
 class S3Error(UserError):
-    """Something in S3 cannot be referred to or written: the message names the value, the cause and the remedy."""
+    """An S3 path that cannot be referred to or written.
+
+    The message names the value, the cause and the remedy.
+    """
 
 
 @dataclass(frozen=True)
 class S3Path:
-    """The place of an object, or of all objects below a prefix.
+    """Path of an object, or of all objects below a prefix.
 
     Attributes:
         bucket: The bucket.
@@ -30,19 +33,21 @@ class S3Path:
 
     @classmethod
     def parse(cls, text: str) -> S3Path:
-        """Read ``s3://bucket/key``, with ``?versionId=...`` for a version of a versioned bucket.
+        """Parse ``s3://bucket/key``.
+
+        ``?versionId=...`` at the end names a version in a versioned bucket.
 
         Raises:
-            S3Error: It has another form.
+            S3Error: The text has another form.
         """
-        found = PATH.fullmatch(text) if isinstance(text, str) else None
-        if found is None:
+        match = PATH.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
             msg = (
                 f"{text!r} is no S3 path; give one of the form s3://bucket/key, where the key is that of an object or "
                 "a prefix, without '?' and '#', which W&B cannot read back"
             )
             raise S3Error(msg)
-        return cls(*found.groups())
+        return cls(*match.groups())
 
     @property
     def name(self) -> str:

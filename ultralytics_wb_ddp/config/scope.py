@@ -1,4 +1,4 @@
-"""Settings for everything inside a block: ``with wandb_config(project="demo"):``."""
+"""Set options for everything inside a ``with`` block: ``with wandb_config(project="demo"):``."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.options import ScopeOptionsDict
 
 
-INHERITED = "_ultralytics_wb_ddp_blocks"  # attribute of a thread: the blocks in which it was started
+INHERITED = "_ultralytics_wb_ddp_blocks"  # attribute of a thread: the scopes in which it was started
 _active: ContextVar[tuple[ConfigScope, ...] | None] = ContextVar("ultralytics_wb_ddp_blocks", default=None)
-_applied_by_run_id: dict[str, tuple[ConfigScope, ...]] = {}  # by the id of a run that a manager holds
+_applied_by_run_id: dict[str, tuple[ConfigScope, ...]] = {}  # by the id of a run that a manager keeps open
 _installing = threading.Lock()
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 class ConfigScope:
-    """Settings that hold inside a ``with`` statement or a decorated function; :func:`wandb_config` makes it.
+    """Settings for a ``with`` block or a decorated function.
+
+    :func:`wandb_config` creates it.
 
     Attributes:
-        values: The settings that were given, by name, checked.
+        values: The checked settings by name, as far as the user set them.
     """
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -46,7 +48,7 @@ class ConfigScope:
         _active.set(active_scopes()[:-1])
 
     def __call__(self, function: Function) -> Function:
-        """Return a function whose calls are each inside of a block of their own."""
+        """Return a function that enters this scope for each call."""
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -68,17 +70,17 @@ class ConfigScope:
         return f"wandb_config({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the API key behind: a pickle may end in a file."""
+        """Return the state without the API key, which must not be pickled."""
         return {"values": {name: value for name, value in self.values.items() if name != "api_key"}}
 
 
 def wandb_config(**options: Unpack[ScopeOptionsDict]) -> ConfigScope:
-    """Set how runs are made for everything inside a block: callbacks, managers, jobs.
+    """Set the options of all runs inside a ``with`` block.
 
-    Use it in a ``with`` statement or as a decorator. What is given to ``add_wandb_callback``, :class:`WandbManager` or
-    a job itself, their names and groups of the run included, wins over the block, an inner block over an outer one.
-    The block reaches the threads that are started in it, asyncio's tasks, and the processes of the trainings in it;
-    not processes that the script starts by itself.
+    Use it in a ``with`` statement or as a decorator. It applies to callbacks, managers and jobs. Their own arguments,
+    names and groups of the run included, win over the block. An inner block wins over an outer one. The block also
+    applies to the threads that are started in it, to asyncio's tasks and to the processes of its trainings. It does
+    not apply to processes that the script starts.
 
     Args:
         **options: As for ``add_wandb_callback``; for managers and jobs also ``id``, ``api_key`` and ``keep_open``, see
@@ -89,54 +91,58 @@ def wandb_config(**options: Unpack[ScopeOptionsDict]) -> ConfigScope:
     """
     config = WandbConfig.parse(options, "wandb_config")
     values = {name: getattr(config, name) for name, value in options.items() if value is not None}
-    if values.pop("strategy", None):  # what it means, so that an inner block can change one half of it
+    if values.pop("strategy", None):  # split, so that an inner scope can replace one half of it
         values["run_mode"], values["rank_scope"] = config.logging_mode()
     return ConfigScope(values)
 
 
 def active_scopes() -> tuple[ConfigScope, ...]:
-    """Return the blocks that are around here, the outermost first."""
+    """Return the active scopes, the outermost first."""
     entered = _active.get()
     return getattr(threading.current_thread(), INHERITED, ()) if entered is None else entered
 
 
 def merge_scopes(around: Iterable[ConfigScope]) -> dict[str, Any]:
-    """Return the settings of blocks, of which later ones win, by name."""
-    return {name: value for block in around for name, value in block.values.items()}
+    """Return the settings of all scopes by name; later scopes win."""
+    return {name: value for scope in around for name, value in scope.values.items()}
 
 
 def scope_settings(*named: str) -> dict[str, Any]:
-    """Return the settings of the blocks around here by name, without those that are given here by another name."""
+    """Return the settings of the active scopes by name.
+
+    Args:
+        *named: Settings to leave out: the caller has them under another name.
+    """
     return {name: value for name, value in merge_scopes(active_scopes()).items() if name not in named}
 
 
 def scope_options(made_in: tuple[ConfigScope, ...], run_id: str | None) -> dict[str, Any]:
-    """Return how blocks want a training to be logged, by name.
+    """Return the run options that scopes set for a training, by name.
 
     Args:
-        made_in: The blocks in which its callback was made; those around here are inside of them.
-        run_id: Run that the training may continue. Its manager has had its say over the blocks that it is in itself.
+        made_in: Scopes in which the training's callback was created. The active scopes are inside them.
+        run_id: Run that the training may continue. Its manager has already applied the scopes around itself.
     """
-    here = active_scopes()
-    around = (*(block for block in made_in if block not in here), *here)
-    taken_up = _applied_by_run_id.get(run_id or "", ())
+    active = active_scopes()
+    around = (*(scope for scope in made_in if scope not in active), *active)
+    applied = _applied_by_run_id.get(run_id or "", ())
     known = {field.name for field in fields(RunOptions)}
-    values = merge_scopes(block for block in around if block not in taken_up)
+    values = merge_scopes(scope for scope in around if scope not in applied)
     return {name: value for name, value in values.items() if name in known}
 
 
 def mark_scopes_applied(run_id: str, around: tuple[ConfigScope, ...]) -> None:
-    """Say that the manager of a run has read the blocks that it is in."""
+    """Record the scopes that the manager of a run has applied."""
     _applied_by_run_id[run_id] = around
 
 
 def forget_scopes_applied(run_id: str) -> None:
-    """Say that a run has no manager any more."""
+    """Forget the scopes of a run whose manager has ended."""
     _applied_by_run_id.pop(run_id, None)
 
 
 def _make_threads_inherit_scopes() -> None:
-    """Have threads see the blocks in which they are started, which before Python 3.14 no context variable does."""
+    """Patch ``Thread.start``: before Python 3.14 threads do not inherit context variables."""
     with _installing:
         start = threading.Thread.start
         if hasattr(start, INHERITED):

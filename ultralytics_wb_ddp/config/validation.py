@@ -15,7 +15,7 @@ from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
 from ultralytics_wb_ddp.utils.errors import UserError
 from ultralytics_wb_ddp.utils.serialization import URL_PATTERN, is_secret_key
 
-MANAGER_OPTIONS = {  # what others than a callback take
+MANAGER_OPTIONS = {  # options that a callback does not take
     "id": "wandb.init(id=...) makes a run of this id, to be given as run=; a manager and a job take it in cfg.wandb.id",
     "api_key": "set WANDB_API_KEY or call 'wandb login'; a manager and a job take it in cfg.wandb.api_key",
     "keep_open": "a manager and a job take it in cfg.wandb.keep_open",
@@ -23,7 +23,7 @@ MANAGER_OPTIONS = {  # what others than a callback take
     "config": "the training's arguments are in the run's config by themselves; add others with run.config.update(...)",
     "experiment_group_name": "the name here is group",
 }
-RESERVED_IN_RUN_ID = ":;,#?/'"  # as wandb.Settings has it
+RESERVED_IN_RUN_ID = ":;,#?/'"  # from wandb.Settings
 RESERVED_IN_PROJECT = "/\\#?%:"
 RUN_FOLDER_PREFIX_LENGTH = len("offline-run-20260101_120000-")
 MAX_TAG_LENGTH = 64
@@ -31,11 +31,14 @@ MAX_JOB_TYPE_LENGTH = 64
 
 
 class ConfigurationError(UserError, ValueError):
-    """A setting that cannot work: the message names the value, the cause and the remedy."""
+    """A setting that cannot work.
+
+    The message names the value, the cause and the remedy.
+    """
 
 
 def check_run_id(run_id: str, where: str) -> str:
-    """Return the id of a run if W&B takes it.
+    """Return a run id that W&B accepts.
 
     Raises:
         ConfigurationError: The id is empty, longer than 128 characters, starts or ends with a space, or holds a
@@ -61,15 +64,15 @@ def check_run_id(run_id: str, where: str) -> str:
 
 
 def check_known_keys(names: Iterable[Any], known: list[str], where: str) -> None:
-    """Refuse settings that there are none of.
+    """Refuse unknown settings.
 
     Raises:
-        ConfigurationError: One is unknown; the nearest known one is suggested.
+        ConfigurationError: A setting is unknown. The message suggests the nearest known one.
     """
     for name in names:
         if name not in known:
-            if place := place_of(name, known):
-                msg = f"{where}: {name!r} has no place here: {place}"
+            if explanation := place_of(name, known):
+                msg = f"{where}: {name!r} has no place here: {explanation}"
                 raise ConfigurationError(msg)
             close = difflib.get_close_matches(str(name), known, n=1)
             remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
@@ -78,198 +81,198 @@ def check_known_keys(names: Iterable[Any], known: list[str], where: str) -> None
 
 
 def place_of(name: Any, known: list[str]) -> str | None:
-    """Return where a setting belongs that is none of a run's options; None where nothing is known of it.
+    """Return an explanation where an unknown setting belongs, or None.
 
     Args:
-        name: Its name.
-        known: Names of the settings that there are instead.
+        name: Name of the setting.
+        known: Names of the settings that are accepted.
     """
     if "run_mode" not in known:
         return None
     if name in MANAGER_OPTIONS:
         return MANAGER_OPTIONS[name]
-    module = sys.modules.get("ultralytics.utils")  # where it is not imported, nobody trains yet
+    module = sys.modules.get("ultralytics.utils")  # not imported before a training
     is_argument = str(name) in getattr(module, "DEFAULT_CFG_DICT", ())
     return f"it is an argument of the training: model.train({name}=...), train.{name} in a job" if is_argument else None
 
 
-def check_choice(place: str, value: str, allowed: tuple[str, ...]) -> str:
-    """Return a setting that has one of a few values.
+def check_choice(setting: str, value: str, allowed: tuple[str, ...]) -> str:
+    """Return a value that is one of the allowed ones.
 
     Raises:
-        ConfigurationError: It has another one.
+        ConfigurationError: The value is another one.
     """
     if value in allowed:
         return value
-    remedy = "say run_mode='shared'" if value == "shared" else f"choose one of {', '.join(allowed)}"
-    msg = f"{place}={value!r} is unknown; {remedy}"
+    remedy = "use run_mode='shared'" if value == "shared" else f"choose one of {', '.join(allowed)}"
+    msg = f"{setting}={value!r} is unknown; {remedy}"
     raise ConfigurationError(msg)
 
 
-def check_seconds(place: str, value: Any, *, least: float) -> float:
+def check_seconds(setting: str, value: Any, *, least: float) -> float:
     """Return a number of seconds as a float.
 
     Raises:
-        ConfigurationError: It is no number, infinite, or less than the least.
+        ConfigurationError: The value is no number, infinite, or less than the minimum.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
-        msg = f"{place}={value!r}: a number of seconds, {least:g} or more, is expected"
+        msg = f"{setting}={value!r}: a number of seconds, {least:g} or more, is expected"
         raise ConfigurationError(msg)
     return float(value)
 
 
-def check_tags(place: str, value: Any) -> tuple[str, ...]:
-    """Return tags as a tuple; a single one may stand by itself.
+def check_tags(setting: str, value: Any) -> tuple[str, ...]:
+    """Return tags as a tuple; a string is one tag.
 
     Raises:
-        ConfigurationError: One is no string, empty, or longer than 64 characters.
+        ConfigurationError: A tag is no string, empty, or longer than 64 characters.
     """
     tags = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
     if not all(isinstance(tag, str) for tag in tags):
-        msg = f"{place}={value!r}: tags are a list of strings"
+        msg = f"{setting}={value!r}: tags are a list of strings"
         raise ConfigurationError(msg)
     for tag in tags:
         if not 0 < len(tag) <= MAX_TAG_LENGTH:
-            msg = f"{place}: {tag!r} has {len(tag)} characters; W&B takes tags of 1 to {MAX_TAG_LENGTH}, shorten it"
+            msg = f"{setting}: {tag!r} has {len(tag)} characters; W&B takes tags of 1 to {MAX_TAG_LENGTH}, shorten it"
             raise ConfigurationError(msg)
     return tuple(tags)
 
 
-def check_text(place: str, value: str, *, length: int = MAX_LENGTH) -> str:
-    """Return a name that is shown for a run, such as its group, if W&B has room for it.
+def check_text(setting: str, value: str, *, length: int = MAX_LENGTH) -> str:
+    """Return a text, such as a group, if W&B accepts its length.
 
     Raises:
-        ConfigurationError: It is longer than that, or empty.
+        ConfigurationError: The text is longer, or empty.
     """
     if not 0 < len(value.strip()) <= len(value) <= length:
-        msg = f"{place}={value!r} has {len(value)} characters; W&B takes 1 to {length}, shorten it"
+        msg = f"{setting}={value!r} has {len(value)} characters; W&B takes 1 to {length}, shorten it"
         raise ConfigurationError(msg)
     return value
 
 
-def check_job_type(place: str, value: str) -> str:
-    """Return the job type of a run if W&B has room for it.
+def check_job_type(setting: str, value: str) -> str:
+    """Return the job type of a run if W&B accepts its length.
 
     Raises:
-        ConfigurationError: It is longer than 64 characters, or empty.
+        ConfigurationError: The job type is longer than 64 characters, or empty.
     """
-    return check_text(place, value, length=MAX_JOB_TYPE_LENGTH)
+    return check_text(setting, value, length=MAX_JOB_TYPE_LENGTH)
 
 
-def check_environment(given: Container[str], env: Mapping[str, str] | None = None) -> None:
-    """Refuse variables of wandb's that name a run in a way that W&B does not take.
+def check_environment(settings: Container[str], env: Mapping[str, str] | None = None) -> None:
+    """Refuse values of ``WANDB_*`` variables that W&B does not accept.
 
     Args:
-        given: Names of the settings for which wandb does not look at its variable.
-        env: The environment; None is that of this process.
+        settings: Names of the settings that the user set: wandb ignores their variables.
+        env: Environment variables, by default those of this process.
 
     Raises:
         ConfigurationError: A value is too long or holds a reserved character.
     """
     env = os.environ if env is None else env
-    if "ULTRALYTICS_WB_DDP" in env:  # a launcher has set them after a run that W&B has taken
+    if "ULTRALYTICS_WB_DDP" in env:  # a launcher has set them for a run that W&B accepted
         return
     for name, (variable, check) in ENVIRONMENT_CHECKS.items():
-        if name not in given and env.get(variable):
+        if name not in settings and env.get(variable):
             check(variable, env[variable])
 
 
-def check_bool(place: str, value: Any) -> bool:
-    """Return what is true or false.
+def check_bool(setting: str, value: Any) -> bool:
+    """Return a boolean.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: The value is neither true nor false.
     """
     if not isinstance(value, bool):
-        msg = f"{place}={value!r}: true or false is expected"
+        msg = f"{setting}={value!r}: true or false is expected"
         raise ConfigurationError(msg)
     return value
 
 
-def check_non_negative_int(place: str, value: Any) -> int:
-    """Return a whole number.
+def check_non_negative_int(setting: str, value: Any) -> int:
+    """Return a whole number, 0 or more.
 
     Raises:
-        ConfigurationError: It is no such number, or below 0.
+        ConfigurationError: The value is no whole number, or below 0.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        msg = f"{place}={value!r}: a whole number, 0 or more, is expected"
+        msg = f"{setting}={value!r}: a whole number, 0 or more, is expected"
         raise ConfigurationError(msg)
     return value
 
 
-def check_project(place: str, value: str) -> str:
-    """Return the name of a project if W&B takes it.
+def check_project(setting: str, value: str) -> str:
+    """Return the name of a project that W&B accepts.
 
     Raises:
-        ConfigurationError: It is empty, longer than 128 characters, or holds a reserved character.
+        ConfigurationError: The name is empty, longer than 128 characters, or holds a reserved character.
     """
     bad = sorted(set(value) & set(RESERVED_IN_PROJECT))
     if not value.strip():
-        msg = f"{place}={value!r} is empty; name the W&B project that the run belongs to"
+        msg = f"{setting}={value!r} is empty; name the W&B project that the run belongs to"
     elif bad:
-        msg = f"{place}={value!r}: W&B refuses {' '.join(bad)} in a project's name; replace them, by '-' for example"
+        msg = f"{setting}={value!r}: W&B refuses {' '.join(bad)} in a project's name; replace them, by '-' for example"
     elif len(value) > MAX_LENGTH:
-        msg = f"{place}={value!r}: a project's name has at most {MAX_LENGTH} characters; shorten it"
+        msg = f"{setting}={value!r}: a project's name has at most {MAX_LENGTH} characters; shorten it"
     else:
         return value
     raise ConfigurationError(msg)
 
 
-def check_uri(place: str, value: str) -> str:
+def check_uri(setting: str, value: str) -> str:
     """Return an address such as ``s3://bucket/shapes``.
 
     Raises:
-        ConfigurationError: It is of another form.
+        ConfigurationError: The value is no address.
     """
     if not URL_PATTERN.fullmatch(value):
-        msg = f"{place}={value!r} is no address; give one such as 's3://bucket/shapes', or leave it out"
+        msg = f"{setting}={value!r} is no address; give one such as 's3://bucket/shapes', or leave it out"
         raise ConfigurationError(msg)
     return value
 
 
-def check_s3_prefix(place: str, value: str) -> str:
-    """Return the place in S3 that checkpoints are uploaded to, without a slash at its end.
+def check_s3_prefix(setting: str, value: str) -> str:
+    """Return the S3 prefix for checkpoints, without a slash at its end.
 
     Raises:
-        ConfigurationError: It is no place in S3, or boto3 is missing.
+        ConfigurationError: The value is no S3 path, or boto3 is missing.
     """
     store = value.rstrip("/")
     try:
         S3Path.parse(f"{store}/checkpoint")
     except S3Error as error:
-        msg = f"{place}={value!r}: {error}"
+        msg = f"{setting}={value!r}: {error}"
         raise ConfigurationError(msg) from error
     if find_spec("boto3") is None:
-        msg = f"{place}={value!r} needs boto3; install it with: pip install 'ultralytics-wb-ddp[s3]'"
+        msg = f"{setting}={value!r} needs boto3; install it with: pip install 'ultralytics-wb-ddp[s3]'"
         raise ConfigurationError(msg)
     return store
 
 
-def check_link(place: str, value: str) -> str:
-    """Return a place in W&B's registry or a portfolio.
+def check_link(setting: str, value: str) -> str:
+    """Return a link target in W&B's registry or in a portfolio.
 
     Raises:
-        ConfigurationError: W&B would refuse it.
+        ConfigurationError: W&B would refuse the target.
     """
     if problem := link_problem(value):
-        msg = f"{place}={value!r}: {problem}"
+        msg = f"{setting}={value!r}: {problem}"
         raise ConfigurationError(msg)
     return value
 
 
-def raise_type_error(place: str, value: Any) -> NoReturn:
-    """Refuse what is no string; a secret is not shown.
+def raise_type_error(setting: str, value: Any) -> NoReturn:
+    """Refuse a value that is no string; the message shows no secret.
 
     Raises:
         ConfigurationError: Always.
     """
-    shown = "" if is_secret_key(place) else f"={value!r}"
-    msg = f"{place}{shown} is of type {type(value).__name__}; a string is expected"
+    shown = "" if is_secret_key(setting) else f"={value!r}"
+    msg = f"{setting}{shown} is of type {type(value).__name__}; a string is expected"
     raise ConfigurationError(msg)
 
 
-# What wandb reads where a setting is not given.
+# Variables that wandb reads if the user does not set the option.
 ENVIRONMENT_CHECKS: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
     "id": ("WANDB_RUN_ID", lambda variable, value: check_run_id(value, variable)),
     "project": ("WANDB_PROJECT", check_project),

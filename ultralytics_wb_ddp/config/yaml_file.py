@@ -1,4 +1,4 @@
-"""A YAML file read as a config, with what the command line puts over it; what is wrong with it is said in words."""
+"""Read a YAML file and the command line's overrides as a config."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def read_config(file: Path, overrides: Sequence[str] = ()) -> Any:
-    """Return an OmegaConf config; its interpolations are left as they are.
+    """Return an OmegaConf config with its interpolations unresolved.
 
     Args:
         file: A YAML file.
-        overrides: ``key=value``, with dots between the keys of nested sections; they win over the file.
+        overrides: ``key=value``, with dots between the keys of nested sections. They win over the file.
 
     Raises:
-        ConfigurationError: The file is no YAML mapping, or an override is no ``key=value`` or gives a secret away.
+        ConfigurationError: The file is no YAML mapping, or an override is no ``key=value`` or contains a secret.
     """
     from omegaconf import DictConfig, OmegaConf
 
@@ -60,22 +60,24 @@ def _read_override(override: str) -> Any:
     return parsed
 
 
-def _secrets_in(values: Any, place: str = "") -> Iterator[str]:
-    """Yield where secrets stand, other than as interpolations."""
+def _secrets_in(values: Any, parent: str = "") -> Iterator[str]:
+    """Yield the dotted keys of secrets; an interpolation is no secret."""
     for key, value in values.items() if isinstance(values, dict) else enumerate(values):
-        at = f"{place}.{key}" if place else str(key)
+        full_key = f"{parent}.{key}" if parent else str(key)
         if isinstance(value, (dict, list)):
-            yield from _secrets_in(value, at)
+            yield from _secrets_in(value, full_key)
         elif is_secret_key(key) and value is not None and "${" not in str(value):
-            yield at
+            yield full_key
 
 
 @contextmanager
 def yaml_errors_as_user_errors(file: Path) -> Iterator[None]:
-    """Say what is wrong with a file, or with a value of it when it is resolved, and quote none: it may hold a key.
+    """Raise a ConfigurationError for errors of a YAML file or its interpolations.
+
+    The message quotes no value: it may be an API key.
 
     Raises:
-        ConfigurationError: Something is wrong with it.
+        ConfigurationError: The file cannot be read, or a value cannot be resolved.
     """
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -86,26 +88,28 @@ def yaml_errors_as_user_errors(file: Path) -> Iterator[None]:
         line, reason = None, type(problem).__name__
         if isinstance(problem, YAMLError):
             line, reason = describe_yaml_error(problem, file.read_text(encoding="utf-8", errors="replace"))
-        place = f", line {line}" if line else ""
+        position = f", line {line}" if line else ""
         key = getattr(problem, "full_key", None)
         setting = f", setting {key}" if key else ""
         missing = re.search(r"(Environment variable|Interpolation key) '([^']*)' not found", str(problem))
-        what = {"Environment variable": "set the variable {0}", "Interpolation key": "there is no {0}"}
-        remedy = what[missing[1]].format(missing[2]) if missing else _remedy(problem)
-        msg = f"{file}{place}{setting} cannot be read ({reason}); {remedy}"
+        remedies = {"Environment variable": "set the variable {0}", "Interpolation key": "there is no {0}"}
+        remedy = remedies[missing[1]].format(missing[2]) if missing else _remedy(problem)
+        msg = f"{file}{position}{setting} cannot be read ({reason}); {remedy}"
         raise ConfigurationError(msg) from problem
 
 
 def describe_yaml_error(problem: YAMLError, text: str) -> tuple[int | None, str]:
-    """Return the line in which a YAML is wrong, from 1, and the reason; of what stands there, one character at most.
+    """Return the line number of a YAML error and its reason.
+
+    Lines count from 1. The reason quotes one character of the YAML at most: a value may be an API key.
 
     Args:
-        problem: What PyYAML has raised.
+        problem: The error that PyYAML raised.
         text: The YAML.
     """
     import yaml
 
-    try:  # PyYAML's own parser says more than the one in C that OmegaConf takes, such as which character is wrong
+    try:  # PyYAML's own parser reports more than OmegaConf's parser in C, such as the wrong character
         for _ in yaml.parse(text, Loader=yaml.SafeLoader):
             pass
     except yaml.YAMLError as error:
@@ -115,7 +119,7 @@ def describe_yaml_error(problem: YAMLError, text: str) -> tuple[int | None, str]
     reason = reason.partition(", but")[0].partition(" for the tag")[0].replace("could not find expected", "expected")
     if not mark:
         return None, reason
-    if start and "simple key" in problem.context:  # the key is noticed to be none in the next line
+    if start and "simple key" in problem.context:  # the parser notices the wrong key only in the next line
         return start.line + 1, reason
     begin = f" for what begins in line {start.line + 1}" if start and start.line != mark.line else ""
     return mark.line + 1, f"{reason}{begin}"

@@ -13,21 +13,32 @@ if TYPE_CHECKING:
 
 
 def first_devices(count: int) -> str:
-    """Return the first devices of this node, as many as it has processes: ``"0,1"``."""
+    """Return the first devices of this node: ``"0,1"``.
+
+    Args:
+        count: Number of processes on this node.
+
+    Raises:
+        ConfigurationError: This process sees fewer GPUs.
+    """
     import torch
 
-    seen = torch.cuda.device_count()
-    if torch.cuda.is_available() and seen < count:
+    visible = torch.cuda.device_count()
+    if torch.cuda.is_available() and visible < count:
         msg = (
-            f"this process sees {seen} GPUs and its node has {count} processes; start fewer of them, or let each see "
-            f"all GPUs of its node (srun --gpus-per-node instead of --gpus-per-task, CUDA_VISIBLE_DEVICES)"
+            f"this process sees {visible} GPUs and its node has {count} processes; start fewer of them, or let each "
+            f"see all GPUs of its node (srun --gpus-per-node instead of --gpus-per-task, CUDA_VISIBLE_DEVICES)"
         )
         raise ConfigurationError(msg)
     return ",".join(str(number) for number in range(count))
 
 
 def get_own_device(device: Any, local_rank: int) -> int | None:
-    """Return the number of this process's GPU; None without GPUs."""
+    """Return the number of this process's GPU; None without GPUs.
+
+    Raises:
+        ConfigurationError: The device names too few GPUs.
+    """
     import torch
 
     names = device_names(device)
@@ -39,11 +50,13 @@ def get_own_device(device: Any, local_rank: int) -> int | None:
 
 
 def devices_of(device: Any, parallel: ParallelConfig) -> list[str]:
-    """Return the devices of this machine by name, one for each process; none where Ultralytics chooses.
+    """Return the devices of this machine, one for each process.
+
+    The list is empty if Ultralytics chooses the device.
 
     Args:
         device: The job's ``train.device``.
-        parallel: How many processes train.
+        parallel: The settings of the processes.
     """
     if parallel.is_distributed():
         topology = Topology.from_env()

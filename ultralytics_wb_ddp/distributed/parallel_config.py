@@ -1,4 +1,4 @@
-"""How many processes train and where they meet: ``cfg.parallel``, checked against what the environment says."""
+"""Check ``cfg.parallel`` and the environment: number of processes, rank, address, backend."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ultralytics_wb_ddp.utils.serialization import to_plain
 BACKENDS = ("nccl", "gloo", "mpi", "ucc", "hccl", "xccl")
 LAST_PORT = 65_535
 ELSEWHERE_REMEDIES = "the processes meet at parallel.master_addr and parallel.master_port"
-OF_TORCHRUN = "it is an option of torchrun, which tells its processes: torchrun --{}"
+OF_TORCHRUN = "it is an option of torchrun, which sets it for its processes: torchrun --{}"
 OF_THE_PROCESS = "each process knows it from {} in the environment, which torchrun and srun set"
 OF_ULTRALYTICS = "Ultralytics decides it for its models"
-ELSEWHERE = {  # what others keep in such a section, and where it belongs; null says nothing there
+ELSEWHERE = {  # settings of other tools in such a section, and where they belong; null is accepted
     "init_method": ELSEWHERE_REMEDIES,
     "dist_url": ELSEWHERE_REMEDIES,
     "local_rank": OF_THE_PROCESS.format("LOCAL_RANK"),
@@ -39,9 +39,9 @@ ELSEWHERE = {  # what others keep in such a section, and where it belongs; null 
     "gradient_as_bucket_view": OF_ULTRALYTICS,
     "static_graph": OF_ULTRALYTICS,
 }
-OF_EVERY_LAUNCH = {"init_method": "env://", "dist_url": "env://"}  # what is done anyway
+OF_EVERY_LAUNCH = {"init_method": "env://", "dist_url": "env://"}  # values that every launch uses
 LOCAL_HOSTS = frozenset({LOOPBACK, "::1", "localhost"})
-VARIABLE_OF_SETTING = {  # by the setting that says the same
+VARIABLE_OF_SETTING = {  # environment variable by setting
     "world_size": "WORLD_SIZE",
     "rank": "RANK",
     "master_addr": "MASTER_ADDR",
@@ -51,18 +51,20 @@ VARIABLE_OF_SETTING = {  # by the setting that says the same
 
 @dataclass(frozen=True)
 class ParallelConfig:
-    """What ``cfg.parallel`` may hold; what is None is left to torchrun, Slurm, PyTorch and Ultralytics.
+    """The settings of ``cfg.parallel``.
+
+    Torchrun, Slurm, PyTorch and Ultralytics choose the value of a setting that is None.
 
     Attributes:
         world_size: Number of processes on all nodes.
-        rank: Number of this process among them, from 0; for processes that neither torchrun nor srun has started.
+        rank: Rank of this process, from 0; for processes that neither torchrun nor srun has started.
         master_addr: Host of rank 0, at which all processes meet.
-        master_port: Its port.
-        backend: What the processes talk through: ``"nccl"`` between GPUs, ``"gloo"`` between CPUs.
-        find_unused_parameters: Whether gradients may be missing for some parameters, in the words of
-            ``torch.nn.parallel.DistributedDataParallel``; Ultralytics allows it unless ``compile`` is used.
-        output_device: Index of the GPU of this machine that it puts its output on, one of those that train here; by
-            default each process's own.
+        master_port: Port on that host.
+        backend: Backend of the process group: ``"nccl"`` between GPUs, ``"gloo"`` between CPUs.
+        find_unused_parameters: Whether some parameters may have no gradient, as in
+            ``torch.nn.parallel.DistributedDataParallel``. Ultralytics allows it unless ``compile`` is used.
+        output_device: Index of the GPU for the output of ``DistributedDataParallel``, one of those that train on this
+            machine; by default each process's own.
 
     Raises:
         ConfigurationError: A value is of a wrong type or outside its range.
@@ -83,7 +85,7 @@ class ParallelConfig:
         self._check_integer("master_port", 1, LAST_PORT, f"ports go from 1 to {LAST_PORT}")
         if self.world_size is not None and self.rank is not None and self.rank >= self.world_size:
             msg = (
-                f"parallel.rank={self.rank} lies outside parallel.world_size={self.world_size}; "
+                f"parallel.rank={self.rank} is outside parallel.world_size={self.world_size}; "
                 f"ranks go from 0 to {self.world_size - 1}"
             )
             raise ConfigurationError(msg)
@@ -96,13 +98,13 @@ class ParallelConfig:
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> ParallelConfig:
-        """Read ``cfg.parallel`` of an OmegaConf config, a mapping, a dataclass or a namespace; it may be missing.
+        """Return the settings of ``cfg.parallel``, which may be missing.
 
         Args:
-            cfg: The config.
+            cfg: An OmegaConf config, a mapping, a dataclass or a namespace.
 
         Returns:
-            The settings, those that are not given at None.
+            The settings; those that the user did not set are None.
 
         Raises:
             ConfigurationError: A setting is unknown or wrong.
@@ -117,17 +119,19 @@ class ParallelConfig:
         if not isinstance(values, dict):
             msg = f"parallel={values!r} is of type {type(values).__name__}; a section with {', '.join(known)} is read"
             raise ConfigurationError(msg)
-        given = {name: value for name, value in values.items() if value != OMEGACONF_MISSING}
-        for name in [name for name in given if name in ELSEWHERE]:
-            value = given.pop(name)
+        settings = {name: value for name, value in values.items() if value != OMEGACONF_MISSING}
+        for name in [name for name in settings if name in ELSEWHERE]:
+            value = settings.pop(name)
             if value is not None and value != OF_EVERY_LAUNCH.get(name):
                 msg = f"parallel.{name}={value!r} has no use here: {ELSEWHERE[name]}; leave it out, or make it null"
                 raise ConfigurationError(msg)
-        check_known_keys(given, known, "parallel")
-        return cls(**given)
+        check_known_keys(settings, known, "parallel")
+        return cls(**settings)
 
     def is_distributed(self, env: Mapping[str, str] | None = None) -> bool:
-        """Return whether this process is one of several that somebody has started, and launches none itself.
+        """Return whether this process is a rank of a distributed training.
+
+        Such a process was started by torchrun, by srun or by hand. It launches no other processes.
 
         Args:
             env: Environment variables, by default those of this process.
@@ -136,59 +140,57 @@ class ParallelConfig:
         return self.rank is not None or integer(env, "RANK", -1) >= 0 or bool(slurm_environment(env))
 
     def resolve(self, env: Mapping[str, str] | None = None, *, check_port: bool = True) -> dict[str, str]:
-        """Return the environment variables by which PyTorch and Ultralytics know this process.
+        """Return the environment variables of this process for PyTorch and Ultralytics.
 
-        What is asked for here must not contradict the environment; what neither says comes from Slurm, in a task of
-        srun, and else from what one node needs.
+        These settings must not contradict the environment. A value that is in neither comes from Slurm in a task of
+        srun, and otherwise from the defaults for one node.
 
         Args:
-            env: Environment variables, as torchrun, srun or the user has set them; by default those of this process.
-            check_port: Whether the port must be free where this process opens it: at rank 0, unless torchrun does it.
+            env: Environment variables of torchrun, srun or the user; by default those of this process.
+            check_port: Whether the port must be free if this process opens it. Rank 0 does, unless torchrun does.
 
         Returns:
             RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, GROUP_RANK, MASTER_ADDR and MASTER_PORT for a process of a
-            distributed training. In a process that is to launch one, only MASTER_PORT: the one asked for, or a free
-            one.
+            distributed training. In a launcher, only MASTER_PORT: the configured port, or a free one.
 
         Raises:
-            ConfigurationError: Something is missing, contradicts itself or the environment, or the port is in use.
+            ConfigurationError: A value is missing or contradicts another one, or the port is in use.
         """
         env = os.environ if env is None else env
-        given = {name: value.strip() for name, value in env.items() if value.strip()}
-        self._check_contradictions(given)
-        if not self.is_distributed(given):
-            return self._resolve_launcher(given, check_port=check_port)
-        launched = integer(given, "RANK", -1) >= 0
+        variables = {name: value.strip() for name, value in env.items() if value.strip()}
+        self._check_contradictions(variables)
+        if not self.is_distributed(variables):
+            return self._resolve_launcher(variables, check_port=check_port)
+        launched = integer(variables, "RANK", -1) >= 0
         if not launched:
-            given.pop("RANK", None)
-            slurm = slurm_environment(given)
+            variables.pop("RANK", None)
+            slurm = slurm_environment(variables)
             if slurm:
                 self._check_contradictions(slurm, skip=("master_addr", "master_port"))
-                _check_slurm(slurm, given)
-            given = {**slurm, **given}
-        return self._worker_environment({**given, **self._as_variables()}, check_port=check_port)
+                _check_slurm(slurm, variables)
+            variables = {**slurm, **variables}
+        return self._worker_environment({**variables, **self._as_variables()}, check_port=check_port)
 
     # Helpers
 
     def _as_variables(self) -> dict[str, str]:
-        """Return what is asked for as environment variables."""
         values = {variable: getattr(self, name) for name, variable in VARIABLE_OF_SETTING.items()}
         return {variable: str(value) for variable, value in values.items() if value is not None}
 
     def _check_contradictions(self, env: Mapping[str, str], skip: tuple[str, ...] = ()) -> None:
         for name, variable in VARIABLE_OF_SETTING.items():
-            asked, found = getattr(self, name), env.get(variable)
-            if asked is None or found is None or name in skip or (variable == "RANK" and found == "-1"):
+            setting, env_value = getattr(self, name), env.get(variable)
+            if setting is None or env_value is None or name in skip or (variable == "RANK" and env_value == "-1"):
                 continue
-            if (found if name == "master_addr" else integer(env, variable)) != asked:
+            if (env_value if name == "master_addr" else integer(env, variable)) != setting:
                 msg = (
-                    f"parallel.{name}={asked!r} contradicts {variable}={found} in the environment; leave "
+                    f"parallel.{name}={setting!r} contradicts {variable}={env_value} in the environment; leave "
                     f"parallel.{name} out, or start the processes accordingly"
                 )
                 raise ConfigurationError(msg)
 
     def _resolve_launcher(self, env: Mapping[str, str], *, check_port: bool) -> dict[str, str]:
-        """Return the port at which the processes that this one launches meet."""
+        """Return MASTER_PORT for the workers of this launcher."""
         reject_lone_local_rank(env)
         if self.master_addr is not None and self.master_addr not in LOCAL_HOSTS:
             msg = (
@@ -204,7 +206,6 @@ class ParallelConfig:
 
     @staticmethod
     def _worker_environment(env: Mapping[str, str], *, check_port: bool) -> dict[str, str]:
-        """Return all variables of a process of a distributed training."""
         rank = integer(env, "RANK")
         if "WORLD_SIZE" not in env:
             msg = f"rank is {rank} and the number of processes is unknown; set WORLD_SIZE or parallel.world_size"
@@ -229,7 +230,7 @@ class ParallelConfig:
             msg = "MASTER_PORT is missing; set it or parallel.master_port, to the same free port in all processes"
             raise ConfigurationError(msg)
         port = integer(env, "MASTER_PORT") if "MASTER_PORT" in env else find_free_port()
-        if not 1 <= port <= LAST_PORT:  # 0 would be another port in each process
+        if not 1 <= port <= LAST_PORT:  # with 0 each process would get another port
             msg = (
                 f"MASTER_PORT={port} is no port; ports go from 1 to {LAST_PORT}, torchrun --standalone finds a free one"
             )
@@ -249,7 +250,7 @@ class ParallelConfig:
 
     def _check_integer(self, name: str, least: int, most: int | None, remedy: str) -> None:
         value = getattr(self, name)
-        if isinstance(value, str) and value.strip().lstrip("-").isdigit():  # ${oc.env:...} makes strings
+        if isinstance(value, str) and value.strip().lstrip("-").isdigit():  # ${oc.env:...} gives strings
             value = int(value)
             object.__setattr__(self, name, value)
         if value is None:
@@ -271,13 +272,13 @@ class ParallelConfig:
 
 
 def find_free_port() -> int:
-    """Return a port that nobody uses, from those that Linux does not give to outgoing connections."""
+    """Return a free port outside of Linux's range for outgoing connections."""
     candidates = random.SystemRandom().sample(range(FIRST_PORT, FIRST_PORT + PORTS), 50)
     return next(port for port in candidates if is_port_free(port))
 
 
 def is_port_free(port: int) -> bool:
-    """Return whether a port of this host can be opened on all its addresses, as PyTorch opens it."""
+    """Return whether PyTorch could open a port on this host's addresses."""
     return _can_open(socket.AF_INET, "0.0.0.0", port) and _can_open(socket.AF_INET6, "::", port)  # noqa: S104  # a try
 
 
@@ -299,7 +300,7 @@ def _port_in_use_message(port: int) -> str:
 
 
 def _check_slurm(slurm: Mapping[str, str], env: Mapping[str, str]) -> None:
-    """Refuse variables that were set by hand and cannot be those of this task."""
+    """Refuse variables that the user set and that contradict Slurm."""
     for name in ("WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"):
         if name in env and env[name] != slurm[name]:
             msg = f"{name}={env[name]} contradicts Slurm, where it is {slurm[name]}; unset {name}"

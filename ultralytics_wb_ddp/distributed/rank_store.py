@@ -1,8 +1,7 @@
-"""What the ranks of a training tell each other: over the store of their launch, and without ever waiting in step.
+"""Exchange values between ranks over their rendezvous store, without collectives.
 
-A collective would hang a training of which one rank is missing. The store, which torchrun or rank 0 keeps for the
-rendezvous, is a place to put things and to look for them. Each rank has a connection of its own and a thread that uses
-it, so that a store that does not answer holds up nobody.
+A collective would hang if one rank is missing. Torchrun or rank 0 keeps the store. Each rank has a connection of its
+own and a thread that uses it: a store that does not answer delays no training.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 
-STORE_TIMEOUT = timedelta(seconds=5)  # that the store has for an answer, before it is given up
+STORE_TIMEOUT = timedelta(seconds=5)  # for an answer; after it, the store counts as lost
 FIRST_POLL_INTERVAL, MAX_POLL_INTERVAL = (
     0.002,
     0.1,
-)  # seconds between two looks at something that is being waited for: they get longer
+)  # seconds between two polls of the store; the interval doubles each time
 
 
 class PendingRead:
-    """What somebody has asked the store for.
+    """A read of keys that may not be in the store yet.
 
     Args:
-        keys: What is looked for.
-        deadline: Until when it is looked for again, by ``time.monotonic``, if it is not all there.
+        keys: Keys to read.
+        deadline: Time by ``time.monotonic`` until which missing keys are polled.
     """
 
     def __init__(self, keys: Iterable[str], deadline: float) -> None:
@@ -44,31 +43,43 @@ class PendingRead:
 
     @property
     def is_answered(self) -> bool:
-        """Whether all of it was there."""
+        """Whether all keys were read."""
         return len(self._found) == len(self._keys)
 
     def result(self, timeout: float) -> dict[str, Any]:
-        """Return what was there, after so many seconds at most; then nobody looks for the rest any more."""
+        """Return the values read so far by key, and stop polling.
+
+        Args:
+            timeout: Seconds to wait for missing keys.
+        """
         self._is_over.wait(timeout)
         self._is_over.set()
         return dict(list(self._found.items()))
 
     def cancel(self) -> None:
-        """Have it answered with what is known."""
+        """Stop polling; :meth:`result` returns the values read so far."""
         self._is_over.set()
 
     def poll(self, store: Any, space: str) -> bool:
-        """Look once; returns whether it is to be asked again."""
+        """Read missing keys once.
+
+        Args:
+            store: The ``torch.distributed.TCPStore``.
+            space: Prefix of the keys.
+
+        Returns:
+            Whether to poll again.
+        """
         if self._is_over.is_set():
             return False
         missing = [key for key in self._keys if key not in self._found]
-        places = [f"{space}/{key}" for key in missing]
-        if store.check(places):  # all at once, as a rule
-            self._found.update(zip(missing, map(json.loads, store.multi_get(places))))
-        elif len(places) > 1:
-            for key, place in zip(missing, places):
-                if store.check([place]):
-                    self._found[key] = json.loads(store.get(place))
+        paths = [f"{space}/{key}" for key in missing]
+        if store.check(paths):  # usually all at once
+            self._found.update(zip(missing, map(json.loads, store.multi_get(paths))))
+        elif len(paths) > 1:
+            for key, path in zip(missing, paths):
+                if store.check([path]):
+                    self._found[key] = json.loads(store.get(path))
         if self.is_answered or time.monotonic() >= self._deadline:
             self._is_over.set()
             return False
@@ -78,95 +89,100 @@ class PendingRead:
 
 
 class RankStore:
-    """A place that all ranks of a training see."""
+    """A key-value store that all ranks of a training share."""
 
     def __init__(self, name: str) -> None:
-        """Open it.
+        """Connect to the store in the background.
 
         Args:
-            name: What tells this training from others of the same launch; the same on all ranks.
+            name: Name of this training among those of the same launch; the same on all ranks.
         """
         restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun keeps its store
         self._space = f"ultralytics_wb_ddp/{restarts}/{name}"
         self._is_lost = "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ
         self._jobs: queue.SimpleQueue[Callable[[Any], None] | None] = queue.SimpleQueue()
-        self._questions: list[PendingRead] = []
+        self._pending_reads: list[PendingRead] = []
         if not self._is_lost:
             threading.Thread(target=self._work, name="wandb-ddp-exchange", daemon=True).start()
 
     def write(self, key: str, value: Any) -> None:
-        """Put something there, in the background.
+        """Write a value in the background.
 
         Args:
-            key: Its name.
-            value: What JSON can hold.
+            key: Key of the value.
+            value: A value that JSON can hold.
         """
         self.write_many({key: value})
 
     def write_many(self, values: Mapping[str, Any], patience: float = 0.0) -> None:
-        """Put several things there at once, in the background.
+        """Write several values at once in the background.
 
         Args:
-            values: What JSON can hold, by name.
-            patience: Seconds to wait until they are there: where this thread goes on with what keeps Python to itself,
-                such as a collection of garbage, they would be late.
+            values: Values that JSON can hold, by key.
+            patience: Seconds to wait until they are written. Without a wait they would be late if this thread then
+                holds the interpreter, such as in a garbage collection.
         """
-        places, texts = [f"{self._space}/{key}" for key in values], [json.dumps(value) for value in values.values()]
-        if self._is_lost or not places:
+        paths, texts = [f"{self._space}/{key}" for key in values], [json.dumps(value) for value in values.values()]
+        if self._is_lost or not paths:
             return
-        done = threading.Event()
+        is_written = threading.Event()
 
         def put(store: Any) -> None:
-            store.multi_set(places, texts)
-            done.set()
+            store.multi_set(paths, texts)
+            is_written.set()
 
         self._jobs.put(put)
-        done.wait(patience)
+        is_written.wait(patience)
 
     def read_async(self, keys: Iterable[str], timeout: float = 0.0) -> PendingRead:
-        """Look in the background for what is there, again and again until it is all there.
+        """Read keys in the background and poll until all of them exist.
 
         Args:
-            keys: What is looked for.
-            timeout: Seconds after which nobody looks again.
+            keys: Keys to read.
+            timeout: Seconds after which polling stops.
         """
-        question = PendingRead(keys, time.monotonic() + timeout)
-        self._questions.append(question)
-        if self._is_lost or question.is_answered:
-            question.cancel()
+        pending_read = PendingRead(keys, time.monotonic() + timeout)
+        self._pending_reads.append(pending_read)
+        if self._is_lost or pending_read.is_answered:
+            pending_read.cancel()
 
         def find(store: Any) -> None:
-            if question.poll(store, self._space):
-                self._jobs.put(find)  # others have their turn first
+            if pending_read.poll(store, self._space):
+                self._jobs.put(find)  # other jobs run first
             else:
-                self._questions.remove(question)
+                self._pending_reads.remove(pending_read)
 
         self._jobs.put(find)
-        return question
+        return pending_read
 
     def read(self, keys: Iterable[str], patience: float = MAX_POLL_INTERVAL) -> dict[str, Any]:
-        """Return what is there now.
+        """Return the values that exist now, by key.
 
         Args:
-            keys: What is looked for.
-            patience: Seconds that the store, not another rank, may take to answer.
+            keys: Keys to read.
+            patience: Seconds that the store may take to answer; other ranks are not waited for.
         """
         return self.read_async(keys).result(patience)
 
     def wait(self, keys: Iterable[str], timeout: float) -> dict[str, Any]:
-        """Return what is there once all of it is, or after so many seconds."""
+        """Return the values by key once all exist, or after the timeout.
+
+        Args:
+            keys: Keys to read.
+            timeout: Seconds to wait.
+        """
         return self.read_async(keys, timeout).result(timeout)
 
     def close(self) -> None:
-        """Let go of the store, once everything is put there; waits no longer than the store may take to answer."""
-        done = threading.Event()
-        self._jobs.put(lambda _: done.set())
+        """Disconnect after the last write; wait :data:`STORE_TIMEOUT` at most."""
+        is_written = threading.Event()
+        self._jobs.put(lambda _: is_written.set())
         self._jobs.put(None)
         if not self._is_lost:
-            done.wait(STORE_TIMEOUT.total_seconds())
+            is_written.wait(STORE_TIMEOUT.total_seconds())
 
     def _work(self) -> None:
-        """Do what is asked for, until the store fails: it went with the launch that it belongs to."""
+        """Run jobs until the store fails: it ends with its launch."""
         import torch.distributed as dist
 
         with contextlib.suppress(Exception):
@@ -180,5 +196,5 @@ class RankStore:
             while job := self._jobs.get():
                 job(store)
         self._is_lost = True
-        for question in list(self._questions):
-            question.cancel()
+        for pending_read in list(self._pending_reads):
+            pending_read.cancel()

@@ -1,4 +1,4 @@
-"""Act on SIGTERM from a thread, even while the process waits in a collective."""
+"""Act on SIGTERM from a thread, even during a collective."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ if TYPE_CHECKING:
 
 SIGTERM_EXIT_CODE = (
     128 + signal.SIGTERM
-)  # exit code of a process that SIGTERM has ended, as shells and schedulers have it
+)  # exit code of a process that SIGTERM has ended, the same as in shells and schedulers
 _termination_handler: list[Callable[[], Any]] = []
 
 
 def on_termination(act: Callable[[], Any]) -> None:
-    """Do something when SIGTERM arrives, and end the process then; what an earlier call has asked for is replaced.
+    """Call a function when SIGTERM arrives, then end the process.
 
-    A handler in Python never runs while the process waits in a collective. The interpreter's own writes a byte to a
-    file descriptor even then, and a thread waits for it. A handler that somebody else has set is left in charge.
+    A later call replaces the function. A Python handler never runs while the process waits in a collective. The
+    interpreter's C handler writes a byte to a file descriptor even then, and a thread waits for the byte. An existing
+    handler for SIGTERM stays in place; the function is not called then.
+
+    Args:
+        act: The function.
     """
     if _termination_handler:
         _termination_handler[:] = [act]
@@ -37,9 +41,9 @@ def on_termination(act: Callable[[], Any]) -> None:
         return
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    taken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    if taken != -1:  # somebody else waits for signals in this way
-        signal.set_wakeup_fd(taken)
+    previous_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    if previous_fd != -1:  # other code, such as asyncio, already waits for signals here
+        signal.set_wakeup_fd(previous_fd)
         return
     _termination_handler[:] = [act]
     signal.signal(signal.SIGTERM, _ignore_in_main_thread)
@@ -47,17 +51,17 @@ def on_termination(act: Callable[[], Any]) -> None:
     thread = threading.Thread(target=_wait_for_termination, args=(reader,), name="wandb-ddp-sigterm", daemon=True)
     thread.start()
     atexit.register(_let_thread_end, thread)
-    if multiprocessing.parent_process() is not None:  # it ends without what is registered there
+    if multiprocessing.parent_process() is not None:  # a process of multiprocessing ends without atexit
         util.Finalize(None, _let_thread_end, (thread,), exitpriority=1)
 
 
 def _ignore_in_main_thread(*_: Any) -> None:
-    """Do nothing here, where it might never be done, but note it before this thread can reach its end."""
+    """Set the flag before the main thread can end."""
     _terminated.set()
 
 
 def _reset_in_child() -> None:
-    """In a forked process, such as one that loads data, SIGTERM is that process's own affair again."""
+    """Restore SIGTERM's default in a forked process, such as a data loader."""
     _terminated.clear()
     signal.set_wakeup_fd(-1)
     if signal.getsignal(signal.SIGTERM) is _ignore_in_main_thread:
@@ -65,7 +69,7 @@ def _reset_in_child() -> None:
 
 
 def _wait_for_termination(reader: int) -> None:
-    while signal.SIGTERM not in os.read(reader, 1):  # it is told of every signal that has a handler
+    while signal.SIGTERM not in os.read(reader, 1):  # every signal with a handler writes a byte
         pass
     _terminated.set()
     try:

@@ -1,4 +1,4 @@
-"""What srun says of a process, in the words of torchrun; pure, without Slurm and without torch."""
+"""Translate srun's environment variables to torchrun's, without Slurm and torch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ _TASKS = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 
 
 def slurm_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return what torchrun would have set for a task that srun has started; nothing for any other process.
+    """Return torchrun's environment variables for a task of srun.
 
-    ``SLURM_STEP_NUM_TASKS`` decides: srun alone sets it, while the shell of a batch file has ``SLURM_PROCID``, too.
+    The dictionary is empty for any other process.
+
+    ``SLURM_STEP_NUM_TASKS`` decides: only srun sets it. The shell of a batch file has ``SLURM_PROCID``, too.
     ``MASTER_PORT`` is 10000 + (``SLURM_JOB_ID`` + 7919 * ``SLURM_STEP_ID``) modulo 20000, so that all tasks agree and
     two jobs on one node rarely meet.
 
@@ -29,13 +31,13 @@ def slurm_environment(env: Mapping[str, str]) -> dict[str, str]:
 
     Returns:
         RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, GROUP_RANK, MASTER_ADDR and MASTER_PORT. A step with one task
-        is no distributed training: nothing is returned.
+        is no distributed training: the dictionary is empty.
 
     Raises:
-        ConfigurationError: A variable of Slurm's is missing or makes no sense.
+        ConfigurationError: A variable of Slurm is missing or invalid.
     """
     world_size = integer(env, "SLURM_STEP_NUM_TASKS", 1)
-    if world_size < 2:  # noqa: PLR2004  # one process needs nobody to agree with
+    if world_size < 2:  # noqa: PLR2004  # one process is no distributed training
         return {}
     node = integer(env, "SLURM_NODEID", 0)
     counts = tasks_per_node(env.get("SLURM_STEP_TASKS_PER_NODE", "") or str(world_size))

@@ -7,21 +7,21 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-_output_file: list[Path] = []  # where what is printed goes once nobody reads it any more
+_output_file: list[Path] = []  # receives the output once its reader is gone
 
 
 class _FailsafeStream:
     """A standard stream that does not fail when its reader is gone.
 
-    W&B's ``console="redirect"`` reads what the workers print in the launcher. After its end each line that Ultralytics
-    prints would raise, and end a training that nothing else is wrong with.
+    With W&B's ``console="redirect"`` the launcher reads the output of the workers. After the launcher's end, each line
+    that Ultralytics prints would raise and end the training.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write, if need be to a file of the training's."""
+        """Write to the stream, or to the training's file if that fails."""
         try:
             return self._stream.write(text)
         except OSError:
@@ -29,7 +29,7 @@ class _FailsafeStream:
             return self._stream.write(text)
 
     def flush(self) -> None:
-        """Flush, if need be to a file of the training's."""
+        """Flush the stream, or the training's file if that fails."""
         try:
             self._stream.flush()
         except OSError:
@@ -45,10 +45,10 @@ class _FailsafeStream:
 
 
 def keep_output_writable(file: Path | None = None) -> None:
-    """In a worker, go on printing to a file when the launcher that reads it has ended.
+    """Send a worker's output to a file once its launcher has ended.
 
     Args:
-        file: The file; None prints to nowhere.
+        file: The file; None discards the output.
     """
     if file:
         _output_file[:] = [file]

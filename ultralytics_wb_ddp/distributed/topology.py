@@ -1,4 +1,4 @@
-"""Which process of a distributed training this is, and which run it logs to; decided from the environment alone."""
+"""Derive a process's rank and run from its environment variables."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-UNSET = -1  # in a variable of the environment: not set
+UNSET = -1  # stands for a variable that is not set
 
 
 @dataclass(frozen=True)
 class Topology:
-    """Place of this process among the processes of one training.
+    """Ranks and sizes of this process in a distributed training.
 
     Attributes:
         rank: Number of this process among all, from 0.
         local_rank: Number of this process on its node, from 0.
         world_size: Number of processes on all nodes.
         local_world_size: Number of processes on this node.
-        worker_index: Number of this node, from 0; None where nothing tells it.
-        num_workers: Number of nodes; without LOCAL_WORLD_SIZE they count as one.
+        worker_index: Number of this node, from 0; None if it is unknown.
+        num_workers: Number of nodes; 1 without LOCAL_WORLD_SIZE.
     """
 
     rank: int
@@ -40,17 +40,16 @@ class Topology:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Topology | None:
-        """Return the place of this process, or None outside a distributed training.
+        """Return the topology of this process, or None outside a distributed training.
 
         Args:
-            env: Environment variables, by default those of this process; read are RANK, LOCAL_RANK, WORLD_SIZE,
-                LOCAL_WORLD_SIZE, GROUP_RANK and GROUP_WORLD_SIZE, as torchrun sets them, and without RANK those that
-                ``srun`` sets. RANK and WORLD_SIZE make a training distributed; without LOCAL_WORLD_SIZE it counts as
-                one on a single node.
+            env: Environment variables, by default those of this process. Torchrun's RANK, LOCAL_RANK, WORLD_SIZE,
+                LOCAL_WORLD_SIZE, GROUP_RANK and GROUP_WORLD_SIZE are read; without RANK, those of ``srun``. RANK and
+                WORLD_SIZE make a training distributed. Without LOCAL_WORLD_SIZE it counts as one on a single node.
 
         Raises:
-            ConfigurationError: A variable is no integer, a rank lies outside the world size, or there is a LOCAL_RANK
-                without a RANK.
+            ConfigurationError: A variable is no integer, a rank is outside the world size, or LOCAL_RANK is set
+                without RANK.
         """
         env = os.environ if env is None else env
         if not env.get("RANK", "").strip():
@@ -81,8 +80,8 @@ class RankPlan:
 
     Attributes:
         run_id: Id of the run.
-        group: Group of the run; None leaves it to the user.
-        label: What tells this rank from the others of its run or group; None where one rank logs alone.
+        group: Group of the run; None for the user's group.
+        label: Name of this rank within its run or group; None if one rank logs alone.
         primary: Whether this rank sets the state in which the run ends.
         mode: ``"auto"``, ``"new"`` or ``"shared"``.
     """
@@ -94,22 +93,23 @@ class RankPlan:
     mode: str = "auto"
 
     def within(self, group: str | None) -> RankPlan:
-        """Return the plan with a group of the user's, which comes before that of the ranks."""
+        """Return the plan with the user's group instead of the ranks' group."""
         return replace(self, group=group) if group and self.group else self
 
 
 def plan_rank(topology: Topology | None, run_mode: str, rank_scope: str, base_id: str) -> RankPlan | None:
-    """Return the run that a rank logs to, or None for a rank that does not log.
+    """Return the run that a rank logs to, or None without one.
 
     Args:
-        topology: Place of the rank; None for a training in one process.
+        topology: Topology of the rank; None for a training in one process.
         run_mode: ``"auto"``: one rank logs for all of its scope. ``"new"``: every rank has a run of its own.
             ``"shared"``: every rank writes to one run of its scope, online only.
-        rank_scope: ``"global"``: all ranks. ``"worker"``: the ranks of each node; on a single node the same.
-        base_id: Id that the others are derived from: of the run that is continued, or a new one.
+        rank_scope: ``"global"``: all ranks. ``"worker"``: the ranks of each node; the same on a single node.
+        base_id: Id from which the ids of all runs are derived: that of a continued run, or a new one.
 
     Raises:
-        ConfigurationError: An unknown mode or scope, or worker scope where nothing tells the node of the rank.
+        ConfigurationError: The mode or the scope is unknown, or the scope is ``"worker"`` and the rank's node is
+            unknown.
     """
     check_choice("run_mode", run_mode, RUN_MODES)
     check_choice("rank_scope", rank_scope, RANK_SCOPES)
@@ -118,7 +118,7 @@ def plan_rank(topology: Topology | None, run_mode: str, rank_scope: str, base_id
     if rank_scope == "worker" and topology.worker_index is None:
         msg = (
             "rank_scope='worker' needs to know the node of each rank, but GROUP_RANK and LOCAL_WORLD_SIZE are not set; "
-            "launch with torchrun or srun, which tell it, or use rank_scope='global'"
+            "launch with torchrun or srun, which set them, or use rank_scope='global'"
         )
         raise ConfigurationError(msg)
     several = topology.num_workers > 1
@@ -138,13 +138,15 @@ def plan_rank(topology: Topology | None, run_mode: str, rank_scope: str, base_id
 
 
 def plan_nodes(topology: Topology | None, run_mode: str, rank_scope: str, base_id: str) -> dict[str, RankPlan]:
-    """Return the run of the first rank of each node, where each node has its own, by the node's name.
+    """Return the plan of each node's first rank by the node's name.
+
+    The dictionary is empty unless each node has a run of its own.
 
     Args:
-        topology: Place of any rank; None for a training in one process.
+        topology: Topology of any rank; None for a training in one process.
         run_mode: As for :func:`plan_rank`.
-        rank_scope: The same.
-        base_id: The same.
+        rank_scope: As for :func:`plan_rank`.
+        base_id: As for :func:`plan_rank`.
     """
     if topology is None or rank_scope != "worker" or topology.num_workers == 1:
         return {}
@@ -167,7 +169,7 @@ def is_main_process(env: Mapping[str, str] | None = None) -> bool:
 
 
 def get_distributed_info(env: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the place of this process as a dictionary, such as for the config of a run.
+    """Return the topology of this process as a dictionary.
 
     Args:
         env: Environment variables, by default those of this process.
@@ -180,12 +182,14 @@ def get_distributed_info(env: Mapping[str, str] | None = None) -> dict[str, Any]
         ConfigurationError: As for :meth:`Topology.from_env`.
     """
     topology = Topology.from_env(env)
-    place = topology or Topology(0, 0, 1, 1, 0, 1)
-    return {**asdict(place), "is_distributed": topology is not None, "is_main_process": place.rank == 0}
+    position = topology or Topology(0, 0, 1, 1, 0, 1)
+    return {**asdict(position), "is_distributed": topology is not None, "is_main_process": position.rank == 0}
 
 
 def validate_ranks(env: Mapping[str, str], rank: int, world_size: int, local_world_size: int) -> int:
-    """Return the local rank of a process; without LOCAL_RANK, all nodes have as many processes.
+    """Return the local rank of a process, checked.
+
+    Without LOCAL_RANK, all nodes count as having the same number of processes.
 
     Args:
         env: Environment variables.
@@ -194,7 +198,7 @@ def validate_ranks(env: Mapping[str, str], rank: int, world_size: int, local_wor
         local_world_size: LOCAL_WORLD_SIZE.
 
     Raises:
-        ConfigurationError: A size is less than 1, or a rank lies outside of it.
+        ConfigurationError: A size is less than 1, or a rank is outside of its size.
     """
     _check_place("RANK", rank, "WORLD_SIZE", world_size)
     local_rank = integer(env, "LOCAL_RANK", rank % max(local_world_size, 1))
@@ -203,10 +207,10 @@ def validate_ranks(env: Mapping[str, str], rank: int, world_size: int, local_wor
 
 
 def reject_lone_local_rank(env: Mapping[str, str]) -> None:
-    """Refuse a LOCAL_RANK in a process that has no RANK.
+    """Refuse LOCAL_RANK in a process without RANK.
 
     Raises:
-        ConfigurationError: There is one.
+        ConfigurationError: LOCAL_RANK is set.
     """
     if integer(env, "LOCAL_RANK", UNSET) >= 0:
         msg = (
@@ -221,5 +225,5 @@ def _check_place(name: str, rank: int, size_name: str, size: int) -> None:
         msg = f"{size_name}={size}: there is at least one process; torchrun sets it"
         raise ConfigurationError(msg)
     if not 0 <= rank < size:
-        msg = f"{name}={rank} lies outside {size_name}={size}; ranks count from 0, as torchrun sets them"
+        msg = f"{name}={rank} is outside {size_name}={size}; ranks count from 0, as torchrun sets them"
         raise ConfigurationError(msg)

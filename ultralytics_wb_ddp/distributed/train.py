@@ -1,4 +1,4 @@
-"""A training whose processes somebody else has started: torchrun on one or several nodes, srun, spawn."""
+"""Train in processes that torchrun, srun or spawn started, or launch them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from ultralytics_wb_ddp.distributed.trainer_mixin import (
 )
 from ultralytics_wb_ddp.utils.versions import version_of
 
-COLLECTIVE_TIMEOUT = timedelta(hours=3)  # of a collective, as Ultralytics has it
-MIN_VERSION_MULTI_NODE = (8, 4, 90)  # from here on the device is that of the local rank
-MIN_VERSION_WORKER_DEVICES = ("backend", "output_device", "find_unused_parameters")  # settings that their trainer takes
-MIN_VERSION_PICKLED_TRAINER = (8, 4, 140)  # from here on a launch takes trainer classes along that are made at run time
-_stores: dict[tuple[str, ...], Any] = {}  # where the processes of a job meet: opened once, used by all its trainings
-_groups: list[str] = []  # the process groups that this process has joined
+COLLECTIVE_TIMEOUT = timedelta(hours=3)  # the same as in Ultralytics
+MIN_VERSION_MULTI_NODE = (8, 4, 90)  # from here on the device follows the local rank
+MIN_VERSION_WORKER_DEVICES = ("backend", "output_device", "find_unused_parameters")  # settings that workers apply
+MIN_VERSION_PICKLED_TRAINER = (8, 4, 140)  # from here on workers get trainer classes that are created at run time
+_stores: dict[tuple[str, ...], Any] = {}  # rendezvous stores by address: opened once, used by all trainings of a job
+_groups: list[str] = []  # names of the process groups that this process has joined
 
 
 def refresh_ultralytics_rank_constants() -> None:
-    """Have Ultralytics see RANK, LOCAL_RANK and WORLD_SIZE as they are now; nothing happens where it does.
+    """Update Ultralytics' constants RANK, LOCAL_RANK and WORLD_SIZE from the environment.
 
-    Ultralytics reads them when it is imported, which is too early in a child of ``torch.multiprocessing.spawn`` (the
-    script is imported before its function sets them) and wherever Slurm's own variables are translated.
+    Ultralytics reads the variables when it is imported. That is too early in a child of
+    ``torch.multiprocessing.spawn``, which imports the script before its function sets them, and if Slurm's variables
+    are translated.
 
     Raises:
-        ConfigurationError: One of them is no integer.
+        ConfigurationError: A variable is no integer.
     """
     utils = sys.modules.get("ultralytics.utils")
     if utils is None:
@@ -56,10 +57,10 @@ def refresh_ultralytics_rank_constants() -> None:
 def train_distributed(
     model: Any, *, parallel: Any = None, trainer: type | None = None, device: Any = None, **train_arguments: Any
 ) -> Any:
-    """Train a model in several processes, on any number of nodes, whoever has started them.
+    """Train a model in several processes, on any number of nodes.
 
-    In a process of torchrun, srun, ``torch.multiprocessing.spawn`` or one started by hand, this process becomes one
-    rank of the training. Anywhere else it launches the others on this machine, as ``model.train`` does.
+    A process that was started by torchrun, srun, ``torch.multiprocessing.spawn`` or by hand becomes one rank of the
+    training. Any other process launches workers on this machine, as ``model.train`` does.
 
     Args:
         model: An ``ultralytics.YOLO`` or another Ultralytics model.
@@ -69,7 +70,7 @@ def train_distributed(
         **train_arguments: As for ``model.train``.
 
     Returns:
-        What ``model.train`` returns; None in all ranks but 0.
+        The result of ``model.train``; None in all ranks but 0.
 
     Raises:
         ConfigurationError: Settings, environment and devices do not fit together, or the port is in use.
@@ -89,9 +90,9 @@ def train_distributed(
     if device is None:
         device = first_devices(integer(os.environ, "LOCAL_WORLD_SIZE"))
     _check_output_device(config, device, device_names(device), trainer)
-    made = _init_process_group(config, get_own_device(device, local_rank))
+    is_group_created = _init_process_group(config, get_own_device(device, local_rank))
     result = model.train(trainer=_with_mixin(model, trainer, config), device=device, **train_arguments)
-    if made:
+    if is_group_created:
         import torch.distributed as dist
 
         dist.destroy_process_group()
@@ -100,7 +101,7 @@ def train_distributed(
 
 # Helpers
 def _launch(model: Any, config: ParallelConfig, trainer: type | None, device: Any, arguments: dict[str, Any]) -> Any:
-    """Train by Ultralytics' own launch, at the port that was asked for."""
+    """Train in workers of Ultralytics' launch, at the configured port."""
     from ultralytics.utils import dist
 
     check_launch(config, device, trainer)
@@ -117,20 +118,20 @@ def _launch(model: Any, config: ParallelConfig, trainer: type | None, device: An
 
 
 def check_launch(config: ParallelConfig, device: Any, trainer: type | None) -> None:
-    """Refuse devices and settings with which this process cannot train, or launch others that do.
+    """Check devices and settings before a training or a launch.
 
     Args:
-        config: How many processes train.
-        device: What ``model.train(device=...)`` is given.
+        config: The settings of the processes.
+        device: Argument of ``model.train(device=...)``.
         trainer: Trainer class; None is Ultralytics' own.
 
     Raises:
-        ConfigurationError: They do not fit together, to this machine or to this release, or the port is in use.
+        ConfigurationError: The settings contradict each other, this machine or this release, or the port is in use.
     """
-    wanted, names = config.world_size, device_names(_devices_asked_for(config, device))
-    if wanted is not None and wanted != max(len(names), 1):
+    world_size, names = config.world_size, device_names(_devices_asked_for(config, device))
+    if world_size is not None and world_size != max(len(names), 1):
         msg = (
-            f"parallel.world_size={wanted} contradicts device={device!r}, which names {len(names)}; name as many "
+            f"parallel.world_size={world_size} contradicts device={device!r}, which names {len(names)}; name as many "
             f"devices, leave one of the two out, or start the processes of several nodes with torchrun or srun"
         )
         raise ConfigurationError(msg)
@@ -138,63 +139,66 @@ def check_launch(config: ParallelConfig, device: Any, trainer: type | None) -> N
     if len(names) < 2:  # noqa: PLR2004  # one process needs no launch
         return
     config.resolve()
-    asked = [name for name in MIN_VERSION_WORKER_DEVICES if getattr(config, name) is not None]
-    if asked and _ultralytics_version() < MIN_VERSION_PICKLED_TRAINER:
-        listed = " and ".join(f"parallel.{name}" for name in asked)
-        msg = f"{listed} {'needs' if len(asked) == 1 else 'need'} torchrun, srun or Ultralytics 8.4.140 or newer"
+    requested = [name for name in MIN_VERSION_WORKER_DEVICES if getattr(config, name) is not None]
+    if requested and _ultralytics_version() < MIN_VERSION_PICKLED_TRAINER:
+        listed = " and ".join(f"parallel.{name}" for name in requested)
+        msg = f"{listed} {'needs' if len(requested) == 1 else 'need'} torchrun, srun or Ultralytics 8.4.140 or newer"
         raise ConfigurationError(msg)
 
 
 def _devices_asked_for(config: ParallelConfig, device: Any) -> Any:
-    """Return the devices of a launch in Ultralytics' notation; None leaves them to it."""
+    """Return a launch's devices in Ultralytics' notation; None for Ultralytics' choice."""
     several = device is None and config.world_size is not None and config.world_size > 1
     return first_devices(config.world_size or 1) if several else device
 
 
 def _check_output_device(config: ParallelConfig, device: Any, names: list[str], trainer: type | None) -> None:
-    """Refuse an output device that is none of the GPUs that train on this machine.
+    """Refuse an output device that does not train on this machine.
 
     Args:
         config: The settings.
-        device: What ``model.train(device=...)`` is given.
-        names: The devices one by one; none where Ultralytics chooses.
+        device: Argument of ``model.train(device=...)``.
+        names: The devices one by one; empty if Ultralytics chooses.
         trainer: Trainer class; None is Ultralytics' own.
     """
     import torch
 
-    wanted = config.output_device
-    if wanted is None:
+    output_device = config.output_device
+    if output_device is None:
         return
     is_on_cpu = str(device) in {"cpu", "mps"} or trains_on_cpu(trainer) or not torch.cuda.is_available()
-    here = names or [str(number) for number in range(torch.cuda.device_count())]
+    local_gpus = names or [str(number) for number in range(torch.cuda.device_count())]
     if is_on_cpu:
         msg = (
-            f"parallel.output_device={wanted} is for processes on GPUs, and these are on the CPU, where PyTorch takes "
-            "none; leave it out, or make it null"
+            f"parallel.output_device={output_device} is for processes on GPUs, and these are on the CPU, where "
+            "PyTorch takes none; leave it out, or make it null"
         )
         raise ConfigurationError(msg)
-    if str(wanted) not in here:
+    if str(output_device) not in local_gpus:
         msg = (
-            f"parallel.output_device={wanted} is none of the GPUs that train on this machine ({', '.join(here)}); name "
-            "one of them, or leave it out: each process then uses its own"
+            f"parallel.output_device={output_device} is none of the GPUs that train on this machine "
+            f"({', '.join(local_gpus)}); name one of them, or leave it out: each process then uses its own"
         )
         raise ConfigurationError(msg)
 
 
 def trains_on_cpu(trainer: type | None) -> bool:
-    """Return whether a trainer class uses no GPU, whatever devices are named: they count its processes."""
+    """Return whether a trainer class uses no GPU.
+
+    The devices then only give the number of processes.
+    """
     return bool(getattr(trainer, "uses_only_the_cpu", False))
 
 
 def _with_mixin(model: Any, trainer: type | None, config: ParallelConfig) -> type:
-    """Return the trainer's class with what several processes need."""
+    """Return the trainer's class with :class:`DistributedTrainerMixin`."""
     base = trainer or model.task_map[model.task]["trainer"]
     bases = (base,) if issubclass(base, DistributedTrainerMixin) else (DistributedTrainerMixin, base)
     return type(base.__name__, bases, {"parallel": config})
 
 
 def _init_process_group(config: ParallelConfig, own_device: int | None) -> bool:
-    """Make this process one of the process group; returns whether there was none yet."""
+    """Join the process group; return whether this call created it."""
     import torch
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
@@ -203,25 +207,23 @@ def _init_process_group(config: ParallelConfig, own_device: int | None) -> bool:
     if own_device is not None:
         torch.cuda.set_device(own_device)
     if dist.is_initialized():
-        for name, wanted, found in (
+        for name, expected, actual in (
             ("parallel.backend", config.backend, dist.get_backend()),
             ("WORLD_SIZE", world_size, dist.get_world_size()),
         ):
-            if wanted not in {None, found}:
-                msg = f"{name}={wanted} contradicts the process group that there is already, where it is {found}"
+            if expected not in {None, actual}:
+                msg = f"{name}={expected} contradicts the process group that there is already, where it is {actual}"
                 raise ConfigurationError(msg)
         return False
     if own_device is not None:
-        os.environ["TORCH_NCCL_BLOCKING_WAIT"] = "1"  # as Ultralytics has it: a timeout ends a collective
-    place = (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], str(rank), str(world_size))
-    if place not in _stores:
-        _stores[place] = next(iter(rendezvous("env://", rank, world_size)))[0]
-    _groups.append(
-        f"training-{len(_groups) + 1}"
-    )  # addresses of an earlier group must not be taken for those of this one
+        os.environ["TORCH_NCCL_BLOCKING_WAIT"] = "1"  # the same as in Ultralytics: a timeout ends a collective
+    address = (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], str(rank), str(world_size))
+    if address not in _stores:
+        _stores[address] = next(iter(rendezvous("env://", rank, world_size)))[0]
+    _groups.append(f"training-{len(_groups) + 1}")  # a prefix of its own: keys of an earlier group must not be read
     dist.init_process_group(
         config.backend or ("gloo" if own_device is None else "nccl"),
-        store=dist.PrefixStore(_groups[-1], _stores[place]),
+        store=dist.PrefixStore(_groups[-1], _stores[address]),
         rank=rank,
         world_size=world_size,
         timeout=COLLECTIVE_TIMEOUT,
@@ -230,13 +232,13 @@ def _init_process_group(config: ParallelConfig, own_device: int | None) -> bool:
 
 
 def _has_group() -> bool:
-    """Return whether this process is in a process group already, as Ray's workers are: its port is in use."""
+    """Return whether a process group exists, as in Ray's workers."""
     dist = sys.modules.get("torch.distributed")
     return dist is not None and bool(dist.is_initialized())
 
 
 def _check_release() -> None:
-    """Refuse several nodes where Ultralytics would take the rank for the number of the device."""
+    """Refuse several nodes if Ultralytics uses the rank as device number."""
     if spans_nodes() and _ultralytics_version() < MIN_VERSION_MULTI_NODE:
         import ultralytics
 

@@ -1,4 +1,4 @@
-"""What an Ultralytics trainer needs in processes that it has not launched itself."""
+"""Prepare Ultralytics trainers for processes that Ultralytics has not launched."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 
 class DistributedTrainerMixin:
-    """What an Ultralytics trainer needs in processes that it has not launched itself; put it before its class.
+    """A mixin for Ultralytics trainers in processes of torchrun, srun or spawn.
 
-    The number of processes is that of all nodes, one process group serves all trainings of a job, all ranks use the
-    directory that rank 0 chooses, agree on the number of epochs with ``time=``, and take part in the final evaluation
-    although their nodes may share no file system.
+    Put it before the trainer class. The world size is that of all nodes. One process group serves all trainings of a
+    job. All ranks use the directory that rank 0 chooses and, with ``time=``, rank 0's number of epochs. All ranks take
+    part in the final evaluation, also if their nodes share no file system.
 
     Attributes:
-        parallel: Backend, ``output_device`` and ``find_unused_parameters``, if they are not to be Ultralytics' choice.
+        parallel: ``backend``, ``output_device`` and ``find_unused_parameters``; Ultralytics chooses those that are
+            None.
     """
 
     parallel = ParallelConfig()
@@ -35,7 +36,7 @@ class DistributedTrainerMixin:
     last: Path
     model: Any
     _found_world_size = 0
-    _made_group = False
+    _created_group = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         from ultralytics.engine import trainer as trainer_module
@@ -50,42 +51,42 @@ class DistributedTrainerMixin:
 
     @property
     def world_size(self) -> int:
-        """Number of processes on all nodes; in a process that launches them, that of the devices."""
+        """Number of processes on all nodes; in a launcher, of devices."""
         if _is_worker():
             return integer(os.environ, "WORLD_SIZE", 1)
-        found: int = getattr(super(), "world_size", self._found_world_size)
-        return found
+        device_count: int = getattr(super(), "world_size", self._found_world_size)
+        return device_count
 
     @world_size.setter
     def world_size(self, value: int) -> None:
-        """Keep what Ultralytics finds: the devices of this node."""
+        """Keep Ultralytics' value, the number of this node's devices, for a launcher."""
         self._found_world_size = value
 
     @property
     def ddp(self) -> bool:
-        """Whether this process launches others instead of training itself."""
+        """Whether this process is a launcher, which does not train."""
         return not _is_worker() and self.world_size > 1
 
     @ddp.setter
     def ddp(self, value: bool) -> None:
-        """Ignore what Ultralytics finds: it looks at the devices of this node."""
+        """Ignore Ultralytics' value: it depends on the devices of this node."""
 
     def train(self) -> None:
-        """Train, and leave the process group in step with the other ranks."""
+        """Train, then leave the process group together with the other ranks."""
         import torch.distributed as dist
 
-        with patched_attribute(dist, "destroy_process_group", _do_nothing):  # whoever made it ends it
+        with patched_attribute(dist, "destroy_process_group", _do_nothing):  # its creator destroys the group
             super().train()  # type: ignore[misc]  # the trainer's
         if dist.is_initialized():  # a rank that exits while another still uses the group aborts it
             self.model = getattr(self.model, "module", self.model)
             gc.collect()
             dist.barrier()
-            if self._made_group:
+            if self._created_group:
                 dist.destroy_process_group()
 
     def final_eval(self) -> None:
-        """Evaluate the best checkpoint in all ranks, also where rank 0's files cannot be seen."""
-        if spans_nodes():  # on one node there is nothing to copy, and before 8.3.218 rank 0 evaluates alone
+        """Evaluate the best checkpoint in all ranks, even without shared files."""
+        if spans_nodes():  # one node needs no copies, and before Ultralytics 8.3.218 rank 0 evaluates alone
             for file in (self.best, self.last):
                 _broadcast_file(file)
         super().final_eval()  # type: ignore[misc]  # the trainer's
@@ -96,30 +97,30 @@ class DistributedTrainerMixin:
     def _setup_ddp(self, *world_size: int) -> None:
         import torch.distributed as dist
 
-        make = dist.init_process_group
-        self._made_group = not dist.is_initialized()
+        create = dist.init_process_group
+        self._created_group = not dist.is_initialized()
 
-        def make_as_asked(backend: str | None = None, **kwargs: Any) -> None:
-            make(self.parallel.backend or backend, **kwargs)
+        def create_with_backend(backend: str | None = None, **kwargs: Any) -> None:
+            create(self.parallel.backend or backend, **kwargs)
 
-        with patched_attribute(dist, "init_process_group", make_as_asked if self._made_group else _do_nothing):
+        with patched_attribute(dist, "init_process_group", create_with_backend if self._created_group else _do_nothing):
             super()._setup_ddp(*world_size)  # type: ignore[misc]  # the trainer's
 
     def _setup_train(self, *world_size: int) -> None:
         from torch.nn.parallel import DistributedDataParallel
 
         names = ("find_unused_parameters", "output_device")
-        wanted = {name: value for name in names if (value := getattr(self.parallel, name)) is not None}
+        settings = {name: value for name in names if (value := getattr(self.parallel, name)) is not None}
         wrap = DistributedDataParallel.__init__
 
-        def wrap_as_asked(module: Any, *args: Any, **kwargs: Any) -> None:
-            asked = dict(wanted)
-            if "output_device" in asked:
+        def wrap_with_settings(module: Any, *args: Any, **kwargs: Any) -> None:
+            options = dict(settings)
+            if "output_device" in options:
                 own = next(iter(kwargs.get("device_ids") or ()), None)
-                asked["output_device"] = number_here(asked["output_device"], device_names(self.args.device), own)
-            wrap(module, *args, **{**kwargs, **asked})
+                options["output_device"] = number_here(options["output_device"], device_names(self.args.device), own)
+            wrap(module, *args, **{**kwargs, **options})
 
-        with patched_attribute(DistributedDataParallel, "__init__", wrap_as_asked):
+        with patched_attribute(DistributedDataParallel, "__init__", wrap_with_settings):
             super()._setup_train(*world_size)  # type: ignore[misc]  # the trainer's
 
     def _get_warmup_iterations(self, *args: Any) -> int:
@@ -132,13 +133,16 @@ class DistributedTrainerMixin:
         super()._setup_scheduler()  # type: ignore[misc]  # the trainer's
 
     def _agree_on_epochs(self) -> None:
-        """Take rank 0's estimate of the epochs that fit into ``time=``; each rank makes one from its own clock."""
+        """Use rank 0's number of epochs for ``time=``: clocks of ranks differ."""
         if self.args.time and self.world_size > 1 and getattr(self, "epoch_time", None) is not None:
             self.epochs = self.args.epochs = _broadcast_from_rank_0(lambda: self.epochs)
 
 
 def device_names(device: Any) -> list[str]:
-    """Return the devices in Ultralytics' notation one by one; none for the CPU and for Ultralytics' own choice."""
+    """Return the devices of Ultralytics' notation as a list.
+
+    The list is empty for the CPU and for Ultralytics' own choice.
+    """
     names = (
         device if isinstance(device, (list, tuple)) else str("" if device is None else device).strip("[]()").split(",")
     )
@@ -147,12 +151,14 @@ def device_names(device: Any) -> list[str]:
 
 
 def number_here(device: int, names: list[str], own: int | None) -> int:
-    """Return the number of a GPU as a worker counts: in older releases it sees those of the training only, from 0.
+    """Return the number of a GPU within this worker.
+
+    In older releases of Ultralytics a worker sees only the GPUs of the training, counted from 0.
 
     Args:
-        device: Number of the GPU as the user has given it.
+        device: Number of the GPU in the user's settings.
         names: The devices of this machine that train.
-        own: Number of the worker's own GPU as it counts.
+        own: Number of the worker's own GPU within this worker.
     """
     local_rank = integer(os.environ, "LOCAL_RANK", 0)
     is_as_given = own is None or local_rank >= len(names) or str(own) == names[local_rank]
@@ -160,18 +166,21 @@ def number_here(device: int, names: list[str], own: int | None) -> int:
 
 
 def _broadcast_file(file: Path) -> None:
-    """Have a file of rank 0's on all nodes: the first process of each that lacks it, or has another, writes it."""
+    """Copy a file of rank 0 to all nodes.
+
+    The first process of each node writes the file if it is missing or differs.
+    """
     import torch.distributed as dist
 
     is_leader = integer(os.environ, "LOCAL_RANK", 0) == 0
-    mine = hashlib.sha256(file.read_bytes()).hexdigest() if is_leader and file.exists() else None
-    found: list[tuple[bool, str | None]] = [(False, None)] * dist.get_world_size()
-    dist.all_gather_object(found, (is_leader, mine))
-    wanted = found[0][1]
-    if wanted is None or all(digest == wanted for leads, digest in found if leads):
-        return  # all ranks come to the same conclusion
+    own_digest = hashlib.sha256(file.read_bytes()).hexdigest() if is_leader and file.exists() else None
+    digests: list[tuple[bool, str | None]] = [(False, None)] * dist.get_world_size()
+    dist.all_gather_object(digests, (is_leader, own_digest))
+    expected = digests[0][1]
+    if expected is None or all(digest == expected for leads, digest in digests if leads):
+        return  # all ranks return here or none does: the digests are the same in all
     content: bytes = _broadcast_from_rank_0(file.read_bytes)
-    if is_leader and mine != wanted:
+    if is_leader and own_digest != expected:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.rank{dist.get_rank()}")
         part.write_bytes(content)
@@ -180,7 +189,11 @@ def _broadcast_file(file: Path) -> None:
 
 
 def _broadcast_from_rank_0(get: Any) -> Any:
-    """Return to all ranks what rank 0 gets; without a process group, what this process gets."""
+    """Return rank 0's value in all ranks.
+
+    Args:
+        get: Returns the value. Only rank 0 calls it; without a process group, this process does.
+    """
     import torch.distributed as dist
 
     if not dist.is_initialized():
@@ -191,7 +204,7 @@ def _broadcast_from_rank_0(get: Any) -> Any:
 
 
 def spans_nodes() -> bool:
-    """Return whether the processes of this training are on several nodes."""
+    """Return whether this training runs on several nodes."""
     world_size = integer(os.environ, "WORLD_SIZE", 1)
     return integer(os.environ, "LOCAL_WORLD_SIZE", world_size) < world_size
 
@@ -201,12 +214,12 @@ def _is_worker() -> bool:
 
 
 def _do_nothing(*_: Any, **__: Any) -> None:
-    """Leave a process group as it is."""
+    """Stand in for a function that creates or destroys a process group."""
 
 
 @contextmanager
 def patched_attribute(owner: Any, name: str, replacement: Any) -> Iterator[None]:
-    """Put something in the place of an attribute for a while."""
+    """Replace an attribute inside a ``with`` block."""
     original = getattr(owner, name)
     setattr(owner, name, replacement)
     try:

@@ -1,6 +1,6 @@
-"""What the package needs of the W&B client that the client has no public way for, in one place.
+"""Wrap the parts of the W&B client that have no public API.
 
-Tried with wandb 0.28.1, 0.29.0 and 0.31.0.
+Tested with wandb 0.28.1, 0.29.0 and 0.31.0.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
 
-_connecting = threading.RLock()  # wandb's connection is the process's, and several threads may open runs
-LAUNCH_MODULE = "wandb.sdk.launch.inputs.internal"  # where W&B Launch keeps what is staged
+_connecting = threading.RLock()  # a process has one connection of wandb, and several threads may open runs
+LAUNCH_MODULE = "wandb.sdk.launch.inputs.internal"  # W&B Launch keeps staged inputs here
 LOG_BLOCK_SIZE = 33_000  # bytes; wandb-core writes its log to disk in blocks of 32 KiB
 
 
 def supported_settings() -> Collection[str]:
-    """Return the names of the settings that this release of wandb knows."""
+    """Return the names of all settings in this release of wandb."""
     import wandb
 
     fields: Collection[str] = wandb.Settings.model_fields
@@ -35,21 +35,21 @@ def supported_settings() -> Collection[str]:
 
 @contextmanager
 def use_service(token: str, stream: str | None = None) -> Iterator[None]:
-    """Have wandb use another service than the one that it is connected to, or than it would start.
+    """Connect wandb to another service inside a ``with`` block.
 
-    Where it is not connected to any, it stays connected to this one afterwards, so that ``wandb.init`` finds the run.
+    Without a previous connection, wandb stays connected to this service afterwards, so that ``wandb.init`` finds the
+    run.
 
     Args:
-        token: What leads to the service.
-        stream: Name by which the service knows the run that is opened here; None is the run's id, of which it takes
-            one only.
+        token: Address of the service, as in ``WANDB_SERVICE``.
+        stream: Name of the opened run within the service; None is the run's id. A service accepts a name only once.
     """
     from wandb.sdk import wandb_setup
 
     skip_launch_import()
     with _connecting:
-        theirs, variable = wandb_setup._singleton, os.environ.get("WANDB_SERVICE")  # no public way
-        is_connected = theirs is not None and theirs._pid == os.getpid() and theirs._connection is not None
+        previous, variable = wandb_setup._singleton, os.environ.get("WANDB_SERVICE")  # no public API
+        is_connected = previous is not None and previous._pid == os.getpid() and previous._connection is not None
         wandb_setup._singleton = None
         os.environ["WANDB_SERVICE"] = token
         try:
@@ -57,19 +57,20 @@ def use_service(token: str, stream: str | None = None) -> Iterator[None]:
                 _rename_stream(wandb_setup.singleton().ensure_service(), stream)
             yield
         except BaseException:
-            is_connected = True  # to nothing: neither to this one
+            is_connected = True  # after an error restore the previous state, also if there was no connection
             stop_finalizer_thread()
             raise
         finally:
             if is_connected:
-                wandb_setup._singleton = theirs
+                wandb_setup._singleton = previous
                 set_or_unset("WANDB_SERVICE", variable)
 
 
 def skip_launch_import() -> None:
-    """Have runs that are opened here import W&B Launch only where somebody has: it takes a second.
+    """Patch ``wandb.Run`` to skip the slow import of W&B Launch.
 
-    They import it to apply what was staged with it in this process.
+    The import takes a second. An opened run imports W&B Launch to apply staged inputs. Without an earlier import in
+    this process no inputs are staged.
     """
     import wandb
 
@@ -85,38 +86,47 @@ def skip_launch_import() -> None:
 
 
 def _rename_stream(connection: Any, stream: str) -> None:
-    """Have a connection to a service call the run that it opens by another name than its id, as W&B does for itself."""
+    """Open a connection's runs under another name than their id."""
     inform_init, inform_finish = connection.inform_init, connection.inform_finish
     connection.inform_init = lambda settings, run_id: inform_init(settings=settings, run_id=stream)  # noqa: ARG005
     connection.inform_finish = lambda run_id: inform_finish(run_id=stream)  # noqa: ARG005
 
 
 def disconnect_service(token: str) -> None:
-    """Have wandb start a service of its own for what the user opens next, unless it is connected to another one."""
+    """Disconnect wandb from a service.
+
+    The user's next run then starts a service of its own. A connection to another service stays.
+
+    Args:
+        token: Address of the service, as in ``WANDB_SERVICE``.
+    """
     from wandb.sdk import wandb_setup
 
     with _connecting:
         if os.environ.get("WANDB_SERVICE") == token:
             del os.environ["WANDB_SERVICE"]
             stop_finalizer_thread()
-            wandb_setup._singleton = None  # no public way
+            wandb_setup._singleton = None  # no public API
 
 
 def stop_finalizer_thread() -> None:
-    """End the thread with which wandb 0.31 tells its service of collected objects: it complains where that has gone."""
+    """End wandb 0.31's thread that reports collected objects to the service.
+
+    The thread logs errors once the service is gone.
+    """
     from wandb.sdk import wandb_setup
 
-    connection: Any = getattr(wandb_setup._singleton, "_connection", None)  # no public way
+    connection: Any = getattr(wandb_setup._singleton, "_connection", None)  # no public API
     if hasattr(connection, "_finalizer"):
         connection._finalizer.close()
 
 
 @contextmanager
 def no_login_prompt() -> Iterator[None]:
-    """Keep wandb from asking for an API key: nobody answers in a job, and it would wait for ever."""
+    """Keep wandb from asking for an API key: jobs would hang."""
     terminal = sys.stdin
-    with open(os.devnull, encoding="utf-8") as nothing:  # noqa: PTH123  # not a path but nothing
-        sys.stdin = nothing
+    with open(os.devnull, encoding="utf-8") as empty:  # noqa: PTH123  # no real path
+        sys.stdin = empty
         try:
             yield
         finally:
@@ -124,61 +134,60 @@ def no_login_prompt() -> Iterator[None]:
 
 
 def shorten_table_names(run: Any) -> None:
-    """Have wandb shorten the names of the artifacts that it makes for tables, for a run whose id is long.
+    """Shorten wandb's names of table artifacts if a run's id is long.
 
-    It makes them of the run's id and the table's key, and refuses those that are too long for an artifact when the
-    table is logged. The others stay as they are.
+    Wandb builds such a name from the run's id and the table's key. It refuses a name that is too long when the table
+    is logged. Other names stay the same.
     """
     if len(run.id) <= LONG_ID:
         return
     try:
         from wandb.sdk.artifacts import _internal_artifact as module
 
-        make = module.sanitize_artifact_name
-    except (ImportError, AttributeError):  # another release: long names are refused as ever
+        sanitize = module.sanitize_artifact_name
+    except (ImportError, AttributeError):  # another release: wandb refuses long names
         return
-    if make.__module__ == __name__:
+    if sanitize.__module__ == __name__:
         return
 
     def shorten(name: str) -> str:
-        return safe_name(make(name))
+        return safe_name(sanitize(name))
 
     module.sanitize_artifact_name = shorten
 
 
 def flush(run: Any, *, flushes_itself: bool = True) -> None:
-    """Have wandb-core write what was logged to disk.
+    """Make wandb-core write all logged records to disk.
 
-    It writes full blocks only, and an empty record of the size of a block pushes out what is before it.
+    Wandb-core writes full blocks only. An empty record of the size of a block pushes out the records before it.
 
     Args:
         run: The ``wandb.Run``.
-        flushes_itself: Whether it was given an interval in which to do so, as wandb takes it from 0.31 on.
+        flushes_itself: Whether the run has a flush interval, which wandb 0.31 and newer supports.
     """
     if not flushes_itself or "x_transaction_log_flush_interval" not in supported_settings():
         from wandb.proto import wandb_internal_pb2 as pb
 
         record = pb.Record(uuid=" " * LOG_BLOCK_SIZE)
         record.header.SetInParent()
-        wandb_interface(run)._publish(record)  # no public way
+        wandb_interface(run)._publish(record)  # no public API
 
 
 def wandb_interface(run: Any) -> Any:
-    """Return what sends a run's records to its wandb-core."""
-    return run._interface  # no public way
+    """Return the interface that sends a run's records to its wandb-core."""
+    return run._interface  # no public API
 
 
 def set_job_type(run: Any, job_type: str) -> None:
-    """Set the job type of a run that is open, as assigning to ``run.name`` sets its name."""
-    run._settings.run_job_type = job_type  # no public way, here and below
+    """Set the job type of an open run."""
+    run._settings.run_job_type = job_type  # no public API, here and below
     wandb_interface(run).publish_run(run)
 
 
 def forward_console(run: Any) -> None:
-    """Have W&B get what ``console="redirect"`` takes from the file descriptors.
+    """Send the output that ``console="redirect"`` captures to W&B.
 
-    wandb hands it over in a kind of record that wandb-core passes over (0.28 to 0.31), so that only a file here would
-    hold it.
+    Wandb 0.28 to 0.31 sends the output as a record type that wandb-core ignores. Only a local file would hold it.
     """
     interface = wandb_interface(run)
 
@@ -192,19 +201,20 @@ def forward_console(run: Any) -> None:
 
 
 def disable_server_queries(run: Any) -> None:
-    """Keep wandb from asking the server things each time that an artifact or a table is logged.
+    """Stop wandb's requests to the server for each logged artifact and table.
 
-    It asks who the key belongs to, whether the artifact has another type already and, before 0.31, how old the server
-    is; it waits for each answer, for minutes in some releases, and drops the artifact, or the table with its whole
-    row, where there is none. The first is known since the run was opened, W&B's own comments call the second a help
-    and no requirement, and the last settled since 2021.
+    Wandb requests the owner of the API key, the existing type of the artifact and, before 0.31, the server's version.
+    It waits for each answer, for minutes in some releases. Without an answer it drops the artifact, or the table with
+    its whole row. The owner is known since the run was opened. W&B's own comments call the check of the type optional.
+    Every server since 2021 passes the check of the version.
 
-    It also tells its wandb-core which libraries are imported, within their import, which fails where that is gone.
+    Wandb also reports imported libraries to its wandb-core during their import. The import would fail if wandb-core is
+    gone. Errors of this report are therefore ignored.
     """
-    known: list[Any] = []
+    cached_api: list[Any] = []
 
     def public_api(*args: Any) -> Any:
-        if not known:
+        if not cached_api:
             from wandb.apis.public import Api
             from wandb.sdk import wandb_login
 
@@ -213,8 +223,8 @@ def disable_server_queries(run: Any) -> None:
                     if hasattr(owner, name):
                         stack.callback(setattr, owner, name, getattr(owner, name))
                         setattr(owner, name, _do_nothing)
-                known.append(type(run)._public_api(run, *args))  # no public way, here and below
-        return known[0]
+                cached_api.append(type(run)._public_api(run, *args))  # no public API, here and below
+        return cached_api[0]
 
     from wandb.sdk.data_types.base_types import wb_value
 
@@ -226,34 +236,33 @@ def disable_server_queries(run: Any) -> None:
 
 
 def _send_telemetry_safely(run: Any, record: Any) -> None:
-    """Report to wandb-core what nobody waits for."""
     with suppress(Exception):
         type(run)._telemetry_callback(run, record)
 
 
 def _do_nothing(*_: Any, **__: Any) -> None:
-    """Stand in for a question to the server."""
+    """Stand in for a request to the server."""
 
 
 def restore_server_queries(run: Any) -> None:
-    """Undo :func:`ask_nothing`."""
+    """Undo :func:`disable_server_queries`."""
     for name in ("_public_api", "_assert_can_log_artifact", "_telemetry_callback"):
         run.__dict__.pop(name, None)
 
 
 def request_stop_status(run: Any) -> Any:
-    """Ask a run's wandb-core whether the Stop button was pressed; the returned handle waits for the answer."""
+    """Return a handle that waits for the state of the Stop button."""
     from wandb.proto import wandb_internal_pb2 as pb
 
     record = pb.Record(request=pb.Request(stop_status=pb.StopStatusRequest()))
-    return wandb_interface(run)._deliver(record)  # no public way
+    return wandb_interface(run)._deliver(record)  # no public API
 
 
 def set_stop_function(run: Any, function: Callable[[], None]) -> None:
-    """Replace the function that an open run calls when the Stop button is pressed.
+    """Replace the function that the Stop button calls in an open run.
 
     Args:
-        run: The ``wandb.Run``; one that is offline or attached calls none.
+        run: The ``wandb.Run``; an offline or attached run calls no function.
         function: The function.
     """
     checker = getattr(run, "_run_status_checker", None)
@@ -261,13 +270,13 @@ def set_stop_function(run: Any, function: Callable[[], None]) -> None:
         return
     inner = getattr(getattr(checker, "_stop_checker", None), "_impl", None)
     if inner is not None:  # wandb 0.31
-        inner._stop_fn = function  # no public way
+        inner._stop_fn = function  # no public API
     else:
-        object.__setattr__(checker._settings, "stop_fn", function)  # it is frozen
+        object.__setattr__(checker._settings, "stop_fn", function)  # the settings are frozen
 
 
 def replace_finish(run: Any, finish: Callable[..., None]) -> None:
-    """Replace a run's ``finish``, which the end of a ``with`` block calls, too."""
+    """Replace a run's ``finish``, also for the end of its ``with`` block."""
     run.finish = run._finish = finish
 
 
@@ -278,28 +287,28 @@ def restore_finish(run: Any) -> None:
 
 
 def set_files_dir(run: Any, directory: str) -> None:
-    """Set the directory in which an attached run puts images and tables.
+    """Set the directory for images and tables of an attached run.
 
-    Attaching takes it from this process's own settings, and nothing is uploaded from there.
+    By default an attached run uses the directory of this process's settings, from which wandb uploads no files.
     """
-    run._settings.x_files_dir = directory  # no public way
+    run._settings.x_files_dir = directory  # no public API
 
 
 def is_attached(run: Any) -> bool:
-    """Return whether a run is open in another process and was attached to here."""
+    """Return whether a run is attached: it is open in another process."""
     return bool(getattr(run, "_is_attached", False))
 
 
 def has_finish_timed_out(run: Any) -> bool:
-    """Return whether a run's ``finish`` gave up before everything was sent."""
+    """Return whether a run's ``finish`` timed out before all data was sent."""
     return bool(getattr(run, "_finish_timed_out", False))
 
 
 def client_settings() -> Any:
-    """Return the settings of the W&B client, from its variables and files.
+    """Return the W&B client's settings from its variables and files.
 
     Raises:
-        Exception: The client refuses one of them; the kind differs between releases.
+        Exception: The client refuses a setting; the type differs between releases.
     """
     from wandb.sdk import wandb_setup
 
@@ -307,46 +316,46 @@ def client_settings() -> Any:
 
 
 def storage_directories() -> tuple[str, str]:
-    """Return the directories of W&B's cache and of the artifacts that are being put together."""
+    """Return W&B's directories for its cache and for staged artifacts."""
     from wandb import env
 
     return str(env.get_cache_dir()), str(env.get_data_dir())
 
 
 def use_artifact(run: Any, artifact: Any) -> None:
-    """Make an artifact an input of a run, without waiting for W&B, and on disk as well.
+    """Make an artifact an input of a run, without waiting for W&B.
 
-    ``run.use_artifact`` waits until a new artifact has arrived, and refuses to work offline, where a record that
-    ``wandb sync`` understands does the same.
+    ``run.use_artifact`` waits for the upload of a new artifact and fails offline. For a new artifact, this
+    function writes a record instead, which ``wandb sync`` understands, too.
     """
     if artifact.is_draft():
-        run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)  # see above
+        run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)  # no public API
     else:
         run.use_artifact(artifact)
 
 
 def find_artifact(run: Any, name: str, digest: str) -> Any:
-    """Return the artifact of a name that holds a file, known by its digest; None where there is none.
+    """Return an artifact by name if it contains a file, else None.
 
     Args:
-        run: The ``wandb.Run`` that says where to look.
-        name: Name with version or alias, without entity and project for the run's own.
-        digest: MD5 of the file, as W&B writes it.
+        run: The ``wandb.Run`` whose entity and project are the default.
+        name: Name with version or alias; entity and project may be in front.
+        digest: MD5 of the file in W&B's base64 form.
     """
     try:
         path = name if "/" in name else f"{run.entity}/{run.project}/{name}"
-        artifact = run._public_api().artifact(path)  # the one that asks nothing else
+        artifact = run._public_api().artifact(path)  # this object requests nothing else
         entries = artifact.manifest.entries.values()
-    except Exception:  # noqa: BLE001  # whatever W&B says: it is not there
+    except Exception:  # noqa: BLE001  # any error counts as a missing artifact
         return None
     return artifact if any(entry.digest == digest for entry in entries) else None
 
 
 def plain_table(columns: list[str], types: list[type], rows: list[list[Any]]) -> Any:
-    """Return a ``wandb.Table`` of rows that JSON can hold as they are.
+    """Return a ``wandb.Table`` whose rows are plain JSON values.
 
-    Given to ``wandb.Table``, the type of each value is found out, and when the table is logged each value is looked at
-    again for what JSON has no word for. Of 40,000 rows the first takes a second and the second a third of one.
+    It is faster than ``wandb.Table(data=rows)``, which infers the type of each value and checks each value again when
+    the table is logged. For 40,000 rows the first takes a second, the second a third of a second.
 
     Args:
         columns: Names of the columns.
@@ -371,18 +380,18 @@ def plain_table(columns: list[str], types: list[type], rows: list[list[Any]]) ->
 def add_reference_entry(
     artifact: Any, path: str, address: str, *, digest: str, size: int, extra: dict[str, str]
 ) -> None:
-    """Add a reference of which all is known to an artifact.
+    """Add a reference with known digest and size to an artifact.
 
-    The public way asks S3 itself: it needs boto3 where nothing is to be asked, takes the newest version whatever
-    version is given, takes ``runs/10`` for a part of ``runs/1`` and keeps silent about objects beyond the maximum.
+    The public ``add_reference`` requests the object from S3. It always needs boto3, ignores the version in an address,
+    counts ``runs/10`` as a part of ``runs/1`` and skips objects beyond the maximum without a message.
 
     Args:
         artifact: The ``wandb.Artifact``.
         path: Path in the artifact.
-        address: What it refers to.
-        digest: What changes with its content.
+        address: URL of the object.
+        digest: Digest that changes with the content.
         size: Size in bytes.
-        extra: What the download needs besides.
+        extra: Further data for the download, such as the ETag.
     """
     from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
 
@@ -391,37 +400,41 @@ def add_reference_entry(
 
 
 class SweepAgentClient:
-    """An agent of a sweep as W&B knows it: registered, it asks every few seconds what to do.
+    """A registered agent of a W&B sweep, which polls W&B for commands.
 
-    ``wandb.agent`` runs a function as a thread, which an early end interrupts with an exception: where it waits for a
-    launch, it trains to the last epoch and fails then. A program it runs as a process, which an early end terminates.
+    ``wandb.agent`` is no alternative. It runs a function in a thread and interrupts the thread with an exception when
+    the trial ends early: a thread that waits for a launch trains to the last epoch and fails then. It runs a program as
+    a process, which it terminates when the trial ends early.
 
     Args:
         entity: Entity of the sweep.
         project: Project of the sweep.
-        sweep_id: Its id.
+        sweep_id: Id of the sweep.
     """
 
     def __init__(self, entity: str, project: str, sweep_id: str) -> None:
-        host, of = socket.gethostname(), {"sweep_id": sweep_id, "entity": entity}
+        host, sweep = socket.gethostname(), {"sweep_id": sweep_id, "entity": entity}
         try:  # from wandb 0.30 on
             from wandb import Api
             from wandb.apis.public.sweeps import _agent_heartbeat, _register_agent
 
             api = Api()
-            agent = _register_agent(api, host, project=project, **of)
+            agent = _register_agent(api, host, project=project, **sweep)
             self._heartbeat = partial(_agent_heartbeat, api, agent["id"], {})
         except ImportError:
             from wandb.sdk.internal.internal_api import Api as InternalApi
 
             internal = InternalApi()
-            agent = internal.register_agent(host, project_name=project, **of)
+            agent = internal.register_agent(host, project_name=project, **sweep)
             self._heartbeat = partial(internal.agent_heartbeat, agent["id"], {})
 
     def ask(self, active: Collection[str]) -> list[dict[str, Any]]:
-        """Return W&B's commands: ``{"type": "run", "run_id": ..., "args": {name: {"value": ...}}}``, stop or exit.
+        """Return W&B's commands for this agent.
 
         Args:
-            active: Ids of the runs that are going on. An agent without any is given the next trial.
+            active: Ids of the open runs. An agent without any gets the next trial.
+
+        Returns:
+            Commands such as ``{"type": "run", "run_id": ..., "args": {name: {"value": ...}}}``, stop or exit.
         """
         return list(self._heartbeat(dict.fromkeys(active, True)))

@@ -1,4 +1,4 @@
-"""Read and write the ``.wandb`` files in which wandb-core keeps a run."""
+"""Read and write wandb-core's ``.wandb`` files."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 
 MAGIC = b":W&B"
-HEADER_SIZE = 7  # bytes: the mark, two of magic, one of version
+HEADER_SIZE = 7  # bytes: 4 of the mark, 2 of magic, 1 of the version
 BLOCK_SIZE = 32 * 1024  # bytes
 CHUNK_HEADER = struct.Struct("<IHB")  # checksum, size and kind of a chunk
-FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4  # which part of a record a chunk holds
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4  # kinds of chunks: a whole record or a part of one
 
 
 @dataclass(frozen=True)
 class RecordedArtifact:
-    """An artifact as the run logged it.
+    """An artifact that a run logged.
 
     Attributes:
         name: Name of the artifact.
         type: Type of the artifact.
         aliases: Aliases that the run gave it.
-        entries: What it holds: size in bytes by path; for a reference, the address by path.
-        is_input: Whether it is an input of the run and no output.
+        entries: Size in bytes by path, or the address of a reference.
+        is_input: Whether the artifact is an input of the run, not an output.
     """
 
     name: str
@@ -44,7 +44,7 @@ class RecordedArtifact:
 
 @dataclass
 class RecordedRun:
-    """What one ``.wandb`` file holds: one session of a run.
+    """The content of a ``.wandb`` file: one session of a run.
 
     Attributes:
         path: Path of the file.
@@ -56,16 +56,16 @@ class RecordedRun:
         job_type: Job type of the run.
         tags: Tags of the run.
         notes: Notes of the run.
-        state: ``"finished"``, ``"failed"`` or, if the file does not say how it ended, ``"running"``.
+        state: ``"finished"``, ``"failed"`` or, if the file has no exit record, ``"running"``.
         exit_code: Exit code of the run; None while it is running.
         config: The config, without W&B's own entries.
-        history: The rows in the order in which they were logged, without W&B's own ``_`` entries but ``_step``.
+        history: The rows in the order of logging, without W&B's own ``_`` entries except ``_step``.
         summary: The last value of each key.
         metrics: Names and globs given to ``define_metric``, and their step metric.
-        charts: Titles of custom charts (``title``, ``x-axis-title``, ...) by the key that they were logged under.
+        charts: Titles of custom charts (``title``, ``x-axis-title``, ...) by the key of the chart.
         files: Paths of the files that the run keeps.
         artifacts: Artifacts that the run logged.
-        console: What was printed, as far as W&B captured it.
+        console: The printed text, as far as W&B captured it.
     """
 
     path: Path
@@ -89,7 +89,7 @@ class RecordedRun:
     console: str = ""
 
     def rows(self, *keys: str) -> list[dict[str, Any]]:
-        """Return the rows that hold all of the given keys.
+        """Return the rows that contain all of these keys.
 
         Args:
             *keys: Names of values, such as ``"train/box_loss"``.
@@ -98,7 +98,14 @@ class RecordedRun:
 
 
 def read_records(file: Path) -> Iterator[Any]:
-    """Yield the records of a ``.wandb`` file as wandb's protocol buffers; an incomplete last one is left out."""
+    """Yield the complete records of a ``.wandb`` file as protocol buffers.
+
+    Args:
+        file: Path of the file.
+
+    Raises:
+        ValueError: The file is no ``.wandb`` file.
+    """
     from wandb.proto import wandb_internal_pb2 as pb
 
     for data in decode_records(file.read_bytes(), file):
@@ -106,34 +113,36 @@ def read_records(file: Path) -> Iterator[Any]:
 
 
 def is_row(data: bytes) -> bool:
-    """Return whether a record of a ``.wandb`` file is a row of the history."""
+    """Return whether a ``.wandb`` file's record is a row of the history."""
     from wandb.proto import wandb_internal_pb2 as pb
 
     return bool(pb.Record.FromString(data).WhichOneof("record_type") == "history")
 
 
 def find_run_files(directory: str | os.PathLike[str]) -> list[Path]:
-    """Return the ``.wandb`` files below a directory, the oldest first: one for each session of each run.
+    """Return the ``.wandb`` files below a directory, the oldest first.
+
+    Each session of a run has a file of its own.
 
     Args:
-        directory: Where to look, at any depth.
+        directory: The directory; files at any depth are found.
     """
-    found = {file.resolve() for file in Path(directory).rglob("run-*.wandb")}  # latest-run is a link to one of them
-    return sorted(found, key=lambda file: (file.parent.name, file))
+    files = {file.resolve() for file in Path(directory).rglob("run-*.wandb")}  # latest-run is a link to a run
+    return sorted(files, key=lambda file: (file.parent.name, file))
 
 
 def read_run(path: str | os.PathLike[str]) -> RecordedRun:
-    """Return what a ``.wandb`` file holds.
+    """Return the content of a ``.wandb`` file.
 
-    W&B's service writes it, and ``run.finish()`` does not wait for that: in the process that logged, call
+    W&B's service writes the file, and ``run.finish()`` does not wait for it. In the process that logged, call
     ``wandb.teardown()`` first.
 
     Args:
         path: The file, or the run's directory (``offline-run-...``) that holds it.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The directory holds none or several, or the file is no ``.wandb`` file.
+        FileNotFoundError: The path does not exist.
+        ValueError: The directory holds no file or several, or the file is no ``.wandb`` file.
     """
     from wandb.proto import wandb_internal_pb2 as pb
 
@@ -147,8 +156,8 @@ def read_run(path: str | os.PathLike[str]) -> RecordedRun:
     if file.is_dir():
         files = find_run_files(file)
         if len(files) != 1:
-            folders = {relative_path(found.parent) for found in files}
-            choice = sorted(folders) if len(folders) == len(files) else [relative_path(found) for found in files]
+            folders = {relative_path(run_file.parent) for run_file in files}
+            choice = sorted(folders) if len(folders) == len(files) else [relative_path(run_file) for run_file in files]
             some = f"{len(files)} .wandb files; give one of them: {', '.join(choice)}"
             none = "no .wandb file; give a directory that W&B has written for a run, run-... or offline-run-..."
             msg = f"{str(path)!r} holds {some if files else none}"
@@ -162,12 +171,12 @@ def read_run(path: str | os.PathLike[str]) -> RecordedRun:
 
 
 def _ignore(run: RecordedRun, record: Any) -> None:
-    """Leave a record out that says nothing about what the user logged."""
+    """Skip a record that holds no logged data."""
 
 
 def _read_run(run: RecordedRun, record: Any) -> None:
     header = record.run
-    for ours, theirs in (
+    for name, proto_name in (
         ("id", "run_id"),
         ("project", "project"),
         ("entity", "entity"),
@@ -176,7 +185,7 @@ def _read_run(run: RecordedRun, record: Any) -> None:
         ("job_type", "job_type"),
         ("notes", "notes"),
     ):
-        setattr(run, ours, getattr(header, theirs) or getattr(run, ours))
+        setattr(run, name, getattr(header, proto_name) or getattr(run, name))
     run.tags = tuple(header.tags) or run.tags
     _update(run.config, header.config.update)
 
@@ -213,7 +222,7 @@ def _read_files(run: RecordedRun, record: Any) -> None:
 def _read_artifact(run: RecordedRun, record: Any) -> None:
     artifact = record.artifact
     entries = {entry.path: entry.ref or entry.size for entry in artifact.manifest.contents}
-    if artifact.manifest.manifest_file_path:  # a long manifest lies in a file of its own
+    if artifact.manifest.manifest_file_path:  # a long manifest is in a file of its own
         with _open_manifest(artifact.manifest.manifest_file_path) as lines:
             manifest = [json.loads(line) for line in lines]
         entries = {entry["path"]: entry.get("ref") or entry.get("size", 0) for entry in manifest}
@@ -237,7 +246,7 @@ def _read_exit(run: RecordedRun, record: Any) -> None:
 
 
 def _update(values: dict[str, Any], items: Any) -> None:
-    """Put protobuf items into a dictionary; nested keys make nested dictionaries."""
+    """Add protobuf items to a dictionary; nested keys become nested dictionaries."""
     for item in items:
         path = list(item.nested_key) or [item.key]
         if path[0].startswith("_"):
@@ -263,19 +272,21 @@ _READERS = {
 
 
 def holds_records(folder: Path) -> bool:
-    """Return whether a run's folder holds more than the header of a ``.wandb`` file: there is something to send."""
+    """Return whether a run's folder contains records to send."""
     return any(file.stat().st_size > HEADER_SIZE for file in folder.glob("run-*.wandb"))
 
 
 def decode_records(data: bytes, file: Path) -> Iterator[bytes]:
-    """Yield the complete records of a ``.wandb`` file; one that was being written at the end is left out.
+    """Yield the complete records of a ``.wandb`` file.
+
+    An incomplete record at the end is left out: the file may still be written.
 
     Args:
         data: The content of the file.
         file: Its path, for the message.
 
     Raises:
-        ValueError: It is no ``.wandb`` file.
+        ValueError: The content is no ``.wandb`` file.
     """
     if data[: len(MAGIC)] != MAGIC:
         msg = f"{str(file)!r} is no .wandb file: it starts with {data[: len(MAGIC)]!r}; give one that W&B has written"
@@ -300,7 +311,7 @@ def encode_records(header: bytes, records: Iterable[bytes]) -> bytes:
     """Return the content of a ``.wandb`` file.
 
     Args:
-        header: The first :data:`HEADER_SIZE` bytes, as another file of the same release has them.
+        header: The first :data:`HEADER_SIZE` bytes of another file of the same release.
         records: The records.
     """
     data = bytearray(header)

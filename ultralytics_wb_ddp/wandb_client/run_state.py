@@ -1,4 +1,4 @@
-"""Read the state of a ``wandb.Run``: its folder, config, step and mode, and the command that sends it."""
+"""Read the state of a ``wandb.Run`` and build its sync command."""
 
 from __future__ import annotations
 
@@ -14,58 +14,68 @@ def is_closed(run: Any) -> bool:
 
 
 def is_shared(run: Any) -> bool:
-    """Return whether a ``wandb.Run`` is one of several writers of its run."""
+    """Return whether a ``wandb.Run`` is in W&B's shared mode."""
     return getattr(run.settings, "mode", "") == "shared"
 
 
 def get_next_step(run: Any) -> int:
-    """Return the step of the next row; 0 for a finished run and for a shared one, which has no counter of its own."""
+    """Return the step of the next row.
+
+    It is 0 for a finished run and for a shared one, which has no counter of its own.
+    """
     if is_closed(run):
-        return 0  # W&B would wait 30 s for an answer
+        return 0  # wandb would wait 30 s for an answer
     try:
         return int(max(run.step, run.starting_step))  # run.step reads 0 right after a resume
-    except Exception:  # noqa: BLE001  # the kind differs between W&B releases
+    except Exception:  # noqa: BLE001  # the type differs between W&B releases
         return 0
 
 
 def wandb_run() -> Any:
-    """Return ``wandb.run`` if it is open; never imports wandb."""
+    """Return ``wandb.run`` if it is open, without importing wandb."""
     run = getattr(sys.modules.get("wandb"), "run", None)
     return None if run is None or is_closed(run) else run
 
 
 def run_url(run: Any) -> str | None:
-    """Return the web address of a run; None offline, where wandb would warn that there is none."""
+    """Return a run's web address; None offline, where wandb would warn."""
     return None if run.offline else run.url
 
 
 def get_config(run: Any) -> dict[str, Any]:
-    """Return the config of a run, which is no mapping, as a dictionary."""
+    """Return a run's config, which is no mapping, as a dictionary."""
     return {key: run.config[key] for key in run.config.keys()}  # noqa: SIM118
 
 
 def get_run_dir(run: Any) -> Path:
-    """Return the folder in which a run has on disk what is to be sent."""
+    """Return the folder of a run's unsent data: ``run-...`` or ``offline-run-...``."""
     return Path(run.dir).parent
 
 
 def run_dir_in_command(command: str) -> Path:
-    """Return the folder that :func:`sync_command` has named in the command for one."""
+    """Return the folder from a :func:`sync_command` for one folder."""
     named = command.partition(" sync ")[2]
     return Path(shlex.split(named)[0] if named.startswith("'") else named)
 
 
 def is_online_run_dir(folder: Path) -> bool:
-    """Return whether the session in a folder of W&B's has sent its rows itself, as far as it came; the name says so."""
+    """Return whether a folder of W&B belongs to an online session.
+
+    Such a session has sent its rows itself, as far as it came.
+    """
     return not folder.name.startswith("offline-")
 
 
 def sync_command(*folders: Path | str) -> str:
-    """Return the command that sends what runs have on disk, the parts of a run in the order of the folders."""
+    """Return the command that sends the data of runs on disk.
+
+    Args:
+        *folders: Folders of the runs; those of one run are sent in this order.
+    """
     return f"ultralytics-wb-ddp sync {' '.join(shlex.quote(str(folder)) for folder in folders)}"
 
 
 def get_summary(summary: Any) -> dict[str, Any]:
-    """Return a W&B summary, which is no mapping, as dictionaries."""
+    """Return a W&B summary, which is no mapping, as nested dictionaries."""
     values = {key: summary[key] for key in summary.keys()}  # noqa: SIM118
     return {key: get_summary(value) if hasattr(value, "keys") else value for key, value in values.items()}

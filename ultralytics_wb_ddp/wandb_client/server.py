@@ -1,7 +1,7 @@
-"""W&B's server asked by its own client, with a limit in time for each question.
+"""Query W&B's server through W&B's client, with a timeout for each query.
 
-The client's public calls repeat what fails, for minutes in some releases, and report a server in trouble and one that
-is away in the same words.
+The client's public calls retry failed requests, for minutes in some releases. They report a server with errors and an
+unreachable server in the same words.
 """
 
 from __future__ import annotations
@@ -19,20 +19,31 @@ from ultralytics_wb_ddp.utils.logging import format_exception
 from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
 from ultralytics_wb_ddp.wandb_client.transport import Failure, NoAnswerError, core_answers_queries, post_query
 
-RUN_FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-|latest-run$")  # of a run on disk, as W&B names it
+RUN_FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-|latest-run$")  # W&B's name of a run's folder
 API_TIMEOUT = 30  # seconds for an answer of the server
 UNAUTHORIZED, FORBIDDEN = 401, 403
 KEY_LENGTH = 40
 VIEWER = "query Viewer { viewer { id entity } }"
-ROW_COUNT_LAG = 5.0  # seconds after which the service has counted rows as a rule; it takes 2 to 4 (wandb#12421)
+ROW_COUNT_LAG = 5.0  # seconds; the service usually needs 2 to 4 to count rows (wandb#12421)
 
 
 class DownloadError(UserError):
-    """A run cannot be brought back: the message names the value, the cause and the remedy."""
+    """A run cannot be downloaded.
+
+    The message names the value, the cause and the remedy.
+    """
 
 
 def find_run(path: str, api_key: str | None) -> Any:
-    """Return W&B's public object for a run, whose settings are loaded."""
+    """Return the run of W&B's public API.
+
+    Args:
+        path: ``entity/project/run-id``, or the web address of the run.
+        api_key: API key of W&B; None for that of the environment or netrc.
+
+    Raises:
+        DownloadError: The path is wrong, or the run cannot be read.
+    """
     import wandb
 
     check_path(path)
@@ -52,10 +63,10 @@ def find_run(path: str, api_key: str | None) -> Any:
 
 
 def check_path(run: str) -> None:
-    """Refuse what is no path of a run at W&B, before anybody is asked.
+    """Refuse a text that is no run's path, without a query.
 
     Raises:
-        DownloadError: It is a folder of this machine, or of another form.
+        DownloadError: The text is a folder of this machine, or has another form.
     """
     parts = _path_of(run).split("/")
     if Path(run).exists() or RUN_FOLDER.match(parts[-1]):
@@ -64,28 +75,28 @@ def check_path(run: str) -> None:
             f"ultralytics-wb-ddp sync {run}, or read it with ultralytics_wb_ddp.testing.read_run({run!r})"
         )
         raise DownloadError(msg)
-    least = 3 if run.startswith(("/", ".", "~")) else 2  # without an entity it is the default one
+    least = 3 if run.startswith(("/", ".", "~")) else 2  # without an entity, W&B uses the default one
     if not least <= len(parts) <= 3 or not all(part.strip() for part in parts):  # noqa: PLR2004  # with the entity
         msg = f"run {run!r} is no path of a run; give entity/project/run-id, or its web address"
         raise DownloadError(msg)
 
 
 def _path_of(run: str) -> str:
-    """Return the path of a run that may be given by its web address."""
+    """Return the path of a run, also from its web address."""
     path = run.partition("?")[0].strip("/")
     if "://" in path:
         path = unquote(path.partition("://")[2].partition("/")[2])
     return path.replace("/runs/", "/")
 
 
-class ServerError(UserError):  # it may be a warning only
-    """A question that got no answer; its message says why, and what to do.
+class ServerError(UserError):  # the doctor shows some as warnings
+    """A failed query; the message names the cause and the remedy.
 
     Args:
-        text: What is the case.
-        remedy: What to do about it.
-        about: What it is about: ``"server"`` or ``"key"``.
-        status: ``"error"``, or ``"warning"`` where it may be meant so.
+        text: The cause.
+        remedy: The remedy.
+        about: Subject of the error: ``"server"`` or ``"key"``.
+        status: ``"error"``, or ``"warning"`` if the state may be intended.
     """
 
     def __init__(self, text: str, remedy: str, *, about: str = "server", status: str = "error") -> None:
@@ -95,14 +106,14 @@ class ServerError(UserError):  # it may be a warning only
 
 @dataclass(frozen=True)
 class Server:
-    """A server that questions are put to.
+    """A W&B server and the settings for queries to it.
 
     Attributes:
-        url: Its address.
-        key: API key; None for none.
-        source: Where the key comes from.
-        timeout: Seconds that it has for each answer.
-        settings: The settings of W&B's client, which asks.
+        url: Address of the server.
+        key: API key, or None.
+        source: Origin of the key, such as ``"WANDB_API_KEY"``.
+        timeout: Seconds for each answer.
+        settings: The settings of W&B's client.
     """
 
     url: str
@@ -117,19 +128,24 @@ class Server:
         return bool(getattr(self.settings, "identity_token_file", None))
 
     def ask(self, operation: str, query: str, **variables: str) -> dict[str, Any]:
-        """Return the data of an answer.
+        """Return the data of a GraphQL query.
+
+        Args:
+            operation: Name of the query, for messages.
+            query: The query.
+            **variables: Variables of the query.
 
         Raises:
-            Trouble: There is none.
+            ServerError: The query failed.
         """
         try:
             return post_query(self.url, self.key, self.settings, query, variables, timeout=self.timeout)
         except NoAnswerError as problem:
-            trouble = self._trouble(operation, problem)
-        raise trouble
+            server_error = self._trouble(operation, problem)
+        raise server_error
 
     def _trouble(self, operation: str, problem: NoAnswerError) -> ServerError:
-        """Return why there is no answer, and what to do."""
+        """Return the cause and the remedy of a failed query."""
         if problem.why is Failure.LATE:
             return ServerError(f"{self.url} does not answer within {self.timeout:g} s", "check network and proxy")
         if problem.why is Failure.AWAY:
@@ -148,7 +164,11 @@ class Server:
         return ServerError(text, "look at project and run in the browser", status="warning")
 
     def refusal(self, how: str) -> ServerError:
-        """Return that the key is of no use here."""
+        """Return the error for a refused key.
+
+        Args:
+            how: End of the message's first part, such as ``"with status 401"``.
+        """
         login = f"wandb login --relogin --host {self.url}"
         change = {
             "WANDB_API_KEY": f"correct WANDB_API_KEY, or unset it and call: {login}",
@@ -159,59 +179,70 @@ class Server:
 
 
 def find_server(api_key: str | None = None, *, timeout: float = 30.0) -> Server:
-    """Return the server that W&B's client is set to.
+    """Return the server in the settings of W&B's client.
 
     Args:
-        api_key: API key of W&B; without, the environment or netrc has one.
-        timeout: Seconds that it has for each answer.
+        api_key: API key of W&B; None for that of the environment or netrc.
+        timeout: Seconds for each answer.
     """
     from wandb.sdk import wandb_setup
 
-    # The client reads the environment once in a process, its public API each time.
+    # The client reads the environment once in a process; its public API reads it each time.
     settings = wandb_setup.singleton().settings
     url = str(os.environ.get("WANDB_BASE_URL") or settings.base_url).rstrip("/")
     return Server(url, *find_key(api_key, url), timeout, settings)
 
 
 def require_server(api_key: str | None = None) -> None:
-    """Make sure that the server answers and knows the key, before the client's own calls take half a minute for it.
+    """Check that the server answers and accepts the key.
+
+    The client's own calls need half a minute to fail.
 
     Args:
-        api_key: API key of W&B; without, the environment or netrc has one.
+        api_key: API key of W&B; None for that of the environment or netrc.
 
     Raises:
-        Trouble: It does not; the message says why and what to do.
+        ServerError: The server does not answer, or refuses the key.
     """
     server = find_server(api_key)
     if server.has_token and not core_answers_queries():
         return
-    if not server.has_token and (trouble := check_key(server.key, server.source, server.url)):
-        msg = f"API key: {trouble.text}"
-        raise ServerError(msg, trouble.remedy, about="key")
+    if not server.has_token and (key_error := check_key(server.key, server.source, server.url)):
+        msg = f"API key: {key_error.text}"
+        raise ServerError(msg, key_error.remedy, about="key")
     if not server.ask("Viewer", VIEWER).get("viewer"):
         refusal = server.refusal("as unknown")
         raise refusal
 
 
-def find_key(given: str | None, url: str) -> tuple[str | None, str]:
-    """Return the API key and where it comes from, in the order in which the manager and W&B look."""
-    if given:
-        return given, "cfg.wandb.api_key"
+def find_key(api_key: str | None, url: str) -> tuple[str | None, str]:
+    """Return the API key and its origin.
+
+    The order of the search is that of the manager and W&B.
+
+    Args:
+        api_key: Key of ``cfg.wandb``; None for that of the environment or netrc.
+        url: Address of the server.
+    """
+    if api_key:
+        return api_key, "cfg.wandb.api_key"
     if os.environ.get("WANDB_API_KEY"):
         return os.environ["WANDB_API_KEY"], "WANDB_API_KEY"
     try:
-        found = netrc.netrc(os.environ.get("NETRC")).authenticators(urlsplit(url).netloc)
+        login = netrc.netrc(os.environ.get("NETRC")).authenticators(urlsplit(url).netloc)
     except (OSError, netrc.NetrcParseError):
-        found = None
-    return (found[2] or None, "netrc") if found else (None, "")
+        login = None
+    return (login[2] or None, "netrc") if login else (None, "")
 
 
 def check_key(key: str | None, source: str, url: str) -> ServerError | None:
-    """Return why a key cannot be one, without showing it; None where it may be one.
+    """Return the error for a missing or malformed key, or None.
+
+    The message does not show the key.
 
     Args:
         key: The key.
-        source: Where it comes from.
+        source: Origin of the key.
         url: Address of the server.
     """
     remedy = f"wandb login --host {url}, or set WANDB_API_KEY"

@@ -1,4 +1,4 @@
-"""Where W&B stores what belongs to a row, pictures and tables, and what of it cannot be stored."""
+"""Store a row's images and tables; ensure writable directories for them."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import Any
 
 from ultralytics_wb_ddp.utils.logging import logger
 
-TEST_FILE_SIZE = 4096  # bytes; a full disk takes no more of them
+TEST_FILE_SIZE = 4096  # bytes; a write of this size fails on a full disk
 
 
 def store_value(run: Any, key: str, value: Any) -> None:
-    """Store what belongs to a value of a row beside the run, where it is a picture, a table or a chart.
+    """Store the files of an image, table or chart.
 
-    ``run.log`` does it for all values of a row together, and where one cannot be stored the row is lost. What is stored
-    already it leaves alone.
+    Call it before ``run.log``, which stores all values of a row together and loses the row if one value fails.
+    ``run.log`` skips values that are already stored.
 
     Args:
         run: The ``wandb.Run``.
         key: Name of the value in the row.
-        value: The value. What was stored in another run, one that is lost, is stored again.
+        value: The value. A value that is stored in another run, which is lost, is stored again.
 
     Raises:
-        Exception: It cannot be stored.
+        Exception: The value cannot be stored.
     """
     from wandb.sdk.data_types.utils import val_to_json
 
-    if hasattr(value, "set_key"):  # a chart, which is a table that is shown otherwise
+    if hasattr(value, "set_key"):  # a custom chart is drawn from a table
         value.set_key(key)
         key, value = value.spec.table_key, value.table
     if hasattr(value, "is_bound"):
-        if value.is_bound() and value._run is not run:  # no public way
+        if value.is_bound() and value._run is not run:  # no public API
             value._run = None
         if not value.is_bound():
             try:
                 step = run._local_step if hasattr(run, "_local_step") else run._step  # by release
                 val_to_json(run, key, value, namespace=step)
             except BaseException:
-                value._run = None  # else it would count as stored
+                value._run = None  # otherwise the value would count as stored
                 raise
     elif not isinstance(value, (int, float, str)) and value is not None:
         from wandb.util import json_dumps_safer_history
@@ -47,29 +47,28 @@ def store_value(run: Any, key: str, value: Any) -> None:
         json_dumps_safer_history(value)
 
 
-def ensure_writable_directories(place: Path) -> None:
-    """Have artifacts and tables put together beside a run where W&B's own directories for that cannot be written.
+def ensure_writable_directories(directory: Path) -> None:
+    """Stage artifacts and tables beside the runs if W&B's directories are unwritable.
 
     Args:
-        place: Directory that holds runs.
+        directory: Directory that contains runs.
     """
-    moved = _move_directories(place)
+    moved = _move_directories(directory)
     if moved:
-        logger.warning("W&B cannot write to %s: artifacts and tables are put together in %s", ", ".join(moved), place)
+        logger.warning(
+            "W&B cannot write to %s: artifacts and tables are put together in %s", ", ".join(moved), directory
+        )
 
 
-def _move_directories(place: Path) -> list[str]:
-    """Have W&B keep data and cache beside a run where the directories that it uses for them cannot be written.
+def _move_directories(parent: Path) -> list[str]:
+    """Move W&B's unwritable data and cache directories beside the runs.
 
-    Artifacts and tables are put together there. The processes that this one starts are told through the environment.
-
-    Args:
-        place: Directory that holds runs.
+    Child processes inherit the environment variables that are set here.
 
     Returns:
-        What was found, for a message: a variable and a directory each.
+        The directories that are not writable, with their variables, for a message.
     """
-    import platformdirs  # which wandb asks; to import wandb itself takes half a second, while a run is being opened
+    import platformdirs  # wandb uses it; an import of wandb would take half a second while a run is being opened
 
     moved = []
     for variable, usual, name in (
@@ -79,17 +78,17 @@ def _move_directories(place: Path) -> list[str]:
         used = os.environ.get(variable) or usual("wandb")
         if _is_writable(Path(used)):
             continue
-        instead = (place / name).absolute()
-        if _is_writable(instead):
-            os.environ[variable] = str(instead)
+        replacement = (parent / name).absolute()
+        if _is_writable(replacement):
+            os.environ[variable] = str(replacement)
             moved.append(f"{used} ({variable})")
     return moved
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether a directory takes a file, or the one that it is going to be made in."""
+    """Return whether a directory, or its nearest existing parent, is writable."""
     try:
-        folder = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        folder = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(TEST_FILE_SIZE))
     except OSError:

@@ -1,7 +1,7 @@
-"""How a question gets to W&B's server: through wandb-core, as the runs do, so with all that the client is set to.
+"""Send GraphQL queries to W&B's server through wandb-core.
 
-Certificates, proxies, headers and tokens are the client's own affair then. wandb before 0.30 has wandb-core answer no
-questions; there they are put with what wandb-core takes from its settings and the environment.
+Wandb-core applies the client's certificates, proxies, headers and tokens. Before wandb 0.30 it sends no queries of
+other code. This module then sends them itself, with the same settings and environment variables.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-SECOND_TRY = 3.0  # seconds; wandb-core asks again once, a second after the first time
-START_TIMEOUT = 30.0  # seconds that wandb-core may take to start
+SECOND_TRY = 3.0  # seconds; wandb-core retries a query once, after a second
+START_TIMEOUT = 30.0  # seconds for the start of wandb-core
 LATE_WORDS = ("context deadline exceeded", "Client.Timeout exceeded", "i/o timeout", "handshake timeout")
 FOREIGN_WORDS = ("invalid character", "unexpected end of JSON", "cannot unmarshal", "unexpected EOF")
 
 
 class Failure(Enum):
-    """Why a question got no answer."""
+    """Cause of a failed query."""
 
-    LATE = "it did not come in time"
+    LATE = "the server did not answer in time"
     AWAY = "there was no connection"
-    STATUS = "it has a status of HTTP's for trouble"
-    FOREIGN = "it is none of a W&B server's"
-    UNKNOWN = "the server does not know it"
+    STATUS = "the answer has an HTTP error status"
+    FOREIGN = "the answer is not that of a W&B server"
+    UNKNOWN = "the server does not know the query"
 
 
 class NoAnswerError(Exception):
-    """A question got no answer.
+    """A query failed.
 
     Args:
-        why: Why not.
-        text: What the reason is.
-        status: The status.
+        why: Cause of the failure.
+        text: Reason, for messages; without it, that of the cause.
+        status: HTTP status; 0 without one.
     """
 
     def __init__(self, why: Failure, text: str = "", status: int = 0) -> None:
@@ -58,7 +58,7 @@ class NoAnswerError(Exception):
 
 
 def core_answers_queries() -> bool:
-    """Return whether this release of wandb has wandb-core ask questions."""
+    """Return whether this release's wandb-core sends queries: wandb 0.30 or newer."""
     try:
         from wandb.proto.wandb_api_pb2 import GraphQLRequest
     except ImportError:
@@ -69,18 +69,18 @@ def core_answers_queries() -> bool:
 def post_query(
     url: str, key: str | None, settings: Any, query: str, variables: Mapping[str, Any], *, timeout: float
 ) -> dict[str, Any]:
-    """Put a question of GraphQL to a server and return the data of its answer.
+    """Send a GraphQL query and return the data of its answer.
 
     Args:
         url: Address of the server.
-        key: API key; None sends none.
+        key: API key; None sends no key.
         settings: The client's settings.
-        query: The question.
-        variables: Its variables.
-        timeout: Seconds that the server has.
+        query: The query.
+        variables: Variables of the query.
+        timeout: Seconds for the answer.
 
     Raises:
-        NoAnswerError: There is no answer.
+        NoAnswerError: The query failed.
     """
     if core_answers_queries():
         data = _post_with_core(url, key, settings, query, variables, timeout)
@@ -97,19 +97,19 @@ def _post_with_core(
     from wandb.proto.wandb_api_pb2 import ApiRequest, GraphQLRequest
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
-    made = settings.model_copy()
+    copy = settings.model_copy()
     try:
-        made.base_url, made.api_key = url, key
-    except Exception:  # noqa: BLE001  # its text quotes the key
+        copy.base_url, copy.api_key = url, key
+    except Exception:  # noqa: BLE001  # the text of the error contains the key
         raise NoAnswerError(Failure.AWAY, "W&B's client refuses the address or the key") from None
-    # wandb-core takes no less than one more try, and whole seconds only.
-    made.x_graphql_retry_max, made.x_graphql_retry_wait_min_seconds, made.x_graphql_retry_wait_max_seconds = 1, 1, 1
-    made.x_graphql_timeout_seconds = max(1, round(timeout))
-    asked = GraphQLRequest(query=query, variables_json=json.dumps(dict(variables)))
+    # wandb-core needs at least one retry, and whole seconds.
+    copy.x_graphql_retry_max, copy.x_graphql_retry_wait_min_seconds, copy.x_graphql_retry_wait_max_seconds = 1, 1, 1
+    copy.x_graphql_timeout_seconds = max(1, round(timeout))
+    graphql_request = GraphQLRequest(query=query, variables_json=json.dumps(dict(variables)))
     try:
         with _private_core() as connection:
-            session = connection.api_init_request(made.to_proto())
-            request = ApiRequest(api_id=session.api_id, graphql_request=asked)
+            api = connection.api_init_request(copy.to_proto())
+            request = ApiRequest(api_id=api.api_id, graphql_request=graphql_request)
             answer = connection.api_request(request, timeout=timeout + SECOND_TRY)
             return json.loads(answer.graphql_response.data_json)
     except WandbApiFailedError as error:
@@ -119,7 +119,7 @@ def _post_with_core(
 
 @contextlib.contextmanager
 def _private_core() -> Iterator[Any]:
-    """Start a wandb-core for questions, apart from the one that holds this process's runs."""
+    """Start a wandb-core for queries, apart from that of this process's runs."""
     from wandb.sdk import wandb_setup
     from wandb.sdk.lib.service import service_port_file
     from wandb.sdk.lib.service.service_connection import ServiceConnection
@@ -130,7 +130,7 @@ def _private_core() -> Iterator[Any]:
         file = Path(folder, "port")
         process = subprocess.Popen(  # noqa: S603  # wandb itself
             [get_core_path(), "--no-observability", "--port-filename", str(file), "--pid", str(os.getpid())],
-            env={**os.environ, "WANDB_CACHE_DIR": folder},  # where it keeps its own log
+            env={**os.environ, "WANDB_CACHE_DIR": folder},  # for wandb-core's own log
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -146,7 +146,7 @@ def _private_core() -> Iterator[Any]:
                 yield connection
             finally:
                 with contextlib.suppress(Exception):
-                    connection._finalizer.close()  # its own teardown is that of the process's service
+                    connection._finalizer.close()  # its teardown method would end the service of this process
                     asyncer.run(connection._client.close)
         finally:
             process.kill()
@@ -154,7 +154,7 @@ def _private_core() -> Iterator[Any]:
 
 
 def _error_from_core(message: str, status: int) -> NoAnswerError:
-    """Return what wandb-core says, sorted: it tells most of it in words."""
+    """Return wandb-core's error by cause, which its message contains as text."""
     retried = re.search(r"while retrying: HTTP (\d+)", message)
     if status or retried:
         return NoAnswerError(Failure.STATUS, status=status or int(retried.group(1) if retried else 0))
@@ -172,16 +172,19 @@ def _error_from_core(message: str, status: int) -> NoAnswerError:
 def _post_directly(
     url: str, key: str | None, settings: Any, query: str, variables: Mapping[str, Any], timeout: float
 ) -> Any:
-    """Ask as wandb-core is set up, in a thread: a limit of a socket's holds neither for a name nor for a trickle."""
+    """Send a query without wandb-core, in a thread.
+
+    The timeout of a socket covers neither the name resolution nor a slow answer.
+    """
     answers: list[Any] = []
 
-    def ask() -> None:
+    def send() -> None:
         try:
             answers.append(_post(url, key, settings, {"query": query, "variables": dict(variables)}, timeout))
-        except Exception as problem:  # noqa: BLE001  # told by the thread that waits
+        except Exception as problem:  # noqa: BLE001  # raised by the waiting thread
             answers.append(_error_from_urllib(problem))
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=send, daemon=True)
     thread.start()
     thread.join(timeout)
     if not answers:
@@ -192,14 +195,14 @@ def _post_directly(
 
 
 def _post(url: str, key: str | None, settings: Any, body: Mapping[str, Any], timeout: float) -> Any:
-    context = ssl.create_default_context()  # SSL_CERT_FILE and SSL_CERT_DIR, else the system's, as wandb-core
-    if getattr(settings, "insecure_disable_ssl", False):  # the user's own choice, which wandb-core follows
+    context = ssl.create_default_context()  # from SSL_CERT_FILE and SSL_CERT_DIR, else the system, as in wandb-core
+    if getattr(settings, "insecure_disable_ssl", False):  # the user's setting, as in wandb-core
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     headers = {"Content-Type": "application/json", **(getattr(settings, "x_extra_http_headers", None) or {})}
     if key:
         headers["Authorization"] = f"Basic {base64.b64encode(f'api:{key}'.encode()).decode()}"
     opener = build_opener(ProxyHandler(_proxies(url, settings)), HTTPSHandler(context=context))
-    request = Request(f"{url}/graphql", json.dumps(body).encode(), headers)  # noqa: S310  # the client's own address
+    request = Request(f"{url}/graphql", json.dumps(body).encode(), headers)  # noqa: S310  # the address of the client's settings
     with opener.open(request, timeout=timeout) as answer:
         content = json.loads(answer.read())
     if not isinstance(content, dict):
@@ -210,7 +213,10 @@ def _post(url: str, key: str | None, settings: Any, body: Mapping[str, Any], tim
 
 
 def _proxies(url: str, settings: Any) -> dict[str, str]:
-    """Return the proxies by the scheme of an address; of the environment's, wandb-core takes none to this machine."""
+    """Return the proxies by the scheme of an address.
+
+    For the local host, wandb-core ignores the proxies of the environment.
+    """
     host = urlsplit(url).hostname or ""
     with contextlib.suppress(ValueError):
         host = "localhost" if ipaddress.ip_address(host).is_loopback else host
@@ -234,5 +240,4 @@ def _error_from_urllib(problem: Exception) -> NoAnswerError:
 
 
 def _capitalize(text: str) -> str:
-    """Return a sentence that begins with a capital."""
     return text[:1].upper() + text[1:]
