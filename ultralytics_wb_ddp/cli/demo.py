@@ -60,7 +60,7 @@ def demo(directory: Path, images: int, epochs: int, *, online: bool, verbose: bo
 
 
 def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose: bool) -> None:
-    """Train YOLO11n in two CPU processes, log to one W&B run, print a summary.
+    """Train YOLO11n in two CPU processes, and print the resulting run.
 
     Args:
         directory: Directory for dataset, training and run.
@@ -168,7 +168,7 @@ def _record_rank(directory: Path, trainer: Any) -> None:
 def _print_summary(
     directory: Path, runs: list[RecordedRun], rows_before: int, rows_after: int, url: str | None
 ) -> None:
-    """Print the writers of the run, its folder and the commands that show or send it."""
+    """Print the run's writers, folder and commands to show or send it."""
     run = runs[-1]
     history = [row for part in runs for row in part.history]
     ranks = [json.loads((directory / f"rank-{rank}.json").read_text(encoding="utf-8")) for rank in range(PROCESSES)]

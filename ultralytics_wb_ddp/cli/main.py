@@ -21,7 +21,7 @@ BROKEN_PIPE_EXIT_CODE = 141  # 128 and the number of SIGPIPE
 
 
 class Commands(SuggestingGroup):
-    """Load each subcommand from its file in this room when it is called."""
+    """Group that loads each subcommand from its file on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
         """Return the names of the subcommands."""
@@ -36,9 +36,9 @@ class Commands(SuggestingGroup):
         return command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command line; end silently when the reader of a pipe has closed it.
+        """Run the command line.
 
-        ``| head`` does so, for example.
+        If the reader of an output pipe has closed it, as ``| head`` does, the command ends silently.
         """
         output = sys.stdout
         streams = [stream for stream in (output, sys.stderr) if stream]
@@ -59,9 +59,9 @@ class Commands(SuggestingGroup):
             raise SystemExit(BROKEN_PIPE_EXIT_CODE) from None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; print an error that the user can fix as one sentence.
+        """Run a command.
 
-        Ctrl-C ends with exit code 130, as in shells.
+        An error that the user can fix is printed as one sentence. Ctrl-C ends with exit code 130, as in shells.
         """
         ctx.color = False if os.environ.get("NO_COLOR") else None  # https://no-color.org
         try:

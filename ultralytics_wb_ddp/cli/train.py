@@ -39,7 +39,7 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
 
 
 def _show(job: Job) -> bool:
-    """Print what a job will do and its problems; return whether it has no errors."""
+    """Print plan and problems of a job; return whether no error exists."""
     from ultralytics_wb_ddp.config.validation import ConfigurationError
     from ultralytics_wb_ddp.doctor import report
     from ultralytics_wb_ddp.doctor.doctor import run_checks
@@ -59,7 +59,7 @@ def _show(job: Job) -> bool:
 
 
 def describe_job(job: Job) -> Iterator[tuple[str, str]]:
-    """Yield a title and a sentence for each thing that a job will do."""
+    """Yield a title and a sentence for each step of a job."""
     from ultralytics_wb_ddp.distributed.devices import devices_of
     from ultralytics_wb_ddp.jobs.checks import find_training_state
 

@@ -1,6 +1,6 @@
-"""Forecast the run of a training and check for problems, before GPU time is spent.
+"""Forecast the run of a training and check for problems.
 
-Nothing in this room creates a run or writes to W&B's directories.
+The checks run before GPU time is spent. Nothing in this room creates a run or writes to W&B's directories.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def read_request(
     config: Path | None, given: dict[str, str | None], *, device: str | None = None, timeout: float = 10.0
 ) -> DoctorRequest:
-    """Return the request of a config file and of the command line, which wins.
+    """Return the request of a config file and the command line.
 
     Args:
         config: YAML file with a ``wandb`` section, or of a job; None if there is none.
-        given: Options of the command line by name; None for those that were not given.
+        given: Options of the command line by name, which win over the file; None for those that were not given.
         device: Devices of the training, such as ``"0,1"``; it wins over those of the file.
         timeout: Seconds to wait for each answer of the server.
 
@@ -39,7 +39,7 @@ def read_request(
 
 
 def _read_config(file: Path, options: dict[str, str]) -> DoctorRequest:
-    """Return the request of a YAML file, with the options merged over its ``wandb`` section.
+    """Return the request of a YAML file; the options override its values.
 
     Raises:
         ConfigurationError: The file is wrong. The message does not quote it, because it may hold an API key.
@@ -64,7 +64,10 @@ def _read_config(file: Path, options: dict[str, str]) -> DoctorRequest:
 
 
 def run_checks(request: DoctorRequest) -> tuple[TrainingForecast | None, list[CheckResult]]:
-    """Return the forecast, or None without readable settings, and the results of all checks."""
+    """Return the forecast and the results of all checks.
+
+    The forecast is None if the client's settings or the handoff are invalid.
+    """
     from ultralytics_wb_ddp.config.validation import ConfigurationError
     from ultralytics_wb_ddp.doctor.environment_checks import check_leftovers
     from ultralytics_wb_ddp.doctor.finding import error
@@ -109,7 +112,7 @@ def check_past_training(request: DoctorRequest, training: Path) -> list[CheckRes
 
 
 def _client_settings() -> tuple[Any, list[CheckResult]]:
-    """Return the settings of the W&B client, from its variables and files, and its errors."""
+    """Return the settings of the W&B client, or None, and errors."""
     from ultralytics_wb_ddp.doctor.finding import error
     from ultralytics_wb_ddp.doctor.machine_checks import quiet_output
 
@@ -126,9 +129,9 @@ def _client_settings() -> tuple[Any, list[CheckResult]]:
 
 
 def _without_input(problem: Exception) -> str:
-    """Return the errors of settings without their values, because one may be the API key.
+    """Return the errors of settings without their values.
 
-    A value is shown only where the setting is a choice among a few words.
+    A value may be the API key. It is shown only if the setting is a choice among a few words.
     """
     errors = getattr(problem, "errors", None)
     if errors is None:

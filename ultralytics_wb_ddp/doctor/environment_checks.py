@@ -1,4 +1,4 @@
-"""Check for environment variables that another job has left over and that change a training."""
+"""Check for environment variables that another job has left over."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _handoff(request: DoctorRequest, env: Mapping[str, str]) -> Iterator[CheckRe
 
 
 def _service(env: Mapping[str, str]) -> Iterator[CheckResult]:
-    """Check whether the process that WANDB_SERVICE names is alive: with a dead one, wandb.init fails."""
+    """Check whether the process in WANDB_SERVICE is alive; otherwise wandb.init fails."""
     token = env.get("WANDB_SERVICE", "")
     parts = SOCKET.fullmatch(token)
     if not token:

@@ -40,7 +40,7 @@ def quiet_output() -> Iterator[None]:
 
 
 def check_packages(request: DoctorRequest) -> list[CheckResult]:
-    """Check that the packages of a training can be imported, in supported releases."""
+    """Check that the required packages can be imported, in supported releases."""
     findings = [_check_python()]
     for name, oldest in OLDEST.items():
         try:
@@ -90,7 +90,7 @@ def check_gpus(request: DoctorRequest) -> list[CheckResult]:
 
 
 def check_directories(request: DoctorRequest, settings: Any) -> list[CheckResult]:
-    """Check that the directories of W&B and Ultralytics are writable, with enough space."""
+    """Check that W&B's and Ultralytics' directories are writable, with enough space."""
     contents: dict[Path, list[str]] = {}
     for content, path in _directories(request, settings):
         contents.setdefault(Path(path).expanduser().absolute(), []).append(content)

@@ -1,4 +1,4 @@
-"""Check a training that has run, by its files: run files, results, run record."""
+"""Check a past training by its run files, results and run record."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ def _wandb_directories(launcher: Path, record: RunRecord | None) -> list[Path]:
 
 
 def _runs_of(training: Path, directories: list[Path], record: RunRecord | None) -> tuple[Runs, list[CheckResult]]:
-    """Return the runs of a training, and a warning for each damaged run file.
+    """Return the runs of a training, and warnings for damaged files.
 
-    These are the runs below its directory, and runs of the launcher that belong to it or should have.
+    These are the runs in its directory, and runs of the launcher that belong to it or should have.
     """
     runs, damaged = _read(find_run_files(training))
     run_ids = {*runs, record.id} if record else {*runs}
@@ -99,7 +99,7 @@ def _runs_of(training: Path, directories: list[Path], record: RunRecord | None) 
 
 
 def _read(files: list[Path]) -> tuple[Runs, list[CheckResult]]:
-    """Return the sessions of each run, the oldest first, and warnings for damaged files."""
+    """Return sessions by run, the oldest first, and warnings for damaged files."""
     runs: Runs = defaultdict(list)
     damaged = []
     for file in files:
@@ -115,7 +115,7 @@ def _read(files: list[Path]) -> tuple[Runs, list[CheckResult]]:
 
 
 def _ran_alongside(run: RecordedRun, training: Path) -> bool:
-    """Return whether a run of the launcher was open during the training, without its epochs."""
+    """Return whether a run was open during the training, without its epochs."""
     if _epochs([run]):
         return False
     begin, end = _times_of(training)
@@ -123,14 +123,14 @@ def _ran_alongside(run: RecordedRun, training: Path) -> bool:
 
 
 def _times_of(training: Path) -> tuple[float, float]:
-    """Return begin and end of a training, as seconds since the epoch, by its files."""
+    """Return begin and end of a training by its files (Unix time)."""
     files = [training / name for name in (ARGUMENTS, RESULTS, RECORD_FILE) if (training / name).exists()]
     times = [file.stat().st_mtime for file in files]
     return min(times), max(times)
 
 
 def _set_unrelated_runs_aside(runs: Runs, main: str, training: Path) -> list[CheckResult]:
-    """Remove unrelated runs from ``runs``, and warn of each that was open meanwhile.
+    """Remove unrelated runs from ``runs``; return warnings for doubtful ones.
 
     A run with data but without an epoch is unrelated if it ended before the training began, or began after its end: an
     evaluation, for example. If it was open during the training, it is removed with a warning if its project is another
@@ -154,7 +154,10 @@ def _set_unrelated_runs_aside(runs: Runs, main: str, training: Path) -> list[Che
 
 
 def _began(run: RecordedRun) -> float:
-    """Return the start of a session; its file is more precise than its name."""
+    """Return the start of a session by its file (Unix time).
+
+    The name of the directory has only seconds.
+    """
     for record in read_records(run.path):
         if record.WhichOneof("record_type") == "run":
             return float(record.run.start_time.ToMicroseconds()) / 1e6
@@ -174,7 +177,7 @@ def _epochs(sessions: list[RecordedRun]) -> set[int]:
 
 
 def _main_run(runs: Runs, record: RunRecord | None) -> str:
-    """Return the id of the recorded run, or else of the run with the most epochs."""
+    """Return the recorded run's id, or that with the most epochs."""
     if record and record.id in runs:
         return record.id
     return max(runs, key=lambda run_id: len(_epochs(runs[run_id])))
@@ -198,7 +201,7 @@ def _can_be_resumed(training: Path) -> bool:
 
 
 def _is_resumed_without(training: Path, record: RunRecord | None) -> bool:
-    """Return whether the training was resumed without an update of its run record."""
+    """Return whether the training was resumed without updating its run record."""
     try:
         is_resumed = bool(OmegaConf.load(training / ARGUMENTS).resume)
         return is_resumed and record is not None and record.written_at < (training / ARGUMENTS).stat().st_mtime
@@ -283,7 +286,7 @@ def _check_end(run_id: str, sessions: list[RecordedRun], trains: int | None) -> 
 
 
 def _check_sent(runs: Runs) -> list[CheckResult]:
-    """Warn of offline sessions that were not sent; W&B marks sent files with ``.synced``."""
+    """Warn of unsent offline sessions; W&B marks sent files with ``.synced``."""
     files = [run.path for sessions in runs.values() for run in sessions if run.path.parent.name.startswith("offline-")]
     unsent = [file.parent for file in files if not file.with_name(f"{file.name}.synced").exists()]
     if not unsent:

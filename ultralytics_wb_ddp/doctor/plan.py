@@ -1,4 +1,4 @@
-"""Forecast the run of a training, by the rules that the training itself follows."""
+"""Forecast the run of a training, by the training's own rules."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def make_forecast(request: DoctorRequest, settings: Any) -> TrainingForecast:
 
 
 def _options(request: DoctorRequest, handoff: Handoff | None) -> RunOptions:
-    """Return the options of the run: of a continued run, of the request, or the defaults."""
+    """Return the run's options: from the handoff, the request, or the defaults."""
     arguments = SimpleNamespace(project=None, name="train")
     defaults = stock_run_options(SimpleNamespace(args=arguments, save_dir=SAVE_DIR))
     requested = RunOptions(

@@ -77,7 +77,7 @@ def print_facts(heading: str, facts: Iterable[tuple[str, str]]) -> None:
 
 
 def _collapsed(findings: list[CheckResult]) -> list[CheckResult]:
-    """Return the results with one instead of all those of the machine that pass."""
+    """Return the results, with all passed checks of the machine as one."""
     passed = [finding for finding in findings if finding.status == "ok" and finding.check in OK_SUMMARIES]
     if not passed:
         return findings
@@ -95,7 +95,7 @@ def _print_finding(finding: CheckResult, width: int) -> None:
 
 
 def _wrapped(text: str, start: str, indent: str) -> str:
-    """Return text in lines of at most 80 columns; paths and URLs stay whole for copying."""
+    """Return text in lines of 80 columns; paths and URLs stay whole."""
     lines = textwrap.wrap(text, WIDTH - len(indent), break_long_words=False, break_on_hyphens=False) or [""]
     return start + f"\n{indent}".join(lines)
 

@@ -60,7 +60,6 @@ def check_server(request: DoctorRequest, plan: TrainingForecast, settings: Any) 
 
 
 def _server_result(problem: ServerError) -> CheckResult:
-    """Return the result of a failed request, with the offline hint if the server is unreachable."""
     return _with_offline_hint(_finding(problem)) if problem.about == "server" else _finding(problem)
 
 
@@ -79,7 +78,7 @@ def _check_project(server: Server, plan: TrainingForecast, entity: str) -> list[
 
 
 def _check_run(server: Server, plan: TrainingForecast, entity: str) -> list[CheckResult]:
-    """Check that the run to continue exists, and that no other process has it open."""
+    """Check that the run to continue exists and is not open elsewhere."""
     if plan.run_id is None:
         return []
     project = server.ask("Run", RUN, project=plan.project, entity=entity, name=plan.run_id).get("project") or {}
