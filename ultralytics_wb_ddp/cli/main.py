@@ -46,9 +46,7 @@ class Commands(SuggestingGroup):
             try:
                 return super().main(*args, **kwargs)
             except SystemExit:
-                if sys.stdout is not output and any(
-                    map(_is_gone, streams)
-                ):  # click has replaced it, and would exit with 1
+                if sys.stdout is not output and any(map(_is_gone, streams)):  # click has replaced it; it exits with 1
                     raise BrokenPipeError from None
                 for stream in streams:  # the output of print() may still be in the buffer
                     stream.flush()
