@@ -1,4 +1,4 @@
-"""Register the callbacks one by one, as Ultralytics' own ones are, beside one of yours (usage C).
+"""Register the callbacks one by one, as for Ultralytics' own, and add your own callback (usage C).
 
     python examples/callbacks_by_hand.py
 
@@ -21,7 +21,7 @@ if "--cpu" in sys.argv:
 
 
 def log_batches(trainer):
-    """Log something of your own; every rank calls this, and only the one that logs has a run."""
+    """Log your own metric; every rank calls this function, and only the logging rank has a run."""
     run = get_wandb_run()
     if run:
         run.log({"my/batches": len(trainer.train_loader), "epoch": trainer.epoch + 1})  # the axis of all charts
@@ -31,4 +31,4 @@ model = YOLO(weights)
 for event, function in callbacks.items():
     model.add_callback(event, function)
 model.add_callback("on_train_epoch_end", log_batches)
-model.train(project="demo", name="by-hand", **settings)  # the run is named so, too: nobody has made one
+model.train(project="demo", name="by-hand", **settings)  # also the name of the run, because the script has no run

@@ -8,8 +8,8 @@ Without a cluster, GPUs and an account, in two processes on generated images:
 
     WANDB_MODE=offline python examples/flyte_task.py --cpu
 
-The plugin makes the run, Ultralytics starts the processes, and the first of them logs into that run. When the training
-fails, so does the run. It was not tried on a cluster: image, GPUs and secret are as Flyte documents them.
+The plugin creates the run, Ultralytics starts the processes, and rank 0 logs into that run. If the training fails, the
+run is failed. Not tested on a cluster: image, GPUs and secret follow Flyte's documentation.
 """
 
 import sys
@@ -49,5 +49,5 @@ def train(data: str = "coco8.yaml", epochs: int = 100) -> str:
 
 if __name__ == "__main__":
     flyte.init()
-    done = flyte.with_runcontext(mode="local").run(train)
-    print("run", done.outputs().o0)
+    result = flyte.with_runcontext(mode="local").run(train)
+    print("run", result.outputs().o0)

@@ -6,8 +6,8 @@ Without GPUs and an account, two folds on generated images:
 
     WANDB_MODE=offline python examples/kfold.py --cpu
 
-Started again after an interruption it goes on: folds that have finished are left out, the one that was interrupted
-continues from its last checkpoint, in its run, and one that was interrupted at its very end is only brought to it.
+Restart it after an interruption to continue: finished folds are skipped, and the interrupted fold continues from its
+last checkpoint, in its run. If a fold was interrupted after its last epoch, only its run is finished.
 """
 
 import sys
@@ -36,8 +36,8 @@ with WandbManager.group({"wandb": {"project": "demo"}}, name, runs=folds, resume
             model = YOLO(state.checkpoint if state.can_be_resumed else weights)
             add_wandb_callback(model)
             manager.prepare_for_training()
-            place = {"project": str(directory.parent), "name": directory.name, "exist_ok": True}
-            model.train(data=str(datasets[fold]), resume=state.can_be_resumed, **place, **settings)
+            location = {"project": str(directory.parent), "name": directory.name, "exist_ok": True}
+            model.train(data=str(datasets[fold]), resume=state.can_be_resumed, **location, **settings)
             manager.resume_after_training()
 for metric, numbers in group.statistics.items():
     print(f"{metric}: {numbers}, from {numbers.min:.3f} to {numbers.max:.3f} (n={numbers.n})")

@@ -22,14 +22,14 @@ if "--cpu" in sys.argv:
 
 cfg = {"wandb": {"project": "demo", "tags": ["baseline"]}, "train": {"model": weights, "epochs": settings["epochs"]}}
 
-with WandbManager(cfg, job_name="my-training", experiment_group_name="exp-1") as manager:  # makes the run
+with WandbManager(cfg, job_name="my-training", experiment_group_name="exp-1") as manager:  # creates the run
     manager.save_config(cfg)  # as a file of the run; secrets are left out
-    manager.save_training_artifacts(Path(__file__))  # files and folders that the training was made from
+    manager.save_training_artifacts(Path(__file__))  # files and folders that the training uses
     manager.save_training_job_metadata({"cluster": "a", "ticket": 7})
 
     model = YOLO(weights)
     add_wandb_callback(model)  # finds the manager's run by itself
-    manager.prepare_for_training()  # hands the run over to the processes that train
+    manager.prepare_for_training()  # hands the run over to the training processes
     model.train(**settings)
     manager.resume_after_training()  # takes it back
 

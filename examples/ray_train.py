@@ -1,6 +1,6 @@
 """Train in the workers of Ray Train's TorchTrainer, in one W&B run that goes on after a failure.
 
-Needs the extra "ray", and a directory that all machines have; here for four GPUs:
+Needs the extra "ray", and a directory that all machines share; here for four GPUs:
 
     python examples/ray_train.py --data /shared/coco8.yaml --runs /shared/runs
 
@@ -8,8 +8,8 @@ Without a cluster, GPUs and an account, in two processes on generated images:
 
     WANDB_MODE=offline python examples/ray_train.py --cpu
 
-Ray starts the processes and makes their process group. When one of them fails, Ray starts all of them again, and the
-training goes on from its last checkpoint, in the same run. It was not tried with GPUs nor with several machines.
+Ray starts the processes and creates their process group. If one of them fails, Ray restarts all of them, and the
+training continues from its last checkpoint, in the same run. Not tested with GPUs or with several machines.
 """
 
 import argparse
@@ -22,38 +22,38 @@ from ray.train.torch import TorchTrainer
 
 
 def train(job: dict) -> None:
-    """Train; each process of Ray's runs this."""
+    """Train in each process of Ray."""
     from ultralytics import YOLO
 
     from ultralytics_wb_ddp import TrainingState, add_wandb_callback, train_distributed
 
-    os.environ.update(WANDB_PROJECT="demo", WANDB_RUN_ID=job["name"])  # however often Ray starts this
+    os.environ.update(WANDB_PROJECT="demo", WANDB_RUN_ID=job["name"])  # the same at each restart by Ray
     state = TrainingState.of(Path(job["runs"], job["name"]))
     if state.is_over:
         print(state)
-        state.finish_run()  # if the job was killed at its very end
+        state.finish_run()  # if the job was killed after its last epoch
         return
     model = YOLO(state.checkpoint if state.can_be_resumed else job["weights"])
     add_wandb_callback(model)
-    place = {"project": job["runs"], "name": job["name"], "exist_ok": True}
-    train_distributed(model, resume=state.can_be_resumed, **place, **job["settings"])
+    location = {"project": job["runs"], "name": job["name"], "exist_ok": True}
+    train_distributed(model, resume=state.can_be_resumed, **location, **job["settings"])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--name", default=time.strftime("job-%Y%m%d-%H%M%S"), help="an earlier one: go on with it")
+    parser.add_argument("--name", default=time.strftime("job-%Y%m%d-%H%M%S"), help="a previous name continues its job")
     parser.add_argument("--data", default="coco8.yaml")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--cpu", action="store_true")
-    given = parser.parse_args()
-    processes, weights, settings = 4, "yolo11n.pt", {"data": given.data, "epochs": given.epochs, "batch": 64}
-    if given.cpu:
+    args = parser.parse_args()
+    processes, weights, settings = 4, "yolo11n.pt", {"data": args.data, "epochs": args.epochs, "batch": 64}
+    if args.cpu:
         from ultralytics_wb_ddp.testing.cpu_trainers import cpu_settings
 
-        processes, weights, settings = 2, "yolo11n.yaml", {**cpu_settings(device=None), "epochs": given.epochs}
+        processes, weights, settings = 2, "yolo11n.yaml", {**cpu_settings(device=None), "epochs": args.epochs}
 
-    job = {"name": given.name, "runs": str(Path(given.runs).resolve()), "weights": weights, "settings": settings}
-    scaling = ScalingConfig(num_workers=processes, use_gpu=not given.cpu)
+    job = {"name": args.name, "runs": str(Path(args.runs).resolve()), "weights": weights, "settings": settings}
+    scaling = ScalingConfig(num_workers=processes, use_gpu=not args.cpu)
     config = RunConfig(storage_path=f"{job['runs']}/ray", failure_config=FailureConfig(max_failures=1))
     TorchTrainer(train, train_loop_config=job, scaling_config=scaling, run_config=config).fit()

@@ -25,8 +25,8 @@ def train(rank):
     """Train as one rank of several."""
     model = YOLO(weights)
     add_wandb_callback(model, project="demo")
-    place = ParallelConfig(rank=rank, world_size=processes, master_port=29500)
-    metrics = train_distributed(model, parallel=place, **settings)
+    parallel = ParallelConfig(rank=rank, world_size=processes, master_port=29500)
+    metrics = train_distributed(model, parallel=parallel, **settings)
     if metrics is not None:  # rank 0
         print(f"mAP50-95: {metrics.box.map:.3f}")
 

@@ -2,11 +2,11 @@
 
     python examples/sweep.py
 
-Without GPUs, on generated images. It takes an account all the same: W&B's server chooses the parameters.
+Without GPUs, on generated images. It still needs an account: W&B's server chooses the parameters.
 
     python examples/sweep.py --cpu
 
-With a job instead of a function it takes no script: see sweep.yaml.
+With a job instead of a function no script is needed: see sweep.yaml.
 """
 
 import sys
@@ -31,7 +31,7 @@ SWEEP = {
 
 
 def trial(parameters):
-    """Train with the parameters of a trial, in a process of its own: lr0, and its share of the devices."""
+    """Train with the parameters of a trial (lr0 and devices), in a separate process."""
     run = wandb.init()
     model = YOLO(weights)
     add_wandb_callback(model, run=run)

@@ -19,7 +19,7 @@ if "--cpu" in sys.argv:
 
     weights, settings = "yolo11n.yaml", cpu_settings()
 
-# Each process runs all of this. Nothing is different from a script that Ultralytics launches by itself.
+# Each process runs all of this. The script is the same as for a launch by Ultralytics.
 model = YOLO(weights)
 add_wandb_callback(model, project="demo")
 model.train(**settings)

@@ -1,6 +1,6 @@
 """Train on two machines (nodes) with torchrun, in one W&B run.
 
-The same on each node, with its own --node_rank and the name of the first node; here for four GPUs each:
+Run the same command on each node, with its own --node_rank and the name of the first node; here for four GPUs each:
 
     torchrun --nnodes 2 --node_rank 0 --master_addr node1 --nproc_per_node 4 examples/torchrun_two_nodes.py
 

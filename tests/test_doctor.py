@@ -82,10 +82,10 @@ def test_everything_in_order_online(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert done.stdout.splitlines()[0] == "What will happen"
     words = " ".join(done.stdout.split())
-    assert "a new one is made" in words
+    assert "a new one is created" in words
     assert "one process, which logs" in words
     assert "key found in WANDB_API_KEY" in words
-    assert "team/demo does not exist yet; the run makes it" in words
+    assert "team/demo does not exist yet; the run creates it" in words
     assert done.stdout.splitlines()[-1] == "everything is in order"
     assert len(done.stdout.splitlines()) <= 25, "it fits a screen"
     assert KEY not in done.stdout
@@ -126,7 +126,7 @@ def test_job_is_read_with_its_devices_and_no_script_is_expected(tmp_path: Path) 
 
     assert "2 processes; only rank 0 logs" in told
     assert "asks for 2" in told or "2 asked for" in told
-    assert "a new one is made project" in told
+    assert "a new one is created project" in told
     assert "3 processes; only rank 0 logs" in with_option
 
 
@@ -136,7 +136,7 @@ def test_script_of_a_config_without_a_job_may_make_the_run(tmp_path: Path) -> No
 
     output = CliRunner().invoke(main, ["doctor", "--config", str(config)]).output
 
-    assert "a run that the script has made itself is adopted instead" in " ".join(output.split())
+    assert "a run that the script has created itself is adopted instead" in " ".join(output.split())
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_run_that_is_named_but_not_there_is_not_found(monkeypatch: pytest.Monkey
         status, text = ask_server(monkeypatch, server.url, id="gone")["run"]
 
     assert status == "warning"
-    assert text.startswith("run not found: team/demo/gone; a new run of this id is made")
+    assert text.startswith("run not found: team/demo/gone; a new run of this id is created")
 
 
 def test_run_that_another_process_has_left_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,7 +377,7 @@ def test_nothing_left_over() -> None:
         ({"WANDB_SWEEP_ID": "s"}, "warning", "joins this sweep -> unset WANDB_SWEEP_ID"),
         ({"WANDB_RESUME": "must"}, "warning", "unset WANDB_RESUME"),
         ({"WANDB_DISABLED": "true"}, "warning", "so the training is logged"),
-        ({"ULTRALYTICS_WB_DDP": '{"version": 1, "state": "open"}'}, "warning", "without WANDB_RUN_ID nobody reads it"),
+        ({"ULTRALYTICS_WB_DDP": '{"version": 1, "state": "open"}'}, "warning", "without WANDB_RUN_ID it is not read"),
     ],
 )
 def test_leftover_variable_is_named_with_effect_and_remedy(env: dict[str, str], status: str, words: str) -> None:

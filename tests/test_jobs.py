@@ -112,7 +112,7 @@ def test_dry_run_says_what_will_happen_and_starts_nothing(tmp_path: Path, shapes
         "ok others python",
     ):
         assert words in " ".join(done.stdout.split())
-    assert "a run that the script has made" not in " ".join(done.stdout.split()), "there is no script"
+    assert "a run that the script has created" not in " ".join(done.stdout.split()), "there is no script"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "yolo"]
 
 

@@ -1,7 +1,7 @@
-"""One W&B run for one Ultralytics training, whatever number of processes it takes.
+"""One W&B run for one Ultralytics training, no matter how many processes.
 
-Public names are loaded on first use: importing the package imports neither torch nor wandb, so that a process that
-does not log pays nothing for it.
+Public names are loaded on first use. Importing the package imports neither torch nor wandb, so a process that does not
+log pays nothing for it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The command ``ultralytics-wb-ddp``, a file for each subcommand."""
+"""The command ``ultralytics-wb-ddp``, with one file for each subcommand."""

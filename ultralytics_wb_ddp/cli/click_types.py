@@ -1,7 +1,7 @@
-"""The commands of ``ultralytics-wb-ddp``, a file for each: what it is given, what it says, its exit code.
+"""Types of click that the commands share.
 
-0 is success, 1 what a message explains, 2 a wrong use of the command line, 130 Ctrl-C and 141 an output that nobody
-reads any more, as shells have it.
+The exit codes of all commands are those of shells: 0 for success, 1 for an error that a message explains, 2 for a wrong
+use of the command line, 130 for Ctrl-C, and 141 for an output pipe whose reader has closed it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ import click
 
 
 class SuggestingGroup(click.Group):
-    """A group that suggests the command which a misspelt one may mean; of click itself only later releases do."""
+    """A group that suggests the nearest command for a misspelt one.
+
+    Only later releases of click do so themselves.
+    """
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the name of a command, the command, and what is left for it.
+        """Return the name of a command, the command, and its remaining arguments.
 
         Raises:
             click.UsageError: There is no such command.
@@ -29,11 +32,11 @@ class SuggestingGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class KeyValueType(click.ParamType):  # type: ignore[type-arg]  # a generic in some releases only
-    """The type of an argument such as ``train.epochs=5``.
+class KeyValueType(click.ParamType):  # type: ignore[type-arg]  # generic in some releases only
+    """Type of an argument such as ``train.epochs=5``.
 
     Args:
-        example: What a message shows.
+        example: Argument that the error message shows.
     """
 
     name = "key=value"
@@ -42,10 +45,10 @@ class KeyValueType(click.ParamType):  # type: ignore[type-arg]  # a generic in s
         self._example = example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the argument as it was given.
+        """Return the argument unchanged.
 
         Raises:
-            click.BadParameter: It is none.
+            click.BadParameter: The argument has no ``=`` or no key.
         """
         key, equals, _ = str(value).partition("=")
         if not equals or not key.strip():

@@ -26,7 +26,7 @@ PROJECT = "ultralytics-wb-ddp-demo"
 CLASSES = 3
 BATCH = 16
 PROCESSES = 2
-LATEST = "latest-run"  # W&B keeps a link of this name beside its runs
+LATEST = "latest-run"  # name of the link that W&B keeps next to its runs
 _HEADER = ("written by", "rows", "what")
 
 
@@ -37,16 +37,18 @@ _HEADER = ("written by", "rows", "what")
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("ultralytics_wb_ddp_demo"),
     show_default=True,
-    help="Where dataset, training and run are written.",
+    help="Directory for dataset, training and run.",
 )
 @click.option("--images", type=click.IntRange(8), default=32, show_default=True, help="Number of images to generate.")
 @click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Number of epochs.")
-@click.option("--online", is_flag=True, help="Send the run to W&B; needs 'wandb login'. Without it the run stays here.")
-@click.option("--verbose", is_flag=True, help="Show what Ultralytics and W&B print instead of a progress bar.")
+@click.option(
+    "--online", is_flag=True, help="Send the run to W&B; needs 'wandb login'. Without it the run stays on disk."
+)
+@click.option("--verbose", is_flag=True, help="Show the output of Ultralytics and W&B instead of a progress bar.")
 def demo(directory: Path, images: int, epochs: int, *, online: bool, verbose: bool) -> None:
     """Train in two processes to see that one run comes out.
 
-    YOLO11n is trained on generated images; that needs no GPU, no account and no network.
+    YOLO11n is trained on generated images. No GPU, no account and no network is needed.
     """
     from subprocess import CalledProcessError
 
@@ -58,26 +60,26 @@ def demo(directory: Path, images: int, epochs: int, *, online: bool, verbose: bo
 
 
 def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose: bool) -> None:
-    """Train YOLO11n in two processes on the CPU, log everything into one W&B run, and print what happened.
+    """Train YOLO11n in two CPU processes, and print the resulting run.
 
     Args:
-        directory: Where dataset, training and run are written.
+        directory: Directory for dataset, training and run.
         images: Number of images to generate.
         epochs: Number of epochs.
         online: Send the run to W&B instead of keeping it on disk.
-        verbose: Show what Ultralytics prints instead of a progress bar.
+        verbose: Show the output of Ultralytics instead of a progress bar.
     """
     _set_environment(verbose=verbose)
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
-    earlier = set(find_run_files(directory))
+    previous = set(find_run_files(directory))
 
     click.echo(f"1/4  generating {images} images of {CLASSES} shapes in {relative_path(directory / 'shapes')}")
     from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 
     data = make_shapes_dataset(directory / "shapes", images=images, classes=CLASSES)
 
-    click.echo("2/4  making the run")
+    click.echo("2/4  creating the run")
     from ultralytics import YOLO
 
     from ultralytics_wb_ddp import WandbManager, add_wandb_callback
@@ -85,7 +87,7 @@ def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose
 
     settings = {"data": str(data), "epochs": epochs, "imgsz": 64, "batch": BATCH, "workers": 0, "device": "0,1"}
     cfg = {"wandb": {"project": PROJECT, "mode": "online" if online else "offline", "dir": str(directory)}}
-    cfg["wandb"]["on_error"] = "raise"  # who asks for it online wants to know why it is not
+    cfg["wandb"]["on_error"] = "raise"  # an online run that fails must end with its reason
     with WandbManager(cfg, job_name="demo") as manager:
         manager.save_config({**cfg, "train": settings})
         manager.save_training_artifacts(data)
@@ -109,13 +111,13 @@ def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose
     import wandb
 
     wandb.teardown()  # finish() does not wait for the file to be written
-    files = [file for file in find_run_files(directory) if file not in earlier]
+    files = [file for file in find_run_files(directory) if file not in previous]
     _print_summary(directory, [read_run(file) for file in files], rows_before, rows_after, url)
 
 
 def _set_environment(*, verbose: bool) -> None:
-    """Quiet everybody but the demo, before torch, Ultralytics and wandb are imported."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share what may be two cores
+    """Set environment variables, before torch, Ultralytics and wandb are imported."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes may share two cores
     os.environ.setdefault("WANDB_CONSOLE", "off" if not verbose else "redirect")
     if not verbose:
         os.environ.setdefault("YOLO_VERBOSE", "False")
@@ -124,18 +126,18 @@ def _set_environment(*, verbose: bool) -> None:
 
 @contextmanager
 def _progress(results: Path, epochs: int, *, shown: bool) -> Iterator[None]:
-    """Show how many epochs are in the training's results while it trains in other processes."""
+    """Show the number of epochs in results.csv while other processes train."""
     label = f"3/4  training YOLO11n in {PROCESSES} processes"
     if not shown:
         click.echo(label)
         yield
         return
     results.unlink(missing_ok=True)
-    done = threading.Event()
+    stop = threading.Event()
     with click.progressbar(length=epochs, label=label, show_eta=False, item_show_func=_epoch_text) as bar:
 
         def follow() -> None:
-            while not done.wait(0.2):
+            while not stop.wait(0.2):
                 trained = max(0, len(results.read_text(encoding="utf-8").splitlines()) - 1) if results.exists() else 0
                 bar.update(trained - bar.pos, trained)
 
@@ -145,7 +147,7 @@ def _progress(results: Path, epochs: int, *, shown: bool) -> Iterator[None]:
             yield
             bar.update(epochs - bar.pos, epochs)
         finally:
-            done.set()
+            stop.set()
             thread.join()
 
 
@@ -154,23 +156,26 @@ def _epoch_text(trained: int | None) -> str:
 
 
 def _record_rank(directory: Path, trainer: Any) -> None:
-    """Write down what this worker has loaded; runs in every rank, at the end of its training."""
+    """Write this rank's pid, and whether it imported wandb, to ``rank-<n>.json``.
+
+    Every rank calls this at the end of its training.
+    """
     del trainer
-    facts = {"pid": os.getpid(), "wandb": "wandb" in sys.modules}
-    (directory / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(facts), encoding="utf-8")
+    rank_info = {"pid": os.getpid(), "wandb": "wandb" in sys.modules}
+    (directory / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(rank_info), encoding="utf-8")
 
 
 def _print_summary(
     directory: Path, runs: list[RecordedRun], rows_before: int, rows_after: int, url: str | None
 ) -> None:
-    """Print who wrote which part of the run, where it lies, and how to look at it."""
+    """Print the run's writers, folder and commands to show or send it."""
     run = runs[-1]
     history = [row for part in runs for row in part.history]
     ranks = [json.loads((directory / f"rank-{rank}.json").read_text(encoding="utf-8")) for rank in range(PROCESSES)]
     images = sum(1 for row in history for value in row.values() if _is_image(value))
     trained = [row["epoch"] for row in history if "epoch" in row]
     curves = sum(len(part.charts) for part in runs)
-    first_rank, second_rank = (f"rank {rank} (pid {facts['pid']})" for rank, facts in enumerate(ranks))
+    first_rank, second_rank = (f"rank {rank} (pid {rank_info['pid']})" for rank, rank_info in enumerate(ranks))
     lines = [
         ("launcher, before", _row_range(0, rows_before), "config file, training inputs"),
         (
@@ -183,32 +188,31 @@ def _print_summary(
     ]
     ids = {part.id for part in runs}
     click.echo()
-    name = runs[0].name  # a session that resumes the run does not repeat it
+    name = runs[0].name  # the file of a resumed session does not repeat the name
     outcome = f"{run.state} with exit code {run.exit_code}"
     click.secho(f"{len(ids)} run, {outcome}: {name} ({run.id})", bold=True)
     widths = [max(len(line[column]) for line in (*lines, _HEADER)) for column in range(2)]
-    for who, rows, what in (_HEADER, *lines):
-        click.echo(f"  {who:<{widths[0]}}  {rows:<{widths[1]}}  {what}")
-    wandb, ours = (
+    for writer, rows, content in (_HEADER, *lines):
+        click.echo(f"  {writer:<{widths[0]}}  {rows:<{widths[1]}}  {content}")
+    wandb, our_command = (
         name if shutil.which(name) else relative_path(Path(sys.executable).with_name(name))
         for name in ("wandb", "ultralytics-wb-ddp")
     )
-    places = [relative_path(part.path.parent) for part in runs]
+    folders = [relative_path(part.path.parent) for part in runs]
     click.echo()
-    click.echo(f"  folder   {' '.join(places)}")
-    if _is_latest(run.path.parent):  # the link is shorter than the folder's name, whose line would be broken
-        places[-1] = relative_path(run.path.parent.with_name(LATEST))
-    click.echo(f"  see it   {wandb} leet {places[-1]}")
-    click.echo(f"  online   {url}" if url else f"  send it  {ours} sync {' '.join(places)}")
+    click.echo(f"  folder   {' '.join(folders)}")
+    if _is_latest(run.path.parent):  # the link is short: with the folder's name the line would wrap
+        folders[-1] = relative_path(run.path.parent.with_name(LATEST))
+    click.echo(f"  see it   {wandb} leet {folders[-1]}")
+    click.echo(f"  online   {url}" if url else f"  send it  {our_command} sync {' '.join(folders)}")
 
 
 def _is_latest(folder: Path) -> bool:
-    """Return whether the link to W&B's latest run leads to a folder."""
     return folder.with_name(LATEST).resolve() == folder.resolve()
 
 
 def _row_range(start: int, stop: int) -> str:
-    """Name the rows from start to before stop."""
+    """Return the row numbers from start to stop - 1 as text."""
     return f"{start}" if stop - start == 1 else f"{start} to {stop - 1}"
 
 

@@ -1,4 +1,4 @@
-"""``ultralytics-wb-ddp doctor``: what will happen to a training's run, or what has happened to it."""
+"""``ultralytics-wb-ddp doctor``: check a training before it starts, or after its end."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ultralytics_wb_ddp import ConfigurationError
 @click.option("--id", "run_id", help="Id of a run to continue.")
 @click.option("--mode", type=click.Choice(["online", "offline", "disabled"]), help="Mode of the run.")
 @click.option("--dir", "directory", metavar="DIR", help="Directory for W&B's files, as in wandb.init.")
-@click.option("--device", metavar="0,1,...", help="What model.train(device=...) will be given.")
+@click.option("--device", metavar="0,1,...", help="The device argument of the coming model.train().")
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="YAML whose 'wandb' section a WandbManager will be given, or a job; options given here win.",
+    help="A WandbManager's YAML with a 'wandb' section, or a job; options on the command line win.",
 )
 @click.option(
     "--training",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Directory of a training that has run: say what became of its run instead.",
+    help="Directory of a training that has run: report what became of its run instead.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
     default=10.0,
     show_default=True,
-    help="Seconds that the server has for each answer.",
+    help="Seconds to wait for each answer of the server.",
 )
-@click.option("--verbose", is_flag=True, help="Show each check of the machine, also where nothing is wrong.")
+@click.option("--verbose", is_flag=True, help="Show each check of the machine, also those that pass.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(
     run_id: str | None,
@@ -45,19 +45,19 @@ def doctor(
     *,
     verbose: bool,
     as_json: bool,
-    **given: str | None,
+    **options: str | None,
 ) -> None:
-    """Say what will happen to a training's run, or has happened.
+    """Report what will happen to a training's run, or has happened.
 
-    What stands against it is named with its remedy. No run is made and none is changed. The exit code is 1 if something
-    is wrong; a warning is not.
+    Each problem is named with its remedy. No run is created or changed. The exit code is 1 if there is an error, else
+    0, also with warnings.
     """
     from ultralytics_wb_ddp.doctor import report
     from ultralytics_wb_ddp.doctor.doctor import check_past_training, read_request, run_checks
     from ultralytics_wb_ddp.doctor.finding import CheckResult
 
     try:
-        request = read_request(config, {**given, "id": run_id, "dir": directory}, device=device, timeout=timeout)
+        request = read_request(config, {**options, "id": run_id, "dir": directory}, device=device, timeout=timeout)
     except ConfigurationError as error:
         plan, findings, of_job = None, [CheckResult("options", "error", str(error))], False
     else:

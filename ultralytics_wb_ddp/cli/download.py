@@ -1,4 +1,4 @@
-"""``ultralytics-wb-ddp download``: a run brought back."""
+"""``ultralytics-wb-ddp download``: download a finished run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import click
 def download(run: str, directory: Path, format: str) -> None:  # noqa: A002  # the option's name
     """Download the history and the files of a run.
 
-    RUN is entity/project/run-id, or its web address. The run's files go below DIR/files, all rows into DIR/history.csv
-    or .parquet, what it printed into DIR/console.log. The exit code is 1 if something could not be downloaded.
+    RUN is entity/project/run-id, or its URL. The run's files go to DIR/files, all rows to DIR/history.csv or .parquet,
+    and the console output to DIR/console.log. The exit code is 1 if something could not be downloaded.
     """
     from ultralytics_wb_ddp.tools.download import download_run, missing_files_message
 
-    done = download_run(run, directory, format=format, progress=True)
-    click.echo(f"{done.history}: {done.rows} rows")
-    click.echo(f"{done.directory / 'files'}: {len(done.files)} files")
-    click.echo(f"{done.console}" if done.console else "W&B has nothing that the run printed")
-    if trouble := missing_files_message(done):
-        raise click.ClickException(trouble)
+    result = download_run(run, directory, format=format, progress=True)
+    click.echo(f"{result.history}: {result.rows} rows")
+    click.echo(f"{result.directory / 'files'}: {len(result.files)} files")
+    click.echo(f"{result.console}" if result.console else "W&B has nothing that the run printed")
+    if problem := missing_files_message(result):
+        raise click.ClickException(problem)

@@ -15,13 +15,13 @@ from ultralytics_wb_ddp import __version__
 from ultralytics_wb_ddp.cli.click_types import SuggestingGroup
 from ultralytics_wb_ddp.utils.errors import user_message
 
-# As they are listed.
+# In the order of --help.
 COMMANDS = ("demo", "train", "sweep", "doctor", "sync", "download", "import", "resume", "prune", "patch")
 BROKEN_PIPE_EXIT_CODE = 141  # 128 and the number of SIGPIPE
 
 
 class Commands(SuggestingGroup):
-    """Load each subcommand from its file in this room when it is called."""
+    """Group that loads each subcommand from its file on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
         """Return the names of the subcommands."""
@@ -36,25 +36,31 @@ class Commands(SuggestingGroup):
         return command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command line; one whose output nobody reads any more, as with ``| head``, ends silently."""
+        """Run the command line.
+
+        If the reader of an output pipe has closed it, as ``| head`` does, the command ends silently.
+        """
         output = sys.stdout
         streams = [stream for stream in (output, sys.stderr) if stream]
         try:
             try:
                 return super().main(*args, **kwargs)
             except SystemExit:
-                if sys.stdout is not output and any(map(_is_gone, streams)):  # click has replaced it, and says 1
+                if sys.stdout is not output and any(map(_is_gone, streams)):  # click has replaced it; it exits with 1
                     raise BrokenPipeError from None
-                for stream in streams:  # what print() has written may still wait
+                for stream in streams:  # the output of print() may still be in the buffer
                     stream.flush()
                 raise
         except BrokenPipeError:
-            for stream in filter(_is_gone, streams):  # or Python complains of what it cannot write at its exit
+            for stream in filter(_is_gone, streams):  # otherwise Python reports at its exit what it could not write
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             raise SystemExit(BROKEN_PIPE_EXIT_CODE) from None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what a user can mend is one sentence, and Ctrl-C has the exit code that shells give it."""
+        """Run a command.
+
+        An error that the user can fix is printed as one sentence. Ctrl-C ends with exit code 130, as in shells.
+        """
         ctx.color = False if os.environ.get("NO_COLOR") else None  # https://no-color.org
         try:
             return super().invoke(ctx)
@@ -71,10 +77,10 @@ class Commands(SuggestingGroup):
 
 
 def _is_gone(stream: TextIO) -> bool:
-    """Return whether a stream is a pipe that nobody reads any more."""
+    """Return whether a stream is a pipe whose reader has closed it."""
     try:
         pipe = select.poll()
-        pipe.register(stream.fileno(), 0)  # errors are always told
+        pipe.register(stream.fileno(), 0)  # poll() always reports errors
         return bool(pipe.poll(0))
     except (AttributeError, OSError):  # a system without poll(), a stream without a file
         return False
@@ -83,4 +89,12 @@ def _is_gone(stream: TextIO) -> bool:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ultralytics-wb-ddp")
 def main() -> None:
+<<<<<<< HEAD
     """One W&B run for one Ultralytics training, whatever number of processes it takes."""
+=======
+    """One W&B run for one Ultralytics training, no matter how many processes."""
+
+
+if __name__ == "__main__":
+    main()
+>>>>>>> lang-l6

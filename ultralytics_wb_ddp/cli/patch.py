@@ -1,4 +1,4 @@
-"""``ultralytics-wb-ddp patch``: the stock callback patched on disk."""
+"""``ultralytics-wb-ddp patch``: patch the stock callback on disk."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ if TYPE_CHECKING:
 
 @click.group(cls=SuggestingGroup)
 def patch() -> None:
-    """Have Ultralytics' own W&B callback continue a run.
+    """Patch Ultralytics' own W&B callback so that it continues a run.
 
-    WANDB_RUN_ID and WANDB_PROJECT name the run. For trainings that no callback gets to: the 'yolo' command,
-    model.tune(), scripts that cannot be changed. One file of the Ultralytics that this Python finds is changed. The
-    exit code is 0 if what is asked for is done, or was already, and 1 if it cannot be done, which a message explains;
-    then nothing is changed.
+    WANDB_RUN_ID and WANDB_PROJECT name the run. Use it for trainings without a callback of this package: the 'yolo'
+    command, model.tune(), scripts that cannot be changed. One file of the installed Ultralytics is changed. The exit
+    code is 0 if the file is in the requested state, and 1 if that is impossible. Then a message gives the reason, and
+    nothing is changed.
     """
 
 
 @patch.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(*, as_json: bool) -> None:
-    """Say whether the stock callback is patched.
+    """Report whether the stock callback is patched.
 
-    The exit code is 1 if it can neither be patched nor put back.
+    The exit code is 1 if the file can be neither patched nor restored.
     """
     from ultralytics_wb_ddp.tools.stock_callback_patch import PatchError, patch_status
 
-    found, trouble = None, None
+    current, problem = None, None
     try:
-        found = patch_status()
-        trouble = found.problem
+        current = patch_status()
+        problem = current.problem
     except PatchError as error:
-        trouble = str(error)
+        problem = str(error)
     if as_json:
-        facts = {
-            "release": found and found.release,
-            "file": found and str(found.file),
-            "state": found.state if found else "missing",
-            "era": found and found.era,
-            "diff": found.diff.name if found and found.diff else None,
-            "trouble": trouble,
+        content = {
+            "release": current and current.release,
+            "file": current and str(current.file),
+            "state": current.state if current else "missing",
+            "era": current and current.era,
+            "diff": current.diff.name if current and current.diff else None,
+            "trouble": problem,
         }
-        click.echo(json.dumps(facts, indent=2))
-    elif found and not trouble:
-        click.echo(_describe(found))
-    if trouble and not as_json:
-        raise click.ClickException(trouble)
-    raise SystemExit(bool(trouble))
+        click.echo(json.dumps(content, indent=2))
+    elif current and not problem:
+        click.echo(_describe(current))
+    if problem and not as_json:
+        raise click.ClickException(problem)
+    raise SystemExit(bool(problem))
 
 
 @patch.command()
@@ -63,25 +63,25 @@ def apply() -> None:
     """Patch the stock callback."""
     from ultralytics_wb_ddp.tools import stock_callback_patch
 
-    _change(stock_callback_patch.apply, done="patched now", kept="was patched already")
+    _change(stock_callback_patch.apply, changed="patched now", unchanged="was patched already")
 
 
 @patch.command()
 def revert() -> None:
-    """Put the original stock callback back, byte for byte."""
+    """Restore the original stock callback, byte for byte."""
     from ultralytics_wb_ddp.tools import stock_callback_patch
 
-    _change(stock_callback_patch.revert, done="put back as it was released", kept="was not patched")
+    _change(stock_callback_patch.revert, changed="put back as it was released", unchanged="was not patched")
 
 
-def _change(change: Callable[[Status], bool], *, done: str, kept: str) -> None:
+def _change(change: Callable[[Status], bool], *, changed: str, unchanged: str) -> None:
     from ultralytics_wb_ddp.tools.stock_callback_patch import patch_status
 
-    found = patch_status()
-    text = done if change(found) else kept
-    click.echo(f"{text} (Ultralytics {found.release}): {found.file}")
+    current = patch_status()
+    text = changed if change(current) else unchanged
+    click.echo(f"{text} (Ultralytics {current.release}): {current.file}")
 
 
-def _describe(found: Status) -> str:
-    state = "patched" if found.state == "patched" else "not patched"
-    return f"{state} (Ultralytics {found.release}, whose file is that of {found.era}): {found.file}"
+def _describe(current: Status) -> str:
+    state = "patched" if current.state == "patched" else "not patched"
+    return f"{state} (Ultralytics {current.release}, whose file is that of {current.era}): {current.file}"

@@ -1,4 +1,4 @@
-"""``ultralytics-wb-ddp sync``: what the service has not got."""
+"""``ultralytics-wb-ddp sync``: send runs from disk to W&B."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import click
     metavar="FOLDER...",
 )
 def sync(folders: tuple[Path, ...]) -> None:
-    """Send W&B what only the disk has of a run.
+    """Send data of a run that is only on disk to W&B.
 
     FOLDERs are those that W&B's client has written. Give the parts of a run in their order. Rows that have arrived are
-    not sent again, as 'wandb sync' would do.
+    not sent again; 'wandb sync' would send them twice.
     """
     from ultralytics_wb_ddp.tools.sync import sync
 

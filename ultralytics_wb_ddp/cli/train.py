@@ -1,4 +1,4 @@
-"""``ultralytics-wb-ddp train``: a job from a file."""
+"""``ultralytics-wb-ddp train``: run a job from a file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", metavar="JOB.YAML", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("overrides", nargs=-1, type=KeyValueType("train.epochs=5"), metavar="[KEY=VALUE]...")
-@click.option("--dry-run", is_flag=True, help="Check the job and say what will happen; start nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the job and print what will happen; start nothing.")
 def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
     """Run the training that JOB.YAML describes, in one run.
 
-    JOB.YAML also says what is done before and after it. KEY=VALUE win over the file, such as
-    train.epochs=5 or 'wandb.tags=[a,b]'. The exit code is 0 when the training and its outputs have come to their end;
-    the run has the same state.
+    JOB.YAML also has the inputs and outputs of the run. KEY=VALUE win over the file, such as train.epochs=5 or
+    'wandb.tags=[a,b]'. The exit code is 0 when the training and its outputs are complete. The run has the same state.
     """
     from ultralytics_wb_ddp.config.yaml_file import read_config, yaml_errors_as_user_errors
     from ultralytics_wb_ddp.jobs.run_job import run_job
@@ -40,7 +39,7 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
 
 
 def _show(job: Job) -> bool:
-    """Print what a job will do and what stands against it; returns whether nothing does."""
+    """Print plan and problems of a job; return whether no error exists."""
     from ultralytics_wb_ddp.config.validation import ConfigurationError
     from ultralytics_wb_ddp.doctor import report
     from ultralytics_wb_ddp.doctor.doctor import run_checks
@@ -60,7 +59,7 @@ def _show(job: Job) -> bool:
 
 
 def describe_job(job: Job) -> Iterator[tuple[str, str]]:
-    """Yield what a job will do, for people: a title and a sentence each."""
+    """Yield a title and a sentence for each step of a job."""
     from ultralytics_wb_ddp.distributed.devices import devices_of
     from ultralytics_wb_ddp.jobs.checks import find_training_state
 

@@ -1,6 +1,6 @@
-"""What will happen to the run of a training, and what stands against it; asked before the GPUs are.
+"""Forecast the run of a training and check for problems.
 
-Nothing here makes a run or writes where W&B writes.
+The checks run before GPU time is spent. Nothing in this room creates a run or writes to W&B's directories.
 """
 
 from __future__ import annotations
@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 def read_request(
     config: Path | None, given: dict[str, str | None], *, device: str | None = None, timeout: float = 10.0
 ) -> DoctorRequest:
-    """Return what is asked, from a config file and the options of the command line, which win.
+    """Return the request of a config file and the command line.
+
+    Args:
+        config: YAML file with a ``wandb`` section, or of a job; None if there is none.
+        given: Options of the command line by name, which win over the file; None for those that were not given.
+        device: Devices of the training, such as ``"0,1"``; it wins over those of the file.
+        timeout: Seconds to wait for each answer of the server.
 
     Raises:
-        ConfigurationError: The file is no YAML, its ``wandb`` section is missing or wrong, or an option is.
+        ConfigurationError: The file is not valid YAML, or its ``wandb`` section is missing, or a value is wrong.
     """
     from ultralytics_wb_ddp.config.options import WandbConfig
 
@@ -32,11 +38,11 @@ def read_request(
     return replace(request, device=device or request.device, timeout=timeout)
 
 
-def _read_config(file: Path, given: dict[str, str]) -> DoctorRequest:
-    """Return what a YAML file asks for: its ``wandb`` section with what was given put over it, a job's devices.
+def _read_config(file: Path, options: dict[str, str]) -> DoctorRequest:
+    """Return the request of a YAML file; the options override its values.
 
     Raises:
-        ConfigurationError: It is wrong; the message does not quote the file, which may hold a key.
+        ConfigurationError: The file is wrong. The message does not quote it, because it may hold an API key.
     """
     from omegaconf import DictConfig, OmegaConf
 
@@ -47,18 +53,21 @@ def _read_config(file: Path, given: dict[str, str]) -> DoctorRequest:
     from ultralytics_wb_ddp.utils.serialization import to_plain
 
     with yaml_errors_as_user_errors(file):
-        cfg: Any = OmegaConf.merge(read_config(file), {"wandb": given})
+        cfg: Any = OmegaConf.merge(read_config(file), {"wandb": options})
         train = cfg.get("train")
         if not isinstance(train, DictConfig):
             return DoctorRequest(WandbConfig.from_cfg(cfg, where="wandb"), manager=True)
         cfg.setdefault("name", file.stem)  # as the command that runs the job does
         devices = devices_of(to_plain(train.get("device"), resolve=True), ParallelConfig.from_cfg(cfg))
-        options = WandbConfig.from_cfg(cfg, where="wandb")
-    return DoctorRequest(options, manager=True, of_job=True, device=",".join(devices) or None)
+        wandb_options = WandbConfig.from_cfg(cfg, where="wandb")
+    return DoctorRequest(wandb_options, manager=True, of_job=True, device=",".join(devices) or None)
 
 
 def run_checks(request: DoctorRequest) -> tuple[TrainingForecast | None, list[CheckResult]]:
-    """Return what will happen, or None if nothing can be said, and what every check has found."""
+    """Return the forecast and the results of all checks.
+
+    The forecast is None if the client's settings or the handoff are invalid.
+    """
     from ultralytics_wb_ddp.config.validation import ConfigurationError
     from ultralytics_wb_ddp.doctor.environment_checks import check_leftovers
     from ultralytics_wb_ddp.doctor.finding import error
@@ -67,13 +76,13 @@ def run_checks(request: DoctorRequest) -> tuple[TrainingForecast | None, list[Ch
     from ultralytics_wb_ddp.doctor.server_checks import check_server
 
     findings = [*check_packages(request), *check_gpus(request), *check_leftovers(request)]
-    settings, refused = _client_settings()
-    findings += refused
+    settings, errors = _client_settings()
+    findings += errors
     plan = None
     if settings is not None:
         try:
             plan = make_forecast(request, settings)
-        except ConfigurationError:  # check_leftovers has said so
+        except ConfigurationError:  # check_leftovers has reported it
             plan = None
         else:
             if plan.how == "refuse":
@@ -85,7 +94,12 @@ def run_checks(request: DoctorRequest) -> tuple[TrainingForecast | None, list[Ch
 
 
 def check_past_training(request: DoctorRequest, training: Path) -> list[CheckResult]:
-    """Return what became of the run of a training that has run."""
+    """Return the check results of a training that has run.
+
+    Args:
+        request: Request whose ``directory`` is that of W&B's files; by default ``WANDB_DIR`` or the working directory.
+        training: Directory of the training.
+    """
     import os
     from pathlib import Path
 
@@ -98,7 +112,7 @@ def check_past_training(request: DoctorRequest, training: Path) -> list[CheckRes
 
 
 def _client_settings() -> tuple[Any, list[CheckResult]]:
-    """Return the settings of the W&B client, from its variables and files, and what it refuses in them."""
+    """Return the settings of the W&B client, or None, and errors."""
     from ultralytics_wb_ddp.doctor.finding import error
     from ultralytics_wb_ddp.doctor.machine_checks import quiet_output
 
@@ -107,15 +121,18 @@ def _client_settings() -> tuple[Any, list[CheckResult]]:
             from ultralytics_wb_ddp.wandb_client.internals import client_settings
 
             return client_settings(), []
-    except ImportError:  # check_packages has said so
+    except ImportError:  # check_packages has reported it
         return None, []
-    except Exception as problem:  # noqa: BLE001  # the kind differs between W&B releases
+    except Exception as problem:  # noqa: BLE001  # the class differs between W&B releases
         text = f"W&B refuses its settings: {_without_input(problem)}"
-        return None, [error("settings", text, "mend the WANDB_ variable or the settings file that it names")]
+        return None, [error("settings", text, "fix the WANDB_ variable or the settings file that it names")]
 
 
 def _without_input(problem: Exception) -> str:
-    """Return what is wrong with settings, without their values, among which the key may be, but for choices."""
+    """Return the errors of settings without their values.
+
+    A value may be the API key. It is shown only if the setting is a choice among a few words.
+    """
     errors = getattr(problem, "errors", None)
     if errors is None:
         return type(problem).__name__
@@ -123,7 +140,6 @@ def _without_input(problem: Exception) -> str:
 
 
 def _shown(item: dict[str, Any]) -> str:
-    """Return the name of a setting as the user has given it, with the value where it is one of a few words."""
     import os
 
     setting = ".".join(map(str, item["loc"]))

@@ -1,4 +1,4 @@
-"""Variables in the environment that change what a training does, and that nobody may have meant to leave there."""
+"""Check for environment variables that another job has left over."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CHECK = "environment"
 EFFECTS = {
-    "WANDB_SWEEP_ID": "the run that is made joins this sweep",
+    "WANDB_SWEEP_ID": "the run that is created joins this sweep",
     "WANDB_RESUME": "it decides in every wandb.init whether a run is continued",
     "WANDB_DISABLED": "the W&B client ignores it, so the training is logged; use WANDB_MODE=disabled instead",
 }
@@ -31,15 +31,20 @@ SOCKET = re.compile(r"\d+-(\d+)-(?:unix-(.+)|tcp-.+)")
 
 
 def check_leftovers(request: DoctorRequest, env: Mapping[str, str] | None = None) -> list[CheckResult]:
-    """Name the variables that are left over from another job, what each does, and how to get rid of it."""
+    """Return a result for each variable that another job has left over.
+
+    Args:
+        request: Request whose options may name a run.
+        env: Environment; by default that of this process.
+    """
     env = os.environ if env is None else env
-    found = [*_handoff(request, env), *_service(env), *_ranks(env)]
-    found += [
+    findings = [*_handoff(request, env), *_service(env), *_ranks(env)]
+    findings += [
         warning(CHECK, f"{name}={env[name]}: {effect}", _unset(name))
         for name, effect in EFFECTS.items()
         if env.get(name)
     ]
-    return found or [ok(CHECK, "nothing is left over from another job")]
+    return findings or [ok(CHECK, "nothing is left over from another job")]
 
 
 def _handoff(request: DoctorRequest, env: Mapping[str, str]) -> Iterator[CheckResult]:
@@ -52,12 +57,12 @@ def _handoff(request: DoctorRequest, env: Mapping[str, str]) -> Iterator[CheckRe
     if handoff is None:
         if env.get(HANDOFF_VARIABLE):
             yield warning(
-                CHECK, f"{HANDOFF_VARIABLE} is set, but without WANDB_RUN_ID nobody reads it", _unset(HANDOFF_VARIABLE)
+                CHECK, f"{HANDOFF_VARIABLE} is set, but without WANDB_RUN_ID it is not read", _unset(HANDOFF_VARIABLE)
             )
         return
     if request.options.id not in {None, handoff.run_id}:
-        which = f"a manager continues {request.options.id}, and a callback without a manager {handoff.run_id}"
-        text = f"WANDB_RUN_ID={handoff.run_id} and the id {request.options.id} are two runs: {which}"
+        explanation = f"a manager continues {request.options.id}, and a callback without a manager {handoff.run_id}"
+        text = f"WANDB_RUN_ID={handoff.run_id} and the id {request.options.id} are two runs: {explanation}"
     elif request.options.id:
         return
     else:
@@ -67,7 +72,7 @@ def _handoff(request: DoctorRequest, env: Mapping[str, str]) -> Iterator[CheckRe
 
 
 def _service(env: Mapping[str, str]) -> Iterator[CheckResult]:
-    """Look whether the service that WANDB_SERVICE leads to is there: with a dead one, wandb.init fails."""
+    """Check whether the process in WANDB_SERVICE is alive; otherwise wandb.init fails."""
     token = env.get("WANDB_SERVICE", "")
     parts = SOCKET.fullmatch(token)
     if not token:
@@ -76,12 +81,12 @@ def _service(env: Mapping[str, str]) -> Iterator[CheckResult]:
         text = f"WANDB_SERVICE={token} leads to a service that is gone: wandb.init in the script fails"
         yield error(CHECK, text, _unset("WANDB_SERVICE"))
     else:
-        text = f"WANDB_SERVICE={token}: runs of the script live and die with process {parts[1]}"
+        text = f"WANDB_SERVICE={token}: the script's runs live and die with process {parts[1]}"
         yield warning(CHECK, text, f"{_unset('WANDB_SERVICE')}, unless that process starts the training")
 
 
 def _ranks(env: Mapping[str, str]) -> Iterator[CheckResult]:
-    """Look whether a shell pretends to be a worker."""
+    """Check for the variables of a worker, outside of one."""
     present = [name for name in TORCHRUN if env.get(name)]
     if not present:
         return

@@ -1,4 +1,4 @@
-"""What a check has found, and what was asked of the doctor."""
+"""The request to the doctor, and the result of one check."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["CheckResult", "DoctorRequest", "error", "ok", "warning"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check has found.
+    """Result of one check.
 
     Attributes:
-        check: What was looked at, in one or two words.
+        check: Subject of the check, in one or two words.
         status: ``"ok"``, ``"warning"`` or ``"error"``.
-        message: What is the case.
-        remedy: What to do about it; empty when there is nothing to do.
+        message: Result as a sentence.
+        remedy: How to fix the problem; empty when there is none.
     """
 
     check: str
@@ -32,14 +32,14 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class DoctorRequest:
-    """What was asked of the doctor.
+    """Request to the doctor.
 
     Attributes:
-        options: How the run is to be made, from the config file and the command line.
-        manager: Whether the options are those of a manager: they come from a config file.
-        of_job: Whether that file is a job, so that no script of the user's makes a run.
-        device: What will be given to ``model.train(device=...)``; None is left to Ultralytics.
-        timeout: Seconds that the server has for each answer.
+        options: Options of the run, from the config file and the command line.
+        manager: Whether the options are those of a manager, which come from a config file.
+        of_job: Whether that file is a job. Then no script of the user opens a run.
+        device: Argument of ``model.train(device=...)``; with None Ultralytics chooses.
+        timeout: Seconds to wait for each answer of the server.
     """
 
     options: WandbConfig
@@ -50,28 +50,28 @@ class DoctorRequest:
 
     @property
     def devices(self) -> list[str]:
-        """The devices by name, one for each process; empty when the choice is left to Ultralytics."""
+        """Names of the devices, one for each process; empty if Ultralytics chooses."""
         text = (self.device or "").strip("[]() ")
         return [name.strip(" '").removeprefix("cuda:") for name in text.split(",") if name.strip()]
 
     @property
     def directory(self) -> Path | None:
-        """Directory that was asked for the run's files."""
+        """Requested directory for the run's files."""
         from pathlib import Path
 
         return Path(self.options.dir) if self.options.dir else None
 
 
 def ok(check: str, message: str) -> CheckResult:
-    """Return the finding that something is in order."""
+    """Return the result of a check without a problem."""
     return CheckResult(check, "ok", message)
 
 
 def warning(check: str, message: str, remedy: str = "") -> CheckResult:
-    """Return a finding that may be meant so."""
+    """Return the result of a check whose problem may be intended."""
     return CheckResult(check, "warning", message, remedy)
 
 
 def error(check: str, message: str, remedy: str) -> CheckResult:
-    """Return the finding that something is wrong."""
+    """Return the result of a check with an error."""
     return CheckResult(check, "error", message, remedy)

@@ -1,4 +1,4 @@
-"""What the machine offers a training: installed packages, GPUs, directories."""
+"""Check the machine for a training: installed packages, GPUs, directories."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 PYTHON = ((3, 10), (3, 13))
 OLDEST = {"ultralytics": "8.3.0", "wandb": "0.28.1", "torch": "", "cloudpickle": ""}
 MIN_VERSION_PICKLED_TRAINER = (8, 4, 140)
-LITTLE_SPACE = 1024**3
+LITTLE_SPACE = 1024**3  # bytes
 DEVICE = re.compile(r"-1|\d+|none|cpu|cuda|mps|(npu|xpu)(:\d+)?|(tpu|intel|vulkan).*", re.IGNORECASE)  # Ultralytics'
 
 
 @contextlib.contextmanager
 def quiet_output() -> Iterator[None]:
-    """Keep what Ultralytics and wandb print out of the output."""
+    """Hide the output of Ultralytics and wandb."""
     os.environ["WANDB_SILENT"] = "true"
     os.environ.setdefault("YOLO_VERBOSE", "False")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -40,30 +40,30 @@ def quiet_output() -> Iterator[None]:
 
 
 def check_packages(request: DoctorRequest) -> list[CheckResult]:
-    """Look whether everything that a training needs can be imported, in a supported release."""
-    found = [_check_python()]
+    """Check that the required packages can be imported, in supported releases."""
+    findings = [_check_python()]
     for name, oldest in OLDEST.items():
         try:
             with quiet_output():
                 version = str(import_module(name).__version__)
-        except Exception as problem:  # noqa: BLE001  # a broken installation fails in any way
-            found.append(
+        except Exception as problem:  # noqa: BLE001  # a broken installation can raise anything
+            findings.append(
                 error(name, f"cannot be imported: {format_exception(problem)}", f"pip install '{_required(name)}'")
             )
             continue
         if version_of(version) < version_of(oldest):
             text = f"{version} is too old, {oldest} or newer is needed"
-            found.append(error(name, text, f"pip install --upgrade '{_required(name)}'"))
+            findings.append(error(name, text, f"pip install --upgrade '{_required(name)}'"))
         elif name == "ultralytics" and version_of(version) < MIN_VERSION_PICKLED_TRAINER and len(request.devices) > 1:
             text = f"{version} leaves callbacks behind that were registered with model.add_callback"
-            found.append(warning(name, text, "use add_wandb_callback(model), which takes them along"))
+            findings.append(warning(name, text, "use add_wandb_callback(model), which takes them along"))
         else:
-            found.append(ok(name, version))
-    return [*found, *_stock_callback()]
+            findings.append(ok(name, version))
+    return [*findings, *_stock_callback()]
 
 
 def check_gpus(request: DoctorRequest) -> list[CheckResult]:
-    """Compare the GPUs that torch sees with the devices that the training will ask for."""
+    """Compare the GPUs that torch sees with the requested devices."""
     if wrong := [name for name in request.devices if not DEVICE.fullmatch(name)]:
         names = ", ".join(map(repr, wrong))
         text = f"device {request.device}: {names} {'is no device' if len(wrong) == 1 else 'are no devices'}"
@@ -72,32 +72,32 @@ def check_gpus(request: DoctorRequest) -> list[CheckResult]:
         import torch
 
         count, built = int(torch.cuda.device_count()), bool(torch.backends.cuda.is_built())
-    except Exception:  # noqa: BLE001  # check_packages has said so
+    except Exception:  # noqa: BLE001  # check_packages has reported it
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     seen = f"{count} GPU{'' if count == 1 else 's'} visible" + (f" (CUDA_VISIBLE_DEVICES={visible})" if visible else "")
     asked = [name for name in request.devices if name.lstrip("-").isdecimal()]
     if not asked:
         return [ok("GPUs", seen + ("" if built else "; this torch is built without CUDA"))]
-    missing = not visible and any(int(name) >= count for name in asked)  # with it, the numbers are another matter
+    missing = not visible and any(int(name) >= count for name in asked)  # CUDA_VISIBLE_DEVICES renumbers the GPUs
     if not missing and len(asked) <= count:
         return [ok("GPUs", f"{seen}, {len(asked)} asked for")]
     text = f"device {request.device} asks for {len(asked)}; {seen}"
     if count == 0:
-        why = "this torch sees none" if built else "this torch is built without CUDA"
-        return [warning("GPUs", text, f"{why}; ask where the training will run, or train with device=cpu")]
+        cause = "this torch sees none" if built else "this torch is built without CUDA"
+        return [warning("GPUs", text, f"{cause}; ask where the training will run, or train with device=cpu")]
     return [error("GPUs", text, "name GPUs that are there, counted from 0")]
 
 
 def check_directories(request: DoctorRequest, settings: Any) -> list[CheckResult]:
-    """Look whether files can be written where W&B and Ultralytics write theirs, and how much room there is."""
-    places: dict[Path, list[str]] = {}
-    for what, place in _places(request, settings):
-        places.setdefault(Path(place).expanduser().absolute(), []).append(what)
-    return [_check_directory(" and ".join(dict.fromkeys(what)), place) for place, what in places.items()]
+    """Check that W&B's and Ultralytics' directories are writable, with enough space."""
+    contents: dict[Path, list[str]] = {}
+    for content, path in _directories(request, settings):
+        contents.setdefault(Path(path).expanduser().absolute(), []).append(content)
+    return [_check_directory(" and ".join(dict.fromkeys(names)), path) for path, names in contents.items()]
 
 
-def _places(request: DoctorRequest, settings: Any) -> Iterator[tuple[str, str | Path]]:
+def _directories(request: DoctorRequest, settings: Any) -> Iterator[tuple[str, str | Path]]:
     if settings is not None:
         from ultralytics_wb_ddp.wandb_client.internals import storage_directories
 
@@ -105,7 +105,7 @@ def _places(request: DoctorRequest, settings: Any) -> Iterator[tuple[str, str | 
         yield "W&B's files", request.directory or settings.root_dir
         yield "W&B's cache", cache
         yield "W&B's uploads", uploads
-    with contextlib.suppress(Exception), quiet_output():  # check_packages has said what is wrong with it
+    with contextlib.suppress(Exception), quiet_output():  # check_packages has reported the error
         from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
 
         yield "Ultralytics' settings", USER_CONFIG_DIR
@@ -113,21 +113,21 @@ def _places(request: DoctorRequest, settings: Any) -> Iterator[tuple[str, str | 
     yield "temporary files", tempfile.gettempdir()
 
 
-def _check_directory(what: str, place: Path) -> CheckResult:
+def _check_directory(content: str, path: Path) -> CheckResult:
     check = "directory"
-    existing = next(parent for parent in (place, *place.parents) if parent.exists())
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
     remedy = "give a directory that can be written"
     if not existing.is_dir():
-        return error(check, f"{what}: {place} cannot be made, because {existing} is a file", remedy)
+        return error(check, f"{content}: {path} cannot be created, because {existing} is a file", remedy)
     try:
         if not os.access(existing, os.W_OK | os.X_OK):
-            return error(check, f"{what}: {existing} is not writable for this user", remedy)
+            return error(check, f"{content}: {existing} is not writable for this user", remedy)
         with tempfile.TemporaryFile(dir=existing):
             pass
         free = shutil.disk_usage(existing).free
     except OSError as problem:
-        return error(check, f"{what}: {existing} cannot be written: {problem.strerror or problem}", remedy)
-    text = f"{what}: {place}, {free / LITTLE_SPACE:.1f} GiB free"
+        return error(check, f"{content}: {existing} cannot be written: {problem.strerror or problem}", remedy)
+    text = f"{content}: {path}, {free / LITTLE_SPACE:.1f} GiB free"
     if free < LITTLE_SPACE:
         return warning(check, text, "make room: checkpoints and what W&B has not sent yet need it")
     return ok(check, text)
@@ -148,7 +148,7 @@ def _stock_callback() -> list[CheckResult]:
             from ultralytics.utils import SETTINGS
 
             is_on = bool(SETTINGS.get("wandb"))
-    except Exception:  # noqa: BLE001  # check_packages has said so
+    except Exception:  # noqa: BLE001  # check_packages has reported it
         return []
     return (
         [ok("stock", "yolo settings wandb=True; the stock callback is switched off for each training")] if is_on else []

@@ -1,4 +1,4 @@
-"""What became of a training that has run, from what it left on disk: its run files, its results, its record."""
+"""Check a past training by its run files, results and run record."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 RESULTS, ARGUMENTS = "results.csv", "args.yaml"
 SLACK = 60  # seconds by which a run of the same job may end before the training starts
-SHOWN = 10  # epochs by their numbers
+SHOWN = 10  # most epoch numbers in one message
 STAMP = "%Y%m%d_%H%M%S"  # in the names of W&B's directories
 WARNINGS = "look for warnings of ultralytics_wb_ddp in what the training printed"
 ENABLED = "make sure that W&B was not disabled (WANDB_MODE=disabled, mode='disabled', 'wandb disabled')"
 CAUSES = (
-    "the usual causes: the script made a run of its own and did not give it to add_wandb_callback(model, run=run); the "
-    "stock callback made a run because ours was not there, as in model.tune() and the yolo command (yolo settings "
+    "the usual causes: the script created a run and did not give it to add_wandb_callback(model, run=run); the "
+    "stock callback created a run because ours was not there, as in model.tune() and the yolo command (yolo settings "
     "wandb=False switches it off, 'ultralytics-wb-ddp patch apply' has it continue a run); under torchrun, every "
     "process called wandb.init: do so on rank 0 only, below 'if is_main_process():'"
 )
@@ -39,30 +39,30 @@ Runs = dict[str, list[RecordedRun]]
 
 
 def check_training(training: Path, launcher: Path) -> list[CheckResult]:
-    """Say what became of the run of a training.
+    """Check the run of a training that has run.
 
     Args:
         training: Directory of the training, which holds ``results.csv``.
-        launcher: Directory in which the script ran, or that it gave to W&B: runs that it made lie in ``wandb`` there,
-            or where the record says.
+        launcher: Working directory of the script, or the directory that it gave to W&B. The script's runs are in its
+            subdirectory ``wandb``, or in the directory that the run record names.
     """
     if not any((training / name).exists() for name in (RESULTS, ARGUMENTS, RECORD_FILE)):
         text = f"{training} holds neither {RESULTS} nor {ARGUMENTS}"
         return [error("training", text, "give the directory of one training, such as runs/detect/train")]
     record = RunRecord.find(training, None) if (training / RECORD_FILE).exists() else None
-    places = _places(launcher, record)
-    runs, damaged = _runs_of(training, places, record)
+    directories = _wandb_directories(launcher, record)
+    runs, damaged = _runs_of(training, directories, record)
     trains = record.live_training_pid() if record else None
     findings = [_check_record(record, training, runs, trains), *damaged]
     if not runs:
-        text = f"there is no run file below {training} or in {' or in '.join(map(str, places))}"
+        text = f"there is no run file below {training} or in {' or in '.join(map(str, directories))}"
         remedy = "give with --dir the directory above the 'wandb' in which the run's files are"
         return [*findings, warning("run", text, remedy)]
     main = _main_run(runs, record)
     findings += _set_unrelated_runs_aside(runs, main, training)
     findings.append(_check_number(runs, record))
     trained, logged = _trained_epochs(training), _epochs(runs[main])
-    if trains and logged:  # the rows of the newest epochs are not on disk yet
+    if trains and logged:  # the rows of the last epochs are not on disk yet
         trained = {epoch for epoch in trained if epoch <= max(logged)}
     findings.append(_check_metrics(main, runs[main], trained, resumed=_is_resumed_without(training, record)))
     findings += _check_checkpoint(main, runs[main], training)
@@ -74,21 +74,24 @@ def check_training(training: Path, launcher: Path) -> list[CheckResult]:
     return [*findings, *_check_sent(runs)]
 
 
-def _places(launcher: Path, record: RunRecord | None) -> list[Path]:
-    """Return the directories of W&B's, outside of a training's, in which its runs may lie."""
-    places = [launcher / "wandb"]
+def _wandb_directories(launcher: Path, record: RunRecord | None) -> list[Path]:
+    """Return W&B's directories outside of the training's that may hold its runs."""
+    directories = [launcher / "wandb"]
     if record and (command := record.links.get("sync_command")):
-        places.append((launcher / run_dir_in_command(command)).parent)
-    return list(dict.fromkeys(places))
+        directories.append((launcher / run_dir_in_command(command)).parent)
+    return list(dict.fromkeys(directories))
 
 
-def _runs_of(training: Path, places: list[Path], record: RunRecord | None) -> tuple[Runs, list[CheckResult]]:
-    """Return the runs below a training's directory, and those of the launcher's that belong to it or should have."""
+def _runs_of(training: Path, directories: list[Path], record: RunRecord | None) -> tuple[Runs, list[CheckResult]]:
+    """Return the runs of a training, and warnings for damaged files.
+
+    These are the runs in its directory, and runs of the launcher that belong to it or should have.
+    """
     runs, damaged = _read(find_run_files(training))
-    wanted = {*runs, record.id} if record else {*runs}
-    files = {file: None for place in places for file in find_run_files(place)}
+    run_ids = {*runs, record.id} if record else {*runs}
+    files = {file: None for directory in directories for file in find_run_files(directory)}
     for run_id, sessions in _read(list(files))[0].items():
-        if run_id in wanted or any(_ran_alongside(session, training) for session in sessions):
+        if run_id in run_ids or any(_ran_alongside(session, training) for session in sessions):
             known = {run.path for run in runs[run_id]}
             runs[run_id] += [run for run in sessions if run.path not in known]
             runs[run_id].sort(key=_started)
@@ -96,13 +99,13 @@ def _runs_of(training: Path, places: list[Path], record: RunRecord | None) -> tu
 
 
 def _read(files: list[Path]) -> tuple[Runs, list[CheckResult]]:
-    """Return the sessions of each run, the oldest first, and what is wrong with files."""
+    """Return sessions by run, the oldest first, and warnings for damaged files."""
     runs: Runs = defaultdict(list)
     damaged = []
     for file in files:
         try:
             run = read_run(file)
-        except Exception as problem:  # noqa: BLE001  # a damaged file fails in any way
+        except Exception as problem:  # noqa: BLE001  # a damaged file can raise anything
             damaged.append(
                 warning("run file", f"{file} cannot be read: {problem}", "it may still be written; look again later")
             )
@@ -112,7 +115,7 @@ def _read(files: list[Path]) -> tuple[Runs, list[CheckResult]]:
 
 
 def _ran_alongside(run: RecordedRun, training: Path) -> bool:
-    """Return whether a run of the launcher's was open while the training ran, and got none of its metrics."""
+    """Return whether a run was open during the training, without its epochs."""
     if _epochs([run]):
         return False
     begin, end = _times_of(training)
@@ -120,17 +123,18 @@ def _ran_alongside(run: RecordedRun, training: Path) -> bool:
 
 
 def _times_of(training: Path) -> tuple[float, float]:
-    """Return when a training has begun and ended, as far as its files say."""
+    """Return begin and end of a training by its files (Unix time)."""
     files = [training / name for name in (ARGUMENTS, RESULTS, RECORD_FILE) if (training / name).exists()]
     times = [file.stat().st_mtime for file in files]
     return min(times), max(times)
 
 
 def _set_unrelated_runs_aside(runs: Runs, main: str, training: Path) -> list[CheckResult]:
-    """Take out the runs that are about something else, and name those of which that is likely only.
+    """Remove unrelated runs from ``runs``; return warnings for doubtful ones.
 
-    A run that holds something, but no epoch, was made for something else where it ended before the training began, or
-    began after its end: an evaluation, say. Where it was open meanwhile, another project speaks for it.
+    A run with data but without an epoch is unrelated if it ended before the training began, or began after its end: an
+    evaluation, for example. If it was open during the training, it is removed with a warning if its project is another
+    one, else it is kept.
     """
     begin, end = _times_of(training)
     findings = []
@@ -150,7 +154,10 @@ def _set_unrelated_runs_aside(runs: Runs, main: str, training: Path) -> list[Che
 
 
 def _began(run: RecordedRun) -> float:
-    """Return when a session began, to more than the second that its name has."""
+    """Return the start of a session by its file (Unix time).
+
+    The name of the directory has only seconds.
+    """
     for record in read_records(run.path):
         if record.WhichOneof("record_type") == "run":
             return float(record.run.start_time.ToMicroseconds()) / 1e6
@@ -170,7 +177,7 @@ def _epochs(sessions: list[RecordedRun]) -> set[int]:
 
 
 def _main_run(runs: Runs, record: RunRecord | None) -> str:
-    """Return the id of the training's run: the one on record, or else the one with the most epochs."""
+    """Return the recorded run's id, or that with the most epochs."""
     if record and record.id in runs:
         return record.id
     return max(runs, key=lambda run_id: len(_epochs(runs[run_id])))
@@ -180,10 +187,10 @@ def _check_record(record: RunRecord | None, training: Path, runs: Runs, trains: 
     if record is None:
         remedy = f"call add_wandb_callback(model) before model.train(), and {ENABLED}"
         return warning("record", f"{training} has no {RECORD_FILE}: this package did not log this training", remedy)
-    place = "" if record.id in runs else ", whose files are not here"
+    missing = "" if record.id in runs else ", whose files are not here"
     project = "/".join(filter(None, (record.entity, record.project)))
     resume = "; model.train(resume=True) continues it" if not trains and _can_be_resumed(training) else ""
-    return ok("record", f"run {record.id} of {project or 'no project'}{place}{resume}")
+    return ok("record", f"run {record.id} of {project or 'no project'}{missing}{resume}")
 
 
 def _can_be_resumed(training: Path) -> bool:
@@ -194,11 +201,11 @@ def _can_be_resumed(training: Path) -> bool:
 
 
 def _is_resumed_without(training: Path, record: RunRecord | None) -> bool:
-    """Return whether the training was resumed by something that has not touched its record since."""
+    """Return whether the training was resumed without updating its run record."""
     try:
         is_resumed = bool(OmegaConf.load(training / ARGUMENTS).resume)
         return is_resumed and record is not None and record.written_at < (training / ARGUMENTS).stat().st_mtime
-    except Exception:  # noqa: BLE001  # damaged in any way
+    except Exception:  # noqa: BLE001  # a damaged file can raise anything
         return False
 
 
@@ -217,7 +224,7 @@ def _check_number(runs: Runs, record: RunRecord | None) -> CheckResult:
 
 
 def _trained_epochs(training: Path) -> set[int]:
-    """Return the epochs of which Ultralytics itself has noted results."""
+    """Return the epochs in Ultralytics' own ``results.csv``."""
     try:
         return {int(row["epoch"]) for row in read_results(training / RESULTS).rows}
     except (OSError, ResultsError):
@@ -248,11 +255,14 @@ def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int], 
 
 
 def _check_checkpoint(run_id: str, sessions: list[RecordedRun], training: Path) -> list[CheckResult]:
-    """Say so where a run that is over holds no checkpoint; what was sent while it ran is not in its files."""
+    """Warn if a finished run holds no checkpoint.
+
+    Only offline runs are checked: the files of an online run do not hold what was uploaded.
+    """
     is_whole = all(run.path.parent.name.startswith("offline-") for run in sessions)
-    held = {found.name for run in sessions for found in run.artifacts if not found.is_input}
+    logged = {artifact.name for run in sessions for artifact in run.artifacts if not artifact.is_input}
     file = training / "weights" / "best.pt"
-    if not is_whole or sessions[-1].state != "finished" or not file.exists() or model_collection(run_id) in held:
+    if not is_whole or sessions[-1].state != "finished" or not file.exists() or model_collection(run_id) in logged:
         return []
     text = f"run {run_id} does not hold {file}"
     return [warning("checkpoint", text, f"that is right with checkpoints='none'; otherwise {WARNINGS}")]
@@ -276,14 +286,14 @@ def _check_end(run_id: str, sessions: list[RecordedRun], trains: int | None) -> 
 
 
 def _check_sent(runs: Runs) -> list[CheckResult]:
-    """Name what was written offline and never sent; W&B leaves a mark beside the file that it has sent."""
+    """Warn of unsent offline sessions; W&B marks sent files with ``.synced``."""
     files = [run.path for sessions in runs.values() for run in sessions if run.path.parent.name.startswith("offline-")]
-    kept = [file.parent for file in files if not file.with_name(f"{file.name}.synced").exists()]
-    if not kept:
+    unsent = [file.parent for file in files if not file.with_name(f"{file.name}.synced").exists()]
+    if not unsent:
         return []
-    command = sync_command(*map(relative_path, kept))
-    return [warning("sent", f"on this disk only, not sent: {_pluralize(len(kept), 'session')}", command)]
+    command = sync_command(*map(relative_path, unsent))
+    return [warning("sent", f"on this disk only, not sent: {_pluralize(len(unsent), 'session')}", command)]
 
 
-def _pluralize(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _pluralize(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What will happen to the run of a training, from the same rules by which the training gets its run."""
+"""Forecast the run of a training, by the training's own rules."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ CHECKPOINTS = {
 
 @dataclass(frozen=True)
 class TrainingForecast:
-    """What will happen to the run.
+    """Forecast of a training's run.
 
     Attributes:
-        how: How the run is got, as :class:`ultralytics_wb_ddp.runs.resolution.Plan` has it.
-        reason: Why it cannot be had, where ``how`` is ``"refuse"``.
-        run_id: Id of the run; None when it is made up at the start.
+        how: How the training gets its run, as :class:`ultralytics_wb_ddp.runs.resolution.Plan` has it.
+        reason: Why the training gets no run, if ``how`` is ``"refuse"``.
+        run_id: Id of the run; None if the id is generated at the start.
         project: Project of the run.
         entity: Entity of the run; None is the default of the account.
         mode: ``"online"``, ``"offline"`` or ``"disabled"``.
         processes: Number of processes that train.
         run_mode: Which of them log: ``"auto"``, ``"new"`` or ``"shared"``.
-        directory: Where the run's files go.
-        uploads: What the run will hold.
-        named_by_handoff: Whether another process has left the run for this one, so that it must exist.
+        directory: Directory of the run's files.
+        uploads: Content of the run, as phrases.
+        named_by_handoff: Whether another process handed the run over to this one, so that it must exist.
     """
 
     how: str
@@ -68,20 +68,20 @@ class TrainingForecast:
         return {**asdict(self), "uploads": list(self.uploads), "logging_ranks": logging}
 
     def lines(self, *, of_job: bool = False) -> Iterator[tuple[str, str]]:
-        """Yield the facts for people: a title and a sentence each.
+        """Yield a title and a sentence for each fact.
 
         Args:
-            of_job: Whether no script of the user's makes a run.
+            of_job: Whether a job is forecast. Then no script of the user opens a run.
         """
         verbs = {
-            "new": "a new one is made",
+            "new": "a new one is created",
             "resume": f"{self.run_id} is continued",
             "attach": f"{self.run_id}, open in the process that started this one, is attached to",
             "skip": "none: W&B is disabled",
             "refuse": f"none: {self.reason}",
         }
         script = (
-            "; a run that the script has made itself is adopted instead" if self.how == "new" and not of_job else ""
+            "; a run that the script has created itself is adopted instead" if self.how == "new" and not of_job else ""
         )
         yield "run", verbs[self.how] + script
         yield "project", f"{self.entity}/{self.project}" if self.entity else f"{self.project} of the default entity"
@@ -105,18 +105,18 @@ _MODES = {
 
 
 def make_forecast(request: DoctorRequest, settings: Any) -> TrainingForecast:
-    """Say what will happen.
+    """Return the forecast of a training's run.
 
     Args:
-        request: What was asked.
-        settings: The settings of the W&B client, which know its files and variables.
+        request: Request to the doctor.
+        settings: Settings of the W&B client, read from its files and variables.
 
     Raises:
         ConfigurationError: The handoff in the environment is damaged.
     """
     inherited = Handoff.from_env()
-    named = request.options.id
-    handoff = Handoff(named) if named and (inherited is None or inherited.run_id != named) else inherited
+    run_id = request.options.id
+    handoff = Handoff(run_id) if run_id and (inherited is None or inherited.run_id != run_id) else inherited
     chosen = resolve(
         local=False,
         handoff=handoff,
@@ -127,10 +127,10 @@ def make_forecast(request: DoctorRequest, settings: Any) -> TrainingForecast:
     options = _options(request, chosen.handoff)
     mode = "disabled" if chosen.action == "skip" else options.mode or _mode_of(settings)
     how, reason = ("skip", "") if mode == "disabled" else (chosen.action, chosen.reason)
-    asked = request.options.with_overrides(handoff.options if handoff else {}, request.options.training_options())
-    run_mode = asked.logging_mode()[0] or "auto"
+    requested = request.options.with_overrides(handoff.options if handoff else {}, request.options.training_options())
+    run_mode = requested.logging_mode()[0] or "auto"
     try:
-        logging_ranks(replace(asked, mode=mode), handoff, {})
+        logging_ranks(replace(requested, mode=mode), handoff, {})
     except ConfigurationError as error:
         how, reason = "refuse", str(error)
     return TrainingForecast(
@@ -151,18 +151,20 @@ def make_forecast(request: DoctorRequest, settings: Any) -> TrainingForecast:
 
 
 def _options(request: DoctorRequest, handoff: Handoff | None) -> RunOptions:
-    """Return how the run is opened: what the run that is continued knows, what was asked for, what is usual."""
+    """Return the run's options: from the handoff, the request, or the defaults."""
     arguments = SimpleNamespace(project=None, name="train")
-    usual = stock_run_options(SimpleNamespace(args=arguments, save_dir=SAVE_DIR))
-    asked = RunOptions(
+    defaults = stock_run_options(SimpleNamespace(args=arguments, save_dir=SAVE_DIR))
+    requested = RunOptions(
         project=request.options.project,
         entity=request.options.entity,
         mode=request.options.mode,
         dir=request.options.dir,
     )
-    if handoff and not request.options.id:  # the environment names it, and knows better than the options
-        asked = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode).with_defaults(asked)
-    return asked.with_defaults(RunOptions(project=usual.project) if request.manager else usual)
+    if handoff and not request.options.id:  # the environment names the run, and wins over the options
+        requested = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode).with_defaults(
+            requested
+        )
+    return requested.with_defaults(RunOptions(project=defaults.project) if request.manager else defaults)
 
 
 def _mode_of(settings: Any) -> str:
@@ -171,23 +173,23 @@ def _mode_of(settings: Any) -> str:
 
 def _directory(options: RunOptions, *, manager: bool, settings: Any) -> str:
     if options.dir == SAVE_DIR and not manager:
-        return f"'wandb' in {SAVE_DIR}; those of a run that the script makes itself: {settings.wandb_dir}"
+        return f"'wandb' in {SAVE_DIR}; those of a run that the script creates itself: {settings.wandb_dir}"
     return os.path.join(os.path.abspath(options.dir or settings.root_dir), "wandb")  # noqa: PTH100, PTH118  # a string
 
 
 def _uploads(run_id: str | None, settings: Any, options: RunOptions) -> Iterator[str]:
-    """Yield what a run holds, by what it may cost and what it may reveal."""
+    """Yield phrases for what a run holds and uploads."""
     yield "losses, learning rates and validation metrics of each epoch"
     yield "plots and curves"
     if options.mistakes:
         yield f"the {options.mistakes} validation images that the model gets most wrong"
-    if kept := CHECKPOINTS[options.checkpoints]:
+    if files := CHECKPOINTS[options.checkpoints]:
         artifact = model_collection(run_id) if run_id else "run_<id>_model"
-        where = f"in {options.checkpoint_store}" if options.checkpoint_store else "as large as the model"
-        yield f"{kept} (artifact {artifact}, {where})"
+        size_or_store = f"in {options.checkpoint_store}" if options.checkpoint_store else "as large as the model"
+        yield f"{files} (artifact {artifact}, {size_or_store})"
     if options.inputs:
         yield (
-            "what the training is made from, as input artifacts: data YAML, list of the dataset's files, model YAML or "
+            "what the training starts from, as input artifacts: data YAML, list of the dataset's files, model YAML or "
             "name of the weights, config (inputs=False leaves them out)"
         )
     yield "the training's arguments"

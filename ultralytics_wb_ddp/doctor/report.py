@@ -1,4 +1,4 @@
-"""The doctor's answer, for people and for programs."""
+"""Print the doctor's report, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["as_json", "is_ok", "print_facts", "print_report"]
 
 WIDTH = 80
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
-OK_SUMMARIES = {  # by check, what the short report says when it is in order
+OK_SUMMARIES = {  # by check: text of the short report when the check passes
     "python": "python {}",
     "ultralytics": "ultralytics {}",
     "wandb": "wandb {}",
@@ -33,12 +33,12 @@ OK_SUMMARIES = {  # by check, what the short report says when it is in order
 
 
 def is_ok(findings: list[CheckResult]) -> bool:
-    """Return whether nothing is wrong; a warning is not wrong."""
+    """Return whether no check has found an error; warnings do not count."""
     return all(finding.status != "error" for finding in findings)
 
 
 def as_json(plan: TrainingForecast | None, findings: list[CheckResult]) -> str:
-    """Return everything as one JSON object."""
+    """Return forecast, check results and verdict as one JSON object."""
     checks = [vars(finding) for finding in findings]
     content = {"plan": plan.as_dict() if plan else None, "checks": checks, "ok": is_ok(findings)}
     return json.dumps(content, indent=2)
@@ -47,13 +47,13 @@ def as_json(plan: TrainingForecast | None, findings: list[CheckResult]) -> str:
 def print_report(
     plan: TrainingForecast | None, findings: list[CheckResult], *, of_job: bool = False, verbose: bool = False
 ) -> None:
-    """Print what will happen, what the checks have found with what to do about it, and how many are wrong.
+    """Print the forecast, the check results with their remedies, and a summary.
 
     Args:
-        plan: What will happen; None where nothing will.
-        findings: What the checks have found.
-        of_job: Whether no script of the user's makes a run.
-        verbose: Give each check a line, also those of which nobody needs to know more than that they are in order.
+        plan: Forecast of the run; None if there is none.
+        findings: Results of the checks.
+        of_job: Whether a job is checked. Then no script of the user opens a run.
+        verbose: Print a line for each check, instead of one line for those of the machine that pass.
     """
     if plan:
         print_facts("What will happen", plan.lines(of_job=of_job))
@@ -67,7 +67,7 @@ def print_report(
 
 
 def print_facts(heading: str, facts: Iterable[tuple[str, str]]) -> None:
-    """Print titles and a sentence for each."""
+    """Print a heading, then each title with its sentence."""
     click.secho(heading, bold=True)
     facts = list(facts)
     width = max(len(title) for title, _ in facts)
@@ -77,12 +77,12 @@ def print_facts(heading: str, facts: Iterable[tuple[str, str]]) -> None:
 
 
 def _collapsed(findings: list[CheckResult]) -> list[CheckResult]:
-    """Return the findings with one in place of all those that would only say that the machine is in order."""
-    well = [finding for finding in findings if finding.status == "ok" and finding.check in OK_SUMMARIES]
-    if not well:
+    """Return the results, with all passed checks of the machine as one."""
+    passed = [finding for finding in findings if finding.status == "ok" and finding.check in OK_SUMMARIES]
+    if not passed:
         return findings
-    named = dict.fromkeys(OK_SUMMARIES[finding.check].format(finding.message) for finding in well)
-    return [*(finding for finding in findings if finding not in well), ok("others", ", ".join(named))]
+    summaries = dict.fromkeys(OK_SUMMARIES[finding.check].format(finding.message) for finding in passed)
+    return [*(finding for finding in findings if finding not in passed), ok("others", ", ".join(summaries))]
 
 
 def _print_finding(finding: CheckResult, width: int) -> None:
@@ -95,12 +95,12 @@ def _print_finding(finding: CheckResult, width: int) -> None:
 
 
 def _wrapped(text: str, start: str, indent: str) -> str:
-    """Return text in lines of at most 80 columns; paths and addresses stay whole, to be copied."""
+    """Return text in lines of 80 columns; paths and URLs stay whole."""
     lines = textwrap.wrap(text, WIDTH - len(indent), break_long_words=False, break_on_hyphens=False) or [""]
     return start + f"\n{indent}".join(lines)
 
 
 def _summary(findings: list[CheckResult]) -> str:
     counts = {status: sum(1 for finding in findings if finding.status == status) for status in ("error", "warning")}
-    named = [f"{count} {status}{'' if count == 1 else 's'}" for status, count in counts.items() if count]
-    return ", ".join(named) or "everything is in order"
+    parts = [f"{count} {status}{'' if count == 1 else 's'}" for status, count in counts.items() if count]
+    return ", ".join(parts) or "everything is in order"

@@ -1,4 +1,4 @@
-"""The W&B server: whether it is there, takes the key, and what it knows of project and run."""
+"""Check the W&B server: connection, API key, project and run."""
 
 from __future__ import annotations
 
@@ -26,21 +26,27 @@ query Run($project: String!, $entity: String!, $name: String!) {
 
 
 def check_server(request: DoctorRequest, plan: TrainingForecast, settings: Any) -> list[CheckResult]:
-    """Look whether the run can be sent: key, server, project, run."""
+    """Check whether the run can be sent: API key, server, project, run.
+
+    Args:
+        request: Request to the doctor.
+        plan: Forecast of the run.
+        settings: Settings of the W&B client.
+    """
     if plan.mode != "online":
         return [ok("server", f"not asked, because the mode is {plan.mode}; no key is needed")]
     url = str(settings.base_url).rstrip("/")
     key, source = find_key(request.options.api_key, url)
-    wrong = check_key(key, source, url)
-    has_key = _with_offline_hint(_finding(wrong)) if wrong else ok("key", f"found in {source}")
-    findings = [] if getattr(settings, "identity_token_file", None) else [has_key]
+    key_error = check_key(key, source, url)
+    key_result = _with_offline_hint(_finding(key_error)) if key_error else ok("key", f"found in {source}")
+    findings = [] if getattr(settings, "identity_token_file", None) else [key_result]
     usable = key if all(finding.status == "ok" for finding in findings) else None
     server = Server(url, usable, source, request.timeout, settings)
     try:
         viewer = server.ask("Viewer", VIEWER).get("viewer")
-    except ServerError as trouble:
-        is_known = usable is None and trouble.about == "key"  # asked without a key, it may well refuse
-        return [*findings, ok("server", f"{url} answers") if is_known else _server_result(trouble)]
+    except ServerError as problem:
+        is_known = usable is None and problem.about == "key"  # without a key the server may refuse the request
+        return [*findings, ok("server", f"{url} answers") if is_known else _server_result(problem)]
     if not viewer:
         return [*findings, _server_result(server.refusal("as unknown")) if usable else ok("server", f"{url} answers")]
     entity = plan.entity or viewer.get("entity") or ""
@@ -48,42 +54,40 @@ def check_server(request: DoctorRequest, plan: TrainingForecast, settings: Any) 
     try:
         findings += _check_project(server, plan, entity)
         findings += _check_run(server, plan, entity)
-    except ServerError as trouble:
-        findings.append(_server_result(trouble))
+    except ServerError as problem:
+        findings.append(_server_result(problem))
     return findings
 
 
-def _server_result(trouble: ServerError) -> CheckResult:
-    """Return what a question that got no answer means for a training."""
-    return _with_offline_hint(_finding(trouble)) if trouble.about == "server" else _finding(trouble)
+def _server_result(problem: ServerError) -> CheckResult:
+    return _with_offline_hint(_finding(problem)) if problem.about == "server" else _finding(problem)
 
 
-def _finding(trouble: ServerError) -> CheckResult:
-    return CheckResult(trouble.about, trouble.status, trouble.text, trouble.remedy)
+def _finding(problem: ServerError) -> CheckResult:
+    return CheckResult(problem.about, problem.status, problem.text, problem.remedy)
 
 
 def _with_offline_hint(finding: CheckResult) -> CheckResult:
-    """Add what a training can do without a server."""
     return replace(finding, remedy=f"{finding.remedy}; {OFFLINE_REMEDY}") if finding.status == "error" else finding
 
 
 def _check_project(server: Server, plan: TrainingForecast, entity: str) -> list[CheckResult]:
-    found = server.ask("Runs", PROJECT, project=plan.project, entity=entity).get("project")
+    project = server.ask("Runs", PROJECT, project=plan.project, entity=entity).get("project")
     name = f"{entity}/{plan.project}"
-    return [ok("project", f"{name} exists" if found else f"{name} does not exist yet; the run makes it")]
+    return [ok("project", f"{name} exists" if project else f"{name} does not exist yet; the run creates it")]
 
 
 def _check_run(server: Server, plan: TrainingForecast, entity: str) -> list[CheckResult]:
-    """Look at the run that is to be continued: whether it exists, and whether somebody has it open."""
+    """Check that the run to continue exists and is not open elsewhere."""
     if plan.run_id is None:
         return []
-    found = server.ask("Run", RUN, project=plan.project, entity=entity, name=plan.run_id).get("project") or {}
-    run, name = found.get("run"), f"{entity}/{plan.project}/{plan.run_id}"
+    project = server.ask("Run", RUN, project=plan.project, entity=entity, name=plan.run_id).get("project") or {}
+    run, name = project.get("run"), f"{entity}/{plan.project}/{plan.run_id}"
     if not run:
         text = f"run not found: {name}"
         if plan.named_by_handoff:
             return [error("run", text, "check entity, project and server: the process that started this one had it")]
-        return [warning("run", f"{text}; a new run of this id is made", "check id, project and entity")]
+        return [warning("run", f"{text}; a new run of this id is created", "check id, project and entity")]
     if run.get("state") != "running" or plan.how == "attach":
         return [ok("run", f"{name} exists; it is {run.get('state')}")]
     text = f"run still open elsewhere: {name} is running{_heartbeat_age(run.get('heartbeatAt'))}"
@@ -92,7 +96,7 @@ def _check_run(server: Server, plan: TrainingForecast, entity: str) -> list[Chec
 
 
 def _heartbeat_age(heartbeat: Any) -> str:
-    """Return when a run was last heard of, in words."""
+    """Return the age of a run's last heartbeat in words."""
     try:
         heard = datetime.fromisoformat(str(heartbeat).removesuffix("Z"))
     except ValueError:
