@@ -148,7 +148,7 @@ wandb.agent(wandb.sweep(sweep, project="demo"), trial, count=1, project="demo")
 """,
     )
 
-    run = prove("trial of a sweep, run of the script's", server, epochs=[1, 1, 1], state="finished", exit_code=0)
+    run = prove("trial of a sweep, the script's run", server, epochs=[1, 1, 1], state="finished", exit_code=0)
     assert run.sweep
     assert run.values["lr0"] == 0.5
     assert run.values["ultralytics"]["lr0"] == 0.01

@@ -47,7 +47,7 @@ NAMES = {
     "open": "run open in the launcher",
     "closed": "run closed and resumed",
     "own": "run of rank 0",
-    "users": "run of the script's",
+    "users": "the script's run",
     "alone": "one process",
 }
 KILL = "time.sleep(2); os.kill(os.getpid(), signal.SIGKILL)"  # once rank 0 has logged the first epoch

@@ -89,12 +89,4 @@ def _is_gone(stream: TextIO) -> bool:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ultralytics-wb-ddp")
 def main() -> None:
-<<<<<<< HEAD
-    """One W&B run for one Ultralytics training, whatever number of processes it takes."""
-=======
     """One W&B run for one Ultralytics training, no matter how many processes."""
-
-
-if __name__ == "__main__":
-    main()
->>>>>>> lang-l6
