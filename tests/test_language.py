@@ -12,7 +12,9 @@ ROOT = Path(__file__).parent.parent
 CODE = sorted((ROOT / "ultralytics_wb_ddp").rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").iterdir())
-RIDDLES = re.compile(r"\b(somebody|nobody|whoever|what of|there (?:is|are) none of|of the user's|of the script's)\b", re.I)
+RIDDLES = re.compile(
+    r"\b(somebody|nobody|whoever|what of|there (?:is|are) none of|of the user's|of the script's)\b", re.I
+)
 RIDDLE_SENTENCES = re.compile(r"^(what|who|whoever|whatever|have \w+ do)\b", re.I)
 
 

@@ -80,9 +80,7 @@ class TrainingForecast:
             "skip": "none: W&B is disabled",
             "refuse": f"none: {self.reason}",
         }
-        script = (
-            "; a run that the script has created itself is adopted instead" if self.how == "new" and not of_job else ""
-        )
+        script = ", unless the script creates one" if self.how == "new" and not of_job else ""
         yield "run", verbs[self.how] + script
         yield "project", f"{self.entity}/{self.project}" if self.entity else f"{self.project} of the default entity"
         several = f"{self.processes} processes; {_WHO_LOGS[self.run_mode]}"
@@ -179,19 +177,16 @@ def _directory(options: RunOptions, *, manager: bool, settings: Any) -> str:
 
 def _uploads(run_id: str | None, settings: Any, options: RunOptions) -> Iterator[str]:
     """Yield phrases for what a run holds and uploads."""
-    yield "losses, learning rates and validation metrics of each epoch"
+    yield "losses, learning rates and metrics of each epoch"
     yield "plots and curves"
     if options.mistakes:
-        yield f"the {options.mistakes} validation images that the model gets most wrong"
+        yield f"the {options.mistakes} worst validation images"
     if files := CHECKPOINTS[options.checkpoints]:
         artifact = model_collection(run_id) if run_id else "run_<id>_model"
         size_or_store = f"in {options.checkpoint_store}" if options.checkpoint_store else "as large as the model"
         yield f"{files} (artifact {artifact}, {size_or_store})"
     if options.inputs:
-        yield (
-            "what the training starts from, as input artifacts: data YAML, list of the dataset's files, model YAML or "
-            "name of the weights, config (inputs=False leaves them out)"
-        )
+        yield "data YAML, file list, model YAML or weights' name (inputs=False omits them)"
     yield "the training's arguments"
     if settings.console != "off":
         yield "what is printed"
