@@ -13,9 +13,9 @@ CODE = sorted((ROOT / "ultralytics_wb_ddp").rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").iterdir())
 RIDDLES = re.compile(
-    r"\b(somebody|nobody|whoever|what of|there (?:is|are) none of|of the user's|of the script's)\b", re.I
+    r"\b(somebody|nobody|whoever|what of|there (?:is|are) none of|of the user's|of the script's)\b", re.IGNORECASE
 )
-RIDDLE_SENTENCES = re.compile(r"^(what|who|whoever|whatever|have \w+ do)\b", re.I)
+RIDDLE_SENTENCES = re.compile(r"^(what|who|whoever|whatever|have \w+ do)\b", re.IGNORECASE)
 
 
 @pytest.mark.parametrize("file", [*CODE, *PAGES, *EXAMPLES], ids=lambda file: file.relative_to(ROOT).as_posix())
