@@ -86,6 +86,9 @@ def wandb_config(**options: Unpack[ScopeOptionsDict]) -> ConfigScope:
         **options: As for ``add_wandb_callback``; for managers and jobs also ``id``, ``api_key`` and ``keep_open``, see
             :class:`WandbConfig`.
 
+    Returns:
+        The scope, a context manager and decorator.
+
     Raises:
         ConfigurationError: An option is unknown or wrong.
     """
