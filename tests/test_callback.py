@@ -68,7 +68,7 @@ BAD_INPUT = [
     ("add_wandb_callback(model, projct='a')", "ConfigurationError", ["'projct'", "did you mean 'project'?"]),
     ("add_wandb_callback(model, colour='a')", "ConfigurationError", ["'colour'", "known are project"]),
     ("add_wandb_callback(model, project='')", "ConfigurationError", ["project=''", "empty"]),
-    ("add_wandb_callback(model, api_key='a')", "ConfigurationError", ["'api_key'", "unknown"]),
+    ("add_wandb_callback(model, api_key='a')", "ConfigurationError", ["'api_key'", "no place here"]),
     ("os.environ.update(WANDB_RUN_ID='a/b'); add_wandb_callback(model)", "ConfigurationError", ["'a/b'", "/"]),
     (
         "os.environ.update(WANDB_RUN_ID='a', ULTRALYTICS_WB_DDP='{'); add_wandb_callback(model)",

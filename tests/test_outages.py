@@ -242,7 +242,7 @@ session.close(0)
 """,
             **server.environment,
         )
-        (command,) = re.findall(r"with: (ultralytics-wb-ddp sync .*)", job.output)
+        (command,) = set(re.findall(r"with: (ultralytics-wb-ddp sync .*)", job.output))
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         subprocess.run(
             shlex.split(command), cwd=job.directory, env={**os.environ, **server.environment, "PATH": path}, check=True

@@ -15,7 +15,14 @@ from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
 from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, init_run
 from ultralytics_wb_ddp.runs.links import Links
-from ultralytics_wb_ddp.runs.open_runs import adopt_user_run, block_finish, is_ours, unblock_finish, user_runs
+from ultralytics_wb_ddp.runs.open_runs import (
+    adopt_user_run,
+    block_finish,
+    is_ours,
+    open_runs,
+    unblock_finish,
+    user_runs,
+)
 from ultralytics_wb_ddp.runs.run_record import RunRecord, best_values
 from ultralytics_wb_ddp.runs.stop_button import StopButton
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
@@ -270,7 +277,8 @@ class GuardedRun:
             owned_runs.append(self)
         self._block_finish()
         define_metrics(self.wandb_run)
-        parts = [get_run_dir(lost)] if names_lost and holds_records(get_run_dir(lost)) else []
+        parts = (get_run_dir(lost),) if names_lost and holds_records(get_run_dir(lost)) else ()
+        open_runs[self.wandb_run.id].lost_parts = parts
         msg = "%s; what it logs to run %s from now on is written to disk, send it when the run is over with: %s"
         logger.warning(msg, reason, lost.id, sync_command(*parts, get_run_dir(self.wandb_run)))
 

@@ -294,7 +294,7 @@ def finish_run(run: Any, exit_code: int) -> None:
         _finishing.clear()
     if run.offline:
         unsent = [part for part in run_parts(run) if not is_online_run_dir(part) and not [*part.glob("*.synced")]]
-        logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(*unsent))
+        logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(*open_run.lost_parts, *unsent))
     if not is_sent or not is_written:
         msg = "run %s could not be sent completely within %g s: what is missing is on disk, send it with: %s"
         logger.warning(msg, run.id, timeout, sync_command(get_run_dir(run)))

@@ -40,6 +40,7 @@ class OpenRun:
         service_process: The process that holds the run's wandb-core.
         handback_file: File by which the launcher learns how this session of the run ended.
         exit_code: The exit code that a signal has set; None without a signal.
+        lost_parts: Folders of earlier parts with records that no other process sends.
     """
 
     run: Any
@@ -47,6 +48,7 @@ class OpenRun:
     service_process: ServiceProcess | BorrowedServiceProcess
     handback_file: Path | None = None
     exit_code: int | None = None
+    lost_parts: tuple[Path, ...] = ()
 
 
 open_runs: dict[str, OpenRun] = {}  # by id
