@@ -219,7 +219,7 @@ def test_file_is_whole_at_every_moment(tree: Tree) -> None:
     whole = {original, tree.file.read_bytes()}
     seen = set()
     path = os.pathsep.join([str(tree.folder), *PATHS])
-    turns = "from ultralytics_wb_ddp.tools.stock_callback_patch import *\nfor _ in range(100): revert(examine()); apply(examine())"
+    turns = "from ultralytics_wb_ddp.tools.stock_callback_patch import *\nfor _ in range(100): revert(patch_status()); apply(patch_status())"
 
     process = subprocess.Popen([sys.executable, "-c", turns], env={**os.environ, "PYTHONPATH": path})
     while process.poll() is None:
