@@ -22,7 +22,7 @@ def read_request(
     """Return the request of a config file and the command line.
 
     Args:
-        config: YAML file with a ``wandb`` section, or of a job; None if there is none.
+        config: YAML file with a ``wandb`` section, or of a job; None without a file.
         given: Options of the command line by name, which win over the file; None for those that were not given.
         device: Devices of the training, such as ``"0,1"``; it wins over those of the file.
         timeout: Seconds to wait for each answer of the server.

@@ -21,7 +21,7 @@ class CheckResult:
         check: Subject of the check, in one or two words.
         status: ``"ok"``, ``"warning"`` or ``"error"``.
         message: Result as a sentence.
-        remedy: How to fix the problem; empty when there is none.
+        remedy: How to fix the problem; empty without a remedy.
     """
 
     check: str

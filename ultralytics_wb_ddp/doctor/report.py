@@ -50,7 +50,7 @@ def print_report(
     """Print the forecast, the check results with their remedies, and a summary.
 
     Args:
-        plan: Forecast of the run; None if there is none.
+        plan: Forecast of the run; None without a run.
         findings: Results of the checks.
         of_job: Whether a job is checked. Then no script of the user opens a run.
         verbose: Print a line for each check, instead of one line for those of the machine that pass.
