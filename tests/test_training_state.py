@@ -16,6 +16,7 @@ from wandb_server import WandbServer
 
 from conftest import NIGHTLY, RunJob, wait_until_closed
 from ultralytics_wb_ddp import ConfigurationError, TrainingState
+from ultralytics_wb_ddp.artifacts import training_state
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress
 from ultralytics_wb_ddp.cli.train import describe_job
 from ultralytics_wb_ddp.jobs.checks import find_training_state
@@ -251,3 +252,15 @@ print("SECOND", TrainingState.of("train").is_run_open, TrainingState.of("train")
     assert (last.state, last.exit_code) == ("finished", 0)
     assert any("best" in artifact.aliases for artifact in last.artifacts)
     assert any(name.startswith("final/metrics/") for name in last.summary)
+
+
+def test_epochs_that_were_not_validated_bring_no_placeholders(tmp_path: Path) -> None:
+    (tmp_path / "args.yaml").write_text("val: false\nepochs: 2\n")
+    (tmp_path / "results.csv").write_text(
+        "epoch,train/box_loss,metrics/mAP50(B),val/box_loss\n1,3.0,0,0\n2,2.0,0.5,1.5\n"
+    )
+
+    assert training_state._rows(tmp_path) == [  # noqa: SLF001  # finish_run logs these rows
+        {"epoch": 1, "train/box_loss": 3.0},
+        {"epoch": 2, "train/box_loss": 2.0, "metrics/mAP50(B)": 0.5, "val/box_loss": 1.5},
+    ]

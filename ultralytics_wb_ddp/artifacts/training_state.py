@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress
-from ultralytics_wb_ddp.artifacts.results_csv import read_results
+from ultralytics_wb_ddp.artifacts.results_csv import read_results, without_placeholders
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.scope import scope_options
 from ultralytics_wb_ddp.config.validation import ConfigurationError
@@ -209,9 +209,10 @@ def _arguments(directory: Path) -> dict[str, Any]:
 
 
 def _rows(directory: Path) -> list[dict[str, float]]:
-    """Return the rows of ``results.csv`` without infinite values and NaN."""
+    """Return the rows of ``results.csv`` without placeholders, infinite values and NaN."""
     with suppress(Exception):  # missing or damaged: no rows
-        rows = read_results(directory / RESULTS).rows
+        are_validated = _arguments(directory).get("val") is not False
+        rows = without_placeholders(read_results(directory / RESULTS).rows, are_validated=are_validated)
         return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
     return []
 
