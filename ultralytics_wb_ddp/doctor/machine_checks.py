@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.distributed.train import MIN_VERSION_PICKLED_TRAINER
 from ultralytics_wb_ddp.doctor.finding import CheckResult, error, ok, warning
 from ultralytics_wb_ddp.utils.logging import format_exception
 from ultralytics_wb_ddp.utils.versions import version_of
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 PYTHON = ((3, 10), (3, 13))
 OLDEST = {"ultralytics": "8.3.0", "wandb": "0.28.1", "torch": "", "cloudpickle": ""}
-MIN_VERSION_PICKLED_TRAINER = (8, 4, 140)
 LITTLE_SPACE = 1024**3  # bytes
 DEVICE = re.compile(r"-1|\d+|none|cpu|cuda|mps|(npu|xpu)(:\d+)?|(tpu|intel|vulkan).*", re.IGNORECASE)  # Ultralytics'
 

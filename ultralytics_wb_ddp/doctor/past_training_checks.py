@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from ultralytics_wb_ddp.artifacts.results_csv import ResultsError, read_results
-from ultralytics_wb_ddp.artifacts.training_state import TrainingState
+from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS, RESULTS, TrainingState
 from ultralytics_wb_ddp.config.names import model_collection
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.doctor.finding import CheckResult, error, ok, warning
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-RESULTS, ARGUMENTS = "results.csv", "args.yaml"
 SLACK = 60  # seconds by which a run of the same job may end before the training starts
 SHOWN = 10  # most epoch numbers in one message
 STAMP = "%Y%m%d_%H%M%S"  # in the names of W&B's directories
