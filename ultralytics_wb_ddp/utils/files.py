@@ -25,3 +25,18 @@ def write_json(file: Path, content: Any) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     draft.replace(file)
+
+
+def append_line(file: Path, line: str) -> None:
+    """Append a line to a file that several processes append to. The line is on disk when this returns.
+
+    Args:
+        file: File to append to, created if absent.
+        line: The line, without its end.
+    """
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, f"{line}\n".encode())  # one write: lines of other processes cannot come between
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
