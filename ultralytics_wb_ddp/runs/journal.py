@@ -62,6 +62,11 @@ class Session:
     is_sent: bool | None = None
 
     @property
+    def order(self) -> tuple[str, float]:
+        """Key to sort the sessions of a run by: the time in the folder's name, then the time of opening."""
+        return self.folder.name.partition("run-")[2], self.opened_at or 0.0
+
+    @property
     def live_pid(self) -> int | None:
         """Id of the process of this host that still logs; None without one."""
         if self.pid is None or self.host is None or self.closed_at is not None:
@@ -153,7 +158,7 @@ def find_sessions(paths: Iterable[Path]) -> list[Session]:
         for session in _reachable(start.resolve()):
             if run_id in {None, session.id}:
                 _add(found, session)
-    return sorted(found.values(), key=lambda session: (session.folder.name.partition("run-")[2], session.opened_at or 0))
+    return sorted(found.values(), key=lambda session: session.order)
 
 
 def _reachable(start: Path) -> Iterator[Session]:

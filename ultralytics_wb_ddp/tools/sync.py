@@ -1,27 +1,28 @@
-"""Send missing parts of runs with ``wandb sync`` and check their arrival.
+"""Send what W&B lacks of runs on this disk, and check its arrival.
 
-``wandb sync`` alone has three faults. It sends an interrupted session as a whole: from wandb 0.31 on, W&B then has the
-first rows twice. It treats two parts of a run as different runs if only one part names the entity, and sends the parts
-at the same time. It exits with 0 and marks a part as sent even if the server refused all rows. This module therefore
-sends each part by itself, leaves out the rows that W&B has, and asks W&B for the result.
+``wandb sync`` alone sends a session as a whole, also rows that W&B has already. It sends the parts of a run at the same
+time, replaces the run's summary and its state by those of the part, and waits for an unreachable server without end.
+It exits with 0 and marks a part as sent even if the server refused all rows. This module therefore compares the rows on
+disk with those at W&B, sends the missing ones in their order, one session after the other, and asks W&B for the result.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
-from itertools import count
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.runs.journal import Session, find_sessions, record
 from ultralytics_wb_ddp.utils.errors import UserError
-from ultralytics_wb_ddp.utils.files import write_json
 from ultralytics_wb_ddp.utils.logging import format_exception, logger, relative_path
 from ultralytics_wb_ddp.utils.versions import version_of
 from ultralytics_wb_ddp.wandb_client.run_file import (
@@ -29,37 +30,47 @@ from ultralytics_wb_ddp.wandb_client.run_file import (
     RecordedRun,
     decode_records,
     encode_records,
-    is_row,
     read_records,
     read_run,
 )
 from ultralytics_wb_ddp.wandb_client.run_state import is_online_run_dir
-from ultralytics_wb_ddp.wandb_client.server import ROW_COUNT_LAG, find_run
+from ultralytics_wb_ddp.wandb_client.server import (
+    ROW_COUNT_LAG,
+    VIEWER,
+    ServerError,
+    find_run,
+    find_server,
+    require_server,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 QUIET_WAIT = 2.0  # seconds; a longer wait is logged
 API_TIMEOUT = 30.0  # seconds for an answer of the W&B server
 ARRIVAL_TIMEOUT = 15.0  # seconds until the W&B server must have counted the rows
+ARRIVAL_POLL_INTERVAL = 1.0  # seconds between two queries of the run
+SERVER_POLL_INTERVAL = 10.0  # seconds between two checks of the server during 'wandb sync'
+OUTAGE_TIMEOUT = 60.0  # seconds without an answer of the server, after which 'wandb sync' is ended
 NO_RUN = "the run itself"
 MAX_SHOWN = 5  # files in a message
-ARRIVAL_POLL_INTERVAL = 1.0  # seconds between two queries of the run
+LIVE_STATES = {"running", "pending", "preempting", "crashed"}  # W&B's states of a run without an end
+SIGTERM_EXIT_CODE = 143
 RUN = """
 query Run($project: String!, $entity: String!, $name: String!) {
   project(name: $project, entityName: $entity) {
-    run(name: $name) { id name state historyLineCount historyKeys }
+    run(name: $name) { id name state historyLineCount historyKeys summaryMetrics }
   }
 }
 """
-APPENDS_SINCE = (0, 31)  # release of wandb; an older release overwrites the rows that have arrived
+SHIFTS_STEPS_SINCE = (0, 31)  # release of wandb that adds the steps at W&B to those of an offline session
 
 
 class SyncError(UserError):
-    """Error for a run's part that has not arrived at W&B.
+    """Error for data of a run that has not arrived at W&B.
 
-    The message names the run, the part, the missing rows or files, and the remedy.
+    The message names the run, the missing rows or files, and the remedy.
     """
 
 
@@ -72,103 +83,207 @@ class Arrived:
         state: W&B's state of the run.
         rows: Number of rows that the server has counted.
         last_step: Step of the last row; -1 without rows.
+        summary: The run's summary.
     """
 
     exists: bool = False
     state: str = ""
     rows: int = 0
     last_step: int = -1
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a session has ended the run."""
+        return self.exists and self.state not in LIVE_STATES
 
 
-def sync(folders: Sequence[Path]) -> int:
-    """Send parts of runs, one after the other.
+@dataclass
+class Part:
+    """The data of one session on this disk.
+
+    Attributes:
+        session: The session.
+        run: The content of its ``.wandb`` file.
+        missing: Numbers of the rows that W&B lacks.
+        lacks_other: Whether W&B lacks a file or an artifact of the session.
+    """
+
+    session: Session
+    run: RecordedRun
+    missing: set[int] = field(default_factory=set)
+    lacks_other: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """W&B's folder of the session."""
+        return self.session.folder
+
+    @property
+    def mark(self) -> Path:
+        """The file by which W&B marks a sent session."""
+        return self.run.path.with_name(f"{self.run.path.name}.synced")
+
+    @property
+    def attempt(self) -> Path:
+        """The file whose time is that of the last attempt to send."""
+        return self.run.path.with_name(f"{self.run.path.name}.sending")
+
+
+def sync(paths: Sequence[Path]) -> int:
+    """Send what W&B lacks of the runs that paths lead to.
+
+    Nothing is sent twice, so the function may be called again at any time.
 
     Args:
-        folders: W&B's directories, ``offline-run-...`` or ``run-...``, with the parts of a run in their order.
+        paths: Training directories, W&B's folders of sessions (``offline-run-...``, ``run-...``), or directories that
+            hold such folders, in any order. Each leads to all sessions of its runs on this machine.
 
     Returns:
-        0 if all parts have arrived, else the exit code of the ``wandb sync`` that failed.
+        0 if all data has arrived, else the exit code of the ``wandb sync`` that failed.
 
     Raises:
-        FileNotFoundError: A folder does not exist.
-        ValueError: A folder does not hold exactly one ``.wandb`` file.
-        SyncError: Rows, files or artifacts have not arrived.
+        FileNotFoundError: A path does not exist.
+        ValueError: A path leads to no ``.wandb`` file.
+        SyncError: A process still logs to a run; or rows, files or artifacts have not arrived.
         ServerError: W&B cannot be reached, refuses the API key, or does not answer.
     """
-    from ultralytics_wb_ddp.wandb_client.server import require_server
-
-    parts = [(folder, read_run(folder)) for folder in folders]
+    runs: dict[str, dict[Path, Part]] = {}
+    for path in paths:
+        sessions = find_sessions([path])
+        if not sessions:
+            read_run(path)  # the error names the path and the folders that are expected
+        for session in sessions:
+            runs.setdefault(session.id, {}).setdefault(session.folder, Part(session, read_run(session.folder)))
     require_server()
-    for folder, part in parts:
-        files = (part.path, _attempt_of(part))
-        _wait_until_counted(max(file.stat().st_mtime for file in files if file.exists()), part.id)
-        if code := _send(folder, part):
+    for parts in runs.values():
+        in_order = sorted(parts.values(), key=lambda part: part.session.order)
+        if code := _send_run(in_order):
             return code
-        if folder is not folders[-1]:
-            _wait_until_counted(time.time(), part.id)
     return 0
 
 
-def _send(folder: Path, part: RecordedRun) -> int:
-    """Send a part, and mark the part as sent after its arrival."""
-    run = RunAtWandb(part.entity, part.project, part.id)
-    previous = run.ask()
-    synced_file = part.path.with_name(f"{part.path.name}.synced")
-    if synced_file.exists() and previous.exists and previous.rows >= len(part.history):
-        logger.info("run %s: %s was sent before", part.id, relative_path(folder))
-        return 0
-    synced_file.unlink(missing_ok=True)
-    arrived_count = _arrived_rows(folder, part, previous)
-    with tempfile.TemporaryDirectory() as folder_name:
-        source = _copy_without_rows(folder, part, Path(folder_name), arrived_count) if arrived_count else folder
-        command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(source)]
-        with contextlib.suppress(OSError):  # the folder may be read-only
-            write_json(_attempt_of(part), {"before": previous.rows, "arrived": arrived_count})
-        try:
-            code = subprocess.run(command, check=False).returncode  # noqa: S603  # wandb itself
-        finally:
-            synced_file.unlink(missing_ok=True)  # wandb creates the file even if the server refused the part
-    if code:
-        logger.error("run %s: 'wandb sync' of %s has failed with exit code %d", part.id, relative_path(folder), code)
-        return code
-    sent_count = len(part.history) - arrived_count
-    missing = run.missing_rows(previous.rows + sent_count if _server_appends_rows() else sent_count, sent_count)
-    if missing != [NO_RUN]:
-        missing += run.missing_files(part, folder)
-    if missing:
-        msg = (
-            f"run {run.path}: of {relative_path(folder)} W&B has not got {', '.join(missing)}; check that this API key "
-            "may write to the project and that the run was not deleted, and call this again: the part is still here "
-            "and not marked as sent"
-        )
-        raise SyncError(msg)
-    with contextlib.suppress(OSError):
-        _attempt_of(part).unlink(missing_ok=True)
-        synced_file.touch()
-    return 0
+def _send_run(parts: list[Part]) -> int:
+    """Send the missing data of one run.
 
+    Args:
+        parts: All parts of the run on this machine, in their order.
 
-def _attempt_of(part: RecordedRun) -> Path:
-    """Return the file with W&B's row counts before the part was sent."""
-    return part.path.with_name(f"{part.path.name}.sending")
-
-
-def _arrived_rows(folder: Path, part: RecordedRun, previous: Arrived) -> int:
-    """Return the number of the part's first rows that W&B has.
-
-    For an online session, the steps of the rows give the number. For an offline session, the file of the previous
-    attempt gives the number.
+    Returns:
+        0, or the exit code of the ``wandb sync`` that failed.
     """
-    if not previous.exists or not _server_appends_rows():
-        return 0
-    if is_online_run_dir(folder):
-        return sum(row["_step"] <= previous.last_step for row in part.history)
-    try:
-        attempt = json.loads(_attempt_of(part).read_text(encoding="utf-8"))
-        new_rows = max(0, previous.rows - int(attempt["before"]))
-        return min(int(attempt["arrived"]) + new_rows, len(part.history))
-    except (OSError, ValueError, KeyError, TypeError):  # there was no previous attempt
-        return 0
+    _check_not_live(parts)
+    files = [file for part in parts for file in (part.run.path, part.attempt) if file.exists()]
+    _wait_until_counted(max(file.stat().st_mtime for file in files), parts[-1].run.id)
+    run = RunAtWandb.of_parts(parts)
+    arrived = run.ask()
+    run.find_missing(parts, arrived)
+    unsent = [part for part in parts if part.missing or part.lacks_other or not arrived.exists]
+    if not arrived.has_ended and parts[-1] not in unsent:
+        unsent.append(parts[-1])  # W&B lacks the run's end
+    if not unsent:
+        logger.info("run %s: %s was sent before", run.path, _describe(parts))
+    for part in unsent:
+        if code := _send(part, run, parts):
+            return code
+    if unsent:
+        _check_arrival(run, parts)
+    for part in parts:
+        with contextlib.suppress(OSError):  # the folder may be read-only
+            part.attempt.unlink(missing_ok=True)
+            part.mark.touch()
+        record([part.folder], part.folder, is_sent=True)
+    return 0
+
+
+def _check_not_live(parts: list[Part]) -> None:
+    """Refuse a run that a process of this machine still logs to.
+
+    Raises:
+        SyncError: A process still logs to the run.
+    """
+    for part in parts:
+        if pid := part.session.live_pid:
+            msg = (
+                f"run {part.run.id}: process {pid} still logs to {relative_path(part.folder)}; call this again when "
+                f"the process has ended, or after 'kill {pid}'"
+            )
+            raise SyncError(msg)
+
+
+def _send(part: Part, run: RunAtWandb, parts: list[Part]) -> int:
+    """Send the missing data of a part with ``wandb sync``."""
+    arrived = run.ask()
+    end = End.of_run(arrived, part, parts)
+    part.mark.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        part.attempt.touch()
+    with tempfile.TemporaryDirectory() as folder_name:
+        code = _run_wandb_sync(_copy_missing(part, arrived, end, Path(folder_name)), run)
+    if code:
+        logger.error(
+            "run %s: 'wandb sync' of %s has failed with exit code %d", run.path, relative_path(part.folder), code
+        )
+    elif part is not parts[-1]:
+        _wait_until_counted(time.time(), part.run.id)
+    return code
+
+
+def _run_wandb_sync(folder: Path, run: RunAtWandb) -> int:
+    """Call ``wandb sync`` and end it if the server is away, for which it would wait without end.
+
+    Raises:
+        ServerError: The server has not answered for ``OUTAGE_TIMEOUT`` seconds.
+    """
+    command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(folder)]
+    # With this variable W&B's client appends to a run that exists, also without 'resume' in the session itself.
+    environment = {**os.environ, "WANDB_RESUME": "allow"}
+    environment.pop("WANDB_SERVICE", None)
+    last_answer = time.monotonic()
+    with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL) as process:  # noqa: S603  # wandb itself
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(SERVER_POLL_INTERVAL)
+                try:
+                    run.ask()
+                    last_answer = time.monotonic()
+                except ServerError:
+                    if time.monotonic() - last_answer > OUTAGE_TIMEOUT:
+                        raise
+        finally:
+            process.kill()
+
+
+def _check_arrival(run: RunAtWandb, parts: list[Part]) -> None:
+    """Check that W&B has all data of the parts. W&B counts rows some seconds late.
+
+    Raises:
+        SyncError: Data is missing.
+    """
+    deadline = time.monotonic() + ARRIVAL_TIMEOUT
+    while True:
+        arrived = run.ask()
+        missing = run.find_missing(parts, arrived) if arrived.exists else [NO_RUN]
+        if arrived.exists and not arrived.has_ended:
+            missing.append("the run's end")
+        if not missing:
+            return
+        if not arrived.exists or time.monotonic() > deadline:
+            break
+        time.sleep(ARRIVAL_POLL_INTERVAL)
+    msg = (
+        f"run {run.path}: of {_describe(parts)} W&B has not got {', '.join(missing)}; check that this API key "
+        "may write to the project and that the run was not deleted, and call this again: the data is still here "
+        "and not marked as sent"
+    )
+    raise SyncError(msg)
+
+
+def _describe(parts: list[Part]) -> str:
+    others = len(parts) - 1
+    more = f" and {others} other session{'' if others == 1 else 's'}" if others else ""
+    return f"{relative_path(parts[-1].folder)}{more}"
 
 
 class RunAtWandb:
@@ -181,13 +296,18 @@ class RunAtWandb:
     """
 
     def __init__(self, entity: str, project: str, run_id: str) -> None:
-        from ultralytics_wb_ddp.wandb_client.server import VIEWER, find_server
-
         self._server = find_server(timeout=API_TIMEOUT)
         entity = entity or os.environ.get("WANDB_ENTITY") or ""  # as wandb sync takes it
         entity = entity or (self._server.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or ""
         self._query_variables = {"project": project, "entity": entity, "name": run_id}
         self.path = f"{entity}/{project}/{run_id}"
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[Part]) -> RunAtWandb:
+        """Return the run of its parts. An offline session may not name the entity."""
+        entity = next((part.run.entity for part in parts if part.run.entity), "")
+        project = next((part.run.project for part in parts if part.run.project), "")
+        return cls(entity, project, parts[-1].run.id)
 
     def ask(self) -> Arrived:
         """Return the current state of the run on the server."""
@@ -201,38 +321,59 @@ class RunAtWandb:
             state=str(run.get("state")),
             rows=int(run.get("historyLineCount") or 0),
             last_step=int(last_step),
+            summary=json.loads(run.get("summaryMetrics") or "{}"),
         )
 
-    def missing_rows(self, expected: int, sent_count: int, last_step: int = -1) -> list[str]:
-        """Return descriptions of the missing run, rows or run end.
-
-        The method waits up to ``ARRIVAL_TIMEOUT`` seconds until the server has counted the rows.
+    def find_missing(self, parts: Sequence[Part], arrived: Arrived) -> list[str]:
+        """Find the data of parts that the server lacks, and note it in the parts.
 
         Args:
-            expected: Expected number of rows.
-            sent_count: Number of rows that were sent now.
-            last_step: Expected step of the last row.
-        """
-        deadline = time.monotonic() + ARRIVAL_TIMEOUT
-        while True:
-            run = self.ask()
-            if not run.exists:
-                return [NO_RUN]
-            missing = []
-            if run.rows < expected:
-                missing.append(f"{min(expected - run.rows, max(sent_count, 1))} of {sent_count} rows")
-            elif run.last_step < last_step:
-                missing.append(f"the rows after step {run.last_step}")
-            if run.state in {"running", "pending"}:
-                missing.append("the run's end")
-            if not missing or time.monotonic() > deadline:
-                return missing
-            time.sleep(ARRIVAL_POLL_INTERVAL)
+            parts: The parts of the run, in their order.
+            arrived: The state of the run on the server.
 
-    def missing_files(self, part: RecordedRun, folder: Path) -> list[str]:
+        Returns:
+            Descriptions of the missing rows, files and artifacts.
+        """
+        has_rows = arrived.rows or arrived.last_step >= 0
+        there = Counter(map(row_key, self._rows() if has_rows else ()))
+        for part in parts:
+            part.missing = set()
+            for number, row in enumerate(part.run.history):
+                key = row_key(row)
+                if there[key]:
+                    there[key] -= 1
+                else:
+                    part.missing.add(number)
+        names: list[str] = []
+        for part in parts:
+            part_names = self._missing_files(part) if arrived.exists else []
+            part.lacks_other = bool(part_names)
+            names += part_names
+        count, total = sum(len(part.missing) for part in parts), sum(len(part.run.history) for part in parts)
+        rows = [f"{count} of {total} rows"] if count else []
+        shown = [*names[:MAX_SHOWN], *([f"{len(names) - MAX_SHOWN} more"] if len(names) > MAX_SHOWN else [])]
+        return [*rows, *shown]
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return all rows of the run on the server.
+
+        Raises:
+            SyncError: The server does not return them.
+        """
+        try:
+            return list(find_run(self.path, None).scan_history())
+        except Exception as error:
+            msg = (
+                f"run {self.path}: W&B does not return the rows that it has ({format_exception(error)}), so it is not "
+                "known which are missing; call this again later"
+            )
+            raise SyncError(msg) from error
+
+    def _missing_files(self, part: Part) -> list[str]:
         """Return the names of a part's missing files and artifacts."""
-        file_names = [name for name in part.files if (folder / "files" / name).is_file()]
-        digests = _artifacts_of(part)
+        kept = part.folder / "files"
+        file_names = [name for name in part.run.files if (kept / name).is_file()]
+        digests = _artifacts_of(part.run)
         if not file_names and not digests:
             return []
         try:
@@ -242,16 +383,84 @@ class RunAtWandb:
         except Exception as error:  # noqa: BLE001  # wandb raises several classes; the rows have arrived
             logger.warning("run %s: W&B does not say which files have arrived: %s", self.path, format_exception(error))
             return []
-        missing = [name for name in file_names if not files.get(name) and (folder / "files" / name).stat().st_size]
-        missing += [f"artifact {name}" for digest, name in digests.items() if digest not in artifacts]
-        return [*missing[:MAX_SHOWN], *([f"{len(missing) - MAX_SHOWN} more"] if len(missing) > MAX_SHOWN else [])]
+        missing = [name for name in file_names if not files.get(name) and (kept / name).stat().st_size]
+        return missing + [f"artifact {name}" for digest, name in digests.items() if digest not in artifacts]
 
 
-def _artifacts_of(part: RecordedRun) -> dict[str, str]:
+@dataclass(frozen=True)
+class End:
+    """The end of a run, as the sent part gives it.
+
+    Attributes:
+        exit_code: Exit code of the run.
+        is_preempted: Whether the run's machine was taken away.
+        is_own: Whether the part is the newest session of the run, so that its end, config and summary win.
+    """
+
+    exit_code: int
+    is_preempted: bool = False
+    is_own: bool = True
+
+    @classmethod
+    def of_run(cls, arrived: Arrived, part: Part, parts: Sequence[Part]) -> End:
+        """Return the end that the run has to have after a part is sent.
+
+        A run that has ended at W&B keeps its end, unless the part is the newest session, was written offline and was
+        not sent yet: then W&B cannot know the end.
+
+        Args:
+            arrived: The state of the run on the server.
+            part: The part to send.
+            parts: All parts of the run on this machine, in their order.
+        """
+        last = parts[-1]
+        code = last.run.exit_code if last.run.exit_code is not None else last.session.exit_code
+        code = 1 if code is None else code  # the process was killed
+        is_unknown = not is_online_run_dir(last.folder) and last.session.is_sent is not True
+        is_own = part is last and (is_unknown or not arrived.has_ended)
+        if is_own or not arrived.has_ended:
+            return cls(code, _is_preempted(last.run), is_own)
+        if arrived.state == "finished":
+            return cls(0, is_own=False)
+        if arrived.state == "preempted":
+            return cls(code or SIGTERM_EXIT_CODE, is_preempted=True, is_own=False)
+        return cls(code or 1, is_own=False)
+
+
+def _is_preempted(run: RecordedRun) -> bool:
+    return any(item.WhichOneof("record_type") == "preempting" for item in read_records(run.path))
+
+
+def row_key(row: Mapping[str, Any]) -> str:
+    """Return what identifies a row on disk and at W&B: its names and plain values.
+
+    W&B's own values, such as the step, differ between both. So may the form of charts, images and tables.
+
+    Args:
+        row: A row of the history.
+    """
+    plain = dict(sorted(_plain_values("", row)))
+    return json.dumps(plain or sorted(key for key in row if not key.startswith("_")))
+
+
+def _plain_values(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if not prefix and key.startswith("_"):
+            continue
+        if isinstance(value, dict):
+            if "_type" not in value:  # W&B marks charts, images and tables so
+                yield from _plain_values(f"{prefix}{key}.", value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield f"{prefix}{key}", {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield f"{prefix}{key}", repr(float(value))
+        elif isinstance(value, (str, bool)):
+            yield f"{prefix}{key}", str(value)
+
+
+def _artifacts_of(run: RecordedRun) -> dict[str, str]:
     """Return the names of a part's logged artifacts, by digest."""
-    artifacts = [
-        record.artifact for record in read_records(part.path) if record.WhichOneof("record_type") == "artifact"
-    ]
+    artifacts = [item.artifact for item in read_records(run.path) if item.WhichOneof("record_type") == "artifact"]
     return {artifact.digest: artifact.name for artifact in artifacts if not artifact.use_after_commit}
 
 
@@ -268,25 +477,84 @@ def _wait_until_counted(since: float, run_id: str) -> None:
     time.sleep(max(0.0, seconds))
 
 
-def _server_appends_rows() -> bool:
-    import wandb
-
-    return version_of(wandb.__version__) >= APPENDS_SINCE
-
-
-def _copy_without_rows(folder: Path, part: RecordedRun, parent: Path, arrived_count: int) -> Path:
-    """Copy a part without its first rows, and return the copy."""
-    numbers = count()
-
-    def has_arrived(data: bytes) -> bool:
-        return is_row(data) and next(numbers) < arrived_count
-
-    content = part.path.read_bytes()
-    copy = parent / folder.resolve().name
+def _copy_missing(part: Part, arrived: Arrived, end: End, parent: Path) -> Path:
+    """Copy a part without the rows that W&B has, with the end and the summary that the run has to have."""
+    copy = parent / part.folder.resolve().name
     copy.mkdir()
-    for entry in folder.iterdir():
+    for entry in part.folder.iterdir():
         if entry.is_dir():
             (copy / entry.name).symlink_to(entry.resolve())
-    rest = (data for data in decode_records(content, part.path) if not has_arrived(data))
-    (copy / part.path.name).write_bytes(encode_records(content[:HEADER_SIZE], rest))
+    content = part.run.path.read_bytes()
+    records = _missing_records(part, arrived, end, content)
+    (copy / part.run.path.name).write_bytes(encode_records(content[:HEADER_SIZE], records))
     return copy
+
+
+def _missing_records(part: Part, arrived: Arrived, end: End, content: bytes) -> Iterator[bytes]:
+    """Yield the records of a part that W&B lacks, then the summary and the end."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    number, next_step = -1, _first_step(part, arrived)
+    for data in decode_records(content, part.run.path):
+        item = pb.Record.FromString(data)
+        kind = item.WhichOneof("record_type")
+        if kind == "history":
+            number += 1
+            if number not in part.missing:
+                continue
+            if next_step is not None:
+                _set_step(item, next_step)
+                next_step += 1
+        elif kind in {"exit", "preempting"} or (kind == "config" and arrived.exists and not end.is_own):
+            continue  # the end is added below; the run has a newer config
+        yield item.SerializeToString()
+    if arrived.exists:
+        item = pb.Record()
+        for key, value in _merged_summary(arrived.summary, part.run.summary, is_newer=end.is_own).items():
+            item.summary.update.add(key=key, value_json=json.dumps(value))
+        yield item.SerializeToString()
+    if end.is_preempted:
+        item = pb.Record()
+        item.preempting.SetInParent()
+        yield item.SerializeToString()
+    item = pb.Record()
+    item.exit.exit_code = end.exit_code
+    yield item.SerializeToString()
+
+
+def _first_step(part: Part, arrived: Arrived) -> int | None:
+    """Return the step of the first sent row; None keeps the steps."""
+    import wandb
+
+    if not arrived.exists or not part.missing:
+        return None
+    if is_online_run_dir(part.folder):
+        first = min(part.run.history[number]["_step"] for number in part.missing)
+        return None if first > arrived.last_step else arrived.last_step + 1
+    return 0 if version_of(wandb.__version__) >= SHIFTS_STEPS_SINCE else arrived.last_step + 1
+
+
+def _set_step(item: Any, step: int) -> None:
+    item.history.step.num = step
+    for value in item.history.item:
+        if value.key == "_step":
+            value.value_json = json.dumps(step)
+
+
+def _merged_summary(there: Mapping[str, Any], here: Mapping[str, Any], *, is_newer: bool) -> dict[str, Any]:
+    """Return a summary of the values at W&B and of a part. The best values of both are compared.
+
+    Args:
+        there: The summary at W&B.
+        here: The summary of the part.
+        is_newer: Whether the part is newer than what W&B has.
+    """
+    older, newer = (there, here) if is_newer else (here, there)
+    merged = {key: value for key, value in {**older, **newer}.items() if not key.startswith("_")}
+    for key in merged.keys() & older.keys() & newer.keys():
+        values = older[key], newer[key]
+        if all(isinstance(value, dict) and value.keys() in ({"max"}, {"min"}) for value in values):
+            (name,) = newer[key]
+            known = [value[name] for value in values if isinstance(value.get(name), (int, float))]
+            merged[key] = {name: max(known) if name == "max" else min(known)} if known else newer[key]
+    return merged
