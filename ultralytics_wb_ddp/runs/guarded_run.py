@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.runs import journal
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
 from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, init_run
 from ultralytics_wb_ddp.runs.links import Links
@@ -27,7 +29,7 @@ from ultralytics_wb_ddp.runs.stop_button import StopButton
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
 from ultralytics_wb_ddp.utils.threads import BackgroundQueue
 from ultralytics_wb_ddp.wandb_client.internals import flush, restore_server_queries, shorten_table_names
-from ultralytics_wb_ddp.wandb_client.run_file import holds_records
+from ultralytics_wb_ddp.wandb_client.run_file import read_run
 from ultralytics_wb_ddp.wandb_client.run_state import (
     get_config,
     get_run_dir,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 STOP_POLL_TIMEOUT = 1.0  # seconds that the training waits for the state of the Stop button
 RECORD_INTERVAL = 1.0  # seconds between two writes of the number of trained batches
+RECENT_ROWS = 10  # rows that are kept in memory, because wandb-core may be killed before it has written them
 BACKGROUND_DRAIN_TIMEOUT = 10.0  # seconds that the training waits for the background queue
 
 
@@ -86,6 +89,8 @@ class GuardedRun:
             self._reserved_config_keys |= set(wandb_run.config.keys())
         self._conflicting_args: dict[str, Any] = {}
         self._reported: set[str] = set()
+        self._recent_rows: deque[dict[str, Any]] = deque(maxlen=RECENT_ROWS)
+        self._journals: tuple[Path, ...] = ()
         self._stop_button = StopButton()
         self._is_stop_requested = False
         self._stop_poll: threading.Event | None = None  # set when the query of the button is done; None without a query
@@ -121,6 +126,7 @@ class GuardedRun:
         self._block_finish()
         with self.guard("the start of the training"):
             define_metrics(self.wandb_run)
+            self._record_in_journals(save_dir)
             self.record = RunRecord.of_run(self.wandb_run, previous, self.links.as_dict())
             self.record.is_job_run = self._handoff is not None and self._handoff.is_job_run
             self.is_resumed = previous is not None and previous.id == self.wandb_run.id
@@ -147,6 +153,27 @@ class GuardedRun:
             self.record.save(save_dir)
             if self.record.best_epoch:
                 self.wandb_run.summary.update({"best/epoch": self.record.best_epoch})
+
+    def _record_in_journals(self, save_dir: Path | None) -> None:
+        """Record the session in the training's and the launcher's journal, and the launcher's session in this one's."""
+        run, handoff = self.wandb_run, self._handoff
+        launcher_dir = Path(handoff.files_dir).parent if handoff and handoff.files_dir else None
+        if launcher_dir and not launcher_dir.is_dir():  # of another host
+            launcher_dir = None
+        self._journals = tuple(place for place in (save_dir, launcher_dir) if place)
+        folder = launcher_dir if self.how == "attach" and launcher_dir else get_run_dir(run)
+        if is_ours(run):
+            registry.opened[run.id].record_opening(*self._journals)
+        elif self.how == "adopt":
+            journal.record_opening(
+                (folder, *self._journals),
+                folder,
+                run.id,
+                mode=run.settings.mode,
+                first_step=int(run.starting_step or 0),
+            )
+        if launcher_dir:
+            journal.record([*self._journals, folder], launcher_dir, id=run.id)
 
     def _block_finish(self) -> None:
         if is_ours(self.wandb_run):
@@ -183,8 +210,11 @@ class GuardedRun:
                 self.wandb_run.log(self._storable(row))
             except (ConnectionError, EOFError) as error:
                 self._connection_error = None
-                self.continue_offline(f"the run's wandb-core is gone ({format_exception(error)})", names_lost=True)
+                lost = self.wandb_run
+                self.continue_offline(f"the run's wandb-core is gone ({format_exception(error)})")
+                self._log_lost_rows(lost)
                 self.wandb_run.log(self._storable(row))
+            self._recent_rows.append({key: value for key, value in row.items() if isinstance(value, (int, float))})
             self.record.epoch = row["epoch"]
             is_new_best = is_best and self.record.best_epoch != row["epoch"]
             if is_new_best:
@@ -252,16 +282,15 @@ class GuardedRun:
         else:
             logger.warning("%s; run %s is not affected", message, self.wandb_run.id)
 
-    def continue_offline(self, reason: str, *, names_lost: bool = False) -> None:
+    def continue_offline(self, reason: str) -> None:
         """Continue the same run on disk after its wandb-core has ended.
 
         Args:
             reason: The reason, for the message.
-            names_lost: Whether the message names the lost part, because no other process sends its records.
         """
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
         lost, record = self.wandb_run, self.record
-        names_lost = registry.user_runs.pop(lost.id, None) is not None or names_lost
+        registry.user_runs.pop(lost.id, None)
         self._lost = self._is_continued_offline = True  # lost until init_run succeeds
         named = RunOptions(project=record.project, entity=record.entity, mode="offline", dir=self._options.dir)
         options = replace(named, finish_timeout=self._options.finish_timeout)
@@ -273,10 +302,25 @@ class GuardedRun:
             registry.owned.append(self)
         self._block_finish()
         define_metrics(self.wandb_run)
-        parts = (get_run_dir(lost),) if names_lost and holds_records(get_run_dir(lost)) else ()
-        registry.opened[self.wandb_run.id].lost_parts = parts
+        folder = get_run_dir(self.wandb_run)
+        journal.record([folder], get_run_dir(lost), id=lost.id)
+        registry.opened[lost.id].record_opening(get_run_dir(lost), *self._journals)
         msg = "%s; what it logs to run %s from now on is written to disk, send it when the run is over with: %s"
-        logger.warning(msg, reason, lost.id, sync_command(*parts, get_run_dir(self.wandb_run)))
+        logger.warning(msg, reason, lost.id, sync_command(folder))
+
+    def _log_lost_rows(self, lost: Any) -> None:
+        """Log the last rows again that a killed wandb-core has not written to disk.
+
+        Args:
+            lost: The ``wandb.Run`` of that wandb-core.
+        """
+        try:
+            written = {row.get("epoch") for row in read_run(get_run_dir(lost)).history}
+        except (OSError, ValueError):  # the folder is gone, or holds nothing
+            written = set()
+        for row in self._recent_rows:
+            if row["epoch"] not in written:
+                self.wandb_run.log(dict(row))
 
     def poll_stop_button(self) -> None:
         """Query the Stop button of W&B in the background, during the validation."""

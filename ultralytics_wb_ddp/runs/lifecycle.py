@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
-from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, registry, run_parts, unblock_finish
+from ultralytics_wb_ddp.runs.journal import record_end
+from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, registry, unblock_finish
 from ultralytics_wb_ddp.runs.run_record import BEST_DIRECTION
 from ultralytics_wb_ddp.runs.service_process import BorrowedServiceProcess, ServiceProcess
 from ultralytics_wb_ddp.runs.stop_button import handle_stop_request
@@ -36,7 +37,6 @@ from ultralytics_wb_ddp.wandb_client.run_state import (
     get_next_step,
     get_run_dir,
     is_closed,
-    is_online_run_dir,
     sync_command,
     wandb_run,
 )
@@ -177,7 +177,9 @@ def _init(
         if run.disabled:
             registry.discard(service_process)
         else:
-            registry.add(OpenRun(run, options, service_process))
+            open_run = OpenRun(run, options, service_process)
+            registry.add(open_run)
+            open_run.record_opening()
     return run
 
 
@@ -319,10 +321,17 @@ def _finish_open_run(open_run: OpenRun, exit_code: int) -> None:
         is_written = service_process.shut_down(max(1.0, deadline - time.monotonic()))
         if open_run.handback_file:
             write_handback(open_run.handback_file, next_step=next_step, exit_code=exit_code)
+    is_complete = is_sent and is_written
+    record_end(
+        open_run.journals,
+        get_run_dir(run),
+        exit_code=exit_code,
+        next_step=next_step,
+        is_sent=is_complete and not run.offline,
+    )
     if run.offline:
-        unsent = [part for part in run_parts(run) if not is_online_run_dir(part) and not [*part.glob("*.synced")]]
-        logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(*open_run.lost_parts, *unsent))
-    if not is_sent or not is_written:
+        logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(get_run_dir(run)))
+    if not is_complete:
         msg = "run %s could not be sent completely within %g s: what is missing is on disk, send it with: %s"
         logger.warning(msg, run.id, timeout, sync_command(get_run_dir(run)))
 

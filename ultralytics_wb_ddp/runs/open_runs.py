@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.options import OFFLINE_MODES
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
+from ultralytics_wb_ddp.runs.journal import record_opening
 from ultralytics_wb_ddp.runs.stop_button import install_stop_handler
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
@@ -43,14 +44,26 @@ class OpenRun:
         options: The options that the run was opened with.
         service_process: The process that holds the run's wandb-core.
         handback_file: File by which the launcher learns how this session of the run ended.
-        lost_parts: Folders of earlier parts with records that no other process sends.
+        journals: Directories of the journals that describe this session.
     """
 
     run: Any
     options: RunOptions
     service_process: ServiceProcess | BorrowedServiceProcess
     handback_file: Path | None = None
-    lost_parts: tuple[Path, ...] = ()
+    journals: tuple[Path, ...] = ()
+
+    def record_opening(self, *journals: Path) -> None:
+        """Record this session in its own folder, in the journals that it knows and in further ones.
+
+        Args:
+            *journals: Directories of further journals.
+        """
+        folder = get_run_dir(self.run)
+        self.journals = tuple(dict.fromkeys((folder, *self.journals, *journals)))
+        mode = "offline" if self.run.offline else "shared" if is_shared(self.run) else "online"
+        record_opening(self.journals, folder, self.run.id, mode=mode, first_step=int(self.run.starting_step or 0))
+        self.service_process.send(journals=[str(journal.absolute()) for journal in self.journals])
 
 
 @dataclass(frozen=True)

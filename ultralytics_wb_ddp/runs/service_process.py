@@ -255,8 +255,8 @@ def _read_owner(owner: psutil.Process) -> dict[str, Any]:
 def _finish_orphaned_run(values: dict[str, Any]) -> None:
     import wandb
 
-    from ultralytics_wb_ddp.wandb_client.internals import flush
-    from ultralytics_wb_ddp.wandb_client.run_state import get_next_step
+    from ultralytics_wb_ddp.wandb_client.internals import flush, has_finish_timed_out
+    from ultralytics_wb_ddp.wandb_client.run_state import get_next_step, get_run_dir
 
     with contextlib.suppress(Exception):
         run = wandb.attach(values["run_id"])
@@ -267,6 +267,8 @@ def _finish_orphaned_run(values: dict[str, Any]) -> None:
         next_step = get_next_step(run)
         run.finish(exit_code=exit_code)
         _write_handback(values, next_step)
+        is_sent = not run.offline and not has_finish_timed_out(run)
+        _record_end(values, get_run_dir(run), exit_code=exit_code, next_step=next_step, is_sent=is_sent)
 
 
 def _write_handback(values: dict[str, Any], next_step: int) -> None:
@@ -274,6 +276,12 @@ def _write_handback(values: dict[str, Any], next_step: int) -> None:
 
     if values.get("handback_file"):
         write_handback(Path(values["handback_file"]), next_step=next_step, exit_code=values.get("exit_code", 1))
+
+
+def _record_end(values: dict[str, Any], folder: Path, **end: Any) -> None:
+    from ultralytics_wb_ddp.runs.journal import record_end
+
+    record_end(map(Path, values.get("journals", ())), folder, **end)
 
 
 if __name__ == "__main__":

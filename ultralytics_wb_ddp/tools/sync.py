@@ -26,12 +26,10 @@ from ultralytics_wb_ddp.utils.errors import UserError
 from ultralytics_wb_ddp.utils.logging import format_exception, logger, relative_path
 from ultralytics_wb_ddp.utils.versions import version_of
 from ultralytics_wb_ddp.wandb_client.run_file import (
-    HEADER_SIZE,
     RecordedRun,
-    decode_records,
-    encode_records,
     read_records,
     read_run,
+    rewrite_run_file,
 )
 from ultralytics_wb_ddp.wandb_client.run_state import is_online_run_dir
 from ultralytics_wb_ddp.wandb_client.server import (
@@ -106,12 +104,14 @@ class Part:
         session: The session.
         run: The content of its ``.wandb`` file.
         missing: Numbers of the rows that W&B lacks.
+        missing_artifacts: Digests of the logged artifacts that W&B lacks.
         lacks_other: Whether W&B lacks a file or an artifact of the session.
     """
 
     session: Session
     run: RecordedRun
     missing: set[int] = field(default_factory=set)
+    missing_artifacts: set[str] = field(default_factory=set)
     lacks_other: bool = False
 
     @property
@@ -336,10 +336,14 @@ class RunAtWandb:
         """
         has_rows = arrived.rows or arrived.last_step >= 0
         there = Counter(map(row_key, self._rows() if has_rows else ()))
+        epochs: set[str] = set()
         for part in parts:
             part.missing = set()
             for number, row in enumerate(part.run.history):
                 key = row_key(row)
+                if "epoch" in row and key in epochs:
+                    continue  # a training logs the row of an epoch again if it may not have been written
+                epochs.add(key)
                 if there[key]:
                     there[key] -= 1
                 else:
@@ -370,10 +374,11 @@ class RunAtWandb:
             raise SyncError(msg) from error
 
     def _missing_files(self, part: Part) -> list[str]:
-        """Return the names of a part's missing files and artifacts."""
+        """Return the names of a part's missing files and artifacts, and note the digests of the artifacts."""
         kept = part.folder / "files"
         file_names = [name for name in part.run.files if (kept / name).is_file()]
         digests = _artifacts_of(part.run)
+        part.missing_artifacts = set(digests)
         if not file_names and not digests:
             return []
         try:
@@ -383,8 +388,9 @@ class RunAtWandb:
         except Exception as error:  # noqa: BLE001  # wandb raises several classes; the rows have arrived
             logger.warning("run %s: W&B does not say which files have arrived: %s", self.path, format_exception(error))
             return []
+        part.missing_artifacts = {digest for digest in digests if digest not in artifacts}
         missing = [name for name in file_names if not files.get(name) and (kept / name).stat().st_size]
-        return missing + [f"artifact {name}" for digest, name in digests.items() if digest not in artifacts]
+        return missing + [f"artifact {digests[digest]}" for digest in digests if digest in part.missing_artifacts]
 
 
 @dataclass(frozen=True)
@@ -484,42 +490,18 @@ def _copy_missing(part: Part, arrived: Arrived, end: End, parent: Path) -> Path:
     for entry in part.folder.iterdir():
         if entry.is_dir():
             (copy / entry.name).symlink_to(entry.resolve())
-    content = part.run.path.read_bytes()
-    records = _missing_records(part, arrived, end, content)
-    (copy / part.run.path.name).write_bytes(encode_records(content[:HEADER_SIZE], records))
+    content = rewrite_run_file(
+        part.run.path,
+        rows=part.missing,
+        first_step=_first_step(part, arrived),
+        artifacts=part.missing_artifacts if arrived.exists else None,
+        with_config=end.is_own or not arrived.exists,
+        summary=_merged_summary(arrived.summary, part.run.summary, is_newer=end.is_own) if arrived.exists else {},
+        exit_code=end.exit_code,
+        is_preempted=end.is_preempted,
+    )
+    (copy / part.run.path.name).write_bytes(content)
     return copy
-
-
-def _missing_records(part: Part, arrived: Arrived, end: End, content: bytes) -> Iterator[bytes]:
-    """Yield the records of a part that W&B lacks, then the summary and the end."""
-    from wandb.proto import wandb_internal_pb2 as pb
-
-    number, next_step = -1, _first_step(part, arrived)
-    for data in decode_records(content, part.run.path):
-        item = pb.Record.FromString(data)
-        kind = item.WhichOneof("record_type")
-        if kind == "history":
-            number += 1
-            if number not in part.missing:
-                continue
-            if next_step is not None:
-                _set_step(item, next_step)
-                next_step += 1
-        elif kind in {"exit", "preempting"} or (kind == "config" and arrived.exists and not end.is_own):
-            continue  # the end is added below; the run has a newer config
-        yield item.SerializeToString()
-    if arrived.exists:
-        item = pb.Record()
-        for key, value in _merged_summary(arrived.summary, part.run.summary, is_newer=end.is_own).items():
-            item.summary.update.add(key=key, value_json=json.dumps(value))
-        yield item.SerializeToString()
-    if end.is_preempted:
-        item = pb.Record()
-        item.preempting.SetInParent()
-        yield item.SerializeToString()
-    item = pb.Record()
-    item.exit.exit_code = end.exit_code
-    yield item.SerializeToString()
 
 
 def _first_step(part: Part, arrived: Arrived) -> int | None:
@@ -532,13 +514,6 @@ def _first_step(part: Part, arrived: Arrived) -> int | None:
         first = min(part.run.history[number]["_step"] for number in part.missing)
         return None if first > arrived.last_step else arrived.last_step + 1
     return 0 if version_of(wandb.__version__) >= SHIFTS_STEPS_SINCE else arrived.last_step + 1
-
-
-def _set_step(item: Any, step: int) -> None:
-    item.history.step.num = step
-    for value in item.history.item:
-        if value.key == "_step":
-            value.value_json = json.dumps(step)
 
 
 def _merged_summary(there: Mapping[str, Any], here: Mapping[str, Any], *, is_newer: bool) -> dict[str, Any]:

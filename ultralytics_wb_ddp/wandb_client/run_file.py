@@ -13,7 +13,7 @@ from ultralytics_wb_ddp.utils.logging import relative_path
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 
 MAGIC = b":W&B"
@@ -329,3 +329,65 @@ def encode_records(header: bytes, records: Iterable[bytes]) -> bytes:
             if not rest:
                 break
     return bytes(data)
+
+
+def rewrite_run_file(
+    file: Path,
+    *,
+    rows: Collection[int],
+    first_step: int | None,
+    artifacts: Collection[str] | None,
+    with_config: bool,
+    summary: Mapping[str, Any],
+    exit_code: int,
+    is_preempted: bool,
+) -> bytes:
+    """Return the content of a ``.wandb`` file with some of its rows and another end.
+
+    Args:
+        file: The file.
+        rows: Numbers of the rows to keep, from 0.
+        first_step: Step of the first kept row; the others follow. None keeps the steps.
+        artifacts: Digests of the logged artifacts to keep; None keeps all.
+        with_config: Whether the config is kept.
+        summary: Summary values that are set at the end.
+        exit_code: Exit code of the run.
+        is_preempted: Whether the run's machine was taken away.
+    """
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    def records() -> Iterator[bytes]:
+        number, step = -1, first_step
+        for data in decode_records(content, file):
+            item = pb.Record.FromString(data)
+            kind = item.WhichOneof("record_type")
+            if kind == "history":
+                number += 1
+                if number not in rows:
+                    continue
+                if step is not None:
+                    _set_step(item, step)
+                    step += 1
+            elif kind == "artifact" and artifacts is not None and not item.artifact.use_after_commit:
+                if item.artifact.digest not in artifacts:
+                    continue
+            elif kind in {"exit", "preempting"} or (kind == "config" and not with_config):
+                continue
+            yield item.SerializeToString()
+        end = [pb.Record(), pb.Record(), pb.Record()]
+        for key, value in summary.items():
+            end[0].summary.update.add(key=key, value_json=json.dumps(value))
+        if is_preempted:
+            end[1].preempting.SetInParent()
+        end[2].exit.exit_code = exit_code
+        yield from (item.SerializeToString() for item in end if item.WhichOneof("record_type"))
+
+    content = file.read_bytes()
+    return encode_records(content[:HEADER_SIZE], records())
+
+
+def _set_step(record: Any, step: int) -> None:
+    record.history.step.num = step
+    for item in record.history.item:
+        if item.key == "_step":
+            item.value_json = json.dumps(step)
