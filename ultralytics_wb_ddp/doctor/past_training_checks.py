@@ -13,10 +13,11 @@ from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS, RESULTS, Trai
 from ultralytics_wb_ddp.config.names import model_collection
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.doctor.finding import CheckResult, error, ok, warning
+from ultralytics_wb_ddp.runs.journal import find_sessions
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.utils.logging import relative_path
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_records, read_run
-from ultralytics_wb_ddp.wandb_client.run_state import run_dir_in_command, sync_command
+from ultralytics_wb_ddp.wandb_client.run_state import is_online_run_dir, sync_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ def check_training(training: Path, launcher: Path) -> list[CheckResult]:
         text = f"{training} holds neither {RESULTS} nor {ARGUMENTS}"
         return [error("training", text, "give the directory of one training, such as runs/detect/train")]
     record = RunRecord.find(training, None) if (training / RECORD_FILE).exists() else None
-    directories = _wandb_directories(launcher, record)
+    directories = _wandb_directories(launcher, training)
     runs, damaged = _runs_of(training, directories, record)
     trains = record.live_training_pid() if record else None
     findings = [_check_record(record, training, runs, trains), *damaged]
@@ -70,15 +71,13 @@ def check_training(training: Path, launcher: Path) -> list[CheckResult]:
         for run_id, sessions in runs.items()
         for finding in _check_end(run_id, sessions, trains if run_id == main else None)
     ]
-    return [*findings, *_check_sent(runs)]
+    return [*findings, *_check_sent(runs, training)]
 
 
-def _wandb_directories(launcher: Path, record: RunRecord | None) -> list[Path]:
+def _wandb_directories(launcher: Path, training: Path) -> list[Path]:
     """Return W&B's directories outside of the training's that may hold its runs."""
-    directories = [launcher / "wandb"]
-    if record and (command := record.links.get("sync_command")):
-        directories.append((launcher / run_dir_in_command(command)).parent)
-    return list(dict.fromkeys(directories))
+    sessions = find_sessions([training])
+    return list(dict.fromkeys([launcher / "wandb", *(session.folder.parent for session in sessions)]))
 
 
 def _runs_of(training: Path, directories: list[Path], record: RunRecord | None) -> tuple[Runs, list[CheckResult]]:
@@ -284,13 +283,21 @@ def _check_end(run_id: str, sessions: list[RecordedRun], trains: int | None) -> 
         yield ok("end", f"run {run_id} is finished")
 
 
-def _check_sent(runs: Runs) -> list[CheckResult]:
-    """Warn of unsent offline sessions; W&B marks sent files with ``.synced``."""
-    files = [run.path for sessions in runs.values() for run in sessions if run.path.parent.name.startswith("offline-")]
-    unsent = [file.parent for file in files if not file.with_name(f"{file.name}.synced").exists()]
+def _check_sent(runs: Runs, training: Path) -> list[CheckResult]:
+    """Warn of unsent sessions. W&B marks sent files with ``.synced``, and the journal knows of online sessions."""
+    known = {session.folder: session for session in find_sessions([training])}
+    folders = [run.path.parent.resolve() for sessions in runs.values() for run in sessions]
+    cut_off = {folder for folder, session in known.items() if session.is_sent is False and not session.live_pid}
+    unsent = [
+        folder
+        for folder in folders
+        if not [*folder.glob("*.synced")] and (not is_online_run_dir(folder) or folder in cut_off)
+    ]
     if not unsent:
         return []
-    command = sync_command(*map(relative_path, unsent))
+    others = [folder for folder in unsent if folder not in known]
+    places = [*([training] if len(others) < len(unsent) else []), *others]
+    command = sync_command(*map(relative_path, places))
     return [warning("sent", f"on this disk only, not sent: {_pluralize(len(unsent), 'session')}", command)]
 
 

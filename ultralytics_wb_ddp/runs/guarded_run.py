@@ -10,6 +10,7 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import RunOptions
@@ -42,7 +43,6 @@ from ultralytics_wb_ddp.wandb_client.storage import ensure_writable_directories,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
 
 STOP_POLL_TIMEOUT = 1.0  # seconds that the training waits for the state of the Stop button

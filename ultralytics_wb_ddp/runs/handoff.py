@@ -56,6 +56,7 @@ class Handoff:
         is_shared: Whether the launcher writes to the run in W&B's shared mode.
         is_job_run: Whether the run ends with a job, which continues after the training.
         options: Logging options of the launcher's configuration, by the names of :class:`RunOptions`.
+        training_dir: Directory of a training whose earlier session logged to the run. It is not exported.
     """
 
     run_id: str
@@ -74,6 +75,7 @@ class Handoff:
     is_shared: bool = False
     is_job_run: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    training_dir: Path | None = None
 
     @classmethod
     def of_run(cls, run: Any, *, is_open: bool, service: str | None = None, is_users: bool = False) -> Handoff:
@@ -168,6 +170,12 @@ class Handoff:
         """The handback file, in which a worker reports on its session. None on another host."""
         folder = Path(self.files_dir).parent if self.files_dir else None
         return folder / HANDBACK_FILE if folder and folder.is_dir() else None
+
+    @property
+    def journals(self) -> list[Path]:
+        """Directories of this host whose journals lead to the sessions of the run."""
+        launcher_dir = Path(self.files_dir).parent if self.files_dir else None
+        return [place for place in (launcher_dir, self.training_dir) if place and place.is_dir()]
 
     def is_probably_counted(self) -> bool:
         """Return whether the service has had enough time to count every row."""

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from ultralytics_wb_ddp.distributed.processes import ProcessIdentity
 from ultralytics_wb_ddp.utils.files import append_line
 
@@ -46,6 +48,8 @@ class Session:
         closed_at: Time at which the session ended, in seconds since 1970. None after a kill.
         exit_code: Exit code of the session.
         is_sent: Whether W&B has all data of the session. None if it is not known.
+        service_pid: Id of the service process, which sends after the end of the process that logs.
+        service_started: Start of the service process, in seconds since 1970.
     """
 
     folder: Path
@@ -60,6 +64,8 @@ class Session:
     closed_at: float | None = None
     exit_code: int | None = None
     is_sent: bool | None = None
+    service_pid: int | None = None
+    service_started: float = 0.0
 
     @property
     def order(self) -> tuple[str, float]:
@@ -69,13 +75,29 @@ class Session:
     @property
     def live_pid(self) -> int | None:
         """Id of the process of this host that still logs; None without one."""
-        if self.pid is None or self.host is None or self.closed_at is not None:
-            return None
-        process = ProcessIdentity(self.host, self.pid, self.started)
-        return self.pid if process.is_of_this_host and process.is_alive() else None
+        is_live = self.closed_at is None and self._is_alive(self.pid, self.started)
+        return self.pid if is_live else None
+
+    @property
+    def is_being_sent(self) -> bool:
+        """Whether the service process still runs, which may send data."""
+        return self._is_alive(self.service_pid, self.service_started)
+
+    @property
+    def may_be_unsent(self) -> bool:
+        """Whether W&B may lack data of the session."""
+        return self.is_sent is not True and not any(self.folder.glob("*.synced"))
+
+    def _is_alive(self, pid: int | None, started: float) -> bool:
+        if pid is None or self.host is None:
+            return False
+        process = ProcessIdentity(self.host, pid, started)
+        return process.is_of_this_host and process.is_alive()
 
 
-def record_opening(journals: Iterable[Path], folder: Path, run_id: str, *, mode: str, first_step: int) -> None:
+def record_opening(
+    journals: Iterable[Path], folder: Path, run_id: str, *, mode: str, first_step: int, service_pid: int | None = None
+) -> None:
     """Record a session of this process that has been opened.
 
     Args:
@@ -84,9 +106,14 @@ def record_opening(journals: Iterable[Path], folder: Path, run_id: str, *, mode:
         run_id: Id of the run.
         mode: Mode of the session.
         first_step: W&B step of the first row.
+        service_pid: Id of the service process, if the session has one.
     """
-    here = asdict(ProcessIdentity.here())
-    record(journals, folder, id=run_id, mode=mode, first_step=first_step, opened_at=time.time(), **here)
+    facts: dict[str, Any] = {"id": run_id, "mode": mode, "first_step": first_step, "opened_at": time.time()}
+    facts |= asdict(ProcessIdentity.here())
+    with suppress(psutil.Error):
+        if service_pid:
+            facts |= {"service_pid": service_pid, "service_started": psutil.Process(service_pid).create_time()}
+    record(journals, folder, **facts)
 
 
 def record_end(journals: Iterable[Path], folder: Path, *, exit_code: int, next_step: int, is_sent: bool | None) -> None:

@@ -18,6 +18,7 @@ from ultralytics_wb_ddp.runs.run_record import BEST_DIRECTION
 from ultralytics_wb_ddp.runs.service_process import BorrowedServiceProcess, ServiceProcess
 from ultralytics_wb_ddp.runs.stop_button import handle_stop_request
 from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id, hide_sweep_variables, is_trial_run
+from ultralytics_wb_ddp.runs.unsent_sessions import send_unsent_sessions
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
 from ultralytics_wb_ddp.wandb_client.internals import (
@@ -129,6 +130,9 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
     Returns:
         The ``wandb.Run``.
     """
+    mode = options.mode or os.environ.get("WANDB_MODE") or "online"
+    if mode in {"online", "shared"}:
+        send_unsent_sessions(handoff.journals, handoff.run_id)
     if init.get("writer"):  # the service keeps the rows of each writer apart
         return init_run(options, run_id=handoff.run_id, resume=resume, **init)
     if handoff.closed_at and handoff.mode != "offline":

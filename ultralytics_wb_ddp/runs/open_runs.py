@@ -62,7 +62,14 @@ class OpenRun:
         folder = get_run_dir(self.run)
         self.journals = tuple(dict.fromkeys((folder, *self.journals, *journals)))
         mode = "offline" if self.run.offline else "shared" if is_shared(self.run) else "online"
-        record_opening(self.journals, folder, self.run.id, mode=mode, first_step=int(self.run.starting_step or 0))
+        record_opening(
+            self.journals,
+            folder,
+            self.run.id,
+            mode=mode,
+            first_step=int(self.run.starting_step or 0),
+            service_pid=self.service_process.pid,
+        )
         self.service_process.send(journals=[str(journal.absolute()) for journal in self.journals])
 
 

@@ -64,6 +64,7 @@ class RunRecord:
         batches: Number of trained batches, repeated epochs included. None if it is not known.
         reserved_config_keys: Keys in the run's config that the training does not own. None if they are not known.
         previous_best: Best values of the previous sessions.
+        directory: Directory of the training that the record was read from. It is not stored.
     """
 
     id: str
@@ -85,6 +86,7 @@ class RunRecord:
     batches: int | None = None
     reserved_config_keys: list[str] | None = None
     previous_best: dict[str, float] = field(default_factory=dict)
+    directory: Path | None = None
 
     @classmethod
     def of_run(cls, run: Any, previous: RunRecord | None, links: Mapping[str, Any]) -> RunRecord:
@@ -114,17 +116,19 @@ class RunRecord:
         """
         for directory in candidate_dirs(save_dir, checkpoint):
             if record := cls._read(directory / RECORD_FILE):
+                record.directory = directory.parent if directory.name == "weights" else directory
                 return record
         runs = (save_dir / "wandb").glob("*run-*/run-*.wandb")  # runs of the stock callback
         newest = max(runs, key=lambda file: file.stat().st_mtime, default=None)
-        return cls(newest.stem.removeprefix("run-")) if newest else None
+        return cls(newest.stem.removeprefix("run-"), directory=save_dir) if newest else None
 
     @classmethod
     def _read(cls, file: Path) -> RunRecord | None:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             content["id"] = str(content["id"])
-            return cls(**{item.name: content[item.name] for item in fields(cls) if content.get(item.name) is not None})
+            names = [item.name for item in fields(cls) if item.name != "directory"]
+            return cls(**{name: content[name] for name in names if content.get(name) is not None})
         except (OSError, ValueError, KeyError, TypeError):  # the file is absent or damaged: try the next directory
             return None
 
@@ -175,6 +179,7 @@ class RunRecord:
             next_step=self.next_step,
             closed_at=self.closed_at or self.written_at or None,
             is_complete=self.closed_at is not None,
+            training_dir=self.directory,
         )
 
     def update_best(self, run: Any, row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -209,7 +214,7 @@ class RunRecord:
         self.written_at = time.time()
         self.closed_at = self.written_at if closed else None
         self.trains = None if closed else self.trains
-        content = {key: value for key, value in asdict(self).items() if key != "previous_best"}
+        content = {key: value for key, value in asdict(self).items() if key not in {"previous_best", "directory"}}
         for directory in (save_dir, save_dir / "weights"):
             with suppress(OSError):  # the disk may be full: an error of the training itself must come first
                 directory.mkdir(parents=True, exist_ok=True)

@@ -210,17 +210,16 @@ def _write_run(training: PastTraining, options: RunOptions, previous: RunRecord 
     elif not is_complete:
         result.text = "; the training was not over: the run is marked as failed"
     if not run.offline:
-        _check_arrival(run, record, result)
+        _check_arrival(run, result)
     if command := record.links.get("sync_command"):
         result.notes.append(f"it is on disk, send it with: {command}")
 
 
-def _check_arrival(run: Any, record: RunRecord, result: ImportResult) -> None:
+def _check_arrival(run: Any, result: ImportResult) -> None:
     """Check that W&B has the rows. wandb reports no error for refused rows."""
-    from ultralytics_wb_ddp.tools.sync import RunAtWandb
+    from ultralytics_wb_ddp.tools.sync import missing_data
 
-    at_wandb = RunAtWandb(record.entity or "", record.project or "", record.id)
-    if missing := at_wandb.missing_rows(0, 0, record.next_step - 1):
+    if missing := missing_data(get_run_dir(run)):
         result.status = "failed"
         result.text += f"; W&B has not got {', '.join(missing)}: send it with: {sync_command(get_run_dir(run))}"
 

@@ -50,11 +50,13 @@ API_TIMEOUT = 30.0  # seconds for an answer of the W&B server
 ARRIVAL_TIMEOUT = 15.0  # seconds until the W&B server must have counted the rows
 ARRIVAL_POLL_INTERVAL = 1.0  # seconds between two queries of the run
 SERVER_POLL_INTERVAL = 10.0  # seconds between two checks of the server during 'wandb sync'
+SENDING_TIMEOUT = 60.0  # seconds to wait for a service process that still sends data of a killed process
 OUTAGE_TIMEOUT = 60.0  # seconds without an answer of the server, after which 'wandb sync' is ended
 NO_RUN = "the run itself"
 MAX_SHOWN = 5  # files in a message
 LIVE_STATES = {"running", "pending", "preempting", "crashed"}  # W&B's states of a run without an end
 SIGTERM_EXIT_CODE = 143
+RUN_VARIABLES = {"WANDB_SERVICE", "WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_MODE"}  # of the process that calls this
 RUN = """
 query Run($project: String!, $entity: String!, $name: String!) {
   project(name: $project, entityName: $entity) {
@@ -186,8 +188,13 @@ def _send_run(parts: list[Part]) -> int:
     for part in unsent:
         if code := _send(part, run, parts):
             return code
-    if unsent:
-        _check_arrival(run, parts)
+    if unsent and (missing := _missing_after_lag(run, parts)):
+        msg = (
+            f"run {run.path}: of {_describe(parts)} W&B has not got {', '.join(missing)}; check that this API key "
+            "may write to the project and that the run was not deleted, and call this again: the data is still here "
+            "and not marked as sent"
+        )
+        raise SyncError(msg)
     for part in parts:
         with contextlib.suppress(OSError):  # the folder may be read-only
             part.attempt.unlink(missing_ok=True)
@@ -197,7 +204,7 @@ def _send_run(parts: list[Part]) -> int:
 
 
 def _check_not_live(parts: list[Part]) -> None:
-    """Refuse a run that a process of this machine still logs to.
+    """Refuse a run that a process of this machine still logs to. Wait for one that only sends.
 
     Raises:
         SyncError: A process still logs to the run.
@@ -209,6 +216,9 @@ def _check_not_live(parts: list[Part]) -> None:
                 f"the process has ended, or after 'kill {pid}'"
             )
             raise SyncError(msg)
+    deadline = time.monotonic() + SENDING_TIMEOUT
+    while any(part.session.is_being_sent for part in parts) and time.monotonic() < deadline:
+        time.sleep(ARRIVAL_POLL_INTERVAL)
 
 
 def _send(part: Part, run: RunAtWandb, parts: list[Part]) -> int:
@@ -237,8 +247,8 @@ def _run_wandb_sync(folder: Path, run: RunAtWandb) -> int:
     """
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(folder)]
     # With this variable W&B's client appends to a run that exists, also without 'resume' in the session itself.
-    environment = {**os.environ, "WANDB_RESUME": "allow"}
-    environment.pop("WANDB_SERVICE", None)
+    environment = {name: value for name, value in os.environ.items() if name not in RUN_VARIABLES}
+    environment["WANDB_RESUME"] = "allow"
     last_answer = time.monotonic()
     with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL) as process:  # noqa: S603  # wandb itself
         try:
@@ -255,29 +265,28 @@ def _run_wandb_sync(folder: Path, run: RunAtWandb) -> int:
             process.kill()
 
 
-def _check_arrival(run: RunAtWandb, parts: list[Part]) -> None:
-    """Check that W&B has all data of the parts. W&B counts rows some seconds late.
+def missing_data(folder: Path) -> list[str]:
+    """Return descriptions of the data of a run that W&B has not got. W&B counts rows some seconds late.
 
-    Raises:
-        SyncError: Data is missing.
+    Args:
+        folder: W&B's folder of one of the run's sessions.
     """
+    parts = [Part(session, read_run(session.folder)) for session in find_sessions([folder])]
+    return _missing_after_lag(RunAtWandb.of_parts(parts), parts)
+
+
+def _missing_after_lag(run: RunAtWandb, parts: Sequence[Part]) -> list[str]:
     deadline = time.monotonic() + ARRIVAL_TIMEOUT
     while True:
         arrived = run.ask()
-        missing = run.find_missing(parts, arrived) if arrived.exists else [NO_RUN]
-        if arrived.exists and not arrived.has_ended:
+        if not arrived.exists:
+            return [NO_RUN]
+        missing = run.find_missing(parts, arrived)
+        if not arrived.has_ended:
             missing.append("the run's end")
-        if not missing:
-            return
-        if not arrived.exists or time.monotonic() > deadline:
-            break
+        if not missing or time.monotonic() > deadline:
+            return missing
         time.sleep(ARRIVAL_POLL_INTERVAL)
-    msg = (
-        f"run {run.path}: of {_describe(parts)} W&B has not got {', '.join(missing)}; check that this API key "
-        "may write to the project and that the run was not deleted, and call this again: the data is still here "
-        "and not marked as sent"
-    )
-    raise SyncError(msg)
 
 
 def _describe(parts: list[Part]) -> str:

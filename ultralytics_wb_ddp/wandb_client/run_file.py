@@ -6,6 +6,7 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,13 +111,6 @@ def read_records(file: Path) -> Iterator[Any]:
 
     for data in decode_records(file.read_bytes(), file):
         yield pb.Record.FromString(data)
-
-
-def is_row(data: bytes) -> bool:
-    """Return whether a ``.wandb`` file's record is a row of the history."""
-    from wandb.proto import wandb_internal_pb2 as pb
-
-    return bool(pb.Record.FromString(data).WhichOneof("record_type") == "history")
 
 
 def find_run_files(directory: str | os.PathLike[str]) -> list[Path]:
@@ -271,11 +265,6 @@ _READERS = {
 }
 
 
-def holds_records(folder: Path) -> bool:
-    """Return whether a run's folder contains records to send."""
-    return any(file.stat().st_size > HEADER_SIZE for file in folder.glob("run-*.wandb"))
-
-
 def decode_records(data: bytes, file: Path) -> Iterator[bytes]:
     """Yield the complete records of a ``.wandb`` file.
 
@@ -356,24 +345,22 @@ def rewrite_run_file(
     """
     from wandb.proto import wandb_internal_pb2 as pb
 
+    def is_kept(item: Any, kind: str) -> bool:
+        if kind == "history":
+            return next(numbers) in rows
+        if kind == "artifact":
+            is_logged = not item.artifact.use_after_commit
+            return not is_logged or artifacts is None or item.artifact.digest in artifacts
+        return kind not in {"exit", "preempting"} and (with_config or kind != "config")
+
     def records() -> Iterator[bytes]:
-        number, step = -1, first_step
         for data in decode_records(content, file):
             item = pb.Record.FromString(data)
-            kind = item.WhichOneof("record_type")
-            if kind == "history":
-                number += 1
-                if number not in rows:
-                    continue
-                if step is not None:
-                    _set_step(item, step)
-                    step += 1
-            elif kind == "artifact" and artifacts is not None and not item.artifact.use_after_commit:
-                if item.artifact.digest not in artifacts:
-                    continue
-            elif kind in {"exit", "preempting"} or (kind == "config" and not with_config):
-                continue
-            yield item.SerializeToString()
+            kind = item.WhichOneof("record_type") or ""
+            if is_kept(item, kind):
+                if kind == "history" and first_step is not None:
+                    _set_step(item, next(steps))
+                yield item.SerializeToString()
         end = [pb.Record(), pb.Record(), pb.Record()]
         for key, value in summary.items():
             end[0].summary.update.add(key=key, value_json=json.dumps(value))
@@ -382,6 +369,7 @@ def rewrite_run_file(
         end[2].exit.exit_code = exit_code
         yield from (item.SerializeToString() for item in end if item.WhichOneof("record_type"))
 
+    numbers, steps = count(), count(first_step or 0)
     content = file.read_bytes()
     return encode_records(content[:HEADER_SIZE], records())
 

@@ -52,12 +52,6 @@ def get_run_dir(run: Any) -> Path:
     return Path(run.dir).parent
 
 
-def run_dir_in_command(command: str) -> Path:
-    """Return the folder from a :func:`sync_command` for one folder."""
-    named = command.partition(" sync ")[2]
-    return Path(shlex.split(named)[0] if named.startswith("'") else named)
-
-
 def is_online_run_dir(folder: Path) -> bool:
     """Return whether a folder of W&B belongs to an online session.
 
@@ -66,13 +60,13 @@ def is_online_run_dir(folder: Path) -> bool:
     return not folder.name.startswith("offline-")
 
 
-def sync_command(*folders: Path | str) -> str:
-    """Return the command that sends the data of runs on disk.
+def sync_command(*paths: Path | str) -> str:
+    """Return the command that sends what W&B lacks of runs.
 
     Args:
-        *folders: Folders of the runs; those of one run are sent in this order.
+        *paths: Training directories or folders of sessions. Each leads to all sessions of its runs.
     """
-    return f"ultralytics-wb-ddp sync {' '.join(shlex.quote(str(folder)) for folder in folders)}"
+    return f"ultralytics-wb-ddp sync {' '.join(shlex.quote(str(path)) for path in paths)}"
 
 
 def get_summary(summary: Any) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+"""Send what the earlier sessions of a run left on this disk, before the run is continued."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from ultralytics_wb_ddp.runs.journal import find_sessions
+from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.wandb_client.run_state import sync_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+SEND_TIMEOUT = 90.0  # seconds that a training or a job waits for the data of earlier sessions to be sent
+
+
+def send_unsent_sessions(places: Iterable[Path], run_id: str) -> None:
+    """Send data of a run that W&B may lack. A message names the command if it cannot be sent now.
+
+    The order of the rows at W&B is then that of logging, and the next session begins after all of them.
+
+    Args:
+        places: Directories whose journals lead to the run's sessions.
+        run_id: Id of the run.
+    """
+    sessions = [session for session in find_sessions(places) if session.id == run_id]
+    unsent = [session for session in sessions if session.may_be_unsent]
+    if not unsent or any(session.live_pid for session in sessions):
+        return
+    folder = unsent[-1].folder
+    logger.info("run %s: sending what its earlier sessions left in %s", run_id, folder)
+    command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", "sync", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    try:
+        done = subprocess.run(  # noqa: S603  # this package's own command
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SEND_TIMEOUT
+        )
+        output = done.stderr.strip().splitlines()
+        reason = output[-1] if output and done.returncode else f"exit code {done.returncode}" if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        reason = f"it takes longer than {SEND_TIMEOUT:g} s"
+    if reason:
+        msg = "run %s: W&B has not got all of its earlier sessions (%s); send the rest when the run is over with: %s"
+        logger.warning(msg, run_id, reason.removeprefix("Error: "), sync_command(folder))
