@@ -49,7 +49,7 @@ def log_files(run: Any, paths: tuple[str | os.PathLike[str], ...], name: str, ki
             artifact.add_file(str(path), name=inside)
     with artifact.new_file("requirements.txt", encoding="utf-8") as file:
         file.write(installed_packages())
-    return run.log_artifact(artifact)
+    return log_artifact(run, artifact)
 
 
 def installed_packages() -> str:

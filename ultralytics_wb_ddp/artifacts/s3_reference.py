@@ -65,7 +65,7 @@ def log_s3_reference(
             _add(artifact, inside, path, item)
         if checked := [item for item in objects.values() if item]:
             check_unchanged(path, checked)  # last, because many objects take a while to read
-        return run.log_artifact(artifact, aliases=list(aliases) or None)
+        return log_artifact(run, artifact, list(aliases) or None)
     except Exception as error:
         if strict:
             raise

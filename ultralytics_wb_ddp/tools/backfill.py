@@ -306,4 +306,4 @@ def _log_checkpoints(
         metadata |= {"train_args": checkpoint.arguments, "size": file.stat().st_size, "sha256": file_sha256(file)}
         artifact = wandb.Artifact(model_collection(run.id), type="model", metadata=metadata)
         artifact.add_file(str(file), name=file.name)
-        run.log_artifact(artifact, aliases=["last", f"epoch-{epoch}"] if name == "last" else ["best"])
+        log_artifact(run, artifact, ["last", f"epoch-{epoch}"] if name == "last" else ["best"])

@@ -334,6 +334,58 @@ def use_artifact(run: Any, artifact: Any) -> None:
         run.use_artifact(artifact)
 
 
+@contextmanager
+def artifacts_on_disk(run: Any) -> Iterator[None]:
+    """Write the artifacts that this thread logs inside a ``with`` block to the run's log on disk, too.
+
+    Online, wandb logs an artifact by a request, which is only in the memory of wandb-core. If W&B is away, or wandb-core
+    is killed, nothing on disk says that the artifact is missing. Offline, wandb writes a record. The record works online
+    as well.
+
+    Args:
+        run: The ``wandb.Run``.
+    """
+    interface, this_thread = wandb_interface(run), threading.get_ident()
+    if run.offline or interface is None:
+        yield
+        return
+    deliver = interface.deliver_artifact  # no public API, here and below
+
+    def publish(run: Any, artifact: Any, aliases: Any, tags: Any, step: int, **options: Any) -> Any:
+        if threading.get_ident() != this_thread:
+            return deliver(run, artifact, aliases, tags, step, **options)
+        return interface.publish_artifact(run, artifact, aliases, tags, **options)
+
+    interface.deliver_artifact = publish
+    try:
+        yield
+    finally:
+        interface.__dict__.pop("deliver_artifact", None)
+
+
+def log_artifact(run: Any, artifact: Any, aliases: list[str] | None = None) -> Any:
+    """Log an artifact with a record in the run's log on disk.
+
+    Args:
+        run: The ``wandb.Run``.
+        artifact: The ``wandb.Artifact``.
+        aliases: Aliases of the artifact.
+
+    Returns:
+        The artifact. Its ``wait`` asks W&B for the artifact of the same digest.
+    """
+    with artifacts_on_disk(run):
+        logged = run.log_artifact(artifact, aliases=aliases)
+    if not run.offline:
+
+        def wait(timeout: int | None = None) -> Any:
+            del logged.wait
+            return run.log_artifact(logged, aliases=aliases).wait(timeout)
+
+        logged.wait = wait
+    return logged
+
+
 def find_artifact(run: Any, name: str, digest: str) -> Any:
     """Return an artifact by name if it contains a file, else None.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.wandb_client.internals import artifacts_on_disk
 
 TEST_FILE_SIZE = 4096  # bytes; a write of this size fails on a full disk
 
@@ -37,7 +38,8 @@ def store_value(run: Any, key: str, value: Any) -> None:
         if not value.is_bound():
             try:
                 step = run._local_step if hasattr(run, "_local_step") else run._step  # by release
-                val_to_json(run, key, value, namespace=step)
+                with artifacts_on_disk(run):
+                    val_to_json(run, key, value, namespace=step)
             except BaseException:
                 value._run = None  # otherwise the value would count as stored
                 raise
