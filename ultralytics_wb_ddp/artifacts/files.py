@@ -6,6 +6,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.wandb_client.internals import log_artifact
+
 if TYPE_CHECKING:
     import os
 

@@ -16,7 +16,7 @@ from ultralytics_wb_ddp.config.names import alias_problem
 from ultralytics_wb_ddp.config.s3_path import S3Path
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.utils.logging import logger
-from ultralytics_wb_ddp.wandb_client.internals import add_reference_entry
+from ultralytics_wb_ddp.wandb_client.internals import add_reference_entry, log_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

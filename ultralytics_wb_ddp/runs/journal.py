@@ -81,7 +81,7 @@ class Session:
     @property
     def is_being_sent(self) -> bool:
         """Whether the service process still runs, which may send data."""
-        return self._is_alive(self.service_pid, self.service_started)
+        return self.service_pid != self.pid and self._is_alive(self.service_pid, self.service_started)
 
     @property
     def may_be_unsent(self) -> bool:

@@ -38,7 +38,13 @@ def send_unsent_sessions(places: Iterable[Path], run_id: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     try:
         done = subprocess.run(  # noqa: S603  # this package's own command
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SEND_TIMEOUT
+            command,
+            check=False,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SEND_TIMEOUT,
         )
         output = done.stderr.strip().splitlines()
         reason = output[-1] if output and done.returncode else f"exit code {done.returncode}" if done.returncode else ""

@@ -23,6 +23,7 @@ from ultralytics_wb_ddp.tools.training_arguments import ARGUMENTS, HYPERPARAMETE
 from ultralytics_wb_ddp.tools.training_directory import RESULTS, PastTraining, is_training
 from ultralytics_wb_ddp.utils.logging import format_exception
 from ultralytics_wb_ddp.utils.progress import status
+from ultralytics_wb_ddp.wandb_client.internals import log_artifact
 from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, sync_command
 
 if TYPE_CHECKING:

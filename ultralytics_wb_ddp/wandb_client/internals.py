@@ -338,9 +338,9 @@ def use_artifact(run: Any, artifact: Any) -> None:
 def artifacts_on_disk(run: Any) -> Iterator[None]:
     """Write the artifacts that this thread logs inside a ``with`` block to the run's log on disk, too.
 
-    Online, wandb logs an artifact by a request, which is only in the memory of wandb-core. If W&B is away, or wandb-core
-    is killed, nothing on disk says that the artifact is missing. Offline, wandb writes a record. The record works online
-    as well.
+    Online, wandb logs an artifact by a request, which is only in the memory of wandb-core. If W&B is away, or
+    wandb-core is killed, nothing on disk says that the artifact is missing. Offline, wandb writes a record. The record
+    works online as well.
 
     Args:
         run: The ``wandb.Run``.
