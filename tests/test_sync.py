@@ -5,17 +5,22 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from wandb_server import WandbServer
+from wandb_server.faults import Request
 from wandb_server.store import StoredRun
 
-from conftest import NIGHTLY, RunJob, run_command
+from conftest import NIGHTLY, RunJob, job_environment, run_command, run_in
 from ultralytics_wb_ddp.cli.main import main
+from ultralytics_wb_ddp.tools import sync as sync_module
+from ultralytics_wb_ddp.tools.sync import sync
 from ultralytics_wb_ddp.wandb_client.run_file import HEADER_SIZE, decode_records, encode_records, find_run_files
 from ultralytics_wb_ddp.wandb_client.run_state import sync_command
+from ultralytics_wb_ddp.wandb_client.server import ServerError
 
 # A session whose process is killed: the rows of the first seconds have arrived, the last has not.
 CUT_OFF = """
@@ -199,3 +204,112 @@ def test_records_of_any_size_are_packed_as_wandb_packs_them(run_job: RunJob, tmp
     )
     content = job.run.path.read_bytes()
     assert encode_records(content[:HEADER_SIZE], decode_records(content, job.run.path)) == content
+
+
+# Several sessions of one run
+
+LATER = """
+import wandb
+run = wandb.init(project="demo", id="abc", resume="allow", mode=MODE, config={"lr": 0.2})
+run.define_metric("score", summary="max")
+for x, score in ROWS:
+    run.log({"x": x, "score": score})
+run.finish(exit_code=CODE)
+"""
+
+
+def later(rows: list[tuple[int, float]], mode: str = "online", code: int = 0) -> str:
+    return LATER.replace("ROWS", repr(rows)).replace("MODE", repr(mode)).replace("CODE", str(code))
+
+
+def test_rows_of_a_killed_session_are_sent_after_a_later_session_has_ended_the_run(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        cut_off = CUT_OFF.replace("FIRST", "0").replace("RESUME", "None")
+        job = run_job(PICTURE + cut_off, prelude="", check=False, **server.environment)
+        (run,) = server.runs
+        assert rows(run) == [(0, 0), (1, 1)], "the row with x=2 has not arrived"
+        run_in(
+            job.directory,
+            [sys.executable, "-c", later([(3, 0.5), (4, 0.4)])],
+            {**job_environment(job.directory, job.directory), **server.environment},
+        )
+        summary = run.summary
+
+        (first, _) = find_run_files(job.directory)
+        done = run_command(job.directory, "sync", str(first.parent), timeout=60, **server.environment)
+
+    assert done.returncode == 0, done.stderr
+    assert [x for _, x in rows(run)] == [0, 1, 3, 4, 2]
+    assert run.destroyed_rows == []
+    assert (run.state, run.exit_code) == ("finished", 0)
+    assert run.summary["score"] == summary["score"] == {"max": 0.5}
+    assert run.summary["x"] == 4
+    assert run.values["lr"] == 0.2
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+@pytest.mark.parametrize("count_lag", [0.0, 3.0])
+def test_parts_of_an_offline_run_are_sent_in_their_order_whatever_the_order_given(
+    run_job: RunJob, order: tuple[int, ...], count_lag: float
+) -> None:
+    with WandbServer() as server:
+        server.backend.store.count_lag = count_lag
+        job = run_job(later([(0, 0.1), (1, 0.9)], "offline", 1), prelude="")
+        for part, code in (([(2, 0.3)], 1), ([(3, 0.2), (4, 0.2)], 0)):
+            run_in(
+                job.directory,
+                [sys.executable, "-c", later(part, "offline", code)],
+                {**job_environment(job.directory, job.directory), **server.environment},
+            )
+        folders = [file.parent for file in find_run_files(job.directory)]
+        named = [str(folders[number]) for number in order]
+        done = run_command(job.directory, "sync", *named, timeout=120, **server.environment)
+        again = run_command(job.directory, "sync", named[0], timeout=120, **server.environment)
+
+    assert (done.returncode, again.returncode) == (0, 0), done.stderr + again.stderr
+    (run,) = server.runs
+    assert [x for _, x in rows(run)] == [0, 1, 2, 3, 4]
+    assert (run.state, run.exit_code) == ("finished", 0)
+    assert run.summary["score"] == {"max": 0.9}
+
+
+def test_any_one_part_leads_to_all_parts_of_the_run(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        job = run_job(later([(0, 0.1)], "offline", 1), prelude="")
+        run_in(
+            job.directory,
+            [sys.executable, "-c", later([(1, 0.2)], "offline")],
+            {**job_environment(job.directory, job.directory), **server.environment},
+        )
+        newest = find_run_files(job.directory)[-1].parent
+        done = run_command(job.directory, "sync", str(newest), timeout=120, **server.environment)
+
+    assert done.returncode == 0, done.stderr
+    assert [x for _, x in rows(server.runs[0])] == [0, 1]
+
+
+def test_server_that_goes_away_while_a_part_is_sent_is_an_error_and_the_next_call_sends_the_rest(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_module, "OUTAGE_TIMEOUT", 2.0)
+    monkeypatch.setattr(sync_module, "SERVER_POLL_INTERVAL", 1.0)
+    monkeypatch.setattr(sync_module, "API_TIMEOUT", 2.0)
+    folder = tmp_path / kept.name
+    shutil.copytree(kept, folder, symlinks=True)
+    with WandbServer() as server:
+        for name, value in {**job_environment(tmp_path, tmp_path), **server.environment}.items():
+            monkeypatch.setenv(name, value)
+        started: list[Request] = []
+
+        def is_down(request: Request) -> bool:
+            if request.kind == "FileStream":
+                started.append(request)
+            return bool(started)
+
+        server.faults.add("*", status=503, when=is_down)
+        with pytest.raises(ServerError, match="503"):
+            sync([folder])
+        server.faults.clear()
+        assert sync([folder]) == 0
+
+    assert [row["x"] for row in server.runs[0].history] == [0, 1, 2]

@@ -29,6 +29,7 @@ from ultralytics_wb_ddp.wandb_client.run_file import (
     RecordedRun,
     read_records,
     read_run,
+    read_summary,
     rewrite_run_file,
 )
 from ultralytics_wb_ddp.wandb_client.run_state import is_online_run_dir
@@ -505,7 +506,9 @@ def _copy_missing(part: Part, arrived: Arrived, end: End, parent: Path) -> Path:
         first_step=_first_step(part, arrived),
         artifacts=part.missing_artifacts if arrived.exists else None,
         with_config=end.is_own or not arrived.exists,
-        summary=_merged_summary(arrived.summary, part.run.summary, is_newer=end.is_own) if arrived.exists else {},
+        summary=_merged_summary(arrived.summary, read_summary(part.run.path), is_newer=end.is_own)
+        if arrived.exists
+        else {},
         exit_code=end.exit_code,
         is_preempted=end.is_preempted,
     )

@@ -6,6 +6,7 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -318,6 +319,38 @@ def encode_records(header: bytes, records: Iterable[bytes]) -> bytes:
             if not rest:
                 break
     return bytes(data)
+
+
+def read_summary(file: Path) -> dict[str, Any]:
+    """Return the summary that W&B makes of a ``.wandb`` file.
+
+    This is the last value of each key, the best one if the metric is defined so (``{"max": 0.5}``), or the value that
+    the run has set.
+
+    Args:
+        file: The file.
+    """
+    kinds: dict[str, str] = {}  # by name or glob
+    summary: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for record in read_records(file):
+        kind = record.WhichOneof("record_type")
+        if kind == "metric":
+            wanted = [name for name in ("none", "max", "min") if getattr(record.metric.summary, name)]
+            kinds[record.metric.name or record.metric.glob_name] = wanted[0] if wanted else "last"
+        elif kind == "history":
+            row: dict[str, Any] = {}
+            _update(row, record.history.item)
+            for key, value in row.items():
+                how = kinds.get(key) or next((kinds[name] for name in kinds if fnmatchcase(key, name)), "last")
+                if how == "last":
+                    values[key] = value
+                elif how != "none" and isinstance(value, (int, float)):
+                    best = values.get(key, {}).get(how, value)
+                    values[key] = {how: max(best, value) if how == "max" else min(best, value)}
+        elif kind == "summary":
+            _update(summary, record.summary.update)
+    return {**values, **summary}
 
 
 def rewrite_run_file(
