@@ -106,6 +106,8 @@ class WandbCallback:
             mark_failed_on_exception(run)
             if is_closed(run):
                 misuse_warnings.warn_of_finished_run(run)
+            elif is_main_process():
+                _preempt_user_run(run)
         self._handoff: Handoff | None = None
         self._launcher: Launcher | None = None
         self._logger: TrainingLogger | None = None
@@ -335,10 +337,8 @@ class WandbCallback:
             active_run_for,
             is_ours,
             mark_failed_on_exception,
-            registry,
             resolve_handoff,
         )
-        from ultralytics_wb_ddp.runs.preemption import preempt_runs
 
         self._data[trainer] = trainer.args.data
         _find_previous_record(trainer)
@@ -347,8 +347,7 @@ class WandbCallback:
         self.check(run)
         if run is not None and not run.disabled and not is_ours(run):
             mark_failed_on_exception(run)
-            registry.add_user_run(run)
-            on_termination(preempt_runs)
+            _preempt_user_run(run)
         elif run is None:
             warm_up_worker(handoff, self.options)
 
@@ -413,6 +412,18 @@ class WandbCallback:
     def timer(self) -> RankTimer | None:
         """The timer of this rank during a training."""
         return self._logger.ranks.timer if self._logger else None
+
+
+def _preempt_user_run(run: Any) -> None:
+    """Mark the user's run as preempted when SIGTERM arrives, also before the training begins."""
+    from ultralytics_wb_ddp.runs.open_runs import is_ours, registry
+    from ultralytics_wb_ddp.runs.preemption import preempt_runs
+    from ultralytics_wb_ddp.wandb_client.internals import is_attached
+
+    if not run.disabled and not is_attached(run):
+        if not is_ours(run):
+            registry.add_user_run(run)
+        on_termination(preempt_runs)
 
 
 def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunOptionsDict]) -> WandbCallback:

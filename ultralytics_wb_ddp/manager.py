@@ -288,6 +288,7 @@ class WandbManager:
             The ``wandb.Run``. None on a rank that is not the main process.
         """
         previous = self._handoff
+        self._give_up_lost_run()
         if self._is_active_rank() and self.run is None:
             handoff, _ = self._after_training(exit_code=1)
             self._reopen_run(handoff)
@@ -508,6 +509,20 @@ class WandbManager:
         assert self._handoff is not None  # noqa: S101  # the callers have checked it
         close_runs_with_id(self._handoff.run_id, exit_code)
         return self._handoff.read_handback(self.config.finish_timeout)
+
+    def _give_up_lost_run(self) -> None:
+        """Give up a run whose wandb-core was killed, so that the run is opened again."""
+        from ultralytics_wb_ddp.runs.open_runs import registry
+
+        open_run = registry.opened.get(self.run.id) if self.run is not None else None
+        if open_run is None or open_run.service_process.has_core or self._handoff is None:
+            return
+        logger.warning("run %s: its wandb-core was killed; the run is opened again", self.run.id)
+        registry.take(self.run.id)
+        open_run.service_process.kill()
+        registry.discard(open_run.service_process)
+        self.run = None
+        self._handoff = replace(self._handoff, state="closed", closed_at=time.time(), is_complete=False)
 
     def _reopen_run(self, handoff: Handoff) -> None:
         from ultralytics_wb_ddp.runs.lifecycle import define_metrics, resume_run

@@ -88,6 +88,7 @@ class GuardedRun:
         if origin in {"adopt", "resume", "shared"}:
             self._reserved_config_keys |= set(wandb_run.config.keys())
         self._conflicting_args: dict[str, Any] = {}
+        self._config: dict[str, Any] = {}  # the part of the config that the training has written
         self._reported: set[str] = set()
         self._recent_rows: deque[dict[str, Any]] = deque(maxlen=RECENT_ROWS)
         self._journals: tuple[Path, ...] = ()
@@ -291,6 +292,9 @@ class GuardedRun:
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
         lost, record = self.wandb_run, self.record
         registry.user_runs.pop(lost.id, None)
+        if lost_run := registry.take(lost.id):
+            lost_run.service_process.kill()  # without wandb-core it has nothing to send
+            registry.discard(lost_run.service_process)
         self._lost = self._is_continued_offline = True  # lost until init_run succeeds
         named = RunOptions(project=record.project, entity=record.entity, mode="offline", dir=self._options.dir)
         options = replace(named, finish_timeout=self._options.finish_timeout)
@@ -302,6 +306,7 @@ class GuardedRun:
             registry.owned.append(self)
         self._block_finish()
         define_metrics(self.wandb_run)
+        self.wandb_run.config.update(self._config, allow_val_change=True)
         folder = get_run_dir(self.wandb_run)
         journal.record([folder], get_run_dir(lost), id=lost.id)
         registry.opened[lost.id].record_opening(get_run_dir(lost), *self._journals)
@@ -407,6 +412,7 @@ class GuardedRun:
                 others[key] = arguments[key]
         if others != self._conflicting_args:
             self._conflicting_args = new["ultralytics"] = others
+        self._config |= new
         config.update(new, allow_val_change=True)
 
     def close(self, exit_code: int) -> None:

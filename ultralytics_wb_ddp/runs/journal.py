@@ -47,6 +47,7 @@ class Session:
         next_step: W&B step after the last row. None until the session ends.
         closed_at: Time at which the session ended, in seconds since 1970. None after a kill.
         exit_code: Exit code of the session.
+        is_preempted: Whether the session's machine was taken away.
         is_sent: Whether W&B has all data of the session. None if it is not known.
         service_pid: Id of the service process, which sends after the end of the process that logs.
         service_started: Start of the service process, in seconds since 1970.
@@ -63,6 +64,7 @@ class Session:
     next_step: int | None = None
     closed_at: float | None = None
     exit_code: int | None = None
+    is_preempted: bool = False
     is_sent: bool | None = None
     service_pid: int | None = None
     service_started: float = 0.0
@@ -116,7 +118,15 @@ def record_opening(
     record(journals, folder, **facts)
 
 
-def record_end(journals: Iterable[Path], folder: Path, *, exit_code: int, next_step: int, is_sent: bool | None) -> None:
+def record_end(
+    journals: Iterable[Path],
+    folder: Path,
+    *,
+    exit_code: int,
+    next_step: int,
+    is_sent: bool | None,
+    is_preempted: bool = False,
+) -> None:
     """Record the end of a session.
 
     Args:
@@ -125,8 +135,10 @@ def record_end(journals: Iterable[Path], folder: Path, *, exit_code: int, next_s
         exit_code: Exit code of the session.
         next_step: W&B step after the last row.
         is_sent: Whether W&B has all data of the session; None if it is not known.
+        is_preempted: Whether the session's machine was taken away.
     """
-    record(journals, folder, exit_code=exit_code, next_step=next_step, is_sent=is_sent, closed_at=time.time())
+    end = {"exit_code": exit_code, "next_step": next_step, "is_preempted": is_preempted, "closed_at": time.time()}
+    record(journals, folder, **end, is_sent=is_sent)
 
 
 def record(journals: Iterable[Path], folder: Path, **facts: Any) -> None:

@@ -70,7 +70,8 @@ class OpenRun:
             first_step=int(self.run.starting_step or 0),
             service_pid=self.service_process.pid,
         )
-        self.service_process.send(journals=[str(journal.absolute()) for journal in self.journals])
+        places = [str(journal.absolute()) for journal in self.journals]
+        self.service_process.send(journals=places, is_online=not self.run.offline)
 
 
 @dataclass(frozen=True)

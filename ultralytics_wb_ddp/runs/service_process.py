@@ -113,6 +113,17 @@ class ServiceProcess:
         ready, _, _ = select.select([self._start.stdout], [], [], START_TIMEOUT)
         return self._start.stdout.readline().decode().strip() if ready else ""
 
+    @property
+    def has_core(self) -> bool:
+        """Whether the service process and its wandb-core run."""
+        try:
+            children = self._process.children(recursive=True)
+            return _is_alive(self._process) and any(
+                "wandb-core" in child.name() and child.status() != psutil.STATUS_ZOMBIE for child in children
+            )
+        except psutil.Error:
+            return False
+
     def send(self, **values: Any) -> None:
         """Send values that the service process needs to finish the run.
 
@@ -168,11 +179,13 @@ class BorrowedServiceProcess:
     Attributes:
         token: As for :class:`ServiceProcess`.
         pid: Id of this process, because the service process belongs to another one.
+        has_core: True, because the owner looks after its wandb-core.
     """
 
     def __init__(self, token: str) -> None:
         self.token = token
         self.pid = os.getpid()
+        self.has_core = True
 
     def send(self, **values: Any) -> None:
         """Do nothing, because the run does not end with this process."""
@@ -224,8 +237,8 @@ def _main() -> None:
     deadline = threading.Timer(finish_timeout, os._exit, [1])
     deadline.daemon = True
     deadline.start()
-    if "run_id" in values and not values.get("closing"):
-        _finish_orphaned_run(values)
+    if "run_id" in values and not values.get("closing") and not _finish_orphaned_run(values):
+        os._exit(0)  # a teardown would wait for the killed wandb-core
     # The owner's own finish() may still be running. The teardown ends the run with the same exit code.
     wandb.teardown(values.get("exit_code", 1))
     if values.get("closing") and not values.get("dismissed"):
@@ -252,15 +265,23 @@ def _read_owner(owner: psutil.Process) -> dict[str, Any]:
     return values
 
 
-def _finish_orphaned_run(values: dict[str, Any]) -> None:
-    import wandb
+def _finish_orphaned_run(values: dict[str, Any]) -> bool:
+    """Finish the owner's run. If wandb-core was killed, too, send what it has written to disk.
 
+    Returns:
+        Whether wandb-core runs.
+    """
+    import wandb
     from ultralytics_wb_ddp.wandb_client.internals import flush, has_finish_timed_out
     from ultralytics_wb_ddp.wandb_client.run_state import get_next_step, get_run_dir
 
-    with contextlib.suppress(Exception):
+    exit_code = values.get("exit_code", 1)
+    try:
         run = wandb.attach(values["run_id"])
-        exit_code = values.get("exit_code", 1)
+    except Exception:  # noqa: BLE001  # the type differs between releases
+        _send_from_disk(values, exit_code)
+        return False
+    with contextlib.suppress(Exception):
         if values.get("preempting"):
             run.mark_preempting()
         flush(run)
@@ -269,6 +290,7 @@ def _finish_orphaned_run(values: dict[str, Any]) -> None:
         _write_handback(values, next_step)
         is_sent = not run.offline and not has_finish_timed_out(run)
         _record_end(values, get_run_dir(run), exit_code=exit_code, next_step=next_step, is_sent=is_sent)
+    return True
 
 
 def _write_handback(values: dict[str, Any], next_step: int) -> None:
@@ -276,6 +298,24 @@ def _write_handback(values: dict[str, Any], next_step: int) -> None:
 
     if values.get("handback_file"):
         write_handback(Path(values["handback_file"]), next_step=next_step, exit_code=values.get("exit_code", 1))
+
+
+def _send_from_disk(values: dict[str, Any], exit_code: int) -> None:
+    """Send the session of a killed wandb-core, with the run's true end."""
+    from ultralytics_wb_ddp.runs.journal import record
+
+    journals = [Path(journal) for journal in values.get("journals", ())]
+    if not journals:
+        return
+    folder = journals[0]
+    record(journals, folder, service_pid=None)  # otherwise the command would wait for this process to send
+    is_preempted = bool(values.get("preempting"))
+    _record_end(values, folder, exit_code=exit_code, next_step=0, is_sent=False, is_preempted=is_preempted)
+    _write_handback(values, 0)
+    if values.get("is_online"):
+        command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", "sync", str(folder)]
+        environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+        subprocess.run(command, check=False, env=environment, stdin=subprocess.DEVNULL, capture_output=True)  # noqa: S603
 
 
 def _record_end(values: dict[str, Any], folder: Path, **end: Any) -> None:

@@ -157,7 +157,14 @@ def sync(paths: Sequence[Path]) -> int:
         if not sessions:
             read_run(path)  # the error names the path and the folders that are expected
         for session in sessions:
-            runs.setdefault(session.id, {}).setdefault(session.folder, Part(session, read_run(session.folder)))
+            part = Part(session, read_run(session.folder))
+            if part.run.id:
+                runs.setdefault(session.id, {}).setdefault(session.folder, part)
+            else:
+                msg = "%s holds no data: its process was killed before W&B's client wrote any; there is nothing to send"
+                logger.info(msg, relative_path(session.folder))
+    if not runs:
+        return 0
     require_server()
     for parts in runs.values():
         in_order = sorted(parts.values(), key=lambda part: part.session.order)
@@ -435,7 +442,7 @@ class End:
         is_unknown = not is_online_run_dir(last.folder) and last.session.is_sent is not True
         is_own = part is last and (is_unknown or not arrived.has_ended)
         if is_own or not arrived.has_ended:
-            return cls(code, _is_preempted(last.run), is_own)
+            return cls(code, _is_preempted(last.run) or last.session.is_preempted, is_own)
         if arrived.state == "finished":
             return cls(0, is_own=False)
         if arrived.state == "preempted":
