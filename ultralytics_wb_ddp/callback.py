@@ -101,9 +101,9 @@ class WandbCallback:
         remedy = "give them to wandb.init, or to the manager that makes the run"
         self._unused_options = misuse_warnings.GivenOptions(given_options, "add_wandb_callback", remedy)
         if run is not None:
-            from ultralytics_wb_ddp.runs.open_runs import mark_failed_on_exception
+            from ultralytics_wb_ddp.runs.open_runs import watch_finish
 
-            mark_failed_on_exception(run)
+            watch_finish(run)
             if is_closed(run):
                 misuse_warnings.warn_of_finished_run(run)
         self._handoff: Handoff | None = None
@@ -331,9 +331,9 @@ class WandbCallback:
         from ultralytics_wb_ddp.runs.open_runs import (
             active_run_for,
             is_ours,
-            mark_failed_on_exception,
             resolve_handoff,
             user_runs,
+            watch_finish,
         )
         from ultralytics_wb_ddp.runs.preemption import preempt_runs
 
@@ -343,7 +343,7 @@ class WandbCallback:
         run = active_run_for(self._run, handoff)
         self.check(run)
         if run is not None and not run.disabled and not is_ours(run):
-            mark_failed_on_exception(run)
+            watch_finish(run)
             user_runs[run.id] = run
             on_termination(preempt_runs)
         elif run is None:
@@ -468,12 +468,12 @@ def _find_previous_record(trainer: Any) -> RunRecord | None:
 def _watch_active_run() -> None:
     """Mark the user's active run as failed if its training fails. This includes errors before the first event."""
     if "wandb" in sys.modules:
-        from ultralytics_wb_ddp.runs.open_runs import mark_failed_on_exception
+        from ultralytics_wb_ddp.runs.open_runs import watch_finish
         from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
         run = wandb_run()
         if run is not None:
-            mark_failed_on_exception(run)
+            watch_finish(run)
 
 
 def _wandb_run_type() -> type:

@@ -21,6 +21,7 @@ from ultralytics_wb_ddp.runs.open_runs import (
     is_ours,
     open_runs,
     unblock_finish,
+    unsent_user_runs,
     user_runs,
 )
 from ultralytics_wb_ddp.runs.run_record import RunRecord, best_values
@@ -266,6 +267,8 @@ class GuardedRun:
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
         lost, record = self.wandb_run, self.record
         names_lost = user_runs.pop(lost.id, None) is not None or names_lost
+        if lost in unsent_user_runs:  # the end of the continued run names the command for all parts
+            unsent_user_runs.remove(lost)
         self._lost = self._is_continued_offline = True  # lost until init_run succeeds
         named = RunOptions(project=record.project, entity=record.entity, mode="offline", dir=self._options.dir)
         options = replace(named, finish_timeout=self._options.finish_timeout)

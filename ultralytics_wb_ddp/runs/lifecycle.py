@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
-from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, open_runs, run_parts, unblock_finish
+from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, log_sync_command, open_runs, unblock_finish
 from ultralytics_wb_ddp.runs.run_record import BEST_DIRECTION
 from ultralytics_wb_ddp.runs.service_process import BorrowedServiceProcess, ServiceProcess
 from ultralytics_wb_ddp.runs.stop_button import handle_stop_request
@@ -36,7 +36,6 @@ from ultralytics_wb_ddp.wandb_client.run_state import (
     get_next_step,
     get_run_dir,
     is_closed,
-    is_online_run_dir,
     sync_command,
     wandb_run,
 )
@@ -292,9 +291,7 @@ def finish_run(run: Any, exit_code: int) -> None:
         if open_run.handback_file:
             write_handback(open_run.handback_file, next_step=next_step, exit_code=exit_code)
         _finishing.clear()
-    if run.offline:
-        unsent = [part for part in run_parts(run) if not is_online_run_dir(part) and not [*part.glob("*.synced")]]
-        logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(*open_run.lost_parts, *unsent))
+    log_sync_command(run, open_run.lost_parts)
     if not is_sent or not is_written:
         msg = "run %s could not be sent completely within %g s: what is missing is on disk, send it with: %s"
         logger.warning(msg, run.id, timeout, sync_command(get_run_dir(run)))

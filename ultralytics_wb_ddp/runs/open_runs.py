@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import glob
 import os
 import sys
@@ -16,14 +15,25 @@ from ultralytics_wb_ddp.runs.stop_button import install_stop_handler
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.internals import (
+    call_after_teardown,
     disable_server_queries,
     is_attached,
+    is_finish_wrapped,
     replace_finish,
     restore_finish,
+    wrap_finish,
 )
-from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, is_closed, is_shared, wandb_run
+from ultralytics_wb_ddp.wandb_client.run_state import (
+    get_run_dir,
+    is_closed,
+    is_online_run_dir,
+    is_shared,
+    sync_command,
+    wandb_run,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from ultralytics_wb_ddp.config.options import RunOptions
@@ -53,6 +63,7 @@ class OpenRun:
 
 open_runs: dict[str, OpenRun] = {}  # by id
 user_runs: dict[str, Any] = {}  # runs that the user opened in this process and a training logs to, by id
+unsent_user_runs: list[Any] = []  # the user's offline runs whose sync command is named when they end
 
 
 def resolve_handoff(user_run: Any, pickled: Handoff | None) -> Handoff | None:
@@ -149,25 +160,58 @@ def check_shared(run: Any) -> None:
     raise ConfigurationError(msg)
 
 
-def mark_failed_on_exception(run: Any) -> None:
-    """Mark the user's run as failed if an exception ends it.
+def watch_finish(run: Any) -> None:
+    """Finish the user's run with its true exit code, and name the command that sends an offline run.
 
     A ``finally: run.finish()`` would mark a failed training as successful. So would W&B's plugin for Flyte, which
     always finishes with ``exit_code=0``. An exception that was already being handled before the training does not
     count. An exception that was handled before the run finishes does not count either.
-    """
-    if is_ours(run) or "finish" in vars(run):
-        return
-    finish, handled = run.finish, sys.exc_info()[1]
 
-    @functools.wraps(finish)
-    def finish_truly(exit_code: int | None = None, *rest: Any, **options: Any) -> None:
+    W&B itself names a command that sends one part of a run. Ours comes after it, however the run ends.
+    """
+    if is_ours(run) or is_finish_wrapped(run):
+        return
+    handled = sys.exc_info()[1]
+
+    def finish_truly(finish: Callable[..., None], exit_code: int | None = None, *rest: Any, **options: Any) -> None:
         error = sys.exc_info()[1]
         if error is not None and error is not handled:
             exit_code = exit_code or exit_code_of(error)
-        finish(exit_code, *rest, **options)
+        try:
+            finish(exit_code, *rest, **options)
+        finally:
+            _log_sync_command_once(run)
 
-    run.finish = finish_truly
+    wrap_finish(run, finish_truly)
+    if run.offline and not is_attached(run) and not is_closed(run):
+        unsent_user_runs.append(run)
+        # If the script never finishes the run, its wandb-core does so when the script ends.
+        call_after_teardown(run, _log_all_sync_commands)
+
+
+def _log_sync_command_once(run: Any) -> None:
+    if run in unsent_user_runs:
+        unsent_user_runs.remove(run)
+        log_sync_command(run)
+
+
+def _log_all_sync_commands() -> None:
+    for run in [*unsent_user_runs]:
+        _log_sync_command_once(run)
+
+
+def log_sync_command(run: Any, lost_parts: Iterable[Path] = ()) -> None:
+    """Name the command that sends all parts of a run that are on disk only.
+
+    Args:
+        run: The ``wandb.Run``; there is no message for an online run.
+        lost_parts: Folders of further parts, which come first.
+    """
+    if not run.offline:
+        return
+    unsent = [part for part in run_parts(run) if not is_online_run_dir(part) and not [*part.glob("*.synced")]]
+    if parts := dict.fromkeys([*lost_parts, *unsent]):
+        logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(*parts))
 
 
 def block_finish(run: Any, reason: str) -> None:
@@ -193,7 +237,7 @@ def unblock_finish(run: Any) -> None:
 
 def adopt_user_run(run: Any) -> None:
     """Prepare the user's run for outages, the Stop button and SIGTERM."""
-    mark_failed_on_exception(run)
+    watch_finish(run)
     user_runs[run.id] = run
     disable_server_queries(run)
     install_stop_handler(run)
