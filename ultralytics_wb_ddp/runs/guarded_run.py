@@ -162,7 +162,8 @@ class GuardedRun:
         summary = get_summary(self.wandb_run.summary)
         self.record.previous_best = {**best_values(summary), **self.record.previous_best}
         self.record.best = {**self.record.previous_best, **self.record.best}
-        self._continue_from(summary.get("batch"), summary.get("epoch"))
+        if self.is_resumed:  # otherwise they are of an earlier training
+            self._continue_from(summary.get("batch"), summary.get("epoch"))
 
     def _continue_from(self, batches: Any, epoch: Any) -> None:
         """Raise the record's batch and epoch. A killed process may have recorded less."""
