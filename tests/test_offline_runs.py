@@ -71,6 +71,22 @@ def test_command_sends_the_parts_of_earlier_sessions_too(run_job: RunJob) -> Non
     assert [line.partition(" sync ")[2] for line in commands(job)] == [str(first), f"{first} {second}"]
 
 
+def test_each_rank_names_the_command_for_a_run_of_its_own(run_job: RunJob) -> None:
+    opened = OPENED.replace("run=run", "run=run, run_mode='new'")
+    job = run_job(opened + TWO + "run.finish()\n", WANDB_SILENT="false")
+    runs = {run.id: run for run in job.runs}
+
+    assert {run_id: run.group for run_id, run in runs.items()} == {
+        "mine": "",
+        "mine-rank-0": "mine",
+        "mine-rank-1": "mine",
+    }
+    assert {line.rpartition("/")[2] for line in commands(job)} == {run.path.parent.name for run in runs.values()}
+    assert len(commands(job)) == len(runs)
+    assert " run mine is on disk only" in job.output.splitlines()[-1]
+    assert "made run mine-rank-0 of project demo; each other rank logs to one of its own in group mine" in job.output
+
+
 def test_run_that_is_sent_or_disabled_names_no_command(run_job: RunJob, run_online: RunOnline) -> None:
     online, _ = run_online(OPENED + "run.finish()\n")
 

@@ -75,6 +75,12 @@ def test_state_says_how_far_the_training_came_and_in_which_run(training: Path) -
     assert (state.run_id, state.is_run_open) == ("abc", False)
 
 
+def test_state_of_a_training_of_one_epoch_names_one_epoch(training: Path) -> None:
+    save({**STRIPPED, "train_args": {"epochs": 1}, "train_results": {"epoch": [1]}}, training)
+
+    assert str(TrainingState.of(training)).endswith("is over: 1 of 1 epoch")
+
+
 def test_run_of_a_job_that_has_not_come_to_its_end_is_open_although_the_training_has_closed_it(training: Path) -> None:
     save(STRIPPED, training)
     RunRecord("abc", "demo", is_job_run=True).save(training, closed=True)

@@ -20,7 +20,7 @@ from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.runs.run_record import FINAL_PREFIX, RunRecord
 from ultralytics_wb_ddp.utils.errors import exit_code_of
-from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.utils.logging import logger, pluralize
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -93,7 +93,7 @@ class TrainingState:
     def __str__(self) -> str:
         """Return the state as a sentence."""
         of_run = f", run {self.run_id}" if self.run_id else ""
-        count = f"{self.trained or '?'} of {self.epochs or '?'} epochs{of_run}"
+        count = pluralize(f"{self.trained or '?'} of {self.epochs or '?'}", "epoch") + of_run
         if self.is_over:
             return f"the training in {self.directory} is over: {count}"
         if self.can_be_resumed:

@@ -13,7 +13,7 @@ from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
 from ultralytics_wb_ddp.runs.stop_button import install_stop_handler
 from ultralytics_wb_ddp.utils.errors import exit_code_of
-from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.utils.logging import EVERY_RANK, logger
 from ultralytics_wb_ddp.wandb_client.internals import (
     call_after_teardown,
     disable_server_queries,
@@ -211,7 +211,7 @@ def log_sync_command(run: Any, lost_parts: Iterable[Path] = ()) -> None:
         return
     unsent = [part for part in run_parts(run) if not is_online_run_dir(part) and not [*part.glob("*.synced")]]
     if parts := dict.fromkeys([*lost_parts, *unsent]):
-        logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(*parts))
+        logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(*parts), extra=EVERY_RANK)
 
 
 def block_finish(run: Any, reason: str) -> None:

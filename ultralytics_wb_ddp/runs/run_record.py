@@ -97,7 +97,6 @@ class RunRecord:
         """
         record = previous if previous and previous.id == run.id else cls(run.id, epoch=None if previous else 0)
         record.project, record.entity, record.url = run.project or None, run.entity or None, run_url(run)
-        record.epoch = record.epoch if record.imported_epochs is None else record.imported_epochs
         record.imported_epochs = record.imported_mark = None
         known = {name: link for name, link in record.links.items() if name != "sync_command"}
         record.links = {**known, **links}
