@@ -466,7 +466,7 @@ def _find_previous_record(trainer: Any) -> RunRecord | None:
 
 
 def _watch_active_run() -> None:
-    """Mark the user's active run as failed if its training fails. This includes errors before the first event."""
+    """Watch the end of the active run, also for errors before the first event of a training."""
     if "wandb" in sys.modules:
         from ultralytics_wb_ddp.runs.open_runs import watch_finish
         from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
