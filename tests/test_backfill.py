@@ -16,7 +16,9 @@ from wandb_server.store import StoredRun
 
 from conftest import INTERRUPTED, NIGHTLY, Job, RunJob, RunOnline, run_command
 from ultralytics_wb_ddp.artifacts.results_csv import ResultsError, read_results
+from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
+from ultralytics_wb_ddp.tools.backfill import import_trainings
 from ultralytics_wb_ddp.tools.training_directory import PastTraining
 from ultralytics_wb_ddp.wandb_client.run_file import read_run
 
@@ -178,6 +180,15 @@ def test_training_that_was_not_over_is_a_failed_run(backfill: Backfill) -> None:
         backfill.line("runs/classify/a b")
     )
     assert "line 4 of results.csv has 4 of 7 values and is left out" in backfill.done.stdout
+
+
+def test_one_epoch_is_no_plural(tmp_path: Path) -> None:
+    (tmp_path / "args.yaml").write_text("task: detect\nmode: train\nepochs: 1\n")
+    (tmp_path / "results.csv").write_text("epoch,time,train/box_loss\n1,10,0.5\n")
+
+    (result,) = import_trainings([str(tmp_path)], RunOptions(), dry_run=True)
+
+    assert result.text.endswith(", 1 epoch, 0 pictures")
 
 
 def test_what_cannot_be_imported_is_named_and_the_others_go_on(backfill: Backfill) -> None:

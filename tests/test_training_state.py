@@ -75,6 +75,12 @@ def test_state_says_how_far_the_training_came_and_in_which_run(training: Path) -
     assert (state.run_id, state.is_run_open) == ("abc", False)
 
 
+def test_state_of_a_training_of_one_epoch_names_one_epoch(training: Path) -> None:
+    save({**STRIPPED, "train_args": {"epochs": 1}, "train_results": {"epoch": [1]}}, training)
+
+    assert str(TrainingState.of(training)).endswith("is over: 1 of 1 epoch")
+
+
 def test_run_of_a_job_that_has_not_come_to_its_end_is_open_although_the_training_has_closed_it(training: Path) -> None:
     save(STRIPPED, training)
     RunRecord("abc", "demo", is_job_run=True).save(training, closed=True)
@@ -254,13 +260,58 @@ print("SECOND", TrainingState.of("train").is_run_open, TrainingState.of("train")
     assert any(name.startswith("final/metrics/") for name in last.summary)
 
 
+KILLED = """
+import signal
+from ultralytics_wb_ddp import TrainingState
+
+def kill(trainer):
+    if trainer.epoch == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+model.add_callback("on_model_save", kill)
+add_wandb_callback(model, project="demo")
+if os.fork() == 0:
+    model.train(**{**ONE_PROCESS, "epochs": EPOCHS})
+os.wait()
+if EPOCHS == 3:
+    YOLO("train/weights/last.pt").train(resume=True)
+print("FINISHED", TrainingState.of("train").finish_run())
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "count"),
+    [
+        pytest.param("offline", 3, id="offline-resumed-without-the-callback"),
+        pytest.param("offline", 2, id="offline-last-epoch", marks=NIGHTLY),
+        pytest.param("online", 3, id="online-resumed-without-the-callback", marks=NIGHTLY),
+    ],
+)
+def test_epochs_that_only_the_results_file_has_are_logged_once_when_the_run_is_finished(
+    run_job: RunJob, mode: str, count: int
+) -> None:
+    with WandbServer() as server:
+        script = f"EPOCHS = {count}\n{KILLED}"
+        job = run_job(script, **({**server.environment, "WANDB_MODE": "online"} if mode == "online" else {}))
+    runs = server.runs if mode == "online" else sorted(job.runs, key=lambda run: run.path.stat().st_mtime_ns)
+    history = [row for run in runs for row in run.history]
+
+    assert "FINISHED True" in job.output
+    for key in ("train/box_loss", "val/box_loss", "lr/pg0"):
+        assert [row["epoch"] for row in history if key in row] == [*range(1, count + 1)]
+    assert (runs[-1].state, runs[-1].exit_code) == ("finished", 0)
+    record = RunRecord.find(job.directory / "train", None)
+    assert record is not None
+    assert record.epoch == count
+
+
 def test_epochs_that_were_not_validated_bring_no_placeholders(tmp_path: Path) -> None:
     (tmp_path / "args.yaml").write_text("val: false\nepochs: 2\n")
     (tmp_path / "results.csv").write_text(
         "epoch,train/box_loss,metrics/mAP50(B),val/box_loss\n1,3.0,0,0\n2,2.0,0.5,1.5\n"
     )
 
-    assert training_state._rows(tmp_path) == [  # noqa: SLF001  # finish_run logs these rows
+    assert training_state._rows(tmp_path) == (  # noqa: SLF001  # finish_run logs these rows
         {"epoch": 1, "train/box_loss": 3.0},
         {"epoch": 2, "train/box_loss": 2.0, "metrics/mAP50(B)": 0.5, "val/box_loss": 1.5},
-    ]
+    )

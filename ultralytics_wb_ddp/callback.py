@@ -101,9 +101,9 @@ class WandbCallback:
         remedy = "give them to wandb.init, or to the manager that makes the run"
         self._unused_options = misuse_warnings.GivenOptions(given_options, "add_wandb_callback", remedy)
         if run is not None:
-            from ultralytics_wb_ddp.runs.open_runs import mark_failed_on_exception
+            from ultralytics_wb_ddp.runs.open_runs import watch_finish
 
-            mark_failed_on_exception(run)
+            watch_finish(run)
             if is_closed(run):
                 misuse_warnings.warn_of_finished_run(run)
             elif is_main_process():
@@ -336,8 +336,8 @@ class WandbCallback:
         from ultralytics_wb_ddp.runs.open_runs import (
             active_run_for,
             is_ours,
-            mark_failed_on_exception,
             resolve_handoff,
+            watch_finish,
         )
 
         self._data[trainer] = trainer.args.data
@@ -346,7 +346,7 @@ class WandbCallback:
         run = active_run_for(self._run, handoff)
         self.check(run)
         if run is not None and not run.disabled and not is_ours(run):
-            mark_failed_on_exception(run)
+            watch_finish(run)
             _preempt_user_run(run)
         elif run is None:
             warm_up_worker(handoff, self.options)
@@ -480,14 +480,14 @@ def _find_previous_record(trainer: Any) -> RunRecord | None:
 
 
 def _watch_active_run() -> None:
-    """Mark the user's active run as failed if its training fails. This includes errors before the first event."""
+    """Watch the end of the active run, also for errors before the first event of a training."""
     if "wandb" in sys.modules:
-        from ultralytics_wb_ddp.runs.open_runs import mark_failed_on_exception
+        from ultralytics_wb_ddp.runs.open_runs import watch_finish
         from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
         run = wandb_run()
         if run is not None:
-            mark_failed_on_exception(run)
+            watch_finish(run)
 
 
 def _wandb_run_type() -> type:

@@ -5,7 +5,6 @@ A training may be killed after its last epoch and before the end of its run.
 
 from __future__ import annotations
 
-import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,15 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress
-from ultralytics_wb_ddp.artifacts.results_csv import read_results, without_placeholders
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress, finite_numbers
+from ultralytics_wb_ddp.artifacts.missed_epochs import log_missed_epochs, read_epochs
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.scope import scope_options
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.runs.run_record import FINAL_PREFIX, RunRecord
 from ultralytics_wb_ddp.utils.errors import exit_code_of
-from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.utils.logging import logger, pluralize
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -94,7 +93,7 @@ class TrainingState:
     def __str__(self) -> str:
         """Return the state as a sentence."""
         of_run = f", run {self.run_id}" if self.run_id else ""
-        count = f"{self.trained or '?'} of {self.epochs or '?'} epochs{of_run}"
+        count = pluralize(f"{self.trained or '?'} of {self.epochs or '?'}", "epoch") + of_run
         if self.is_over:
             return f"the training in {self.directory} is over: {count}"
         if self.can_be_resumed:
@@ -149,20 +148,22 @@ class TrainingState:
         from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointUploader
         from ultralytics_wb_ddp.wandb_client.run_state import get_summary
 
-        rows = _rows(self.directory)
+        rows, best_checkpoint = _rows(self.directory), self.checkpoint.with_name("best.pt")
+        known: dict[str, Any] = {}
+        with run.guard("epochs that were not logged before"):
+            if not run.wandb_run.offline:
+                known = get_summary(run.wandb_run.summary)
+            # A killed process may have recorded less than it had logged.
+            epochs = [epoch for epoch in (run.record.epoch, known.get("epoch")) if isinstance(epoch, int)]
+            run.record.epoch = max(epochs, default=None)
+            log_missed_epochs(run, rows, best_checkpoint)
         best = next((row for row in rows if row["epoch"] == run.record.best_epoch), rows[-1] if rows else {})
-        metrics = {name: value for name, value in best.items() if name.startswith("metrics/")}
-        with run.guard("what was missing at the end of the training"):
-            known: dict[str, Any] = {} if run.wandb_run.offline else get_summary(run.wandb_run.summary)
-            # Offline the logged epochs are unknown, unless the run has no row yet.
-            logged = known.get("epoch", math.inf if run.record.next_step else 0)
-            for row in rows:
-                if row["epoch"] > logged:
-                    run.log({**row, "epoch": int(row["epoch"])}, is_best=False)
+        metrics = {name: value for name, value in finite_numbers(best).items() if name.startswith("metrics/")}
+        with run.guard("the final metrics"):
             if not any(name.startswith(FINAL_PREFIX) for name in known):
                 run.update_summary({f"{FINAL_PREFIX}{name}": value for name, value in metrics.items()})
         past = SimpleNamespace(
-            best=self.checkpoint.with_name("best.pt"),
+            best=best_checkpoint,
             last=self.checkpoint,
             args=SimpleNamespace(**{**_arguments(self.directory), "save": True}),
             metrics=metrics,
@@ -208,13 +209,11 @@ def _arguments(directory: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _rows(directory: Path) -> list[dict[str, float]]:
-    """Return the rows of ``results.csv`` without placeholders, infinite values and NaN."""
-    with suppress(Exception):  # missing or damaged: no rows
-        are_validated = _arguments(directory).get("val") is not False
-        rows = without_placeholders(read_results(directory / RESULTS).rows, are_validated=are_validated)
-        return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
-    return []
+def _rows(directory: Path) -> tuple[dict[str, float], ...]:
+    """Return the rows of ``results.csv`` without placeholders; a missing or damaged file has none."""
+    with suppress(Exception):
+        return read_epochs(directory / RESULTS, are_validated=_arguments(directory).get("val") is not False)
+    return ()
 
 
 def _last_epoch(directory: Path) -> int:

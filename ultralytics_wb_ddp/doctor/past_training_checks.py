@@ -15,7 +15,7 @@ from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.doctor.finding import CheckResult, error, ok, warning
 from ultralytics_wb_ddp.runs.journal import find_sessions
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
-from ultralytics_wb_ddp.utils.logging import relative_path
+from ultralytics_wb_ddp.utils.logging import pluralize, relative_path
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_records, read_run
 from ultralytics_wb_ddp.wandb_client.run_state import is_online_run_dir, sync_command
 
@@ -211,7 +211,7 @@ def _check_number(runs: Runs, record: RunRecord | None) -> CheckResult:
     ids = set(runs) | ({record.id} if record else set())
     if len(ids) == 1:
         return ok("one run", f"{ids.pop()} is the only one")
-    shown = ", ".join(f"{run_id} ({_pluralize(len(_epochs(runs.get(run_id, []))), 'epoch')})" for run_id in sorted(ids))
+    shown = ", ".join(f"{run_id} ({pluralize(len(_epochs(runs.get(run_id, []))), 'epoch')})" for run_id in sorted(ids))
     if all(_epochs(runs.get(run_id, [])) for run_id in ids):
         causes = (
             "several trainings wrote into this directory (exist_ok=True), or several processes logged: give each a name"
@@ -236,7 +236,7 @@ def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int], 
         remedy = f"call add_wandb_callback(model, run=run) before model.train(), and {ENABLED}; {WARNINGS}"
         return error("metrics", f"metrics missing: run {run_id} has no epoch, {RESULTS} has {len(trained)}", remedy)
     if missing:
-        known = _pluralize(len(logged & trained), "epoch")
+        known = pluralize(len(logged & trained), "epoch")
         text = f"metrics missing: run {run_id} has {known}, {RESULTS} has {len(trained)}"
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         listed = f"missing: {'epoch' if len(missing) == 1 else 'epochs'} {', '.join(map(str, missing[:SHOWN]))}{more}"
@@ -249,7 +249,7 @@ def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int], 
         return warning(
             "metrics", f"{RESULTS} has no epoch: the training ended before the first", "look at what it printed"
         )
-    return ok("metrics", f"run {run_id} has all {_pluralize(len(trained), 'epoch')} of {RESULTS}")
+    return ok("metrics", f"run {run_id} has all {pluralize(len(trained), 'epoch')} of {RESULTS}")
 
 
 def _check_checkpoint(run_id: str, sessions: list[RecordedRun], training: Path) -> list[CheckResult]:
@@ -298,8 +298,4 @@ def _check_sent(runs: Runs, training: Path) -> list[CheckResult]:
     others = [folder for folder in unsent if folder not in known]
     places = [*([training] if len(others) < len(unsent) else []), *others]
     command = sync_command(*map(relative_path, places))
-    return [warning("sent", f"on this disk only, not sent: {_pluralize(len(unsent), 'session')}", command)]
-
-
-def _pluralize(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return [warning("sent", f"on this disk only, not sent: {pluralize(len(unsent), 'session')}", command)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,6 +139,8 @@ class GuardedRun:
                 )
             if save_dir is None:
                 return
+            if self.is_resumed and self.wandb_run.offline:
+                self._continue_from(None, self._last_epoch_on_disk(save_dir))
             if (
                 self.how == "resume"
                 and self.is_resumed
@@ -185,7 +187,18 @@ class GuardedRun:
         summary = get_summary(self.wandb_run.summary)
         self.record.previous_best = {**best_values(summary), **self.record.previous_best}
         self.record.best = {**self.record.previous_best, **self.record.best}
-        self._continue_from(summary.get("batch"), summary.get("epoch"))
+        if self.is_resumed:  # otherwise they are of an earlier training
+            self._continue_from(summary.get("batch"), summary.get("epoch"))
+
+    def _last_epoch_on_disk(self, save_dir: Path) -> int | None:
+        """Return the last epoch that an earlier session has logged; its process may have been killed since."""
+        folder = get_run_dir(self.wandb_run).resolve()
+        sessions = [session for session in journal.find_sessions([save_dir]) if session.id == self.wandb_run.id]
+        for session in reversed([session for session in sessions if session.folder != folder]):
+            with suppress(OSError, ValueError):  # a damaged file
+                if epochs := [row["epoch"] for row in read_run(session.folder).rows("epoch", "lr/pg0")]:
+                    return int(max(epochs))
+        return None
 
     def _continue_from(self, batches: Any, epoch: Any) -> None:
         """Raise the record's batch and epoch. A killed process may have recorded less."""
@@ -292,6 +305,7 @@ class GuardedRun:
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
         lost, record = self.wandb_run, self.record
         registry.user_runs.pop(lost.id, None)
+        registry.forget_unsent(lost)  # the end of the continued run names the command for all parts
         if lost_run := registry.take(lost.id):
             lost_run.service_process.kill()  # without wandb-core it has nothing to send
             registry.discard(lost_run.service_process)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
 from ultralytics_wb_ddp.runs.journal import record_end
-from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, registry, unblock_finish
+from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, log_sync_command, registry, unblock_finish
 from ultralytics_wb_ddp.runs.run_record import BEST_DIRECTION
 from ultralytics_wb_ddp.runs.service_process import BorrowedServiceProcess, ServiceProcess
 from ultralytics_wb_ddp.runs.stop_button import handle_stop_request
 from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id, hide_sweep_variables, is_trial_run
-from ultralytics_wb_ddp.runs.unsent_sessions import send_unsent_sessions
+from ultralytics_wb_ddp.runs.unsent_sessions import send_session, send_unsent_sessions
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
 from ultralytics_wb_ddp.wandb_client.internals import (
@@ -315,13 +315,20 @@ def finish_run(run: Any, exit_code: int) -> None:
 def _finish_open_run(open_run: OpenRun, exit_code: int) -> None:
     run, service_process, timeout = open_run.run, open_run.service_process, open_run.options.finish_timeout
     exit_code = registry.termination.exit_code if registry.termination else exit_code
-    next_step = get_next_step(run)
+    next_step = get_next_step(run) if service_process.has_core else 0
     deadline = time.monotonic() + timeout
     service_process.send(closing=True, exit_code=exit_code, next_step=next_step)
+    is_sent, is_core_lost = False, not service_process.has_core
     try:
-        is_sent = is_closed(run) or _finish_in_time(run, exit_code, service_process, timeout)
+        is_sent = not is_core_lost and (is_closed(run) or _finish_in_time(run, exit_code, service_process, timeout))
+    except Exception:
+        is_core_lost = not service_process.has_core
+        if not is_core_lost:
+            raise
     finally:
         disconnect_service(service_process.token)
+        if is_core_lost:
+            service_process.kill()
         is_written = service_process.shut_down(max(1.0, deadline - time.monotonic()))
         if open_run.handback_file:
             write_handback(open_run.handback_file, next_step=next_step, exit_code=exit_code)
@@ -332,10 +339,15 @@ def _finish_open_run(open_run: OpenRun, exit_code: int) -> None:
         exit_code=exit_code,
         next_step=next_step,
         is_sent=is_complete and not run.offline,
+        is_preempted=bool(registry.termination and registry.termination.is_preempted),
     )
-    if run.offline:
-        logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(get_run_dir(run)))
-    if not is_complete:
+    log_sync_command(run)
+    if is_core_lost and not run.offline:
+        reason = send_session(get_run_dir(run), max(1.0, deadline - time.monotonic()))
+        if reason:
+            msg = "run %s: its wandb-core was killed, and W&B has not got all data (%s); send it with: %s"
+            logger.warning(msg, run.id, reason, sync_command(get_run_dir(run)))
+    elif not is_complete:
         msg = "run %s could not be sent completely within %g s: what is missing is on disk, send it with: %s"
         logger.warning(msg, run.id, timeout, sync_command(get_run_dir(run)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import glob
 import os
 import sys
@@ -14,20 +13,31 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.options import OFFLINE_MODES
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
-from ultralytics_wb_ddp.runs.journal import record_opening
+from ultralytics_wb_ddp.runs.journal import record_end, record_opening
 from ultralytics_wb_ddp.runs.stop_button import install_stop_handler
 from ultralytics_wb_ddp.utils.errors import exit_code_of
-from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.utils.logging import EVERY_RANK, logger
 from ultralytics_wb_ddp.wandb_client.internals import (
+    call_after_teardown,
     disable_server_queries,
+    has_finish_timed_out,
     is_attached,
+    is_finish_wrapped,
     replace_finish,
     restore_finish,
+    wrap_finish,
 )
-from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, is_closed, is_shared, wandb_run
+from ultralytics_wb_ddp.wandb_client.run_state import (
+    get_next_step,
+    get_run_dir,
+    is_closed,
+    is_shared,
+    sync_command,
+    wandb_run,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ultralytics_wb_ddp.config.options import RunOptions
@@ -105,12 +115,14 @@ class OpenRunRegistry:
         user_runs: Runs that the user opened and a training logs to, by id.
         trainings: The guarded runs of the trainings that are running.
         owned: The guarded runs that opened their run and finish it.
+        unsent_user_runs: The user's offline runs whose command is named when they end.
         records: Records of the trainings that have ended, by run id.
         termination: The end of this process by SIGTERM; None without the signal.
     """
 
     opened: dict[str, OpenRun] = field(default_factory=dict)
     user_runs: dict[str, Any] = field(default_factory=dict)
+    unsent_user_runs: list[Any] = field(default_factory=list)
     trainings: list[Any] = field(default_factory=list)
     owned: list[Any] = field(default_factory=list)
     records: dict[str, RunRecord] = field(default_factory=dict)
@@ -173,6 +185,14 @@ class OpenRunRegistry:
             self._taken_over |= self.opened.keys()
             self.opened.clear()
             return runs
+
+    def forget_unsent(self, run: Any) -> bool:
+        """Forget a user's offline run whose command was named. Return whether it was not named yet."""
+        with self._lock:
+            is_known = run in self.unsent_user_runs
+            if is_known:
+                self.unsent_user_runs.remove(run)
+            return is_known
 
     def is_taken_over(self, run_id: str) -> bool:
         """Return whether the thread that acts on SIGTERM finishes a run."""
@@ -296,25 +316,58 @@ def check_shared(run: Any) -> None:
     raise ConfigurationError(msg)
 
 
-def mark_failed_on_exception(run: Any) -> None:
-    """Mark the user's run as failed if an exception ends it.
+def watch_finish(run: Any) -> None:
+    """Finish the user's run with its true exit code, and name the command that sends an offline run.
 
     A ``finally: run.finish()`` would mark a failed training as successful. So would W&B's plugin for Flyte, which
     always finishes with ``exit_code=0``. An exception that was already being handled before the training does not
     count. An exception that was handled before the run finishes does not count either.
-    """
-    if is_ours(run) or "finish" in vars(run):
-        return
-    finish, handled = run.finish, sys.exc_info()[1]
 
-    @functools.wraps(finish)
-    def finish_truly(exit_code: int | None = None, *rest: Any, **options: Any) -> None:
+    W&B itself names a command that sends one part of a run. Ours comes after it, however the run ends.
+    """
+    if is_ours(run) or is_finish_wrapped(run):
+        return
+    handled = sys.exc_info()[1]
+
+    def finish_truly(finish: Callable[..., None], exit_code: int | None = None, *rest: Any, **options: Any) -> None:
         error = sys.exc_info()[1]
         if error is not None and error is not handled:
             exit_code = exit_code or exit_code_of(error)
-        finish(exit_code, *rest, **options)
+        folder, next_step, was_open = get_run_dir(run), get_next_step(run), not is_closed(run)
+        try:
+            finish(exit_code, *rest, **options)
+        finally:
+            if was_open and not run.disabled:
+                is_sent = not run.offline and not has_finish_timed_out(run)
+                record_end([folder], folder, exit_code=exit_code or 0, next_step=next_step, is_sent=is_sent)
+            _log_sync_command_once(run)
 
-    run.finish = finish_truly
+    wrap_finish(run, finish_truly)
+    if run.offline and not is_attached(run) and not is_closed(run):
+        registry.unsent_user_runs.append(run)
+        # If the script never finishes the run, its wandb-core does so when the script ends.
+        call_after_teardown(run, _log_all_sync_commands)
+
+
+def _log_sync_command_once(run: Any) -> None:
+    if registry.forget_unsent(run):
+        log_sync_command(run)
+
+
+def _log_all_sync_commands() -> None:
+    for run in [*registry.unsent_user_runs]:
+        _log_sync_command_once(run)
+
+
+def log_sync_command(run: Any) -> None:
+    """Name the command that sends all parts of a run that are on disk only.
+
+    Args:
+        run: The ``wandb.Run``; there is no message for an online run.
+    """
+    if run.offline:
+        command = sync_command(get_run_dir(run))
+        logger.info("run %s is on disk only; send it with: %s", run.id, command, extra=EVERY_RANK)
 
 
 def block_finish(run: Any, reason: str) -> None:
@@ -340,7 +393,7 @@ def unblock_finish(run: Any) -> None:
 
 def adopt_user_run(run: Any) -> None:
     """Prepare the user's run for outages, the Stop button and SIGTERM."""
-    mark_failed_on_exception(run)
+    watch_finish(run)
     registry.add_user_run(run)
     disable_server_queries(run)
     install_stop_handler(run)

@@ -60,7 +60,7 @@ class RunRecord:
         is_job_run: Whether the run ends with a job that still runs, although the training has closed the run.
         trains: The process that trains, as a :class:`ProcessIdentity`, and whether the process is a worker
             (``is_worker``). None once the run is closed.
-        epoch: The last logged epoch, counted from 1. None if it is not known.
+        epoch: The last logged epoch, counted from 1; 0 before the first. None if it is not known.
         batches: Number of trained batches, repeated epochs included. None if it is not known.
         reserved_config_keys: Keys in the run's config that the training does not own. None if they are not known.
         previous_best: Best values of the previous sessions.
@@ -97,7 +97,7 @@ class RunRecord:
             previous: The record of the previous session.
             links: The current links of the run.
         """
-        record = previous if previous and previous.id == run.id else cls(run.id)
+        record = previous if previous and previous.id == run.id else cls(run.id, epoch=None if previous else 0)
         record.project, record.entity, record.url = run.project or None, run.entity or None, run_url(run)
         record.imported_epochs = record.imported_mark = None
         known = {name: link for name, link in record.links.items() if name != "sync_command"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.runs.open_runs import registry
 from ultralytics_wb_ddp.runs.run_record import best_values
-from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.utils.logging import logger, pluralize
 from ultralytics_wb_ddp.wandb_client.run_state import get_summary
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def warn_of_several_trainings(guarded_run: GuardedRun, *, is_resumed: bool, data
                 "run %s holds %s of an earlier training already: the rows of both stand on one axis, and "
                 "best values and summary are those of this one. %s; 'unset WANDB_RUN_ID' if it is left over",
                 run.id,
-                f"{epochs} epoch{'' if epochs == 1 else 's'}",
+                pluralize(epochs, "epoch"),
                 REMEDY,
             )
         elif datasets > 1:

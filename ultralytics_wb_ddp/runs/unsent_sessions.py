@@ -34,8 +34,24 @@ def send_unsent_sessions(places: Iterable[Path], run_id: str) -> None:
         return
     folder = unsent[-1].folder
     logger.info("run %s: sending what its earlier sessions left in %s", run_id, folder)
+    if reason := send_session(folder):
+        msg = "run %s: W&B has not got all of its earlier sessions (%s); send the rest when the run is over with: %s"
+        logger.warning(msg, run_id, reason, sync_command(folder))
+
+
+def send_session(folder: Path, timeout: float = SEND_TIMEOUT) -> str:
+    """Send what W&B lacks of a run, in a process of its own.
+
+    Args:
+        folder: W&B's folder of one of the run's sessions.
+        timeout: Seconds to wait.
+
+    Returns:
+        The reason for which data is missing at W&B; empty if nothing is missing.
+    """
     command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", "sync", str(folder)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
     try:
         done = subprocess.run(  # noqa: S603  # this package's own command
             command,
@@ -44,12 +60,11 @@ def send_unsent_sessions(places: Iterable[Path], run_id: str) -> None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=SEND_TIMEOUT,
+            timeout=timeout,
         )
-        output = done.stderr.strip().splitlines()
-        reason = output[-1] if output and done.returncode else f"exit code {done.returncode}" if done.returncode else ""
     except subprocess.TimeoutExpired:
-        reason = f"it takes longer than {SEND_TIMEOUT:g} s"
-    if reason:
-        msg = "run %s: W&B has not got all of its earlier sessions (%s); send the rest when the run is over with: %s"
-        logger.warning(msg, run_id, reason.removeprefix("Error: "), sync_command(folder))
+        return f"it takes longer than {timeout:g} s"
+    output = done.stderr.strip().splitlines()
+    if not done.returncode:
+        return ""
+    return output[-1].removeprefix("Error: ") if output else f"exit code {done.returncode}"

@@ -21,7 +21,7 @@ from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.tools.checkpoint_reader import Checkpoint
 from ultralytics_wb_ddp.tools.training_arguments import ARGUMENTS, HYPERPARAMETERS, OPTIONS
 from ultralytics_wb_ddp.tools.training_directory import RESULTS, PastTraining, is_training
-from ultralytics_wb_ddp.utils.logging import format_exception
+from ultralytics_wb_ddp.utils.logging import format_exception, pluralize
 from ultralytics_wb_ddp.utils.progress import status
 from ultralytics_wb_ddp.wandb_client.internals import log_artifact
 from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, sync_command
@@ -180,7 +180,8 @@ def _skip_reason(record: RunRecord, training: PastTraining) -> str:
 
 def _progress_text(training: PastTraining) -> str:
     of_all = f" of {training.epochs}" if training.epochs and training.epochs != training.last_epoch else ""
-    return f"{training.last_epoch}{of_all} epochs, {len(training.pictures)} pictures"
+    epochs = pluralize(f"{training.last_epoch}{of_all}", "epoch")
+    return f"{epochs}, {pluralize(len(training.pictures), 'picture')}"
 
 
 def _write_run(training: PastTraining, options: RunOptions, previous: RunRecord | None, result: ImportResult) -> None:
@@ -204,7 +205,8 @@ def _write_run(training: PastTraining, options: RunOptions, previous: RunRecord 
         raise
     result.url = record.url
     finish_run(run, int(is_complete is False))
-    record.imported_epochs, record.imported_mark = training.last_epoch, training.mark
+    record.epoch = record.imported_epochs = training.last_epoch
+    record.imported_mark = training.mark
     record.save(training.directory, closed=True)
     if is_complete is None:
         result.notes.append("the files do not say whether the training was over: the run is marked as finished")

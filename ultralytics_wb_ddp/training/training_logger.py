@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, Progress, finite_numbers
-from ultralytics_wb_ddp.artifacts.results_csv import read_results, without_placeholders
+from ultralytics_wb_ddp.artifacts.missed_epochs import log_missed_epochs, read_epochs
 from ultralytics_wb_ddp.distributed.processes import count_datasets
 from ultralytics_wb_ddp.metrics import evaluation_charts, trainer_rows
 from ultralytics_wb_ddp.runs import trial_env
@@ -171,14 +171,8 @@ class TrainingLogger:
         if run is None or logged is None or logged >= trainer.epoch:
             return
         with run.guard("epochs that were not logged before"):
-            rows = read_results(Path(trainer.save_dir, "results.csv")).rows
-            measured = without_placeholders(rows, are_validated=trainer.args.val is not False)
-            best = _epoch_in(trainer.best)
-            for row in measured:
-                epoch = int(row["epoch"])
-                if logged < epoch <= trainer.epoch:
-                    is_measured = any(name.startswith("val/") for name in row)
-                    run.log({**row, "epoch": epoch}, is_best=is_measured and best == epoch - 1)
+            rows = read_epochs(Path(trainer.save_dir, "results.csv"), are_validated=trainer.args.val is not False)
+            log_missed_epochs(run, rows, Path(trainer.best), until=trainer.epoch)
 
     def _count_before(self) -> int:
         """Return the number of batches before this session, also of repeated epochs."""

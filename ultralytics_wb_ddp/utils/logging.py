@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+EVERY_RANK = {"is_for_every_rank": True}  # ``extra`` of an information that each rank logs, not rank 0 alone
 _was_terminal = sys.stderr is not None and sys.stderr.isatty()
 
 
@@ -32,13 +33,13 @@ class _FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not 
 
 
 def _prefix_rank(record: logging.LogRecord) -> bool:
-    """Prefix a message with its rank. Ranks other than 0 log warnings and errors only."""
+    """Prefix a message with its rank. Ranks other than 0 log warnings, errors and messages of ``EVERY_RANK`` only."""
     rank = os.environ.get("RANK", "-1")
     if rank in {"", "-1"}:
         return True
     if not str(record.msg).startswith("[RANK "):
         record.msg = f"[RANK {rank}] {record.msg}"
-    return rank == "0" or record.levelno >= logging.WARNING
+    return rank == "0" or record.levelno >= logging.WARNING or getattr(record, "is_for_every_rank", False)
 
 
 logger = logging.getLogger("ultralytics_wb_ddp")
@@ -56,6 +57,16 @@ def format_exception(error: BaseException) -> str:
     """Return the class name of an error and its text."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def pluralize(number: int | str, noun: str) -> str:
+    """Return a number and a noun in its singular or plural.
+
+    Args:
+        number: The number, or a text that ends with it.
+        noun: The singular.
+    """
+    return f"{number} {noun}{'' if str(number).split()[-1] == '1' else 's'}"
 
 
 def relative_path(path: Path) -> str:

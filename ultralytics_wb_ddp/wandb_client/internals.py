@@ -280,6 +280,44 @@ def replace_finish(run: Any, finish: Callable[..., None]) -> None:
     run.finish = run._finish = finish
 
 
+def wrap_finish(run: Any, wrapper: Callable[..., None]) -> None:
+    """Wrap a run's ``finish``, also for the end of its ``with`` block.
+
+    Args:
+        run: The ``wandb.Run``.
+        wrapper: Function that gets the wrapped one and then its arguments.
+    """
+    run._finish = partial(wrapper, run._finish)  # no public API; ``finish`` and ``__exit__`` call it
+
+
+def is_finish_wrapped(run: Any) -> bool:
+    """Return whether a run's ``finish`` was wrapped or replaced."""
+    return "_finish" in vars(run)
+
+
+def call_after_teardown(run: Any, function: Callable[[], None]) -> None:
+    """Call a function after wandb has shut down a run's wandb-core, as it does when the script ends.
+
+    A wandb-core that another process owns is not shut down. For each wandb-core, only the first function is called.
+
+    Args:
+        run: The ``wandb.Run``.
+        function: The function.
+    """
+    connection = getattr(getattr(run, "_wl", None), "_connection", None)  # no public API, here and below
+    if connection is None or connection._proc is None or "teardown" in vars(connection):
+        return
+    teardown = connection.teardown
+
+    def tear_down_and_call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return teardown(*arguments, **options)
+        finally:
+            function()
+
+    connection.teardown = tear_down_and_call
+
+
 def restore_finish(run: Any) -> None:
     """Undo :func:`replace_finish`."""
     for name in ("finish", "_finish"):
@@ -467,8 +505,9 @@ class SweepAgentClient:
     def __init__(self, entity: str, project: str, sweep_id: str) -> None:
         host, sweep = socket.gethostname(), {"sweep_id": sweep_id, "entity": entity}
         try:  # from wandb 0.30 on
-            from wandb import Api
             from wandb.apis.public.sweeps import _agent_heartbeat, _register_agent
+
+            from wandb import Api
 
             api = Api()
             agent = _register_agent(api, host, project=project, **sweep)

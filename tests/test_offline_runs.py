@@ -1,0 +1,94 @@
+"""The end of an offline run of the user's: the last line names the command that sends all of the run."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from conftest import NIGHTLY, Job, RunJob, RunOnline
+
+OPENED = "import wandb\nrun = wandb.init(project='demo', id='mine')\nadd_wandb_callback(model, run=run)\n"
+TRAINING = "model.train(**{{**{}, 'epochs': 1}})\n"
+ONE, TWO = (TRAINING.format(settings) for settings in ("ONE_PROCESS", "TWO_PROCESSES"))
+TERMINATION = """
+import signal, time
+def terminate(trainer):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+model.add_callback("on_train_end", terminate)
+"""
+
+
+def commands(job: Job) -> list[str]:
+    """Return the lines that name a command of ours."""
+    return [line for line in job.output.splitlines() if " is on disk only; send it with: " in line]
+
+
+def check_last_word(job: Job) -> None:
+    (folder,) = (job.directory / "wandb").glob("offline-run-*-mine")
+    message = f"ultralytics_wb_ddp: INFO: run mine is on disk only; send it with: ultralytics-wb-ddp sync {folder}"
+    assert commands(job) == [message]
+    assert job.output.index("wandb sync /") < job.output.index(message)
+    assert job.output.splitlines()[-1] == message
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(OPENED + ONE + "run.finish()\nrun.finish()\n", id="finish"),
+        pytest.param(OPENED + "wandb.finish()\n", id="wandb.finish"),
+        pytest.param(OPENED + "with run:\n    pass\n", id="with-block"),
+        pytest.param(OPENED, id="end-of-the-script"),
+        pytest.param(OPENED + "wandb.teardown()\n", id="teardown", marks=NIGHTLY),
+        pytest.param(
+            "import wandb\nrun = wandb.init(project='demo', id='mine')\nadd_wandb_callback(model)\n" + TWO,
+            id="two-processes",
+        ),
+        pytest.param(OPENED + TWO + "run.finish()\n", id="two-processes-finish", marks=NIGHTLY),
+    ],
+)
+def test_last_line_names_the_command_however_the_run_ends(run_job: RunJob, script: str) -> None:
+    check_last_word(run_job(script, WANDB_SILENT="false"))
+
+
+@pytest.mark.parametrize(
+    ("end", "exit_code"),
+    [("raise ValueError", 1), pytest.param(TERMINATION + ONE, 128 + signal.SIGTERM, marks=NIGHTLY)],
+    ids=["exception", "sigterm"],
+)
+def test_last_line_names_the_command_where_the_script_fails(run_job: RunJob, end: str, exit_code: int) -> None:
+    job = run_job(OPENED + end, check=False, WANDB_SILENT="false")
+
+    assert job.exit_code == exit_code
+    check_last_word(job)
+
+
+def test_command_sends_the_parts_of_earlier_sessions_too(run_job: RunJob) -> None:
+    job = run_job(OPENED + "run.finish()\nimport time\ntime.sleep(1)\n" + OPENED)
+    first, second = sorted((job.directory / "wandb").glob("offline-run-*-mine"))
+
+    assert [line.partition(" sync ")[2] for line in commands(job)] == [str(first), f"{first} {second}"]
+
+
+def test_each_rank_names_the_command_for_a_run_of_its_own(run_job: RunJob) -> None:
+    opened = OPENED.replace("run=run", "run=run, run_mode='new'")
+    job = run_job(opened + TWO + "run.finish()\n", WANDB_SILENT="false")
+    runs = {run.id: run for run in job.runs}
+
+    assert {run_id: run.group for run_id, run in runs.items()} == {
+        "mine": "",
+        "mine-rank-0": "mine",
+        "mine-rank-1": "mine",
+    }
+    assert {line.rpartition("/")[2] for line in commands(job)} == {run.path.parent.name for run in runs.values()}
+    assert len(commands(job)) == len(runs)
+    assert " run mine is on disk only" in job.output.splitlines()[-1]
+    assert "made run mine-rank-0 of project demo; each other rank logs to one of its own in group mine" in job.output
+
+
+def test_run_that_is_sent_or_disabled_names_no_command(run_job: RunJob, run_online: RunOnline) -> None:
+    online, _ = run_online(OPENED + "run.finish()\n")
+
+    assert commands(online) == []
+    assert commands(run_job(OPENED + "run.finish()\n", WANDB_MODE="disabled")) == []
