@@ -512,15 +512,14 @@ class WandbManager:
 
     def _give_up_lost_run(self) -> None:
         """Give up a run whose wandb-core was killed, so that the run is opened again."""
+        from ultralytics_wb_ddp.runs.lifecycle import give_up_run
         from ultralytics_wb_ddp.runs.open_runs import registry
 
         open_run = registry.opened.get(self.run.id) if self.run is not None else None
         if open_run is None or open_run.service_process.has_core or self._handoff is None:
             return
         logger.warning("run %s: its wandb-core was killed; the run is opened again", self.run.id)
-        registry.take(self.run.id)
-        open_run.service_process.kill()
-        registry.discard(open_run.service_process)
+        give_up_run(self.run)
         self.run = None
         self._handoff = replace(self._handoff, state="closed", closed_at=time.time(), is_complete=False)
 

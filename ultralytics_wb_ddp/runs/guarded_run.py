@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.runs import journal
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
-from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, init_run
+from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, give_up_run, init_run
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.open_runs import (
     adopt_user_run,
@@ -304,11 +304,10 @@ class GuardedRun:
         """
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
         lost, record = self.wandb_run, self.record
-        registry.user_runs.pop(lost.id, None)
+        is_users = registry.user_runs.pop(lost.id, None) is not None
         registry.forget_unsent(lost)  # the end of the continued run names the command for all parts
-        if lost_run := registry.take(lost.id):
-            lost_run.service_process.kill()  # without wandb-core it has nothing to send
-            registry.discard(lost_run.service_process)
+        if is_users or is_ours(lost):
+            give_up_run(lost)
         self._lost = self._is_continued_offline = True  # lost until init_run succeeds
         named = RunOptions(project=record.project, entity=record.entity, mode="offline", dir=self._options.dir)
         options = replace(named, finish_timeout=self._options.finish_timeout)

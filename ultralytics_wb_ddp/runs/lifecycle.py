@@ -352,6 +352,21 @@ def _finish_open_run(open_run: OpenRun, exit_code: int) -> None:
         logger.warning(msg, run.id, timeout, sync_command(get_run_dir(run)))
 
 
+def give_up_run(run: Any) -> None:
+    """Give up a run whose wandb-core was killed. What it has written to disk is sent later.
+
+    Args:
+        run: The ``wandb.Run``.
+    """
+    folder, open_run = get_run_dir(run), registry.take(run.id)
+    if open_run:
+        disconnect_service(open_run.service_process.token)
+        open_run.service_process.kill()
+        registry.discard(open_run.service_process)
+    journals = open_run.journals if open_run else (folder,)
+    record_end(journals, folder, exit_code=1, next_step=0, is_sent=False)
+
+
 def _finish_in_time(
     run: Any, exit_code: int, service_process: ServiceProcess | BorrowedServiceProcess, timeout: float
 ) -> bool:

@@ -61,7 +61,7 @@ RUN_VARIABLES = {"WANDB_SERVICE", "WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_MODE"
 RUN = """
 query Run($project: String!, $entity: String!, $name: String!) {
   project(name: $project, entityName: $entity) {
-    run(name: $name) { id name state historyLineCount historyKeys summaryMetrics }
+    run(name: $name) { id name state historyLineCount historyKeys summaryMetrics config }
   }
 }
 """
@@ -85,6 +85,7 @@ class Arrived:
         rows: Number of rows that the server has counted.
         last_step: Step of the last row; -1 without rows.
         summary: The run's summary.
+        config_keys: Keys of the run's config.
     """
 
     exists: bool = False
@@ -92,6 +93,7 @@ class Arrived:
     rows: int = 0
     last_step: int = -1
     summary: Mapping[str, Any] = field(default_factory=dict)
+    config_keys: frozenset[str] = frozenset()
 
     @property
     def has_ended(self) -> bool:
@@ -339,6 +341,7 @@ class RunAtWandb:
             rows=int(run.get("historyLineCount") or 0),
             last_step=int(last_step),
             summary=json.loads(run.get("summaryMetrics") or "{}"),
+            config_keys=frozenset(json.loads(run.get("config") or "{}")),
         )
 
     def find_missing(self, parts: Sequence[Part], arrived: Arrived) -> list[str]:
@@ -512,7 +515,7 @@ def _copy_missing(part: Part, arrived: Arrived, end: End, parent: Path) -> Path:
         rows=part.missing,
         first_step=_first_step(part, arrived),
         artifacts=part.missing_artifacts if arrived.exists else None,
-        with_config=end.is_own or not arrived.exists,
+        kept_config=frozenset() if end.is_own else arrived.config_keys,
         summary=_merged_summary(arrived.summary, read_summary(part.run.path), is_newer=end.is_own)
         if arrived.exists
         else {},

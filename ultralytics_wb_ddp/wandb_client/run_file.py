@@ -359,7 +359,7 @@ def rewrite_run_file(
     rows: Collection[int],
     first_step: int | None,
     artifacts: Collection[str] | None,
-    with_config: bool,
+    kept_config: Collection[str],
     summary: Mapping[str, Any],
     exit_code: int,
     is_preempted: bool,
@@ -371,7 +371,7 @@ def rewrite_run_file(
         rows: Numbers of the rows to keep, from 0.
         first_step: Step of the first kept row; the others follow. None keeps the steps.
         artifacts: Digests of the logged artifacts to keep; None keeps all.
-        with_config: Whether the config is kept.
+        kept_config: Keys of the config that keep their value at W&B.
         summary: Summary values that are set at the end.
         exit_code: Exit code of the run.
         is_preempted: Whether the run's machine was taken away.
@@ -384,7 +384,11 @@ def rewrite_run_file(
         if kind == "artifact":
             is_logged = not item.artifact.use_after_commit
             return not is_logged or artifacts is None or item.artifact.digest in artifacts
-        return kind not in {"exit", "preempting"} and (with_config or kind != "config")
+        if kind in {"config", "run"}:
+            config = item.config if kind == "config" else item.run.config
+            for value in [value for value in config.update if _key_of(value) in kept_config]:
+                config.update.remove(value)
+        return kind not in {"exit", "preempting"}
 
     def records() -> Iterator[bytes]:
         for data in decode_records(content, file):
@@ -405,6 +409,10 @@ def rewrite_run_file(
     numbers, steps = count(), count(first_step or 0)
     content = file.read_bytes()
     return encode_records(content[:HEADER_SIZE], records())
+
+
+def _key_of(item: Any) -> str:
+    return str(item.key or (item.nested_key[0] if item.nested_key else ""))
 
 
 def _set_step(record: Any, step: int) -> None:
