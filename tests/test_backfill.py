@@ -330,7 +330,7 @@ def test_import_whose_rows_are_refused_has_failed_and_names_the_command_that_sen
         sent = run_command(tmp_path, "sync", str(folder), timeout=100, **server.environment)
 
     assert done.returncode == 1
-    assert "W&B has not got the rows after step -1" in done.stdout
+    assert "W&B has not got 2 of 2 rows, the run's end" in done.stdout
     assert "send it with: ultralytics-wb-ddp sync " in done.stdout
     assert folder.name in done.stdout
     assert sent.returncode == 0, sent.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from ultralytics_wb_ddp.distributed.topology import Topology, plan_rank
 from ultralytics_wb_ddp.doctor.past_training_checks import check_training
 from ultralytics_wb_ddp.jobs.schema import Output
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
-from ultralytics_wb_ddp.wandb_client.run_state import sync_command
+from ultralytics_wb_ddp.wandb_client.run_state import run_dir_in_command, sync_command
 from ultralytics_wb_ddp.wandb_client.server import _path_of
 
 ODD = ["lr=0.01 bs=8", "größe", "日本", "a&b|c*", "a\tb", "x" * 128, "日" * 128, "-", "a b", "a_b ", ""]
@@ -86,6 +87,8 @@ def test_command_that_sends_a_run_can_be_copied(folder: str) -> None:
     command = sync_command(folder)
 
     assert shlex.split(command) == ["ultralytics-wb-ddp", "sync", folder]
+    assert run_dir_in_command(command) == Path(folder)
+    assert run_dir_in_command(f"wandb sync {folder}") == Path(folder), "as older releases have noted it"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from ultralytics_wb_ddp.runs.journal import find_sessions
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.utils.logging import pluralize, relative_path
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_records, read_run
-from ultralytics_wb_ddp.wandb_client.run_state import is_online_run_dir, sync_command
+from ultralytics_wb_ddp.wandb_client.run_state import is_online_run_dir, run_dir_in_command, sync_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def check_training(training: Path, launcher: Path) -> list[CheckResult]:
         text = f"{training} holds neither {RESULTS} nor {ARGUMENTS}"
         return [error("training", text, "give the directory of one training, such as runs/detect/train")]
     record = RunRecord.find(training, None) if (training / RECORD_FILE).exists() else None
-    directories = _wandb_directories(launcher, training)
+    directories = _wandb_directories(launcher, training, record)
     runs, damaged = _runs_of(training, directories, record)
     trains = record.live_training_pid() if record else None
     findings = [_check_record(record, training, runs, trains), *damaged]
@@ -74,10 +74,12 @@ def check_training(training: Path, launcher: Path) -> list[CheckResult]:
     return [*findings, *_check_sent(runs, training)]
 
 
-def _wandb_directories(launcher: Path, training: Path) -> list[Path]:
+def _wandb_directories(launcher: Path, training: Path, record: RunRecord | None) -> list[Path]:
     """Return W&B's directories outside of the training's that may hold its runs."""
-    sessions = find_sessions([training])
-    return list(dict.fromkeys([launcher / "wandb", *(session.folder.parent for session in sessions)]))
+    directories = [launcher / "wandb", *(session.folder.parent for session in find_sessions([training]))]
+    if record and (command := record.links.get("sync_command")):  # a training without a journal
+        directories.append((launcher / run_dir_in_command(command)).parent)
+    return list(dict.fromkeys(directories))
 
 
 def _runs_of(training: Path, directories: list[Path], record: RunRecord | None) -> tuple[Runs, list[CheckResult]]:

@@ -384,10 +384,6 @@ def rewrite_run_file(
         if kind == "artifact":
             is_logged = not item.artifact.use_after_commit
             return not is_logged or artifacts is None or item.artifact.digest in artifacts
-        if kind in {"config", "run"}:
-            config = item.config if kind == "config" else item.run.config
-            for value in [value for value in config.update if _key_of(value) in kept_config]:
-                config.update.remove(value)
         return kind not in {"exit", "preempting"}
 
     def records() -> Iterator[bytes]:
@@ -395,6 +391,7 @@ def rewrite_run_file(
             item = pb.Record.FromString(data)
             kind = item.WhichOneof("record_type") or ""
             if is_kept(item, kind):
+                _drop_config(item, kept_config)
                 if kind == "history" and first_step is not None:
                     _set_step(item, next(steps))
                 yield item.SerializeToString()
@@ -411,8 +408,11 @@ def rewrite_run_file(
     return encode_records(content[:HEADER_SIZE], records())
 
 
-def _key_of(item: Any) -> str:
-    return str(item.key or (item.nested_key[0] if item.nested_key else ""))
+def _drop_config(record: Any, keys: Collection[str]) -> None:
+    config = record.run.config if record.WhichOneof("record_type") == "run" else record.config
+    if record.WhichOneof("record_type") in {"run", "config"}:
+        for value in [value for value in config.update if (value.key or value.nested_key[0]) in keys]:
+            config.update.remove(value)
 
 
 def _set_step(record: Any, step: int) -> None:

@@ -52,6 +52,12 @@ def get_run_dir(run: Any) -> Path:
     return Path(run.dir).parent
 
 
+def run_dir_in_command(command: str) -> Path:
+    """Return the folder from a :func:`sync_command` for one folder."""
+    named = command.partition(" sync ")[2]
+    return Path(shlex.split(named)[0] if named.startswith("'") else named)
+
+
 def is_online_run_dir(folder: Path) -> bool:
     """Return whether a folder of W&B belongs to an online session.
 
