@@ -25,8 +25,8 @@ def results(*reports: Path) -> Results:
         for case in ET.parse(report).iter("testcase"):
             if cell := CELL.fullmatch(case.get("name", "")):
                 kinds = {part.tag for part in case}
-                how = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
-                found[cell["ultralytics"], cell["wandb"]][cell["usage"]] = how
+                outcome = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+                found[cell["ultralytics"], cell["wandb"]][cell["usage"]] = outcome
     return found
 
 
@@ -40,8 +40,10 @@ def table(found: Results) -> str:
 
 
 def _words(usages: dict[str, str]) -> str:
-    told = {"passed": "{}", "failed": "**{} failed**"}
-    words = [told[how].format(usage.replace("-", " ")) for usage, how in sorted(usages.items()) if how in told]
+    marks = {"passed": "{}", "failed": "**{} failed**"}
+    words = [
+        marks[outcome].format(usage.replace("-", " ")) for usage, outcome in sorted(usages.items()) if outcome in marks
+    ]
     return ", ".join(words) or "not tried"
 
 

@@ -154,17 +154,17 @@ if not any(NAMED.values()):
 def test_training_is_one_run(
     run_job: RunJob, releases: Releases, patch: Patch, ultralytics: str, wandb: str, usage: str
 ) -> None:
-    release, how = releases.ultralytics(ultralytics), USAGES[usage]
-    path = releases.path(patch(release) if how.patched else release, wandb)
+    release, recipe = releases.ultralytics(ultralytics), USAGES[usage]
+    path = releases.path(patch(release) if recipe.patched else release, wandb)
     plots = wandb != INSTALLED or number_of(release) < NEEDS_NO_PLOTS  # which take a good part of the time
-    script = (ONLINE if how.online else "") + STOCK + (PLOTS if plots else "")
-    script += ("" if how.patched else CALLBACKS) + how.script
+    script = (ONLINE if recipe.online else "") + STOCK + (PLOTS if plots else "")
+    script += ("" if recipe.patched else CALLBACKS) + recipe.script
 
     with WandbServer() as server:
         server.backend.count_lag = 3
-        job = run_job(script, PYTHONPATH=path, **(server.environment if how.online else {}))
+        job = run_job(script, PYTHONPATH=path, **(server.environment if recipe.online else {}))
         wait_until_closed(server)
-        (run,) = server.runs if how.online else job.runs
+        (run,) = server.runs if recipe.online else job.runs
 
     assert (run.state, run.exit_code) == ("finished", 0)
     assert not getattr(run, "destroyed_rows", [])
@@ -174,7 +174,7 @@ def test_training_is_one_run(
     assert [row["_step"] for row in run.history] == list(range(len(run.history)))
     assert any("results" in row for row in rows) == plots
     assert any(artifact.type == "model" for artifact in run.artifacts)
-    if how.patched:
+    if recipe.patched:
         assert_is_what_stock_logs(run)
     else:
         assert [row["epoch"] for row in run.history if "epoch" in row] == [*EPOCHS, END]

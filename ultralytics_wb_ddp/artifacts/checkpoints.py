@@ -186,7 +186,7 @@ class CheckpointUploader:
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        self._enqueue(copy, aliases, metadata, then=lambda: shutil.rmtree(folder, ignore_errors=True))
+        self._enqueue(copy, aliases, metadata, on_done=lambda: shutil.rmtree(folder, ignore_errors=True))
 
     def _enqueue(
         self,
@@ -195,7 +195,7 @@ class CheckpointUploader:
         metadata: dict[str, Any],
         *,
         link: str | None = None,
-        then: Callable[[], None] = lambda: None,
+        on_done: Callable[[], None] = lambda: None,
     ) -> None:
         """Queue a file that the thread logs and links to a collection."""
 
@@ -209,7 +209,7 @@ class CheckpointUploader:
             except Exception as error:  # noqa: BLE001  # raised again in the training's thread
                 self._errors.append(error)
             finally:
-                then()
+                on_done()
 
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="wandb-ddp-checkpoints", daemon=True)

@@ -174,17 +174,17 @@ class Fingerprint:
 def describe_changes(previous: Fingerprint, now: Fingerprint) -> str:
     """Describe the differences between two fingerprints; empty without differences."""
     before, after = set(previous.lines), set(now.lines)
-    gone, new = _by_image(before - after), _by_image(after - before)
+    removed, added = _by_image(before - after), _by_image(after - before)
     kinds: dict[str, list[str]] = {}
-    for image in sorted(gone.keys() | new.keys()):
+    for image in sorted(removed.keys() | added.keys()):
         split, path = image
         if split == CLASSES:
             kinds.setdefault("names of the classes changed", [])
             continue
-        if image not in gone or image not in new:
-            changes = ["added"] if image in new else ["removed"]
+        if image not in removed or image not in added:
+            changes = ["added"] if image in added else ["removed"]
         else:
-            changes = [name for name, old, late in zip(("resized", "label"), gone[image], new[image]) if old != late]
+            changes = [name for name, old, new in zip(("resized", "label"), removed[image], added[image]) if old != new]
         for change in changes:
             kinds.setdefault(f"{split} {change}", []).append(path)
     return "; ".join(_describe(kind, paths) for kind, paths in sorted(kinds.items()))

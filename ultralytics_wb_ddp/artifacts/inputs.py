@@ -125,11 +125,11 @@ class InputLogger:
     _is_known: threading.Event = field(default_factory=threading.Event)
     _claim: threading.Lock = field(default_factory=threading.Lock)  # acquired once, by the thread that logs
 
-    def start(self, then: Callable[[], None] = lambda: None) -> None:
+    def start(self, on_done: Callable[[], None] = lambda: None) -> None:
         """Start the thread that builds the artifacts.
 
         Args:
-            then: Called in that thread when the artifacts are complete.
+            on_done: Called in that thread when the artifacts are complete.
         """
 
         def build_all() -> None:
@@ -137,7 +137,7 @@ class InputLogger:
             self._build("config", self._config)
             self._build("dataset", self._dataset)
             self._is_known.set()
-            then()
+            on_done()
 
         threading.Thread(target=build_all, name="inputs", daemon=True).start()
 

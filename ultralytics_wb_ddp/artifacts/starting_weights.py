@@ -90,16 +90,16 @@ class WeightSample:
         return chosen
 
 
-def candidate_files_of_trainer(trainer: Any, others: Iterable[str]) -> tuple[Path, ...]:
+def candidate_files_of_trainer(trainer: Any, further_files: Iterable[str]) -> tuple[Path, ...]:
     """Return the files that may hold the starting weights, the likeliest first.
 
     Args:
         trainer: The trainer.
-        others: Further files, named by the launcher.
+        further_files: Further files, named by the launcher.
     """
     network = getattr(trainer.model, "module", trainer.model)
     candidates = [getattr(network, "pt_path", None), trainer.args.pretrained, trainer.args.model]
-    return _existing([*candidates, *others, *candidate_files_of_calling_model()])
+    return _existing([*candidates, *further_files, *candidate_files_of_calling_model()])
 
 
 def candidate_files_of_calling_model() -> tuple[str, ...]:

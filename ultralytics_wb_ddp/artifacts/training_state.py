@@ -136,7 +136,7 @@ class TrainingState:
         exit_code = 0
         try:
             run.start(self.directory, record)
-            self._log_rest(run, parsed)
+            self._log_missing(run, parsed)
         except BaseException as error:
             exit_code = exit_code_of(error)
             raise
@@ -144,7 +144,7 @@ class TrainingState:
             run.close(exit_code)
         return True
 
-    def _log_rest(self, run: GuardedRun, options: RunOptions) -> None:
+    def _log_missing(self, run: GuardedRun, options: RunOptions) -> None:
         """Log the missing epochs, final metrics and best checkpoint from disk."""
         from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointUploader
         from ultralytics_wb_ddp.wandb_client.run_state import get_summary

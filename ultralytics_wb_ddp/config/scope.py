@@ -119,15 +119,15 @@ def scope_settings(*named: str) -> dict[str, Any]:
     return {name: value for name, value in merge_scopes(active_scopes()).items() if name not in named}
 
 
-def scope_options(made_in: tuple[ConfigScope, ...], run_id: str | None) -> dict[str, Any]:
+def scope_options(creation_scopes: tuple[ConfigScope, ...], run_id: str | None) -> dict[str, Any]:
     """Return the run options that scopes set for a training, by name.
 
     Args:
-        made_in: Scopes in which the training's callback was created. The active scopes are inside them.
+        creation_scopes: Scopes in which the training's callback was created. The active scopes are inside them.
         run_id: Run that the training may continue. Its manager has already applied the scopes around itself.
     """
     active = active_scopes()
-    around = (*(scope for scope in made_in if scope not in active), *active)
+    around = (*(scope for scope in creation_scopes if scope not in active), *active)
     applied = _applied_by_run_id.get(run_id or "", ())
     known = {field.name for field in fields(RunOptions)}
     values = merge_scopes(scope for scope in around if scope not in applied)

@@ -71,7 +71,7 @@ def check_known_keys(names: Iterable[Any], known: list[str], where: str) -> None
     """
     for name in names:
         if name not in known:
-            if explanation := place_of(name, known):
+            if explanation := explain_misplaced_option(name, known):
                 msg = f"{where}: {name!r} has no place here: {explanation}"
                 raise ConfigurationError(msg)
             close = difflib.get_close_matches(str(name), known, n=1)
@@ -80,7 +80,7 @@ def check_known_keys(names: Iterable[Any], known: list[str], where: str) -> None
             raise ConfigurationError(msg)
 
 
-def place_of(name: Any, known: list[str]) -> str | None:
+def explain_misplaced_option(name: Any, known: list[str]) -> str | None:
     """Return an explanation where an unknown setting belongs, or None.
 
     Args:

@@ -40,7 +40,7 @@ class ProcessIdentity:
     started: float
 
     @classmethod
-    def here(cls) -> Self:
+    def of_this_process(cls) -> Self:
         """Return the identity of this process."""
         return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
 
@@ -70,9 +70,9 @@ class Launcher(ProcessIdentity):
     datasets: int = 1
 
     @classmethod
-    def here(cls) -> Self:
+    def of_this_process(cls) -> Self:
         """Return the identity of this process."""
-        return replace(super().here(), datasets=count_datasets())
+        return replace(super().of_this_process(), datasets=count_datasets())
 
     def is_lost(self) -> bool:
         """Return whether the launcher, or the torchrun above this worker, has ended.

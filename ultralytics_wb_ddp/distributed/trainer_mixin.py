@@ -116,8 +116,8 @@ class DistributedTrainerMixin:
         def wrap_with_settings(module: Any, *args: Any, **kwargs: Any) -> None:
             options = dict(settings)
             if "output_device" in options:
-                own = next(iter(kwargs.get("device_ids") or ()), None)
-                options["output_device"] = number_here(options["output_device"], device_names(self.args.device), own)
+                own, names = next(iter(kwargs.get("device_ids") or ()), None), device_names(self.args.device)
+                options["output_device"] = local_device_number(options["output_device"], names, own)
             wrap(module, *args, **{**kwargs, **options})
 
         with patched_attribute(DistributedDataParallel, "__init__", wrap_with_settings):
@@ -146,11 +146,11 @@ def device_names(device: Any) -> list[str]:
     names = (
         device if isinstance(device, (list, tuple)) else str("" if device is None else device).strip("[]()").split(",")
     )
-    plain = [str(name).strip().removeprefix("cuda:") for name in names]
-    return [name for name in plain if name not in {"", "cpu", "mps", "None"}]
+    device_ids = [str(name).strip().removeprefix("cuda:") for name in names]
+    return [name for name in device_ids if name not in {"", "cpu", "mps", "None"}]
 
 
-def number_here(device: int, names: list[str], own: int | None) -> int:
+def local_device_number(device: int, names: list[str], own_device: int | None) -> int:
     """Return the number of a GPU within this worker.
 
     In older releases of Ultralytics a worker sees only the GPUs of the training, counted from 0.
@@ -158,10 +158,10 @@ def number_here(device: int, names: list[str], own: int | None) -> int:
     Args:
         device: Number of the GPU in the user's settings.
         names: The devices of this machine that train.
-        own: Number of the worker's own GPU within this worker.
+        own_device: Number of the worker's own GPU within this worker.
     """
     local_rank = integer(os.environ, "LOCAL_RANK", 0)
-    is_as_given = own is None or local_rank >= len(names) or str(own) == names[local_rank]
+    is_as_given = own_device is None or local_rank >= len(names) or str(own_device) == names[local_rank]
     return device if is_as_given or str(device) not in names else names.index(str(device))
 
 

@@ -85,7 +85,7 @@ def run_checks(request: DoctorRequest) -> tuple[TrainingForecast | None, list[Ch
         except ConfigurationError:  # check_leftovers has reported it
             plan = None
         else:
-            if plan.how == "refuse":
+            if plan.action == "refuse":
                 findings.append(
                     error("run", plan.reason, "unset WANDB_RUN_ID ULTRALYTICS_WB_DDP if they are left over")
                 )
@@ -136,10 +136,10 @@ def _without_input(problem: Exception) -> str:
     errors = getattr(problem, "errors", None)
     if errors is None:
         return type(problem).__name__
-    return "; ".join(f"{_shown(item)}: {item['msg']}" for item in errors(include_input=False))
+    return "; ".join(f"{_describe_field(item)}: {item['msg']}" for item in errors(include_input=False))
 
 
-def _shown(item: dict[str, Any]) -> str:
+def _describe_field(item: dict[str, Any]) -> str:
     import os
 
     setting = ".".join(map(str, item["loc"]))

@@ -36,8 +36,8 @@ class TrainingForecast:
     """Forecast of a training's run.
 
     Attributes:
-        how: How the training gets its run, as :class:`ultralytics_wb_ddp.runs.resolution.Plan` has it.
-        reason: Why the training gets no run, if ``how`` is ``"refuse"``.
+        action: How the training gets its run, as :class:`ultralytics_wb_ddp.runs.resolution.Plan` has it.
+        reason: Why the training gets no run, if ``action`` is ``"refuse"``.
         run_id: Id of the run; None if the id is generated at the start.
         project: Project of the run.
         entity: Entity of the run; None is the default of the account.
@@ -49,7 +49,7 @@ class TrainingForecast:
         named_by_handoff: Whether another process handed the run over to this one, so that it must exist.
     """
 
-    how: str
+    action: str
     reason: str
     run_id: str | None
     project: str
@@ -80,8 +80,8 @@ class TrainingForecast:
             "skip": "none: W&B is disabled",
             "refuse": f"none: {self.reason}",
         }
-        script = ", unless the script creates one" if self.how == "new" and not of_job else ""
-        yield "run", verbs[self.how] + script
+        script = ", unless the script creates one" if self.action == "new" and not of_job else ""
+        yield "run", verbs[self.action] + script
         yield "project", f"{self.entity}/{self.project}" if self.entity else f"{self.project} of the default entity"
         several = f"{self.processes} processes; {_WHO_LOGS[self.run_mode]}"
         yield "processes", several if self.processes > 1 else "one process, which logs"
@@ -124,15 +124,15 @@ def make_forecast(request: DoctorRequest, settings: Any) -> TrainingForecast:
     )
     options = _options(request, chosen.handoff)
     mode = "disabled" if chosen.action == "skip" else options.mode or _mode_of(settings)
-    how, reason = ("skip", "") if mode == "disabled" else (chosen.action, chosen.reason)
+    action, reason = ("skip", "") if mode == "disabled" else (chosen.action, chosen.reason)
     requested = request.options.with_overrides(handoff.options if handoff else {}, request.options.training_options())
     run_mode = requested.logging_mode()[0] or "auto"
     try:
         logging_ranks(replace(requested, mode=mode), handoff, {})
     except ConfigurationError as error:
-        how, reason = "refuse", str(error)
+        action, reason = "refuse", str(error)
     return TrainingForecast(
-        how=how,
+        action=action,
         reason=reason,
         run_id=handoff.run_id if handoff else None,
         project=options.project or "",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ultralytics_wb_ddp.wandb_client.internals import plain_table
+from ultralytics_wb_ddp.wandb_client.internals import table_of_plain_values
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.metrics.trainer_rows import Guard
@@ -64,7 +64,9 @@ def class_table(validator: Any) -> Any:
     """
     metrics = validator.metrics
     if hasattr(metrics, "top1"):
-        return plain_table(CLASSIFIED_COLUMNS, [str, int, float, float, float], _classification_rows(validator))
+        return table_of_plain_values(
+            CLASSIFIED_COLUMNS, [str, int, float, float, float], _classification_rows(validator)
+        )
     index_of = {int(class_id): index for index, class_id in enumerate(getattr(metrics, "ap_class_index", []))}
     parts = [
         (label, getattr(metrics, part))
@@ -89,7 +91,7 @@ def class_table(validator: Any) -> Any:
             row += [None] * 6 if index is None else _class_scores(part, index)
         rows.append([*row, index in shown])
     types = [str, int, int, *[float] * (len(columns) - 3), bool]
-    return plain_table([*columns, "In curves"], types, rows)
+    return table_of_plain_values([*columns, "In curves"], types, rows)
 
 
 def class_names(validator: Any) -> dict[int, str]:
@@ -112,11 +114,11 @@ def _classification_rows(validator: Any) -> list[list[Any]]:
     matrix = np.asarray(validator.confusion_matrix.matrix)  # predicted by true class
     rows: list[list[Any]] = []
     for index, name in class_names(validator).items():
-        right, predicted, instances = (
+        correct, predicted, instances = (
             float(n) for n in (matrix[index, index], matrix[index].sum(), matrix[:, index].sum())
         )
-        f1 = 2 * right / (predicted + instances) if instances else None
-        scores = (right / predicted if predicted else None, right / instances if instances else None, f1)
+        f1 = 2 * correct / (predicted + instances) if instances else None
+        scores = (correct / predicted if predicted else None, correct / instances if instances else None, f1)
         rows.append([name, int(instances), *(value if value is None else round(value, 5) for value in scores)])
     return rows
 
@@ -177,7 +179,7 @@ def _area_chart(
     ]
     return wandb.plot_table(
         "wandb/area-under-curve/v0",
-        plain_table(CURVE_COLUMNS, [str, float, float], rows),
+        table_of_plain_values(CURVE_COLUMNS, [str, float, float], rows),
         fields={"x": "x", "y": "y", "class": "class"},
         string_fields={"title": title, "x-axis-title": x_title, "y-axis-title": y_title},
     )

@@ -62,7 +62,7 @@ class _TrialTask:
             msg = "parameters.device: agents that share the devices have theirs given; run one, without devices"
             raise ConfigurationError(msg)
         if self.function:
-            check_parameters(definition["parameters"], "sweep", others=True)
+            check_parameters(definition["parameters"], "sweep", allow_others=True)
         else:
             metric = (definition.get("metric") or {}).get("name")
             check_job(self.job, definition["parameters"], project=project, metric=metric)
@@ -191,7 +191,7 @@ def _entity_and_project(config: SweepConfig, settings: Mapping[str, Any]) -> tup
 
 
 def _call_function(function: Callable[[dict[str, Any]], Any], device: Any, parameters: dict[str, Any]) -> None:
-    arguments = train_arguments(parameters, "sweep", others=True)
+    arguments = train_arguments(parameters, "sweep", allow_others=True)
     function(arguments if device is None else {**arguments, "device": device})
 
 

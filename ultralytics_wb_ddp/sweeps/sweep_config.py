@@ -130,7 +130,7 @@ def _check(plain: dict[str, Any], where: str) -> None:
         raise ConfigurationError(msg)
 
 
-def train_arguments(parameters: Mapping[str, Any], where: str, *, others: bool = False) -> dict[str, Any]:
+def train_arguments(parameters: Mapping[str, Any], where: str, *, allow_others: bool = False) -> dict[str, Any]:
     """Convert a trial's parameters to arguments of ``model.train``.
 
     The value 3.0 becomes 3 if the argument is not a float. A string such as ``"0.01"`` becomes a number if the
@@ -139,14 +139,14 @@ def train_arguments(parameters: Mapping[str, Any], where: str, *, others: bool =
     Args:
         parameters: Values by name.
         where: Source of the parameters, for messages.
-        others: Whether other parameters than training arguments are allowed. Their values stay unchanged.
+        allow_others: Whether other parameters than training arguments are allowed. Their values stay unchanged.
 
     Raises:
         ConfigurationError: A parameter is not a training argument, or its value is invalid.
     """
     from ultralytics.utils import DEFAULT_CFG_DICT
 
-    unknown = [name for name in parameters if name not in DEFAULT_CFG_DICT] if others else []
+    unknown = [name for name in parameters if name not in DEFAULT_CFG_DICT] if allow_others else []
     values = {
         name: value if isinstance(DEFAULT_CFG_DICT.get(name), float) or name in unknown else _as_int_if_whole(value)
         for name, value in parameters.items()
@@ -162,13 +162,13 @@ def _as_int_if_whole(value: Any) -> Any:
     return int(number) if isinstance(number, float) and number.is_integer() else value
 
 
-def check_parameters(parameters: Mapping[str, Any], where: str, *, others: bool = False) -> None:
+def check_parameters(parameters: Mapping[str, Any], where: str, *, allow_others: bool = False) -> None:
     """Check the known values of a sweep's parameters.
 
     Args:
         parameters: The sweep's ``parameters``.
         where: Source of the parameters, for messages.
-        others: Whether other parameters than arguments of ``model.train`` are allowed.
+        allow_others: Whether other parameters than arguments of ``model.train`` are allowed.
 
     Raises:
         ConfigurationError: A parameter is nested or not a training argument, or may get an invalid value.
@@ -179,7 +179,7 @@ def check_parameters(parameters: Mapping[str, Any], where: str, *, others: bool 
         if not isinstance(spec, dict) or not isinstance(spec.get("values", []), list):
             msg = f"{where}: parameters.{name}={spec!r}; value, values, or min and max are expected"
             raise ConfigurationError(msg)
-        if "parameters" in spec and not others:
+        if "parameters" in spec and not allow_others:
             msg = f"{where}: parameters.{name} is nested; a job's parameters are arguments of model.train, such as lr0"
             raise ConfigurationError(msg)
         bounds = {type(spec[name]) for name in ("min", "max") if name in spec}
@@ -189,7 +189,7 @@ def check_parameters(parameters: Mapping[str, Any], where: str, *, others: bool 
         values = _values_of(spec) or [DEFAULT_CFG_DICT.get(name)]
         try:
             for value in values:
-                train_arguments({name: value}, f"{where}: parameters", others=others)
+                train_arguments({name: value}, f"{where}: parameters", allow_others=allow_others)
         except ConfigurationError as error:
             if name not in DEFAULT_CFG_DICT or "min" not in spec:
                 raise

@@ -77,14 +77,14 @@ def find_trainings(paths: Iterable[str]) -> Iterator[Path | ImportResult]:
         paths: Directories, or patterns such as ``runs/**`` that the shell did not expand. Files that do not belong to
             a training are ignored.
     """
-    seen = set()
+    visited = set()
     for path in paths:
         matches = [path] if os.path.lexists(path) else sorted(glob.glob(path, recursive=True))  # noqa: PTH207
         if not matches:
             yield ImportResult(Path(path), "failed", "there is no such file or directory")
         for match in map(Path, matches):
             start = match.parent if match.name in FILES and match.is_file() else match
-            if os.path.realpath(start) in seen:
+            if os.path.realpath(start) in visited:
                 continue
             problems: list[OSError] = []
             for folder, folders, files in os.walk(start, onerror=problems.append):
@@ -92,12 +92,12 @@ def find_trainings(paths: Iterable[str]) -> Iterator[Path | ImportResult]:
                 skipped = {*TRAINING_FOLDERS, *FILES} if is_found else set()
                 folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in skipped)
                 real = os.path.realpath(folder)
-                if is_found and real not in seen:
+                if is_found and real not in visited:
                     yield Path(folder)
-                seen.add(real)
+                visited.add(real)
             for problem in problems:
-                if start.is_dir() and str(problem.filename) not in seen:
-                    seen.add(str(problem.filename))
+                if start.is_dir() and str(problem.filename) not in visited:
+                    visited.add(str(problem.filename))
                     yield ImportResult(Path(problem.filename), "failed", f"cannot be read: {problem.strerror}")
 
 

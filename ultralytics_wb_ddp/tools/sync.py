@@ -112,7 +112,7 @@ def sync(folders: Sequence[Path]) -> int:
 def _send(folder: Path, part: RecordedRun) -> int:
     """Send a part, and mark the part as sent after its arrival."""
     run = RunAtWandb(part.entity, part.project, part.id)
-    previous = run.ask()
+    previous = run.query()
     synced_file = part.path.with_name(f"{part.path.name}.synced")
     if synced_file.exists() and previous.exists and previous.rows >= len(part.history):
         logger.info("run %s: %s was sent before", part.id, relative_path(folder))
@@ -189,7 +189,7 @@ class RunAtWandb:
         self._query_variables = {"project": project, "entity": entity, "name": run_id}
         self.path = f"{entity}/{project}/{run_id}"
 
-    def ask(self) -> Arrived:
+    def query(self) -> Arrived:
         """Return the current state of the run on the server."""
         answer = self._server.ask("Run", RUN, **self._query_variables)
         run = (answer.get("project") or {}).get("run")
@@ -215,7 +215,7 @@ class RunAtWandb:
         """
         deadline = time.monotonic() + ARRIVAL_TIMEOUT
         while True:
-            run = self.ask()
+            run = self.query()
             if not run.exists:
                 return [NO_RUN]
             missing = []

@@ -351,7 +351,7 @@ def find_artifact(run: Any, name: str, digest: str) -> Any:
     return artifact if any(entry.digest == digest for entry in entries) else None
 
 
-def plain_table(columns: list[str], types: list[type], rows: list[list[Any]]) -> Any:
+def table_of_plain_values(columns: list[str], types: list[type], rows: list[list[Any]]) -> Any:
     """Return a ``wandb.Table`` whose rows are plain JSON values.
 
     It is faster than ``wandb.Table(data=rows)``, which infers the type of each value and checks each value again when

@@ -163,11 +163,11 @@ class Server:
         text = f"{self.url} does not answer the question {operation}"
         return ServerError(text, "look at project and run in the browser", status="warning")
 
-    def refusal(self, how: str) -> ServerError:
+    def refusal(self, detail: str) -> ServerError:
         """Return the error for a refused key.
 
         Args:
-            how: End of the message's first part, such as ``"with status 401"``.
+            detail: End of the message's first part, such as ``"with status 401"``.
         """
         login = f"wandb login --relogin --host {self.url}"
         change = {
@@ -175,7 +175,7 @@ class Server:
             "cfg.wandb.api_key": "correct cfg.wandb.api_key",
         }
         remedy = f"{change.get(self.source, login)}; it must be a key of the account that the run belongs to"
-        return ServerError(f"{self.url} refuses the key {how}", remedy, about="key")
+        return ServerError(f"{self.url} refuses the key {detail}", remedy, about="key")
 
 
 def find_server(api_key: str | None = None, *, timeout: float = 30.0) -> Server:
