@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-import pickle
 import subprocess
 import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.artifacts.checkpoint_unpickler import PlainUnpickler
 from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from typing_extensions import Self
-
 
 GIT_TIMEOUT = 5.0  # seconds
 BLOCK = 1 << 20  # bytes
+STRIPPED = -1  # epoch in a checkpoint from which Ultralytics has stripped the optimizer, at the end of a training
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class Progress:
     """The progress of a training when it wrote a checkpoint.
 
     Attributes:
-        epoch: The epoch after which the checkpoint was written, counted from 0. It is -1 at the end of a training, when
-            Ultralytics strips the optimizer from the checkpoint.
+        epoch: The epoch after which the checkpoint was written, counted from 0; :data:`STRIPPED` at the end of a
+            training.
         epochs: The requested number of epochs; None where it is not known.
         has_optimizer: Whether the checkpoint holds the state of the optimizer.
         trained: The number of trained epochs; 0 where it is not known.
@@ -113,43 +112,10 @@ class Progress:
             with zipfile.ZipFile(file) as archive:
                 (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
                 with archive.open(name) as content:
-                    values = _PlainUnpickler(content).load()
+                    values = PlainUnpickler(content).load()
         except Exception:  # noqa: BLE001  # damaged in any way
             return None
         return cls.of_content(values) if isinstance(values, dict) else None
-
-
-class _Placeholder:
-    """A replacement for an object of any class; unpickling imports nothing."""
-
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        return super().__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        """Ignore the object's arguments."""
-
-    def __setstate__(self, state: Any) -> None:
-        """Ignore the object's state."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Ignore an item."""
-
-    def append(self, item: Any) -> None:
-        """Ignore an item."""
-
-    extend = add = append
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """An unpickler of plain values that imports no class."""
-
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ARG002  # as in the base class
-        """Return a class that ignores its arguments."""
-        return _Placeholder
-
-    def persistent_load(self, pid: Any) -> Any:  # noqa: ARG002  # as in the base class
-        """Return None instead of a tensor's numbers."""
-        return None
 
 
 def file_sha256(file: Path) -> str:

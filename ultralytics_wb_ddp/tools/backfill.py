@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import file_sha256
 from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointPolicy
 from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, ResultsError
+from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS, RESULTS
 from ultralytics_wb_ddp.config.names import model_collection
 from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, init_run, resume_run
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.tools.checkpoint_reader import Checkpoint
-from ultralytics_wb_ddp.tools.training_arguments import ARGUMENTS, HYPERPARAMETERS, OPTIONS
-from ultralytics_wb_ddp.tools.training_directory import RESULTS, PastTraining, is_training
+from ultralytics_wb_ddp.tools.training_arguments import HYPERPARAMETERS, OPTIONS
+from ultralytics_wb_ddp.tools.training_directory import PastTraining, is_training
 from ultralytics_wb_ddp.utils.logging import format_exception
 from ultralytics_wb_ddp.utils.progress import status
 from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, sync_command

@@ -8,8 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.names import model_collection
-from ultralytics_wb_ddp.utils.errors import UserError
-from ultralytics_wb_ddp.utils.logging import format_exception
+from ultralytics_wb_ddp.utils.errors import UserError, raise_as
 from ultralytics_wb_ddp.utils.progress import track
 from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
 from ultralytics_wb_ddp.wandb_client.server import API_TIMEOUT, DownloadError, find_run
@@ -83,7 +82,9 @@ def prune(
         run_at_wandb = find_run(run, None)
     except DownloadError as error:
         raise RetentionError(str(error)) from error
-    try:
+    problem = f"the checkpoints of run {run!r} cannot be pruned"
+    remedy = "check that it has logged some, and that this API key may delete artifacts"
+    with raise_as(RetentionError, problem, remedy):
         artifacts = find_checkpoints(run_at_wandb.entity, run_at_wandb.project, run_at_wandb.id)
         artifacts_by_version = {_describe(artifact): artifact for artifact in artifacts}
         superseded_versions = [
@@ -93,15 +94,6 @@ def prune(
             () if dry_run else superseded_versions, f"pruning {len(superseded_versions)} checkpoints", visible=progress
         ):
             _remove(artifacts_by_version[version], ttl)
-    except UserError as error:
-        msg = f"the checkpoints of run {run!r} cannot be pruned: {error}"
-        raise RetentionError(msg) from error
-    except Exception as error:
-        msg = (
-            f"the checkpoints of run {run!r} cannot be pruned: {format_exception(error)}; check that it has logged "
-            "some, and that this API key may delete artifacts"
-        )
-        raise RetentionError(msg) from error
     return superseded_versions
 
 

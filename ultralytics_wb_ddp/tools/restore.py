@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress, file_sha256
 from ultralytics_wb_ddp.artifacts.inputs import FINGERPRINT_FILE
+from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS, CHECKPOINT, RESULTS
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 from ultralytics_wb_ddp.tools.prune import find_checkpoints
 from ultralytics_wb_ddp.utils.errors import UserError
@@ -73,7 +74,7 @@ def restore_checkpoint(
     except OSError as error:
         msg = f"{str(target)!r} cannot be written: {format_exception(error)}; give another directory"
         raise RestoreError(msg) from error
-    return target / "weights" / "last.pt"
+    return target / "weights" / CHECKPOINT
 
 
 def _restore(run: Any, last: Any, best: Any, target: Path, dataset: str) -> None:
@@ -96,7 +97,7 @@ def _check_directory(target: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         msg = (
             f"{str(target)!r} exists already; resume the training that is there with "
-            f"YOLO('{target / 'weights' / 'last.pt'}').train(resume=True), or give another directory"
+            f"YOLO('{target / 'weights' / CHECKPOINT}').train(resume=True), or give another directory"
         )
         raise RestoreError(msg)
 
@@ -118,7 +119,7 @@ def _find_checkpoint(run: Any, versions: list[Any], alias: str) -> Any:
     Raises:
         RestoreError: The run has no resumable checkpoint with this alias.
     """
-    resumable = [version for version in versions if "last.pt" in version.manifest.entries]
+    resumable = [version for version in versions if CHECKPOINT in version.manifest.entries]
     for version in resumable:
         if alias in version.aliases:
             return version
@@ -195,11 +196,11 @@ def _write_training_directory(checkpoint: Path, training: Path, target: Path, da
     new_paths = {"data": dataset, "project": str(target.parent), "name": target.name, "save_dir": str(target)}
     content["train_args"] = {**content["train_args"], **new_paths, "exist_ok": True}
     (training / "weights").mkdir(parents=True)
-    torch.save(content, training / "weights" / "last.pt")
-    (training / "args.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(to_plain(content["train_args"]))), "utf-8")
+    torch.save(content, training / "weights" / CHECKPOINT)
+    (training / ARGUMENTS).write_text(OmegaConf.to_yaml(OmegaConf.create(to_plain(content["train_args"]))), "utf-8")
     results = content.get("train_results") or {}
     if results:
-        with (training / "results.csv").open("w", newline="", encoding="utf-8") as file:
+        with (training / RESULTS).open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(results)
             rows.writerows(zip(*results.values()))

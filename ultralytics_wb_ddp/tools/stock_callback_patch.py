@@ -133,6 +133,15 @@ class Status:
             f"it is; install a newer ultralytics_wb_ddp, or Ultralytics {known_releases()}",
         }.get(self.state)
 
+    def check(self) -> None:
+        """Refuse a file that can be neither patched nor restored.
+
+        Raises:
+            PatchError: There is a problem.
+        """
+        if self.problem:
+            raise PatchError(self.problem)
+
 
 def read_diffs() -> list[Diff]:
     """Return the diffs in this package, in the order of their releases."""
@@ -188,8 +197,7 @@ def apply(status: Status) -> bool:
     Raises:
         PatchError: The file cannot be patched; it is unchanged.
     """
-    if status.problem:
-        raise PatchError(status.problem)
+    status.check()
     if status.state == "patched" or status.diff is None:
         return False
     patched = status.diff.apply(status.original)
@@ -209,8 +217,7 @@ def revert(status: Status) -> bool:
     Raises:
         PatchError: The file cannot be restored; it is unchanged.
     """
-    if status.problem:
-        raise PatchError(status.problem)
+    status.check()
     if status.state == "original":
         return False
     _write(status.file, status.original)

@@ -6,6 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS
 from ultralytics_wb_ddp.utils.logging import format_exception
 from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-ARGUMENTS = "args.yaml"
 OPTIONS, HYPERPARAMETERS = "opt.yaml", "hyp.yaml"  # of YOLOv5 to YOLOv7
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, Results, read_results, without_placeholders
+from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS, RESULTS
 from ultralytics_wb_ddp.tools.checkpoint_reader import is_stripped
 from ultralytics_wb_ddp.tools.training_arguments import (
-    ARGUMENTS,
     HYPERPARAMETERS,
     OPTIONS,
     foreign_names,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.tools.checkpoint_reader import Checkpoint
 
 
-RESULTS = "results.csv"
 OLD_RESULTS = "results.txt"  # of YOLOv5 before 2021-10 and of YOLOv7
 PICTURES = (".jpg", ".jpeg", ".png")
 END_PICTURE = "results.png"  # drawn when a training is over

@@ -13,9 +13,14 @@ online, offline, disabled``.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from subprocess import CalledProcessError
+from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.utils.logging import format_exception
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def exit_code_of(error: BaseException | None) -> int:
@@ -42,6 +47,25 @@ class UserError(Exception):
 
     Its message names the value, the cause and the remedy.
     """
+
+
+@contextmanager
+def raise_as(error_class: type[UserError], problem: str, remedy: str) -> Iterator[None]:
+    """Raise every exception of a block as an error of one class.
+
+    Args:
+        error_class: Class of the error.
+        problem: The value and what is wrong with it. The message of the exception follows.
+        remedy: The remedy. A :class:`UserError` has its own.
+    """
+    try:
+        yield
+    except UserError as error:
+        msg = f"{problem}: {error}"
+        raise error_class(msg) from error
+    except Exception as error:
+        msg = f"{problem}: {format_exception(error)}; {remedy}"
+        raise error_class(msg) from error
 
 
 def user_message(error: BaseException) -> str | None:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ultralytics_wb_ddp.utils.errors import UserError
-from ultralytics_wb_ddp.utils.logging import format_exception
+from ultralytics_wb_ddp.utils.errors import UserError, raise_as
 from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
 from ultralytics_wb_ddp.wandb_client.transport import Failure, NoAnswerError, core_answers_queries, post_query
 
@@ -47,19 +46,11 @@ def find_run(path: str, api_key: str | None) -> Any:
     import wandb
 
     check_path(path)
-    try:
+    remedy = "check its path, entity/project/run-id, the server (WANDB_BASE_URL) and whether this API key may read it"
+    with raise_as(DownloadError, f"run {path!r} cannot be read", remedy):
         require_server(api_key)
         with no_login_prompt():
             return wandb.Api(timeout=API_TIMEOUT, api_key=api_key).run(_path_of(path))
-    except UserError as error:
-        msg = f"run {path!r} cannot be read: {error}"
-        raise DownloadError(msg) from error
-    except Exception as error:
-        msg = (
-            f"run {path!r} cannot be read: {format_exception(error)}; check its path, entity/project/run-id, the "
-            "server (WANDB_BASE_URL) and whether this API key may read it"
-        )
-        raise DownloadError(msg) from error
 
 
 def check_path(run: str) -> None:
