@@ -28,13 +28,6 @@ class Artifacts(Topic):
         versions = self._versions(asked.get("entity"), asked.get("project"), name)
         return {"project": {"artifact": {"artifactType": {"name": versions[-1].type}} if versions else None}}
 
-    @answers("InputFields", "TypeInfo", "ProbeServerUseArtifactInput")
-    def type_info(self, asked: Asked) -> Answer:
-        """Say which optional fields this server has, to clients before 0.26: only that which a registry needs."""
-        fields = [{"name": "orgEntity", "args": []}] if asked.get("name") == "Organization" else []
-        info: Answer = {"name": asked.get("name"), "fields": fields, "inputFields": []}
-        return {"TypeInfo": info, "__type": info, "UseArtifactInputInfoType": info}
-
     @answers("CreateArtifact")
     def create(self, asked: Asked) -> Answer:
         """Make an artifact, or return the one of the same content: the client then uploads nothing."""
@@ -98,12 +91,6 @@ class Artifacts(Topic):
         membership = artifact and self._membership(artifact)
         return {"project": {"artifactCollectionMembership": membership or self._linked(asked)}}
 
-    @answers("ArtifactByName")
-    def by_name(self, asked: Asked) -> Answer:
-        """Find an artifact, as clients before 0.27 do."""
-        artifact, linked = self._find(asked, asked["name"]), self._linked(asked)
-        return {"project": {"artifact": self._node(artifact) if artifact else linked and linked["artifact"]}}
-
     @answers("ArtifactByID")
     def by_id(self, asked: Asked) -> Answer:
         """Describe an artifact; ``Artifact.wait()`` asks once it is logged."""
@@ -147,11 +134,6 @@ class Artifacts(Topic):
         collection = {"__typename": "ArtifactSequence", "artifactMembership": {"files": self._files(artifact)}}
         return {"project": {"artifactCollection": collection}}
 
-    @answers("GetArtifactFileUrls", "ArtifactFileUrls")
-    def file_urls_by_id(self, asked: Asked) -> Answer:
-        """Say where the files are, as clients before 0.27 ask."""
-        return {"artifact": {"files": self._files(self._artifact(asked["id"]))}}
-
     # Keeping and deleting
 
     @answers("ProjectArtifacts")
@@ -180,8 +162,7 @@ class Artifacts(Topic):
             message = f"artifact {artifact.id} has aliases: {', '.join(artifact.aliases)}"
             raise Refused(message)
         artifact.state = "DELETED"
-        answer = {"artifact": {"id": artifact.id}}
-        return {"result": answer, "deleteArtifact": answer}
+        return {"result": {"artifact": {"id": artifact.id}}}
 
     # What is kept
 

@@ -17,10 +17,9 @@ from wandb_server.sweeps import Sweeps
 class Account(Topic):
     """Who asks, and what the server can do: what a client asks before anything else."""
 
-    @answers("Viewer", "GetViewer", "GetDefaultEntity", "")
+    @answers("Viewer", "GetViewer", "GetDefaultEntity")
     def viewer(self, _: Asked) -> Answer:
-        # The viewer's entity is where runs go whose client names none. "" is the nameless query by which clients before
-        # 0.27 verify a key.
+        # The viewer's entity is where runs go whose client names none.
         viewer = {"id": "user", "name": "Tester", "username": "tester", "email": "", "entity": ENTITY}
         nothing: Answer = {"edges": []}
         more = {"admin": False, "flags": "{}", "deletedAt": None, "apiKeys": nothing, "teams": nothing}
@@ -30,16 +29,6 @@ class Account(Topic):
     def features(self, _: Asked) -> Answer:
         # A server without features gets the oldest dialect, e.g. plain lines for the console.
         return {"serverInfo": {"features": []}}
-
-    @answers("ServerInfo")
-    def info(self, _: Asked) -> Answer:
-        # What clients before 0.26 ask before they list the versions of an artifact: which of theirs are too new.
-        return {"serverInfo": {"cliVersionInfo": {"max_cli_version": "1.0"}, "latestLocalVersionInfo": None}}
-
-    @answers("ProbeServerCapabilities")
-    def capabilities(self, _: Asked) -> Answer:
-        # What clients before 0.27 ask when an image is logged; it names no version, for the same reason.
-        return {name: {"fields": []} for name in ("QueryType", "MutationType", "ServerInfoType")}
 
 
 class Backend:

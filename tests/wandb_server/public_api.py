@@ -18,14 +18,6 @@ class PublicApi(Topic):
         run = self._run(asked)
         return {"project": {"run": run and self._node(run)}}
 
-    @answers("ProbeRunInput", "ProbeProjectInput")
-    def types(self, _: Asked) -> Answer:
-        """Say what runs and projects have, to clients before 0.26, which ask for one optional thing each."""
-        return {
-            "RunType": {"fields": [{"name": "projectId"}]},
-            "ProjectType": {"fields": [{"name": "internalId"}]},
-        }
-
     @answers("Runs")
     def runs(self, asked: Asked) -> Answer:
         """Describe all runs of a project; filters and order are left to W&B."""
@@ -50,7 +42,7 @@ class PublicApi(Topic):
 
     @answers("RunParquetHistory")
     def parquet_history(self, asked: Asked) -> Answer:
-        """Say which rows are in files already, as clients from 0.27 ask before they read rows: none."""
+        """Say which rows are in files already, which a client asks before it reads rows: none."""
         run = self.store.run(asked.get("entity"), asked["project"], asked["runName"])
         steps = [{"_step": row["_step"]} for row in run.history] if run else []
         return {"project": {"run": run and {"parquetHistory": {"parquetUrls": [], "liveData": steps}}}}

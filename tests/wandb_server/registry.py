@@ -16,11 +16,6 @@ class Registry(Topic):
         organization = {"name": "The Organization", "orgEntity": {"name": ORGANIZATION}}
         return {"entity": {"organization": organization, "user": None}}
 
-    @answers("ProbeServerOrganization")
-    def organization_type(self, _: Asked) -> Answer:
-        """Say what organizations have, to clients before 0.26."""
-        return {"OrganizationInfoType": {"fields": [{"name": "orgEntity"}]}}
-
     @answers("LinkArtifact")
     def link(self, asked: Asked) -> Answer:
         """Make an artifact the next version of a collection, which is made if there is none."""

@@ -47,12 +47,6 @@ class Runs(Topic):
         run = self.store.run(entity, project, asked["name"])
         return {"model": {**project_node(entity, project), "bucket": run and self._resumable(run)}}
 
-    @answers("RunStoppedStatus")
-    def stopped_status(self, asked: Asked) -> Answer:
-        """Say whether somebody pressed Stop; clients before 0.23 ask, later ones are told by the file stream."""
-        run = self.store.run(asked.get("entityName"), asked.get("projectName"), asked["runId"])
-        return {"project": {"run": run and {"stopped": run.stopped}}}
-
     @answers("StopRun")
     def stop(self, asked: Asked) -> Answer:
         """Press Stop, as ``wandb.Api().run(...).stop()`` does."""

@@ -46,7 +46,7 @@ class Sweeps(Topic):
         """Say whether a sweep still runs."""
         return {"project": {"sweep": {"state": self._sweep(asked["sweep"]).state}}}
 
-    @answers("GetSweep", "GetSweepLegacy", "Sweep")
+    @answers("GetSweep", "GetSweepLegacy")
     def describe(self, asked: Asked) -> Answer:
         """Describe a sweep to ``wandb.Api().sweep(...)``; null makes the client raise "Could not find sweep"."""
         sweep = self.store.sweeps.get(asked["name"])
