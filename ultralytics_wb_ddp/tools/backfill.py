@@ -51,11 +51,9 @@ class ImportResult:
     """Result of the import of one directory.
 
     Attributes:
-        directory: The directory.
         status: ``"imported"``, ``"skipped"``, ``"failed"`` or, in a dry run, ``"would be imported"``.
         text: The run and its epochs, or the reason for a skip or a failure.
         notes: Missing, damaged and skipped files.
-        url: Web address of the run.
     """
 
     directory: Path
@@ -104,8 +102,6 @@ def find_trainings(paths: Iterable[str]) -> Iterator[Path | ImportResult]:
 
 def import_trainings(paths: Iterable[str], options: RunOptions, *, dry_run: bool = False) -> Iterator[ImportResult]:
     """Import each training in and below paths as a run.
-
-    The generator yields one result for each directory.
 
     The run equals the run of a logged training: config, one row for each epoch with the time of its end, pictures and
     checkpoints. ``wandb_run.json`` in the directory then names the run. A second import therefore skips the training,
@@ -171,7 +167,6 @@ def _import(directory: Path, options: RunOptions, *, dry_run: bool, unavailable_
 
 
 def _skip_reason(record: RunRecord, training: PastTraining) -> str:
-    """Return the reason to skip an imported training; empty if it has new epochs."""
     text = f"it was imported as run {record.id}"
     if record.imported_mark is None and training.results.earlier:  # an older release mixed the trainings in the file
         return f"{text}, mixed with another training; delete {RECORD_FILE} and 'wandb' to import the last one"
@@ -265,7 +260,6 @@ def _log_rows(run: Any, training: PastTraining, record: RunRecord, imported_epoc
 
 
 def _pictures(training: PastTraining, result: ImportResult) -> dict[str, Any]:
-    """Return the pictures by the keys that a logged training uses."""
     import wandb
 
     images = {}

@@ -30,8 +30,6 @@ class Checkpoint:
 
     Attributes:
         is_stripped: Whether the training completed. Ultralytics then removes the optimizer.
-        fitness: Fitness of the checkpoint's epoch.
-        metrics: Metrics of the checkpoint's epoch.
         arguments: Arguments of the training, without secrets. They name the optimizer that ``optimizer=auto`` in
             ``args.yaml`` selected.
     """
@@ -87,8 +85,6 @@ def _numbers(metrics: Any) -> dict[str, float]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Unpickler that replaces every missing class by a placeholder."""
-
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".", 1)[0] in MODEL_PACKAGES:
             return SimpleNamespace if name.endswith("SimpleNamespace") else placeholder_class(name)

@@ -21,10 +21,7 @@ EPOCH_ALIAS = re.compile(r"epoch-\d+|latest")  # aliases that do not protect a v
 
 
 class RetentionError(UserError):
-    """Error for checkpoints that cannot be listed or removed.
-
-    The message names the value, the cause and the remedy.
-    """
+    """Error for checkpoints that cannot be listed or removed."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,6 @@ class CheckpointVersion:
 
     Attributes:
         number: Number of the version, from 0.
-        aliases: Aliases of the version.
         ttl: Time to live in days; None without a limit.
         size: Size in bytes.
     """
@@ -50,12 +46,7 @@ class CheckpointVersion:
 
 
 def superseded(versions: Iterable[CheckpointVersion], keep: int) -> list[CheckpointVersion]:
-    """Return the versions that need not be kept, oldest first.
-
-    Args:
-        versions: All versions.
-        keep: Number of the newest versions that are kept besides the versions with a protecting alias.
-    """
+    """Return the versions without a protecting alias, oldest first, except the newest ``keep``."""
     unnamed = sorted((version for version in versions if not version.is_named), key=lambda version: version.number)
     return unnamed[: max(0, len(unnamed) - keep)]
 
@@ -101,7 +92,6 @@ def find_checkpoints(entity: str, project: str, run_id: str) -> list[Any]:
     """Return the versions of a run's checkpoint artifact from W&B.
 
     Raises:
-        ServerError: W&B cannot be reached, or refuses the API key.
         Exception: The run has no such artifact. wandb raises exceptions of several classes.
     """
     import wandb

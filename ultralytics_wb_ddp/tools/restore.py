@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 
 class RestoreError(UserError):
-    """Error for a training that cannot be restored.
-
-    The message names the value, the cause and the remedy.
-    """
+    """Error for a training that cannot be restored."""
 
 
 def restore_checkpoint(
@@ -103,7 +100,6 @@ def _check_directory(target: Path) -> None:
 
 
 def _versions(run: Any) -> list[Any]:
-    """Return the checkpoints of a run."""
     try:
         return find_checkpoints(run.entity, run.project, run.id)
     except UserError as error:
@@ -114,11 +110,6 @@ def _versions(run: Any) -> list[Any]:
 
 
 def _find_checkpoint(run: Any, versions: list[Any], alias: str) -> Any:
-    """Return the checkpoint with an alias.
-
-    Raises:
-        RestoreError: The run has no resumable checkpoint with this alias.
-    """
     resumable = [version for version in versions if CHECKPOINT in version.manifest.entries]
     for version in resumable:
         if alias in version.aliases:
@@ -148,7 +139,6 @@ def _find_dataset(override: str | os.PathLike[str] | None, logged: str | None) -
 
 
 def _download(artifact: Any, folder: Path) -> Path:
-    """Download a checkpoint, verify its SHA-256 and return its path."""
     try:
         with status(f"downloading {artifact.name}, {artifact.size / 1e6:.0f} MB"):
             (checkpoint,) = Path(artifact.download(root=str(folder))).glob("*.pt")
@@ -176,14 +166,7 @@ def _restore_fingerprint(run: Any, draft: Path) -> None:
 
 
 def _write_training_directory(checkpoint: Path, training: Path, target: Path, dataset: str) -> None:
-    """Write a training directory with the files of Ultralytics.
-
-    Args:
-        checkpoint: The checkpoint.
-        training: The directory under its temporary name.
-        target: Final path of the directory.
-        dataset: Path or name of the dataset.
-    """
+    """Write a training directory with the files of Ultralytics, whose final path will be ``target``."""
     import torch
     from omegaconf import OmegaConf
 

@@ -57,10 +57,7 @@ APPENDS_SINCE = (0, 31)  # release of wandb; an older release overwrites the row
 
 
 class SyncError(UserError):
-    """Error for a run's part that has not arrived at W&B.
-
-    The message names the run, the part, the missing rows or files, and the remedy.
-    """
+    """Error for a run's part that has not arrived at W&B."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,6 @@ class Arrived:
     """State of a run on the W&B server.
 
     Attributes:
-        exists: Whether the server has the run.
-        state: W&B's state of the run.
         rows: Number of rows that the server has counted.
         last_step: Step of the last row; -1 without rows.
     """
@@ -89,10 +84,6 @@ def sync(folders: Sequence[Path]) -> int:
     Returns:
         0 if all parts have arrived, else the exit code of the ``wandb sync`` that failed.
 
-    Raises:
-        FileNotFoundError: A folder does not exist.
-        ValueError: A folder does not hold exactly one ``.wandb`` file.
-        SyncError: Rows, files or artifacts have not arrived.
         ServerError: W&B cannot be reached, refuses the API key, or does not answer.
     """
     from ultralytics_wb_ddp.wandb_client.server import require_server
@@ -110,7 +101,7 @@ def sync(folders: Sequence[Path]) -> int:
 
 
 def _send(folder: Path, part: RecordedRun) -> int:
-    """Send a part, and mark the part as sent after its arrival."""
+    """Send a part, and mark it as sent once it has arrived."""
     run = RunAtWandb(part.entity, part.project, part.id)
     previous = run.query()
     synced_file = part.path.with_name(f"{part.path.name}.synced")
@@ -149,7 +140,7 @@ def _send(folder: Path, part: RecordedRun) -> int:
 
 
 def _attempt_of(part: RecordedRun) -> Path:
-    """Return the file with W&B's row counts before the part was sent."""
+    """Return the file with W&B's row counts from before the part was sent."""
     return part.path.with_name(f"{part.path.name}.sending")
 
 
@@ -176,8 +167,6 @@ class RunAtWandb:
 
     Args:
         entity: Entity of the run; empty for the default entity of the API key.
-        project: Project of the run.
-        run_id: Id of the run.
     """
 
     def __init__(self, entity: str, project: str, run_id: str) -> None:
@@ -207,11 +196,6 @@ class RunAtWandb:
         """Return descriptions of the missing run, rows or run end.
 
         The method waits up to ``ARRIVAL_TIMEOUT`` seconds until the server has counted the rows.
-
-        Args:
-            expected: Expected number of rows.
-            sent_count: Number of rows that were sent now.
-            last_step: Expected step of the last row.
         """
         deadline = time.monotonic() + ARRIVAL_TIMEOUT
         while True:
@@ -248,7 +232,6 @@ class RunAtWandb:
 
 
 def _artifacts_of(part: RecordedRun) -> dict[str, str]:
-    """Return the names of a part's logged artifacts, by digest."""
     artifacts = [
         record.artifact for record in read_records(part.path) if record.WhichOneof("record_type") == "artifact"
     ]
@@ -256,12 +239,7 @@ def _artifacts_of(part: RecordedRun) -> dict[str, str]:
 
 
 def _wait_until_counted(since: float, run_id: str) -> None:
-    """Wait until W&B has counted the rows of a run.
-
-    Args:
-        since: Time at which the last rows were sent, in seconds since 1970.
-        run_id: Id of the run, for the log.
-    """
+    """Wait until W&B has counted the rows of a run that were sent at a time, in seconds since 1970."""
     seconds = min(since + ROW_COUNT_LAG - time.time(), ROW_COUNT_LAG)
     if seconds > QUIET_WAIT:
         logger.info("waiting %.0f s, until W&B has counted what run %s has sent", seconds, run_id)
@@ -275,7 +253,6 @@ def _server_appends_rows() -> bool:
 
 
 def _copy_without_rows(folder: Path, part: RecordedRun, parent: Path, arrived_count: int) -> Path:
-    """Copy a part without its first rows, and return the copy."""
     numbers = count()
 
     def has_arrived(data: bytes) -> bool:

@@ -56,12 +56,7 @@ def foreign_names(options: dict[str, Any]) -> tuple[str, str | None]:
 
 
 def _read(file: Path, notes: list[str]) -> dict[str, Any]:
-    """Return the arguments in a file, and add notes about unreadable parts.
-
-    Raises:
-        ValueError: The file holds no arguments.
-        OSError: The file cannot be read.
-    """
+    """Return the arguments in a file, and add notes about unreadable parts."""
     import yaml
 
     content = file.read_bytes()
@@ -83,7 +78,6 @@ def _read(file: Path, notes: list[str]) -> dict[str, Any]:
 
 
 def _read_entries(text: str, name: str, notes: list[str]) -> dict[str, Any] | None:
-    """Return the entries that can be parsed one by one; None without any entry."""
     import yaml
 
     entries: dict[str, Any] = {}
