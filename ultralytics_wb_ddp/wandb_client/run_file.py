@@ -28,8 +28,6 @@ class RecordedArtifact:
     """An artifact that a run logged.
 
     Attributes:
-        name: Name of the artifact.
-        type: Type of the artifact.
         aliases: Aliases that the run gave it.
         entries: Size in bytes by path, or the address of a reference.
         is_input: Whether the artifact is an input of the run, not an output.
@@ -47,15 +45,6 @@ class RecordedRun:
     """The content of a ``.wandb`` file: one session of a run.
 
     Attributes:
-        path: Path of the file.
-        id: Id of the run.
-        project: Project of the run.
-        entity: Entity of the run.
-        name: Display name of the run.
-        group: Group of the run.
-        job_type: Job type of the run.
-        tags: Tags of the run.
-        notes: Notes of the run.
         state: ``"finished"``, ``"failed"`` or, if the file has no exit record, ``"running"``.
         exit_code: Exit code of the run; None while it is running.
         config: The config, without W&B's own entries.
@@ -89,19 +78,12 @@ class RecordedRun:
     console: str = ""
 
     def rows(self, *keys: str) -> list[dict[str, Any]]:
-        """Return the rows that contain all of these keys.
-
-        Args:
-            *keys: Names of values, such as ``"train/box_loss"``.
-        """
+        """Return the rows that contain all of these keys."""
         return [row for row in self.history if all(key in row for key in keys)]
 
 
 def read_records(file: Path) -> Iterator[Any]:
     """Yield the complete records of a ``.wandb`` file as protocol buffers.
-
-    Args:
-        file: Path of the file.
 
     Raises:
         ValueError: The file is no ``.wandb`` file.
@@ -120,12 +102,9 @@ def is_row(data: bytes) -> bool:
 
 
 def find_run_files(directory: str | os.PathLike[str]) -> list[Path]:
-    """Return the ``.wandb`` files below a directory, the oldest first.
+    """Return the ``.wandb`` files below a directory, at any depth, the oldest first.
 
     Each session of a run has a file of its own.
-
-    Args:
-        directory: The directory; files at any depth are found.
     """
     files = {file.resolve() for file in Path(directory).rglob("run-*.wandb")}  # latest-run is a link to a run
     return sorted(files, key=lambda file: (file.parent.name, file))
@@ -246,7 +225,7 @@ def _read_exit(run: RecordedRun, record: Any) -> None:
 
 
 def _update(values: dict[str, Any], items: Any) -> None:
-    """Add protobuf items to a dictionary; nested keys become nested dictionaries."""
+    """Add protobuf items to a dictionary. Nested keys become nested dictionaries."""
     for item in items:
         path = list(item.nested_key) or [item.key]
         if path[0].startswith("_"):
@@ -277,13 +256,9 @@ def holds_records(folder: Path) -> bool:
 
 
 def decode_records(data: bytes, file: Path) -> Iterator[bytes]:
-    """Yield the complete records of a ``.wandb`` file.
+    """Yield the complete records in the content of a ``.wandb`` file.
 
     An incomplete record at the end is left out: the file may still be written.
-
-    Args:
-        data: The content of the file.
-        file: Its path, for the message.
 
     Raises:
         ValueError: The content is no ``.wandb`` file.
@@ -308,12 +283,7 @@ def decode_records(data: bytes, file: Path) -> Iterator[bytes]:
 
 
 def encode_records(header: bytes, records: Iterable[bytes]) -> bytes:
-    """Return the content of a ``.wandb`` file.
-
-    Args:
-        header: The first :data:`HEADER_SIZE` bytes of another file of the same release.
-        records: The records.
-    """
+    """Return the content of a ``.wandb`` file, with the header of another file of the same release."""
     data = bytearray(header)
     for record in records:
         rest, is_first = memoryview(record), True

@@ -67,11 +67,7 @@ def is_online_run_dir(folder: Path) -> bool:
 
 
 def sync_command(*folders: Path | str) -> str:
-    """Return the command that sends the data of runs on disk.
-
-    Args:
-        *folders: Folders of the runs; those of one run are sent in this order.
-    """
+    """Return the command that sends runs on disk. The parts of one run are sent in this order."""
     return f"ultralytics-wb-ddp sync {' '.join(shlex.quote(str(folder)) for folder in folders)}"
 
 

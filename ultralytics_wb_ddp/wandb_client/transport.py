@@ -44,10 +44,9 @@ class Failure(Enum):
 
 
 class NoAnswerError(Exception):
-    """A query failed.
+    """An error for a query without an answer.
 
     Args:
-        why: Cause of the failure.
         text: Reason, for messages; without it, that of the cause.
         status: HTTP status; 0 without one.
     """
@@ -69,15 +68,7 @@ def core_answers_queries() -> bool:
 def post_query(
     url: str, key: str | None, settings: Any, query: str, variables: Mapping[str, Any], *, timeout: float
 ) -> dict[str, Any]:
-    """Send a GraphQL query and return the data of its answer.
-
-    Args:
-        url: Address of the server.
-        key: API key; None sends no key.
-        settings: The client's settings.
-        query: The query.
-        variables: Variables of the query.
-        timeout: Seconds for the answer.
+    """Send a GraphQL query and return the data of its answer, which has ``timeout`` seconds.
 
     Raises:
         NoAnswerError: The query failed.
@@ -119,7 +110,6 @@ def _post_with_core(
 
 @contextlib.contextmanager
 def _private_core() -> Iterator[Any]:
-    """Start a wandb-core for queries, apart from that of this process's runs."""
     from wandb.sdk import wandb_setup
     from wandb.sdk.lib.service import service_port_file
     from wandb.sdk.lib.service.service_connection import ServiceConnection
