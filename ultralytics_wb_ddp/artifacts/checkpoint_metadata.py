@@ -36,15 +36,12 @@ class Measurement:
 
 
 def checkpoint_metadata(trainer: Any, epoch: int, measured: Measurement) -> dict[str, Any]:
-    """Return the metadata of a checkpoint under Ultralytics' names.
+    """Return ``epoch``, ``fitness``, ``metrics`` and ``train_args`` as a checkpoint's metadata, without secrets.
 
     Args:
         trainer: The trainer.
         epoch: Epoch of the checkpoint, counted from 1.
         measured: Results of the validation of this checkpoint, not of another one.
-
-    Returns:
-        ``epoch``, ``fitness``, ``metrics`` and ``train_args``, without secrets.
     """
     return {
         "epoch": epoch,
@@ -61,9 +58,8 @@ class Progress:
     Attributes:
         epoch: The epoch after which the checkpoint was written, counted from 0; :data:`STRIPPED` at the end of a
             training.
-        epochs: The requested number of epochs; None where it is not known.
-        has_optimizer: Whether the checkpoint holds the state of the optimizer.
-        trained: The number of trained epochs; 0 where it is not known.
+        epochs: The requested number of epochs; None if unknown.
+        trained: The number of trained epochs; 0 if unknown.
     """
 
     epoch: int
@@ -81,14 +77,7 @@ class Progress:
 
     @classmethod
     def of_content(cls, content: Mapping[str, Any]) -> Progress | None:
-        """Return the progress that a checkpoint's content records.
-
-        Args:
-            content: The unpickled checkpoint.
-
-        Returns:
-            None if the content has no epoch, so that no training wrote it.
-        """
+        """Return the progress in an unpickled checkpoint; None without an epoch, so that no training wrote it."""
         epoch, arguments = content.get("epoch"), content.get("train_args")
         if not isinstance(epoch, int):
             return None
@@ -100,13 +89,9 @@ class Progress:
 
     @classmethod
     def read(cls, file: Path) -> Progress | None:
-        """Read the progress from a checkpoint without torch and without running code.
+        """Read the progress without torch and without running code.
 
-        Args:
-            file: The checkpoint.
-
-        Returns:
-            None if the file is missing, damaged or no checkpoint of a training.
+        It is None if the file is missing, damaged or no checkpoint of a training.
         """
         try:
             with zipfile.ZipFile(file) as archive:
@@ -128,12 +113,9 @@ def file_sha256(file: Path) -> str:
 
 
 def git_state(directory: Path) -> dict[str, Any]:
-    """Return a directory's git commit, its branch, and whether files changed.
+    """Return a directory's ``commit`` and ``branch``, and ``dirty``; empty outside of a git repository.
 
     The address of the remote is left out: it may hold a password.
-
-    Returns:
-        ``commit``, ``branch`` and ``dirty``; empty outside of a git repository.
     """
 
     def git(*arguments: str) -> str:

@@ -39,11 +39,7 @@ class _Placeholder(metaclass=_PlaceholderMeta):
 
 
 def placeholder_class(name: str) -> Any:
-    """Return a class whose objects take the place of objects of another class.
-
-    Args:
-        name: Name of the other class, with or without the names around it.
-    """
+    """Return a class whose objects take the place of the objects of a class, named with or without its module."""
     return _PlaceholderMeta(name.rpartition(".")[2], (_Placeholder,), {})
 
 

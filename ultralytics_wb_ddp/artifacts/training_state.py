@@ -92,7 +92,6 @@ class TrainingState:
         )
 
     def __str__(self) -> str:
-        """Return the state as a sentence."""
         of_run = f", run {self.run_id}" if self.run_id else ""
         count = f"{self.trained or '?'} of {self.epochs or '?'} epochs{of_run}"
         if self.is_over:
@@ -178,7 +177,7 @@ class TrainingState:
 
 # Helpers
 def _read(checkpoint: Path, directory: Path) -> Progress:
-    """Return a checkpoint's progress; ``args.yaml`` completes the number of epochs.
+    """Return a checkpoint's progress. ``args.yaml`` completes the number of epochs.
 
     Raises:
         ConfigurationError: The checkpoint is damaged.
