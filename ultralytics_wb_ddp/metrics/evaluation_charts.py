@@ -21,16 +21,10 @@ CURVE_COLUMNS = ["class", "y", "x"]
 def curve_charts(metrics: Any, guard: Guard = nullcontext) -> dict[str, Any]:
     """Return a chart of each precision, recall and F1 curve.
 
-    A chart shows the mean and each class. With more than 99 classes it shows the mean and the classes that differ most
-    from it, those with the lowest and the highest mAP50-95. Then its title names the selection, and
+    The charts of ``validator.metrics`` have the names ``curves/<title>``. ``guard`` keeps a chart's errors from the
+    others. A chart shows the mean and each class. With more than 99 classes it shows the mean and the classes that
+    differ most from it, those with the lowest and the highest mAP50-95. Then its title names the selection, and
     :func:`class_table` marks the classes.
-
-    Args:
-        metrics: ``validator.metrics`` after a validation.
-        guard: Context manager by a chart's name that keeps its errors from the other charts.
-
-    Returns:
-        Charts by ``curves/<title>``.
     """
     results = list(getattr(metrics, "curves_results", []))
     names = _curve_class_names(metrics)
@@ -54,13 +48,8 @@ def class_table(validator: Any) -> Any:
     Columns: class, images and instances in the validation set (None in releases that do not count them), precision,
     recall, F1 at the best confidence, mAP50, mAP75 and mAP50-95 of boxes, masks and keypoints, and whether the curve
     charts show the class. A class without instances has no numbers. A classification has the columns class, instances,
-    precision, recall and F1, as it has no mean average precision.
-
-    Args:
-        validator: The validator after a validation.
-
-    Returns:
-        The table; None for a task without numbers per class.
+    precision, recall and F1, as it has no mean average precision. The table is None for a task without numbers per
+    class.
     """
     metrics = validator.metrics
     if hasattr(metrics, "top1"):
@@ -110,7 +99,6 @@ def _class_scores(part: Any, index: int) -> list[float]:
 
 
 def _classification_rows(validator: Any) -> list[list[Any]]:
-    """Return rows with name, instances, precision, recall and F1 of each class."""
     matrix = np.asarray(validator.confusion_matrix.matrix)  # predicted by true class
     rows: list[list[Any]] = []
     for index, name in class_names(validator).items():
@@ -139,7 +127,6 @@ def _curve_class_names(metrics: Any) -> list[str]:
 
 
 def _shown_classes(metrics: Any) -> list[int]:
-    """Return the indices of the curves that the charts show."""
     class_ids = getattr(metrics, "ap_class_index", [])
     if len(class_ids) <= CURVE_CLASSES:
         return list(range(len(class_ids)))
