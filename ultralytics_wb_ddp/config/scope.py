@@ -28,12 +28,9 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 class ConfigScope:
-    """Settings for a ``with`` block or a decorated function.
+    """Settings for a ``with`` block or a decorated function, as far as the user set them.
 
     :func:`wandb_config` creates it.
-
-    Attributes:
-        values: The checked settings by name, as far as the user set them.
     """
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -111,11 +108,7 @@ def merge_scopes(around: Iterable[ConfigScope]) -> dict[str, Any]:
 
 
 def scope_settings(*named: str) -> dict[str, Any]:
-    """Return the settings of the active scopes by name.
-
-    Args:
-        *named: Settings to leave out: the caller has them under another name.
-    """
+    """Return the settings of the active scopes by name, without those that the caller has under another name."""
     return {name: value for name, value in merge_scopes(active_scopes()).items() if name not in named}
 
 
@@ -145,7 +138,7 @@ def forget_scopes_applied(run_id: str) -> None:
 
 
 def _make_threads_inherit_scopes() -> None:
-    """Patch ``Thread.start``: before Python 3.14 threads do not inherit context variables."""
+    """Patch ``Thread.start``, because before Python 3.14 threads do not inherit context variables."""
     with _installing:
         start = threading.Thread.start
         if hasattr(start, INHERITED):
