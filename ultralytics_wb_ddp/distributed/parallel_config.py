@@ -103,9 +103,6 @@ class ParallelConfig:
         Args:
             cfg: An OmegaConf config, a mapping, a dataclass or a namespace.
 
-        Returns:
-            The settings; those that the user did not set are None.
-
         Raises:
             ConfigurationError: A setting is unknown or wrong.
         """
@@ -132,9 +129,6 @@ class ParallelConfig:
         """Return whether this process is a rank of a distributed training.
 
         Such a process was started by torchrun, by srun or by hand. It launches no other processes.
-
-        Args:
-            env: Environment variables, by default those of this process.
         """
         env = os.environ if env is None else env
         return self.rank is not None or integer(env, "RANK", -1) >= 0 or bool(slurm_environment(env))
@@ -190,7 +184,6 @@ class ParallelConfig:
                 raise ConfigurationError(msg)
 
     def _resolve_launcher(self, env: Mapping[str, str], *, check_port: bool) -> dict[str, str]:
-        """Return MASTER_PORT for the workers of this launcher."""
         reject_lone_local_rank(env)
         if self.master_addr is not None and self.master_addr not in LOCAL_HOSTS:
             msg = (

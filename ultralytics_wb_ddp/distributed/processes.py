@@ -30,8 +30,6 @@ class ProcessIdentity:
     """A process, with the data to find it again later.
 
     Attributes:
-        host: Name of the process's host.
-        pid: Process id.
         started: Start of the process in seconds since 1970: process ids are used again.
     """
 
@@ -75,10 +73,7 @@ class Launcher(ProcessIdentity):
         return replace(super().of_this_process(), datasets=count_datasets())
 
     def is_lost(self) -> bool:
-        """Return whether the launcher, or the torchrun above this worker, has ended.
-
-        Call it in a worker.
-        """
+        """Return, in a worker, whether the launcher or the torchrun above it has ended."""
         if not self.is_of_this_host or self.pid == os.getpid():
             return False
         return os.getppid() != _parent_pid or not self.is_alive()
@@ -148,7 +143,6 @@ def find_torchrun_children() -> list[psutil.Process]:
 
 
 def _command_contains(process: psutil.Process, name: str) -> bool:
-    """Return whether a process still runs and its command contains a name."""
     try:
         return any(name in word for word in process.cmdline())
     except psutil.Error:
@@ -156,13 +150,10 @@ def _command_contains(process: psutil.Process, name: str) -> bool:
 
 
 def terminate_workers() -> bool:
-    """End the workers of this launcher and wait for their end.
+    """End the workers of this launcher, wait for their end and return whether there were any.
 
     The function polls and never calls ``wait``: that could take the exit code away from the ``subprocess`` that waits
     in another thread and would then report success.
-
-    Returns:
-        Whether there were workers.
     """
     launches = find_torchrun_children()
     for process in launches:
