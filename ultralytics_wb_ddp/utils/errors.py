@@ -26,12 +26,8 @@ if TYPE_CHECKING:
 def exit_code_of(error: BaseException | None) -> int:
     """Return the exit code of a run that ends with an exception.
 
-    Args:
-        error: Exception that ended the run; None for a success.
-
-    Returns:
-        0 for None, 255 for Ctrl-C as in wandb, the code of a ``SystemExit``, which wandb itself records as a success,
-        and 1 for any other exception.
+    It is 0 for None, 255 for Ctrl-C as in wandb, the code of a ``SystemExit``, which wandb itself records as a success,
+    and 1 for any other exception.
     """
     if error is None:
         return 0
@@ -53,10 +49,8 @@ class UserError(Exception):
 def raise_as(error_class: type[UserError], problem: str, remedy: str) -> Iterator[None]:
     """Raise every exception of a block as an error of one class.
 
-    Args:
-        error_class: Class of the error.
-        problem: The value and what is wrong with it. The message of the exception follows.
-        remedy: The remedy. A :class:`UserError` has its own.
+    The problem is the value and what is wrong with it; the message of the exception follows. A :class:`UserError` has
+    its own remedy.
     """
     try:
         yield
@@ -69,13 +63,9 @@ def raise_as(error_class: type[UserError], problem: str, remedy: str) -> Iterato
 
 
 def user_message(error: BaseException) -> str | None:
-    """Return the message of an error that the user can correct.
+    """Return the message of an error, or of its causes, that the user can correct.
 
-    Args:
-        error: Exception that ended a command. Its causes are examined, too.
-
-    Returns:
-        The message, without a stack trace; None for an error that only its stack trace explains.
+    It is None for an error that only its stack trace explains.
     """
     cause: BaseException | None = error
     while cause is not None:
