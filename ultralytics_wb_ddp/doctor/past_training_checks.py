@@ -129,7 +129,7 @@ def _times_of(training: Path) -> tuple[float, float]:
 
 
 def _set_unrelated_runs_aside(runs: Runs, main: str, training: Path) -> list[CheckResult]:
-    """Remove unrelated runs from ``runs``; return warnings for doubtful ones.
+    """Remove unrelated runs from ``runs``, and return warnings for doubtful ones.
 
     A run with data but without an epoch is unrelated if it ended before the training began, or began after its end: an
     evaluation, for example. If it was open during the training, it is removed with a warning if its project is another
@@ -223,7 +223,6 @@ def _check_number(runs: Runs, record: RunRecord | None) -> CheckResult:
 
 
 def _trained_epochs(training: Path) -> set[int]:
-    """Return the epochs in Ultralytics' own ``results.csv``."""
     try:
         return {int(row["epoch"]) for row in read_results(training / RESULTS).rows}
     except (OSError, ResultsError):
@@ -285,7 +284,7 @@ def _check_end(run_id: str, sessions: list[RecordedRun], trains: int | None) -> 
 
 
 def _check_sent(runs: Runs) -> list[CheckResult]:
-    """Warn of unsent offline sessions; W&B marks sent files with ``.synced``."""
+    """Warn of unsent offline sessions. W&B marks sent files with ``.synced``."""
     files = [run.path for sessions in runs.values() for run in sessions if run.path.parent.name.startswith("offline-")]
     unsent = [file.parent for file in files if not file.with_name(f"{file.name}.synced").exists()]
     if not unsent:

@@ -39,12 +39,10 @@ class TrainingForecast:
         action: How the training gets its run, as :class:`ultralytics_wb_ddp.runs.resolution.Plan` has it.
         reason: Why the training gets no run, if ``action`` is ``"refuse"``.
         run_id: Id of the run; None if the id is generated at the start.
-        project: Project of the run.
         entity: Entity of the run; None is the default of the account.
         mode: ``"online"``, ``"offline"`` or ``"disabled"``.
         processes: Number of processes that train.
         run_mode: Which of them log: ``"auto"``, ``"new"`` or ``"shared"``.
-        directory: Directory of the run's files.
         uploads: Content of the run, as phrases.
         named_by_handoff: Whether another process handed the run over to this one, so that it must exist.
     """
@@ -68,11 +66,7 @@ class TrainingForecast:
         return {**asdict(self), "uploads": list(self.uploads), "logging_ranks": logging}
 
     def lines(self, *, of_job: bool = False) -> Iterator[tuple[str, str]]:
-        """Yield a title and a sentence for each fact.
-
-        Args:
-            of_job: Whether a job is forecast. Then no script of the user opens a run.
-        """
+        """Yield a title and a sentence for each fact. For a job no script of the user opens a run."""
         verbs = {
             "new": "a new one is created",
             "resume": f"{self.run_id} is continued",
@@ -104,10 +98,6 @@ _MODES = {
 
 def make_forecast(request: DoctorRequest, settings: Any) -> TrainingForecast:
     """Return the forecast of a training's run.
-
-    Args:
-        request: Request to the doctor.
-        settings: Settings of the W&B client, read from its files and variables.
 
     Raises:
         ConfigurationError: The handoff in the environment is damaged.
@@ -176,7 +166,6 @@ def _directory(options: RunOptions, *, manager: bool, settings: Any) -> str:
 
 
 def _uploads(run_id: str | None, settings: Any, options: RunOptions) -> Iterator[str]:
-    """Yield phrases for what a run holds and uploads."""
     yield "losses, learning rates and metrics of each epoch"
     yield "plots and curves"
     if options.mistakes:

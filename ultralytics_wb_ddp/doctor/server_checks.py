@@ -26,13 +26,7 @@ query Run($project: String!, $entity: String!, $name: String!) {
 
 
 def check_server(request: DoctorRequest, plan: TrainingForecast, settings: Any) -> list[CheckResult]:
-    """Check whether the run can be sent: API key, server, project, run.
-
-    Args:
-        request: Request to the doctor.
-        plan: Forecast of the run.
-        settings: Settings of the W&B client.
-    """
+    """Check whether the run can be sent: API key, server, project, run."""
     if plan.mode != "online":
         return [ok("server", f"not asked, because the mode is {plan.mode}; no key is needed")]
     url = str(settings.base_url).rstrip("/")
@@ -96,7 +90,6 @@ def _check_run(server: Server, plan: TrainingForecast, entity: str) -> list[Chec
 
 
 def _heartbeat_age(heartbeat: Any) -> str:
-    """Return the age of a run's last heartbeat in words."""
     try:
         last_heartbeat = datetime.fromisoformat(str(heartbeat).removesuffix("Z"))
     except ValueError:
