@@ -39,7 +39,7 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
 
 
 def _show(job: Job) -> bool:
-    """Print plan and problems of a job; return whether no error exists."""
+    """Print plan and problems of a job, and return whether no error exists."""
     from ultralytics_wb_ddp.config.validation import ConfigurationError
     from ultralytics_wb_ddp.doctor import report
     from ultralytics_wb_ddp.doctor.doctor import run_checks
