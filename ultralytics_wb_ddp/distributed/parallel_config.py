@@ -129,6 +129,9 @@ class ParallelConfig:
         """Return whether this process is a rank of a distributed training.
 
         Such a process was started by torchrun, by srun or by hand. It launches no other processes.
+
+        Args:
+            env: Environment variables, by default those of this process.
         """
         env = os.environ if env is None else env
         return self.rank is not None or integer(env, "RANK", -1) >= 0 or bool(slurm_environment(env))

@@ -78,7 +78,11 @@ class RecordedRun:
     console: str = ""
 
     def rows(self, *keys: str) -> list[dict[str, Any]]:
-        """Return the rows that contain all of these keys."""
+        """Return the rows that contain all of these keys.
+
+        Args:
+            *keys: Names of values, such as ``"train/box_loss"``.
+        """
         return [row for row in self.history if all(key in row for key in keys)]
 
 
@@ -102,9 +106,12 @@ def is_row(data: bytes) -> bool:
 
 
 def find_run_files(directory: str | os.PathLike[str]) -> list[Path]:
-    """Return the ``.wandb`` files below a directory, at any depth, the oldest first.
+    """Return the ``.wandb`` files below a directory, the oldest first.
 
     Each session of a run has a file of its own.
+
+    Args:
+        directory: The directory; files at any depth are found.
     """
     files = {file.resolve() for file in Path(directory).rglob("run-*.wandb")}  # latest-run is a link to a run
     return sorted(files, key=lambda file: (file.parent.name, file))
