@@ -17,9 +17,10 @@ from wandb_server.sweeps import Sweeps
 class Account(Topic):
     """Who asks, and what the server can do: what a client asks before anything else."""
 
-    @answers("Viewer", "GetViewer", "GetDefaultEntity")
+    @answers("Viewer", "GetViewer", "GetDefaultEntity", "")
     def viewer(self, _: Asked) -> Answer:
-        # The viewer's entity is where runs go whose client names none.
+        # The viewer's entity is where runs go whose client names none. "" is the nameless query by which wandb 0.28.1
+        # verifies a key.
         viewer = {"id": "user", "name": "Tester", "username": "tester", "email": "", "entity": ENTITY}
         nothing: Answer = {"edges": []}
         more = {"admin": False, "flags": "{}", "deletedAt": None, "apiKeys": nothing, "teams": nothing}
