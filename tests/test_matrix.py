@@ -17,7 +17,7 @@ from wandb_server import StoredRun, WandbServer
 from conftest import END, EPOCHS, NIGHTLY, Job, Patch, RunJob, wait_until_closed
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 
-CARRIES_CALLBACKS = (8, 4, 140)  # the first release whose launch takes callbacks along
+PASSES_CALLBACKS = (8, 4, 140)  # the first release whose launch takes callbacks along
 ONLINE = "CFG['wandb']['mode'] = 'online'\n"
 STOCK = """\
 from ultralytics import settings
@@ -182,7 +182,7 @@ def test_training_is_one_run(
         assert {"model/parameters", "per_class_metrics"} <= set().union(*rows)
         assert any("curves/F1-Confidence(B)_table" in row for row in rows) == plots
         assert "could not be logged" not in job.output
-        assert_users_callbacks_ran_in_every_rank(job, carried=number_of(release) < CARRIES_CALLBACKS)
+        assert_users_callbacks_ran_in_every_rank(job, is_launch_rewritten=number_of(release) < PASSES_CALLBACKS)
 
 
 def assert_is_what_stock_logs(run: RecordedRun | StoredRun) -> None:
@@ -196,10 +196,10 @@ def assert_is_what_stock_logs(run: RecordedRun | StoredRun) -> None:
     assert (config["epochs"], config["imgsz"]) == ("mine", 64)  # what the launcher has set stays
 
 
-def assert_users_callbacks_ran_in_every_rank(job: Job, *, carried: bool) -> None:
+def assert_users_callbacks_ran_in_every_rank(job: Job, *, is_launch_rewritten: bool) -> None:
     """Each ran once an epoch; the start file of the workers is Ultralytics' own where that takes them along."""
     for rank in (0, 1):
         ran = (job.directory / f"rank-{rank}.txt").read_text().split()
         assert Counter(ran) == dict.fromkeys(KINDS, EPOCHS[-1])
     assert (job.directory / "wandb-1").read_text() == "False"
-    assert ("b64decode" in (job.directory / "start.py").read_text()) == carried
+    assert ("b64decode" in (job.directory / "start.py").read_text()) == is_launch_rewritten

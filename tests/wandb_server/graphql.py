@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from wandb_server.artifacts import Artifacts
-from wandb_server.operations import Answer, Asked, Refused, Topic, answers
+from wandb_server.operations import Answer, Refused, Topic, Variables, answers
 from wandb_server.public_api import PublicApi
 from wandb_server.registry import Registry
 from wandb_server.runs import Runs
@@ -18,7 +18,7 @@ class Account(Topic):
     """Who asks, and what the server can do: what a client asks before anything else."""
 
     @answers("Viewer", "GetViewer", "GetDefaultEntity", "")
-    def viewer(self, _: Asked) -> Answer:
+    def viewer(self, _: Variables) -> Answer:
         # The viewer's entity is where runs go whose client names none. "" is the nameless query by which wandb 0.28.1
         # verifies a key.
         viewer = {"id": "user", "name": "Tester", "username": "tester", "email": "", "entity": ENTITY}
@@ -27,7 +27,7 @@ class Account(Topic):
         return {"viewer": {**viewer, **more}}
 
     @answers("ServerFeaturesQuery")
-    def features(self, _: Asked) -> Answer:
+    def features(self, _: Variables) -> Answer:
         # A server without features gets the oldest dialect, e.g. plain lines for the console.
         return {"serverInfo": {"features": []}}
 
