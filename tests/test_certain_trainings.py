@@ -13,12 +13,12 @@ BY_HAND = "for event, function in callbacks.items():\n    model.add_callback(eve
 OURS = 'add_wandb_callback(model, project="demo")\n'
 BROKEN = """
 import contextlib
-from ultralytics_wb_ddp.runs.open_runs import open_runs
+from ultralytics_wb_ddp.runs.open_runs import registry
 
 def fails(**arguments):
     with contextlib.suppress(Exception):
         model.train(**arguments)
-    print("OPEN", len(open_runs))
+    print("OPEN", len(registry.opened))
 """
 NO_DATA = "fails(**{**ONE_PROCESS, 'data': 'nowhere.yaml'})\n"
 NO_MODEL = """
@@ -141,11 +141,11 @@ def test_run_of_a_training_that_fails_is_closed_while_its_process_lives(
         OURS
         + FAILS_IN_EPOCH_2
         + """
-from ultralytics_wb_ddp.runs.open_runs import open_runs
+from ultralytics_wb_ddp.runs.open_runs import registry
 try:
     model.train(**ONE_PROCESS)
 except SystemExit:
-    print("OPEN", len(open_runs))
+    print("OPEN", len(registry.opened))
 """,
         PYTHONPATH=releases.path(release),
     )

@@ -206,8 +206,8 @@ def test_wandb_core_that_dies_early_ends_nothing_and_no_row_is_lost(run_job: Run
     job = run_job("""\
 def kill_wandb_core(trainer):  # before Ultralytics imports the rest of what it needs, of which W&B takes notice
     import psutil
-    from ultralytics_wb_ddp.runs.open_runs import open_runs
-    for held in open_runs.values():
+    from ultralytics_wb_ddp.runs.open_runs import registry
+    for held in registry.opened.values():
         for process in psutil.Process(held.service_process.pid).children():
             assert process.name() == "wandb-core"
             process.kill()
@@ -228,12 +228,12 @@ import time, psutil
 from pathlib import Path
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.runs.resolution import open_run
-from ultralytics_wb_ddp.runs.open_runs import open_runs
+from ultralytics_wb_ddp.runs.open_runs import registry
 session = open_run(None, None, RunOptions(project="demo"), earlier=None, default=RunOptions())
 session.start(Path("train"))
 session.log({"epoch": 1}, is_best=False)
 time.sleep(2)  # it is on disk within a second, and sent every 15
-(held,) = open_runs.values()
+(held,) = registry.opened.values()
 for process in psutil.Process(held.service_process.pid).children():
     process.kill()
 time.sleep(1)

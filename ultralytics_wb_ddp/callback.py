@@ -166,6 +166,9 @@ class WandbCallback:
             tear_down_after_exceptions()
             self.check(None)
             if is_main_process():
+                from ultralytics_wb_ddp.runs.preemption import preempt_runs
+
+                on_termination(preempt_runs)  # a run may be opened any time from now on
                 warm_up_worker(self._handoff or Handoff.from_env(), self.options)
         self._run = None
         self._logger = None
@@ -333,8 +336,8 @@ class WandbCallback:
             active_run_for,
             is_ours,
             mark_failed_on_exception,
+            registry,
             resolve_handoff,
-            user_runs,
         )
         from ultralytics_wb_ddp.runs.preemption import preempt_runs
 
@@ -345,7 +348,7 @@ class WandbCallback:
         self.check(run)
         if run is not None and not run.disabled and not is_ours(run):
             mark_failed_on_exception(run)
-            user_runs[run.id] = run
+            registry.add_user_run(run)
             on_termination(preempt_runs)
         elif run is None:
             warm_up_worker(handoff, self.options)

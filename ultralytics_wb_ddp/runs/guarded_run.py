@@ -19,9 +19,8 @@ from ultralytics_wb_ddp.runs.open_runs import (
     adopt_user_run,
     block_finish,
     is_ours,
-    open_runs,
+    registry,
     unblock_finish,
-    user_runs,
 )
 from ultralytics_wb_ddp.runs.run_record import RunRecord, best_values
 from ultralytics_wb_ddp.runs.stop_button import StopButton
@@ -47,9 +46,6 @@ if TYPE_CHECKING:
 STOP_POLL_TIMEOUT = 1.0  # seconds that the training waits for the state of the Stop button
 RECORD_INTERVAL = 1.0  # seconds between two writes of the number of trained batches
 BACKGROUND_DRAIN_TIMEOUT = 10.0  # seconds that the training waits for the background queue
-last_epoch_by_run_id: dict[str, RunRecord] = {}  # records of the trainings that ended in this process, by run id
-active_runs: list[GuardedRun] = []  # of the trainings that are running in this process
-owned_runs: list[GuardedRun] = []  # those that opened their run and finish it
 
 
 class GuardedRun:
@@ -120,7 +116,7 @@ class GuardedRun:
             save_dir: Directory of the training. None on a rank that is not the main process.
             previous: Record of the training's previous session, if the training is resumed.
         """
-        active_runs.append(self)
+        registry.trainings.append(self)
         self._save_dir = save_dir
         self._block_finish()
         with self.guard("the start of the training"):
@@ -130,9 +126,9 @@ class GuardedRun:
             self.is_resumed = previous is not None and previous.id == self.wandb_run.id
             self.is_of_another_run = previous is not None and not self.is_resumed
             # The record file may have been read before the previous session was closed.
-            if self.is_resumed and self.wandb_run.id in last_epoch_by_run_id:
+            if self.is_resumed and self.wandb_run.id in registry.records:
                 self._continue_from(
-                    last_epoch_by_run_id[self.wandb_run.id].batches, last_epoch_by_run_id[self.wandb_run.id].epoch
+                    registry.records[self.wandb_run.id].batches, registry.records[self.wandb_run.id].epoch
                 )
             if save_dir is None:
                 return
@@ -221,7 +217,7 @@ class GuardedRun:
         if summary:
             self.wandb_run.summary.update(summary)
         if self._options.flush_interval:
-            flush(self.wandb_run, flushes_itself=self.wandb_run.id not in user_runs)
+            flush(self.wandb_run, flushes_itself=self.wandb_run.id not in registry.user_runs)
         if self._save_dir:
             self.record.save(self._save_dir)
 
@@ -265,7 +261,7 @@ class GuardedRun:
         """
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
         lost, record = self.wandb_run, self.record
-        names_lost = user_runs.pop(lost.id, None) is not None or names_lost
+        names_lost = registry.user_runs.pop(lost.id, None) is not None or names_lost
         self._lost = self._is_continued_offline = True  # lost until init_run succeeds
         named = RunOptions(project=record.project, entity=record.entity, mode="offline", dir=self._options.dir)
         options = replace(named, finish_timeout=self._options.finish_timeout)
@@ -273,12 +269,12 @@ class GuardedRun:
             options = replace(options, dir=str(self._save_dir))
         self.wandb_run, self.origin, self._lost = init_run(options, run_id=lost.id, resume="allow"), "resume", False
         self._handoff = None
-        if self not in owned_runs:
-            owned_runs.append(self)
+        if self not in registry.owned:
+            registry.owned.append(self)
         self._block_finish()
         define_metrics(self.wandb_run)
         parts = (get_run_dir(lost),) if names_lost and holds_records(get_run_dir(lost)) else ()
-        open_runs[self.wandb_run.id].lost_parts = parts
+        registry.opened[self.wandb_run.id].lost_parts = parts
         msg = "%s; what it logs to run %s from now on is written to disk, send it when the run is over with: %s"
         logger.warning(msg, reason, lost.id, sync_command(*parts, get_run_dir(self.wandb_run)))
 
@@ -371,22 +367,22 @@ class GuardedRun:
     def close(self, exit_code: int) -> None:
         """Finish the run if this object opened it. Leave other runs open."""
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
-        if self in active_runs:
-            active_runs.remove(self)
-        if user_runs.pop(self.wandb_run.id, None) is not None:
+        if self in registry.trainings:
+            registry.trainings.remove(self)
+        if registry.user_runs.pop(self.wandb_run.id, None) is not None:
             restore_server_queries(self.wandb_run)
         elif is_ours(self.wandb_run):
             unblock_finish(self.wandb_run)
         if self.origin == "shared" and self._handoff and self._handoff.state == "open" and self._handoff.handback_file:
             # Each writer's config replaces the run's. The launcher ends last, so it needs this writer's config.
             write_handback(self._handoff.handback_file, config=get_config(self.wandb_run))
-        if self in owned_runs:
-            owned_runs.remove(self)
+        if self in registry.owned:
+            registry.owned.remove(self)
             with self.guard("the end of the training"):
                 finish_run(self.wandb_run, exit_code)
         if self._save_dir:
             self.record.save(self._save_dir, closed=True)
-            last_epoch_by_run_id[self.wandb_run.id] = self.record
+            registry.records[self.wandb_run.id] = self.record
         self._raise_deferred()
 
 
@@ -397,7 +393,7 @@ def close_failed_runs() -> None:
     The trainings of other threads continue.
     """
     this_thread = threading.current_thread()
-    for guarded_run in reversed([*owned_runs]):
+    for guarded_run in reversed([*registry.owned]):
         if guarded_run.thread is this_thread or not guarded_run.thread.is_alive():
             guarded_run.close(1)
 
@@ -411,7 +407,7 @@ def close_runs_with_id(run_id: str, exit_code: int) -> None:
         run_id: Id of the run.
         exit_code: The exit code of its training.
     """
-    for guarded_run in [*active_runs, *(owned for owned in owned_runs if owned not in active_runs)]:
+    for guarded_run in [*registry.trainings, *(owned for owned in registry.owned if owned not in registry.trainings)]:
         if guarded_run.wandb_run.id == run_id:
             guarded_run.close(exit_code)
 
@@ -426,7 +422,7 @@ def get_wandb_run() -> Any:
         The run, or None on a rank that does not log.
     """
     this_thread = threading.current_thread()
-    unclosed = [guarded_run for guarded_run in active_runs if not is_closed(guarded_run.wandb_run)]
+    unclosed = [guarded_run for guarded_run in registry.trainings if not is_closed(guarded_run.wandb_run)]
     nearest = max(enumerate(unclosed), key=lambda item: (item[1].thread is this_thread, item[0]), default=None)
     return nearest[1].wandb_run if nearest else wandb_run()
 

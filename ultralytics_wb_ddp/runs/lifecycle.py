@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
-from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, open_runs, run_parts, unblock_finish
+from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, registry, run_parts, unblock_finish
 from ultralytics_wb_ddp.runs.run_record import BEST_DIRECTION
 from ultralytics_wb_ddp.runs.service_process import BorrowedServiceProcess, ServiceProcess
 from ultralytics_wb_ddp.runs.stop_button import handle_stop_request
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 OFFLINE_INIT_TIMEOUT = 60.0  # seconds that a run may take to open on disk
 CLIENT_GRACE = 2.0  # seconds beyond wandb's own limit, after which wandb-core is killed
 FLUSH_TIME = 0.5  # seconds that wandb-core takes to write the received records
-_finishing = threading.Event()  # set while a run is being finished
 
 
 @dataclass(frozen=True)
@@ -169,6 +168,28 @@ def _init(
     ensure_writable_directories(Path(options.dir or os.environ.get("WANDB_DIR") or ".", "wandb"))
     borrowed = BorrowedServiceProcess(writer.service) if writer and writer.service else None
     service_process = borrowed or ServiceProcess.get(options.finish_timeout)
+    with registry.changing(service_process):
+        try:
+            run = _init_in(service_process, options, run_id=run_id, resume=resume, writer=writer, **init)
+        except BaseException:
+            registry.discard(service_process)
+            raise
+        if run.disabled:
+            registry.discard(service_process)
+        else:
+            registry.add(OpenRun(run, options, service_process))
+    return run
+
+
+def _init_in(
+    service_process: ServiceProcess | BorrowedServiceProcess,
+    options: RunOptions,
+    *,
+    run_id: str,
+    resume: str | None,
+    writer: SharedRunWriter | None,
+    **init: Any,
+) -> Any:
     import wandb
 
     def give_up() -> None:
@@ -221,7 +242,6 @@ def _init(
     forward_console(run)
     shorten_table_names(run)
     service_process.send(run_id=run.id)
-    open_runs[run.id] = OpenRun(run, options, service_process)
     return run
 
 
@@ -273,17 +293,25 @@ def finish_run(run: Any, exit_code: int) -> None:
         exit_code: Exit code of the run. The exit code of a signal comes before it.
     """
     unblock_finish(run)
-    open_run = open_runs.pop(run.id, None)
+    if registry.is_taken_over(run.id):
+        return
+    open_run = registry.opened.get(run.id)
     if open_run is None:
         if not is_closed(run):
             run.finish(exit_code=exit_code)
         return
-    service_process, timeout = open_run.service_process, open_run.options.finish_timeout
-    exit_code = exit_code if open_run.exit_code is None else open_run.exit_code
+    with registry.changing(open_run.service_process):
+        if registry.take(run.id):
+            _finish_open_run(open_run, exit_code)
+    registry.discard(open_run.service_process)
+
+
+def _finish_open_run(open_run: OpenRun, exit_code: int) -> None:
+    run, service_process, timeout = open_run.run, open_run.service_process, open_run.options.finish_timeout
+    exit_code = registry.termination.exit_code if registry.termination else exit_code
     next_step = get_next_step(run)
     deadline = time.monotonic() + timeout
     service_process.send(closing=True, exit_code=exit_code, next_step=next_step)
-    _finishing.set()
     try:
         is_sent = is_closed(run) or _finish_in_time(run, exit_code, service_process, timeout)
     finally:
@@ -291,7 +319,6 @@ def finish_run(run: Any, exit_code: int) -> None:
         is_written = service_process.shut_down(max(1.0, deadline - time.monotonic()))
         if open_run.handback_file:
             write_handback(open_run.handback_file, next_step=next_step, exit_code=exit_code)
-        _finishing.clear()
     if run.offline:
         unsent = [part for part in run_parts(run) if not is_online_run_dir(part) and not [*part.glob("*.synced")]]
         logger.info("run %s is on disk only; send it with: %s", run.id, sync_command(*open_run.lost_parts, *unsent))

@@ -6,7 +6,9 @@ import functools
 import glob
 import os
 import sys
-from dataclasses import dataclass
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import OFFLINE_MODES
@@ -24,9 +26,11 @@ from ultralytics_wb_ddp.wandb_client.internals import (
 from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, is_closed, is_shared, wandb_run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ultralytics_wb_ddp.config.options import RunOptions
+    from ultralytics_wb_ddp.runs.run_record import RunRecord
     from ultralytics_wb_ddp.runs.service_process import BorrowedServiceProcess, ServiceProcess
 
 
@@ -39,7 +43,6 @@ class OpenRun:
         options: The options that the run was opened with.
         service_process: The process that holds the run's wandb-core.
         handback_file: File by which the launcher learns how this session of the run ended.
-        exit_code: The exit code that a signal has set; None without a signal.
         lost_parts: Folders of earlier parts with records that no other process sends.
     """
 
@@ -47,12 +50,135 @@ class OpenRun:
     options: RunOptions
     service_process: ServiceProcess | BorrowedServiceProcess
     handback_file: Path | None = None
-    exit_code: int | None = None
     lost_parts: tuple[Path, ...] = ()
 
 
-open_runs: dict[str, OpenRun] = {}  # by id
-user_runs: dict[str, Any] = {}  # runs that the user opened in this process and a training logs to, by id
+@dataclass(frozen=True)
+class Termination:
+    """The end of this process by SIGTERM.
+
+    Attributes:
+        exit_code: Exit code of the runs.
+        is_preempted: Whether the machine takes the process away. False if another rank has failed.
+    """
+
+    exit_code: int
+    is_preempted: bool
+
+    def mark(self, run: Any) -> None:
+        """Mark a run as preempting."""
+        if self.is_preempted and not is_closed(run):
+            with suppress(Exception):  # an error of one run must not keep the others from being marked
+                run.mark_preempting()
+
+
+@dataclass
+class OpenRunRegistry:
+    """The runs of this process, and the end that a signal has set for all of them.
+
+    The thread that acts on SIGTERM ends the runs while the main thread opens, closes or logs to them. So a run has one
+    owner at a time: the thread that takes the run out of ``opened`` finishes it.
+
+    Attributes:
+        opened: Unfinished runs that this package opened, by id.
+        user_runs: Runs that the user opened and a training logs to, by id.
+        trainings: The guarded runs of the trainings that are running.
+        owned: The guarded runs that opened their run and finish it.
+        records: Records of the trainings that have ended, by run id.
+        termination: The end of this process by SIGTERM; None without the signal.
+    """
+
+    opened: dict[str, OpenRun] = field(default_factory=dict)
+    user_runs: dict[str, Any] = field(default_factory=dict)
+    trainings: list[Any] = field(default_factory=list)
+    owned: list[Any] = field(default_factory=list)
+    records: dict[str, RunRecord] = field(default_factory=dict)
+    termination: Termination | None = None
+    _service_processes: list[ServiceProcess | BorrowedServiceProcess] = field(default_factory=list)
+    _taken_over: set[str] = field(default_factory=set)
+    _changing: int = 0  # number of runs that are being opened or finished
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @contextmanager
+    def changing(self, service_process: ServiceProcess | BorrowedServiceProcess) -> Iterator[None]:
+        """Open or finish a run in a ``with`` block.
+
+        From the start of the block on, the service process is told of a termination.
+
+        Args:
+            service_process: The process that holds the run's wandb-core.
+        """
+        with self._lock:
+            self._changing += 1
+            if service_process not in self._service_processes:
+                self._service_processes.append(service_process)
+                if self.termination:
+                    _send_termination(service_process, self.termination)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._changing -= 1
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether a run is being opened or finished."""
+        return self._changing > 0
+
+    def add(self, open_run: OpenRun) -> None:
+        """Add an opened run. After a termination the run is marked at once."""
+        with self._lock:
+            self.opened[open_run.run.id] = open_run
+            self._taken_over.discard(open_run.run.id)
+            if self.termination:
+                self.termination.mark(open_run.run)
+
+    def add_user_run(self, run: Any) -> None:
+        """Add a run that the user opened. After a termination the run is marked at once."""
+        with self._lock:
+            self.user_runs[run.id] = run
+            if self.termination:
+                self.termination.mark(run)
+
+    def take(self, run_id: str) -> OpenRun | None:
+        """Take a run out of the registry, to finish it. Return None if another thread finishes it."""
+        with self._lock:
+            return self.opened.pop(run_id, None)
+
+    def take_all(self) -> list[OpenRun]:
+        """Take all runs out of the registry, for the thread that acts on SIGTERM."""
+        with self._lock:
+            runs = [*self.opened.values()]
+            self._taken_over |= self.opened.keys()
+            self.opened.clear()
+            return runs
+
+    def is_taken_over(self, run_id: str) -> bool:
+        """Return whether the thread that acts on SIGTERM finishes a run."""
+        return run_id in self._taken_over
+
+    def discard(self, service_process: ServiceProcess | BorrowedServiceProcess) -> None:
+        """Forget a service process that has ended."""
+        with self._lock:
+            if service_process in self._service_processes:
+                self._service_processes.remove(service_process)
+
+    def terminate(self, termination: Termination) -> None:
+        """Set the end of all runs, also of those that are being opened, and mark them."""
+        with self._lock:
+            self.termination = termination
+            for service_process in self._service_processes:
+                _send_termination(service_process, termination)
+            runs = [*self.user_runs.values(), *(open_run.run for open_run in self.opened.values())]
+        for run in runs:
+            termination.mark(run)
+
+
+def _send_termination(service_process: ServiceProcess | BorrowedServiceProcess, termination: Termination) -> None:
+    service_process.send(preempting=termination.is_preempted, exit_code=termination.exit_code)
+
+
+registry = OpenRunRegistry()
 
 
 def resolve_handoff(user_run: Any, pickled: Handoff | None) -> Handoff | None:
@@ -80,7 +206,7 @@ def active_run_for(user_run: Any, handoff: Handoff | None) -> Any:
     if user_run is not None:
         return None if is_closed(user_run) else user_run
     active = wandb_run()
-    named = open_runs[handoff.run_id].run if handoff and handoff.run_id in open_runs else None
+    named = registry.opened[handoff.run_id].run if handoff and handoff.run_id in registry.opened else None
     if active is not None and is_ours(active) and (handoff is None or active.id != handoff.run_id):
         active = None  # the run of another manager
     return active if named is None or is_closed(named) else named
@@ -106,7 +232,7 @@ def warn_of_unused_run(logged_id: str | None) -> None:
 
 def is_ours(run: Any) -> bool:
     """Return whether :func:`init_run` opened the run in this process, not the user."""
-    return run.id in open_runs
+    return run.id in registry.opened
 
 
 def may_have_existed(run: Any, mode: str | None = None) -> bool:
@@ -194,14 +320,14 @@ def unblock_finish(run: Any) -> None:
 def adopt_user_run(run: Any) -> None:
     """Prepare the user's run for outages, the Stop button and SIGTERM."""
     mark_failed_on_exception(run)
-    user_runs[run.id] = run
+    registry.add_user_run(run)
     disable_server_queries(run)
     install_stop_handler(run)
 
 
 def handoff_of_open_run(run: Any) -> Handoff:
     """Return the handoff to attach to a run of this process."""
-    open_run = open_runs.get(run.id)
+    open_run = registry.opened.get(run.id)
     service = open_run.service_process.token if open_run else os.environ.get("WANDB_SERVICE")
     return Handoff.of_run(run, is_open=True, service=service, is_users=open_run is None)
 
@@ -213,7 +339,7 @@ def set_handback_file(run: Any, file: Path | None) -> None:
         run: The ``wandb.Run``.
         file: The launcher's handback file, or None if the launcher runs on another host.
     """
-    open_run = open_runs.get(run.id)
+    open_run = registry.opened.get(run.id)
     if file and open_run:
         open_run.handback_file = file
         write_handback(file, pid=open_run.service_process.pid)

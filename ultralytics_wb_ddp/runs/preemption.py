@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 
 from ultralytics_wb_ddp.distributed.processes import has_dead_peer, terminate_workers
 from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE
-from ultralytics_wb_ddp.runs.lifecycle import FLUSH_TIME, _finishing
-from ultralytics_wb_ddp.runs.open_runs import open_runs, user_runs
+from ultralytics_wb_ddp.runs.open_runs import Termination, registry
 from ultralytics_wb_ddp.wandb_client.internals import flush, is_attached
 from ultralytics_wb_ddp.wandb_client.run_state import is_closed
 
 PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish its runs
+POLL_INTERVAL = 0.1  # seconds between two checks of runs that are being opened or finished
 
 
 def preempt_runs() -> None:
@@ -24,25 +23,19 @@ def preempt_runs() -> None:
     is not preempted: its run has failed.
     """
     is_preempted = not has_dead_peer()
-    for open_run in open_runs.values():
-        open_run.exit_code = SIGTERM_EXIT_CODE if is_preempted else 1
-        open_run.service_process.send(preempting=is_preempted, exit_code=open_run.exit_code)
-    for run in [*user_runs.values(), *(open_run.run for open_run in open_runs.values())]:
-        with contextlib.suppress(Exception):  # an error of one run must not keep the others from being marked
-            if is_preempted and not is_closed(run):
-                run.mark_preempting()
+    registry.terminate(Termination(SIGTERM_EXIT_CODE if is_preempted else 1, is_preempted))
     if terminate_workers():  # the launch fails now, and the script may finish the run when it handles that
         threading.main_thread().join(PREEMPTION_TIMEOUT)
     deadline = time.monotonic() + PREEMPTION_TIMEOUT
-    while _finishing.is_set() and time.monotonic() < deadline:
-        time.sleep(FLUSH_TIME)
-    for run in user_runs.values():
+    while registry.is_changing and time.monotonic() < deadline:
+        time.sleep(POLL_INTERVAL)
+    for run in [*registry.user_runs.values()]:
         if not is_closed(run) and not is_attached(run):
             flush(run, flushes_itself=False)
             thread = threading.Thread(target=run.finish, kwargs={"exit_code": SIGTERM_EXIT_CODE}, daemon=True)
             thread.start()
             thread.join(PREEMPTION_TIMEOUT)
-    service_processes = [open_run.service_process for open_run in open_runs.values()]
+    service_processes = [open_run.service_process for open_run in registry.take_all()]
     for service_process in service_processes:
         service_process.finish_run_now()
     deadline = time.monotonic() + PREEMPTION_TIMEOUT

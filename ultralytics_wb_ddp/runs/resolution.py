@@ -15,7 +15,7 @@ from ultralytics_wb_ddp.config.names import run_name
 from ultralytics_wb_ddp.config.options import OFFLINE_MODES, RUN_ONLY_OPTIONS, RunOptions
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_environment
 from ultralytics_wb_ddp.distributed.topology import RankPlan
-from ultralytics_wb_ddp.runs.guarded_run import GuardedRun, close_failed_runs, owned_runs
+from ultralytics_wb_ddp.runs.guarded_run import GuardedRun, close_failed_runs
 from ultralytics_wb_ddp.runs.handoff import Handoff
 from ultralytics_wb_ddp.runs.lifecycle import SharedRunWriter, attach, init_run, resume_run
 from ultralytics_wb_ddp.runs.links import Links
@@ -24,7 +24,7 @@ from ultralytics_wb_ddp.runs.open_runs import (
     active_run_for,
     check_shared,
     may_have_existed,
-    open_runs,
+    registry,
     resolve_handoff,
     set_handback_file,
 )
@@ -321,7 +321,7 @@ def reopen_run(handoff: Handoff, options: RunOptions, default: RunOptions, *, on
     exported = Handoff.from_env()
     if exported and exported.run_id == handoff.run_id:
         handoff = replace(handoff, is_job_run=exported.is_job_run)
-    active_run = open_runs[handoff.run_id].run if handoff.run_id in open_runs else wandb_run()
+    active_run = registry.opened[handoff.run_id].run if handoff.run_id in registry.opened else wandb_run()
     if active_run is not None and active_run.id == handoff.run_id and not is_closed(active_run):
         return None if active_run.disabled else GuardedRun(active_run, "adopt", options, handoff)
     if only_if_open:
@@ -414,7 +414,7 @@ def _open_offline(handoff: Handoff | None, options: RunOptions, default: RunOpti
 
 
 def _register_owned(guarded_run: GuardedRun) -> GuardedRun:
-    owned_runs.append(guarded_run)
+    registry.owned.append(guarded_run)
     return guarded_run
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ultralytics_wb_ddp.runs.guarded_run import last_epoch_by_run_id
+from ultralytics_wb_ddp.runs.open_runs import registry
 from ultralytics_wb_ddp.runs.run_record import best_values
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.run_state import get_summary
@@ -30,7 +30,7 @@ def warn_of_several_trainings(guarded_run: GuardedRun, *, is_resumed: bool, data
         run, record = guarded_run.wandb_run, guarded_run.record
         summary = get_summary(run.summary)
         is_training = any(key.startswith("lr/") for key in summary)  # scripts may log an epoch key of their own
-        known = last_epoch_by_run_id.get(run.id)
+        known = registry.records.get(run.id)
         epochs = summary.get("epoch") if is_training else known and known.epoch
         if epochs and (guarded_run.is_of_another_run or not is_resumed):
             # The summary must drop the best values of these keys.

@@ -55,10 +55,10 @@ def _finish_open_runs(exit_code: int, error: BaseException | None) -> None:
     """
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.runs.lifecycle import finish_run, init_run
-    from ultralytics_wb_ddp.runs.open_runs import open_runs
+    from ultralytics_wb_ddp.runs.open_runs import registry
     from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
-    unfinished_runs = [open_run.run for open_run in open_runs.values()]
+    unfinished_runs = [open_run.run for open_run in registry.opened.values()]
     if (active := wandb_run()) is not None and active not in unfinished_runs:
         unfinished_runs.append(active)
     if unfinished_runs:
@@ -105,13 +105,13 @@ def _run_has_ended() -> bool:
 
 
 def _preempt() -> None:
-    from ultralytics_wb_ddp.runs.open_runs import is_ours, user_runs
+    from ultralytics_wb_ddp.runs.open_runs import is_ours, registry
     from ultralytics_wb_ddp.runs.preemption import preempt_runs
     from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
     run = wandb_run()
     if run is not None and not is_ours(run):
-        user_runs[run.id] = run
+        registry.add_user_run(run)
     preempt_runs()
 
 
