@@ -251,7 +251,7 @@ def _visible_keypoints(
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:
-    """Return the corners, shape (N, 4, 2), of rotated boxes: x, y, width, height and angle in radians."""
+    """Return the corners, shape (N, 4, 2), of rotated boxes: x, y, width, height, radians, shape (N, 5)."""
     x, y, width, height, angle = boxes.T
     along = np.stack([np.cos(angle), np.sin(angle)], -1) * width[:, None] / 2
     across = np.stack([-np.sin(angle), np.cos(angle)], -1) * height[:, None] / 2
