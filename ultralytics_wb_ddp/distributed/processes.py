@@ -144,7 +144,7 @@ def find_torchrun_children() -> list[psutil.Process]:
 
 def _command_contains(process: psutil.Process, name: str) -> bool:
     try:
-        return any(name in word for word in process.cmdline())
+        return any(name in argument for argument in process.cmdline())
     except psutil.Error:
         return False
 

@@ -85,7 +85,7 @@ class RankStore:
         self._jobs: queue.SimpleQueue[Callable[[Any], None] | None] = queue.SimpleQueue()
         self._pending_reads: list[PendingRead] = []
         if not self._is_lost:
-            threading.Thread(target=self._work, name="wandb-ddp-exchange", daemon=True).start()
+            threading.Thread(target=self._work, name="wandb-ddp-store", daemon=True).start()
 
     def write(self, key: str, value: Any) -> None:
         """Write a value that JSON can hold, in the background."""

@@ -121,19 +121,19 @@ class Server:
         raise server_error
 
     def _trouble(self, operation: str, problem: NoAnswerError) -> ServerError:
-        if problem.why is Failure.LATE:
+        if problem.cause is Failure.TIMEOUT:
             return ServerError(f"{self.url} does not answer within {self.timeout:g} s", "check network and proxy")
-        if problem.why is Failure.AWAY:
+        if problem.cause is Failure.NO_CONNECTION:
             remedy = "check network, proxy and WANDB_BASE_URL"
             if "certificate" in problem.text.lower():
                 remedy = "set SSL_CERT_FILE or SSL_CERT_DIR to where the certificates are that are to be trusted"
             return ServerError(f"{self.url} cannot be reached: {problem.text}", remedy)
         if problem.status in {UNAUTHORIZED, FORBIDDEN}:
             return self.refusal(f"with status {problem.status}")
-        if problem.why is Failure.STATUS:
+        if problem.cause is Failure.STATUS:
             text = f"{self.url} answers with status {problem.status}"
             return ServerError(text, "check WANDB_BASE_URL and the server's state")
-        if problem.why is Failure.FOREIGN:
+        if problem.cause is Failure.NOT_WANDB:
             return ServerError(f"{self.url} answers, but not as a W&B server", "check WANDB_BASE_URL and the proxy")
         text = f"{self.url} does not answer the question {operation}"
         return ServerError(text, "look at project and run in the browser", status="warning")
