@@ -16,41 +16,42 @@ from typing import Any
 
 def main() -> None:
     """Train once, and say how long ``model.train`` took."""
-    what = json.loads(sys.argv[1])
-    who, options = what["who"], what["options"]
+    request = json.loads(sys.argv[1])
+    logger, options = request["logger"], request["options"]
     from ultralytics import YOLO, settings
 
-    settings.update({"wandb": who in {"stock", "stock+run"}})
+    settings.update({"wandb": logger in {"stock", "stock+run"}})
     import timed_trainers
 
-    model = YOLO(what["model"])
-    trainer: Any = getattr(timed_trainers, what["trainer"])
+    model = YOLO(request["model"])
+    trainer: Any = getattr(timed_trainers, request["trainer"])
     held: Any = nullcontext()
-    if who in {"attach", "stock+run"}:
+    if logger in {"attach", "stock+run"}:
         import wandb
 
         held = wandb.init(project="benchmark", dir=".")
-    if who in {"attach", "new", "resume"}:
+    if logger in {"attach", "new", "resume"}:
         from ultralytics_wb_ddp import WandbManager, add_wandb_callback
 
-        if who == "resume":
+        if logger == "resume":
             held = WandbManager({"wandb": {"project": "benchmark", **options}}, "benchmark")
         else:
-            add_wandb_callback(model, run=held if who == "attach" else None, project="benchmark", **options)
-    elif who == "wandb":
-        import wandb
+            add_wandb_callback(model, run=held if logger == "attach" else None, project="benchmark", **options)
+    elif logger == "wandb":
         from wandb.integration.ultralytics import add_wandb_callback as add_theirs
+
+        import wandb
 
         held = wandb.init(project="benchmark", dir=".")
         add_theirs(model)
     with held as manager:
-        if who == "resume":
+        if logger == "resume":
             add_wandb_callback(model)
             manager.prepare_for_training()
         begun = time.perf_counter()
-        model.train(trainer=trainer, **what["train"])
+        model.train(trainer=trainer, **request["train"])
         seconds = time.perf_counter() - begun
-        if who == "resume":
+        if logger == "resume":
             manager.resume_after_training()
     Path("train.json").write_text(json.dumps({"seconds": seconds}), encoding="utf-8")
 

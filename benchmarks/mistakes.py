@@ -51,7 +51,7 @@ def main() -> None:
     print("\n".join(lines))
 
 
-def measure(owner: Any, name: str, spent: Counter[str], what: str) -> None:
+def measure(owner: Any, name: str, spent: Counter[str], step: str) -> None:
     """Have the time that a function takes added up."""
     function = getattr(owner, name)
 
@@ -60,7 +60,7 @@ def measure(owner: Any, name: str, spent: Counter[str], what: str) -> None:
         try:
             return function(*args, **kwargs)
         finally:
-            spent[what] += time.perf_counter() - begun
+            spent[step] += time.perf_counter() - begun
 
     setattr(owner, name, timed)
 

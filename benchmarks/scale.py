@@ -39,18 +39,17 @@ def measure(folder: Path, ranks: Sequence[int]) -> Iterator[Line]:
         [sys.executable, __file__], cwd=folder, stdout=subprocess.PIPE, text=True, check=True, timeout=1800
     )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    what = f"epoch {EPOCHS - PART} to {EPOCHS} of {KEYS} metrics, epoch 1 to {PART} = 1"
+    text = f"epoch {EPOCHS - PART} to {EPOCHS} of {KEYS} metrics, epoch 1 to {PART} = 1"
     remark = f"{found['first'] * 1000:.2f} and {found['last'] * 1000:.2f} ms an epoch, median"
-    yield Line("scale", f"time of {what}", "ratio", {"ours": [found["last"] / found["first"]]}, "", 1.2, remark)
+    yield Line("scale", f"time of {text}", "ratio", {"ours": [found["last"] / found["first"]]}, "", 1.2, remark)
     remark = f"{found['before']:.0f} MiB after {PART} epochs, {found['after']:.0f} MiB after {EPOCHS}"
-    yield Line("scale", f"memory of {what}", "ratio", {"ours": [found["after"] / found["before"]]}, "", 1.1, remark)
+    yield Line("scale", f"memory of {text}", "ratio", {"ours": [found["after"] / found["before"]]}, "", 1.1, remark)
 
 
 def log_many_epochs() -> None:
     """Log a long training, without training, and say what it took."""
     sys.path.insert(0, str(ROOT))
     import wandb
-
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-WHO = {"bare": "nothing", "stock": "stock callback", "ours": "ours"}  # as the columns are called
+LOGGERS = {"bare": "nothing", "stock": "stock callback", "ours": "ours"}  # as the columns are called
 
 
 @dataclass
@@ -19,16 +19,16 @@ class Line:
 
     Attributes:
         part: The part that it belongs to.
-        what: What was measured.
+        title: Name of the measurement.
         unit: Its unit.
-        values: All measurements by who logged: ``"bare"``, ``"stock"``, ``"ours"``.
+        values: All measurements by logger: ``"bare"``, ``"stock"``, ``"ours"``.
         against: Whom ours is compared with.
         most: The ratio that ours is to have at most, or, with ``against=""``, the value.
         remark: What else is to be said.
     """
 
     part: str
-    what: str
+    title: str
     unit: str
     values: dict[str, list[float]]
     against: str = "stock"
@@ -40,14 +40,14 @@ class Line:
     def __post_init__(self) -> None:
         """Work out the ratio: of pairs that were measured one after the other, as the median."""
         ours, theirs = self.values.get("ours", []), self.values.get(self.against, [])
-        pairs = [mine / other for mine, other in zip(ours, theirs) if other]
+        pairs = [our_value / their_value for our_value, their_value in zip(ours, theirs) if their_value]
         self.ratio = median(pairs) if pairs else None
         reached = self.ratio if self.against else (median(ours) if ours else None)
         self.is_met = None if self.most is None or reached is None else reached <= self.most
 
-    def shown(self, who: str) -> str:
+    def shown(self, logger: str) -> str:
         """Return median and spread of somebody's values."""
-        values = self.values.get(who)
+        values = self.values.get(logger)
         if not values:
             return ""
         spread = f" ({_number(min(values))} to {_number(max(values))})" if len(values) > 1 else ""
@@ -56,21 +56,21 @@ class Line:
     @property
     def compared(self) -> str:
         """The ratio, in words."""
-        return f"{self.ratio:.2f} of {WHO[self.against]}" if self.ratio is not None else ""
+        return f"{self.ratio:.2f} of {LOGGERS[self.against]}" if self.ratio is not None else ""
 
     @property
     def goal(self) -> str:
         """What is to be reached, and whether it is."""
         if self.most is None:
             return ""
-        wanted = f"{self.most:g} of {WHO[self.against]}" if self.against else f"{self.most:g} {self.unit}"
+        wanted = f"{self.most:g} of {LOGGERS[self.against]}" if self.against else f"{self.most:g} {self.unit}"
         return f"at most {wanted}: {'yes' if self.is_met else '**no**'}"
 
     @property
     def text(self) -> str:
         """The line in a terminal."""
-        found = ", ".join(f"{WHO[who]} {self.shown(who)}" for who in WHO if self.values.get(who))
-        return f"{self.part}: {self.what}, {self.unit}: {found} {self.compared} {self.goal} {self.remark}".rstrip()
+        found = ", ".join(f"{LOGGERS[logger]} {self.shown(logger)}" for logger in LOGGERS if self.values.get(logger))
+        return f"{self.part}: {self.title}, {self.unit}: {found} {self.compared} {self.goal} {self.remark}".rstrip()
 
 
 def markdown(lines: Sequence[Line]) -> str:
@@ -80,9 +80,9 @@ def markdown(lines: Sequence[Line]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for line in lines:
-        cells = [line.what, line.unit, *(line.shown(who) for who in WHO), line.compared, line.goal]
+        cells = [line.title, line.unit, *(line.shown(logger) for logger in LOGGERS), line.compared, line.goal]
         rows.append(f"| {' | '.join(cells)} |")
-    remarks = [f"- {line.what}: {line.remark}" for line in lines if line.remark]
+    remarks = [f"- {line.title}: {line.remark}" for line in lines if line.remark]
     return "\n".join([*rows, *(["", *remarks] if remarks else [])]) + "\n"
 
 
@@ -103,7 +103,7 @@ def draw(lines: Sequence[Line], file: Path) -> None:
     goals = [(place, line.most) for place, line in zip(places, shown) if line.most]
     axes.plot([most for _, most in goals], [place for place, _ in goals], "k|", markersize=16, label="goal, at most")
     axes.axvline(1, color="grey", linewidth=1)
-    axes.set_yticks(places, [f"{line.what}, {WHO[line.against]} = 1" for line in shown])
+    axes.set_yticks(places, [f"{line.title}, {LOGGERS[line.against]} = 1" for line in shown])
     axes.invert_yaxis()
     axes.set_xlabel("ours, as a ratio")
     axes.legend(loc="lower right")

@@ -30,13 +30,13 @@ class Training:
     """What one training took.
 
     Attributes:
-        who: Who logged it; see ``job.py``.
+        logger: Name of the logger; see ``job.py``.
         wall: Seconds of the whole script, from its start to its end.
         seconds: Seconds of ``model.train`` in it.
         ranks: What each rank noted; see ``timed_trainers.py``.
     """
 
-    who: str
+    logger: str
     wall: float
     seconds: float
     ranks: dict[int, dict[str, Any]]
@@ -70,7 +70,7 @@ class Trainings:
 
     def train(
         self,
-        who: str,
+        logger: str,
         *,
         processes: int = 2,
         images: int = 32,
@@ -82,7 +82,7 @@ class Trainings:
         """Train once.
 
         Args:
-            who: Who logs it; see ``job.py``.
+            logger: Name of the logger; see ``job.py``.
             processes: In how many processes.
             images: Size of the dataset.
             model: Model.
@@ -94,13 +94,13 @@ class Trainings:
             TrainingFailedError: The training failed.
         """
         self._count += 1
-        folder = self.folder / f"{self._count}-{who}"
+        folder = self.folder / f"{self._count}-{logger}"
         folder.mkdir(parents=True)
         device = ",".join(map(str, range(processes))) if processes > 1 or self.gpus else "cpu"
         train = {"data": str(self.dataset(images)), "imgsz": 64, "batch": 8, "workers": 0, "device": device}
         train |= {"project": str(folder), "name": "train", "plots": False, "verbose": False, **arguments}
-        what = {
-            "who": who,
+        request = {
+            "logger": logger,
             "model": model,
             "trainer": "TimedTrainer" if self.gpus else "TimedCpuTrainer",
             "options": options or {},
@@ -108,7 +108,7 @@ class Trainings:
         }
         begun = time.perf_counter()
         done = subprocess.run(  # noqa: S603
-            [sys.executable, str(Path(__file__).with_name("job.py")), json.dumps(what)],
+            [sys.executable, str(Path(__file__).with_name("job.py")), json.dumps(request)],
             cwd=folder,
             env=_environment(folder, environment or {}),
             stdin=subprocess.DEVNULL,
@@ -124,7 +124,7 @@ class Trainings:
             causes = [line for line in done.stdout.splitlines() if ERROR.match(line)]
             raise TrainingFailedError(causes[0] if causes else f"exit code {done.returncode}")
         ranks = {int(file.stem.split("-")[1]): json.loads(file.read_text()) for file in folder.glob("rank-*.json")}
-        return Training(who, wall, json.loads((folder / "train.json").read_text())["seconds"], ranks)
+        return Training(logger, wall, json.loads((folder / "train.json").read_text())["seconds"], ranks)
 
 
 def _environment(folder: Path, more: dict[str, str]) -> dict[str, str]:

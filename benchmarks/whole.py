@@ -36,30 +36,31 @@ NAMES = {"attach": "run open in the launcher", "new": "new run", "resume": "run 
 
 def measure(trainings: Trainings, rounds: int, epochs: int) -> Iterator[Line]:
     """Train in each way, one after the other, so many times."""
-    found: dict[str, list[Training]] = {who: [] for who in WAYS}
-    traffic: dict[str, list[tuple[int, int]]] = {who: [] for who in WAYS}
+    found: dict[str, list[Training]] = {logger: [] for logger in WAYS}
+    traffic: dict[str, list[tuple[int, int]]] = {logger: [] for logger in WAYS}
     for number in range(rounds):
-        for who in WAYS if number % 2 else reversed(WAYS):
+        for logger in WAYS if number % 2 else reversed(WAYS):
             with WandbServer() as server:
-                options = LEAN_OPTIONS if who.endswith(LEAN) else {}
-                way = who.removesuffix(LEAN)
+                options = LEAN_OPTIONS if logger.endswith(LEAN) else {}
+                way = logger.removesuffix(LEAN)
                 one = trainings.train(way, epochs=epochs, options=options, environment=server.environment)
-                found[who].append(one)
+                found[logger].append(one)
                 sizes = [len(request.raw) for request in list(server.requests)]
-                traffic[who].append((len(sizes), sum(sizes)))
+                traffic[logger].append((len(sizes), sum(sizes)))
     remark_of_wandb = _try_wandb(trainings)
 
-    def line(what: str, unit: str, value: Callable[[Training], float], ours: str, **more: Any) -> Line:
-        values = {"bare": found["bare"], "stock": found["stock"], "ours": found[ours]}
-        return Line("whole", what, unit, {who: [value(one) for one in all_] for who, all_ in values.items()}, **more)
+    def line(text: str, unit: str, value: Callable[[Training], float], ours: str, **more: Any) -> Line:
+        trained = {"bare": found["bare"], "stock": found["stock"], "ours": found[ours]}
+        values = {logger: [value(one) for one in measured] for logger, measured in trained.items()}
+        return Line("whole", text, unit, values, **more)
 
     middle = range(1, epochs - 1)
     for way, most in (("attach", 0.5), ("new", None), ("resume", None)):
         yield line(f"until a run can log: {NAMES[way]}", "s", _until_ready, way, most=most)
     yield line("all before the first epoch", "s", lambda one: sum(one.events(*START)), "attach")
-    for lean, what in ((LEAN, " of what the stock callback logs"), ("", "")):
+    for lean, text in ((LEAN, " of what the stock callback logs"), ("", "")):
         yield line(
-            f"an epoch{what}, without plots", "ms", lambda one: _per_epoch(one, middle), f"attach{lean}", most=0.5
+            f"an epoch{text}, without plots", "ms", lambda one: _per_epoch(one, middle), f"attach{lean}", most=0.5
         )
     yield line("an epoch of one second", "ms", lambda one: _per_epoch(one, middle), "attach", against="", most=10.0)
     yield line("the end", "s", lambda one: sum(one.events(*END)), "attach")
@@ -68,14 +69,14 @@ def measure(trainings: Trainings, rounds: int, epochs: int) -> Iterator[Line]:
     )
     yield line("its time to the first epoch", "s", lambda one: one.ranks[1]["began"], "attach", against="bare")
     yield line("its further processes", "", lambda one: one.ranks[1]["processes"], "attach", against="bare")
-    for lean, what in ((LEAN, "as much as the stock callback logs"), ("", "with all that is logged")):
+    for lean, text in ((LEAN, "as much as the stock callback logs"), ("", "with all that is logged")):
         for whom, most in (("stock", 1.0), ("bare", 1.02)):
-            title = f"whole training, {what}" if whom == "stock" else f"whole training beside nothing, {what}"
+            title = f"whole training, {text}" if whom == "stock" else f"whole training beside nothing, {text}"
             yield line(title, "s", lambda one: one.seconds, f"new{lean}", against=whom, most=most)
         sent = {"stock": traffic["stock+run"], "ours": traffic[f"attach{lean}"]}
         for counted, unit, place, scale in (("requests", "", 0, 1), ("bytes", "kB", 1, 1000)):
-            values = {who: [one[place] / scale for one in all_] for who, all_ in sent.items()}
-            yield Line("whole", f"{counted} of a run's life, {what}", unit, values, most=1.0, remark=WITH_RUN)
+            values = {logger: [one[place] / scale for one in measured] for logger, measured in sent.items()}
+            yield Line("whole", f"{counted} of a run's life, {text}", unit, values, most=1.0, remark=WITH_RUN)
     yield Line("whole", "W&B's own integration", "", {}, remark=remark_of_wandb)
     yield from _with_plots(trainings, rounds)
 
@@ -84,15 +85,15 @@ def _with_plots(trainings: Trainings, rounds: int) -> Iterator[Line]:
     """Compare the first epoch of trainings with plots, which has the pictures of it."""
     values: dict[str, list[float]] = {"stock": [], "ours": []}
     for _ in range(rounds):
-        for who, way in (("stock", "stock"), ("ours", "attach")):
+        for logger, way in (("stock", "stock"), ("ours", "attach")):
             one = trainings.train(way, epochs=2, plots=True)
-            values[who].append(_per_epoch(one, range(1)))
+            values[logger].append(_per_epoch(one, range(1)))
     yield Line("whole", "an epoch, with plots", "ms", values, most=0.5)
 
 
 def _until_ready(training: Training) -> float:
     """Return the seconds in callbacks until the run can log."""
-    is_stock = training.who.startswith("stock")
+    is_stock = training.logger.startswith("stock")
     return sum(training.events(*(START if is_stock else START[:1])))
 
 

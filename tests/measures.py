@@ -17,11 +17,13 @@ def epochs_of(run: StoredRun) -> list[int]:
     return [row["epoch"] for row in run.history if "epoch" in row]
 
 
-def prove(what: str, server: WandbServer, *, epochs: list[int], state: str, exit_code: int | None) -> StoredRun:
+def assert_is_one_whole_run(
+    fault: str, server: WandbServer, *, epochs: list[int], state: str, exit_code: int | None
+) -> StoredRun:
     """Assert that there is one run with all rows, in order, and in its true state; return it.
 
     Args:
-        what: What happened to the training.
+        fault: Description of what happened to the training.
         server: What arrived.
         epochs: The epochs whose rows were logged.
         state: State that the run must be in.
@@ -31,7 +33,7 @@ def prove(what: str, server: WandbServer, *, epochs: list[int], state: str, exit
     found = epochs_of(run)
     lost = len(run.destroyed_rows) + sum(max(0, epochs.count(epoch) - found.count(epoch)) for epoch in set(epochs))
     ends = f"{run.state}, {run.exit_code}" if run.exit_code else run.state
-    note([what, len(server.runs), run.sessions, len(server.requests), lost, ends])
+    note([fault, len(server.runs), run.sessions, len(server.requests), lost, ends])
     steps = [row["_step"] for row in run.history]
     assert lost == 0, f"{lost} rows are lost: {found}"
     assert found == epochs, f"{found} instead of {epochs}"

@@ -43,6 +43,6 @@ def test_command_writes_the_table(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=True)
 
     lines = json.loads((tmp_path / "out/benchmark.json").read_text())
-    assert [line["what"] for line in lines] == ["a batch that is not logged, mean", "a batch that is logged, mean"]
+    assert [line["title"] for line in lines] == ["a batch that is not logged, mean", "a batch that is logged, mean"]
     assert all(line["values"]["ours"][0] > 0 for line in lines)
     assert (tmp_path / "out/benchmark.md").read_text() in done.stdout

@@ -20,7 +20,7 @@ import pytest
 from conftest import END, EPOCHS, NIGHTLY, PRELUDE, Job, LaunchAgents, RunJob, epochs
 from ultralytics_wb_ddp import ConfigurationError, ParallelConfig, train_distributed
 from ultralytics_wb_ddp.distributed.parallel_config import find_free_port
-from ultralytics_wb_ddp.distributed.trainer_mixin import number_here
+from ultralytics_wb_ddp.distributed.trainer_mixin import local_device_number
 from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
 
 EXAMPLE = Path(__file__).parent.parent / "examples/torchrun_two_nodes.py"
@@ -334,7 +334,7 @@ def test_output_device_is_counted_as_the_worker_does(
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
 
-    assert number_here(int((names or ["3"])[-1]), names, own) == number
+    assert local_device_number(int((names or ["3"])[-1]), names, own) == number
 
 
 @NIGHTLY

@@ -14,10 +14,10 @@ from typing import Any
 
 import psutil
 import pytest
-import wandb
 from click.testing import CliRunner
 from wandb_server import WandbServer
 
+import wandb
 from conftest import job_environment, run_command
 from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.config.options import WandbConfig
@@ -97,7 +97,7 @@ def test_plan_says_which_run_which_ranks_which_mode(tmp_path: Path) -> None:
     answer = ask_doctor(tmp_path, "--project", "demo", "--entity", "team", "--id", "abc", "--device", "[0, 1, 2, 3]")
 
     assert answer.exit_code == 0
-    expected = {"how": "resume", "run_id": "abc", "project": "demo", "entity": "team", "mode": "offline"}
+    expected = {"action": "resume", "run_id": "abc", "project": "demo", "entity": "team", "mode": "offline"}
     assert {key: answer.plan[key] for key in expected} == expected
     assert (answer.plan["processes"], answer.plan["logging_ranks"]) == (4, [0])
     assert "artifact run_abc_model" in " ".join(answer.plan["uploads"])
@@ -335,7 +335,7 @@ def test_leftover_run_id_is_named_with_its_effect(tmp_path: Path) -> None:
     answer = ask_doctor(tmp_path, WANDB_RUN_ID="old-run", WANDB_MODE="offline")
 
     assert answer.exit_code == 0
-    assert (answer.plan["how"], answer.plan["run_id"]) == ("resume", "old-run")
+    assert (answer.plan["action"], answer.plan["run_id"]) == ("resume", "old-run")
     assert "WANDB_RUN_ID=old-run: the training continues this run" in answer.of("warning")["environment"]
     assert "unset WANDB_RUN_ID" in answer.of("warning")["environment"]
 

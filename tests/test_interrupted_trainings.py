@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from measures import epochs_of, prove
+from measures import assert_is_one_whole_run, epochs_of
 from test_true_state import CLOSED, KILL, NAMES, OPEN, OWN, USERS, in_epoch_2
 from wandb_server import WandbServer
 
@@ -75,7 +75,9 @@ def test_stop_button_ends_the_training_gracefully(
     assert (job.directory / "train/weights/last.pt").exists()
     best_checkpoint_and_end = [last, last]
     complete = [*range(1, last + 1), *best_checkpoint_and_end]
-    prove(f"Stop, {NAMES[request.node.callspec.id]}", server, epochs=complete, state="finished", exit_code=0)
+    assert_is_one_whole_run(
+        f"Stop, {NAMES[request.node.callspec.id]}", server, epochs=complete, state="finished", exit_code=0
+    )
 
 
 @NIGHTLY
@@ -85,7 +87,7 @@ def test_stop_button_ends_a_training_in_one_process_gracefully(run_stopped: RunS
 
     assert last < 60
     complete = [*range(1, last + 1), last, last]
-    prove("Stop, one process", server, epochs=complete, state="finished", exit_code=0)
+    assert_is_one_whole_run("Stop, one process", server, epochs=complete, state="finished", exit_code=0)
 
 
 @NIGHTLY
@@ -134,7 +136,7 @@ def test_orphans_train_on_and_keep_what_they_log(
 
     sends_id, usage_id = request.node.callspec.id.split("-")
     name = f"launcher killed, {NAMES[usage_id]}, sends {sends_id}; then the command that the message names"
-    prove(name, server, epochs=[1, 2, 2, 2], state="finished", exit_code=0)
+    assert_is_one_whole_run(name, server, epochs=[1, 2, 2, 2], state="finished", exit_code=0)
 
 
 @NIGHTLY
@@ -192,8 +194,8 @@ def test_restarted_training_continues_its_run_any_number_of_times(run_job: RunJo
         two = f"os.chdir({str(job.directory)!r})\n{RESUME}\n"
         run_job(ONLINE + two + "model.train(resume=True, device='0,1', trainer=CpuDDPTrainer)", **server.environment)
 
-    what = f"killed whole, resumed, killed, resumed; counts {count_lag:g} s late"
-    run = prove(what, server, epochs=[1, 2, 3, 4, 4, 4], state="finished", exit_code=0)
+    fault = f"killed whole, resumed, killed, resumed; counts {count_lag:g} s late"
+    run = assert_is_one_whole_run(fault, server, epochs=[1, 2, 3, 4, 4, 4], state="finished", exit_code=0)
     best = max(row["metrics/mAP50-95(B)"] for row in run.history if "metrics/mAP50-95(B)" in row)
     assert run.summary["metrics/mAP50-95(B)"] == {"max": best}
     losses = [row["val/box_loss"] for row in run.history if "val/box_loss" in row]

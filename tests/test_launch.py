@@ -18,13 +18,15 @@ from ultralytics_wb_ddp.distributed.processes import Launcher, find_torchrun_chi
 def test_launcher_that_lives_is_not_gone() -> None:
     parent = psutil.Process(os.getppid())
 
-    assert not replace(Launcher.here(), pid=parent.pid, started=parent.create_time()).is_lost()
-    assert not Launcher.here().is_lost()
+    assert not replace(Launcher.of_this_process(), pid=parent.pid, started=parent.create_time()).is_lost()
+    assert not Launcher.of_this_process().is_lost()
 
 
 def test_launcher_that_has_ended_is_gone() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        launcher = replace(Launcher.here(), pid=process.pid, started=psutil.Process(process.pid).create_time())
+        launcher = replace(
+            Launcher.of_this_process(), pid=process.pid, started=psutil.Process(process.pid).create_time()
+        )
         assert not launcher.is_lost()
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -35,13 +37,13 @@ def test_launcher_that_has_ended_is_gone() -> None:
 def test_process_that_has_got_the_launchers_id_is_another_one() -> None:
     parent = psutil.Process(os.getppid())
 
-    assert replace(Launcher.here(), pid=parent.pid, started=parent.create_time() - 60).is_lost()
+    assert replace(Launcher.of_this_process(), pid=parent.pid, started=parent.create_time() - 60).is_lost()
 
 
 def test_launcher_is_not_gone_because_somebody_has_set_the_clock() -> None:
     parent = psutil.Process(os.getppid())
 
-    assert not replace(Launcher.here(), pid=parent.pid, started=parent.create_time() - 5).is_lost()
+    assert not replace(Launcher.of_this_process(), pid=parent.pid, started=parent.create_time() - 5).is_lost()
 
 
 def test_nothing_is_known_of_a_launcher_on_another_host() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from measures import epochs_of, prove
+from measures import assert_is_one_whole_run, epochs_of
 from wandb_server import WandbServer
 
 from conftest import NIGHTLY, ONLINE, Job, RunJob, RunOnline
@@ -131,7 +131,7 @@ model.train(**ONE_PROCESS)
     )
 
     assert job.exit_code == 143
-    prove("SIGTERM, one process", server, epochs=[1], state="preempted", exit_code=143)
+    assert_is_one_whole_run("SIGTERM, one process", server, epochs=[1], state="preempted", exit_code=143)
 
 
 @NIGHTLY
@@ -148,7 +148,9 @@ wandb.agent(wandb.sweep(sweep, project="demo"), trial, count=1, project="demo")
 """,
     )
 
-    run = prove("trial of a sweep, the script's run", server, epochs=[1, 1, 1], state="finished", exit_code=0)
+    run = assert_is_one_whole_run(
+        "trial of a sweep, the script's run", server, epochs=[1, 1, 1], state="finished", exit_code=0
+    )
     assert run.sweep
     assert run.values["lr0"] == 0.5
     assert run.values["ultralytics"]["lr0"] == 0.01

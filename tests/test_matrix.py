@@ -17,7 +17,7 @@ from wandb_server import StoredRun, WandbServer
 from conftest import END, EPOCHS, NIGHTLY, Job, Patch, RunJob, wait_until_closed
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 
-CARRIES_CALLBACKS = (8, 4, 140)  # the first release whose launch takes callbacks along
+PASSES_CALLBACKS = (8, 4, 140)  # the first release whose launch takes callbacks along
 ONLINE = "CFG['wandb']['mode'] = 'online'\n"
 STOCK = """\
 from ultralytics import settings
@@ -154,17 +154,17 @@ if not any(NAMED.values()):
 def test_training_is_one_run(
     run_job: RunJob, releases: Releases, patch: Patch, ultralytics: str, wandb: str, usage: str
 ) -> None:
-    release, how = releases.ultralytics(ultralytics), USAGES[usage]
-    path = releases.path(patch(release) if how.patched else release, wandb)
+    release, recipe = releases.ultralytics(ultralytics), USAGES[usage]
+    path = releases.path(patch(release) if recipe.patched else release, wandb)
     plots = wandb != INSTALLED or number_of(release) < NEEDS_NO_PLOTS  # which take a good part of the time
-    script = (ONLINE if how.online else "") + STOCK + (PLOTS if plots else "")
-    script += ("" if how.patched else CALLBACKS) + how.script
+    script = (ONLINE if recipe.online else "") + STOCK + (PLOTS if plots else "")
+    script += ("" if recipe.patched else CALLBACKS) + recipe.script
 
     with WandbServer() as server:
         server.backend.count_lag = 3
-        job = run_job(script, PYTHONPATH=path, **(server.environment if how.online else {}))
+        job = run_job(script, PYTHONPATH=path, **(server.environment if recipe.online else {}))
         wait_until_closed(server)
-        (run,) = server.runs if how.online else job.runs
+        (run,) = server.runs if recipe.online else job.runs
 
     assert (run.state, run.exit_code) == ("finished", 0)
     assert not getattr(run, "destroyed_rows", [])
@@ -174,7 +174,7 @@ def test_training_is_one_run(
     assert [row["_step"] for row in run.history] == list(range(len(run.history)))
     assert any("results" in row for row in rows) == plots
     assert any(artifact.type == "model" for artifact in run.artifacts)
-    if how.patched:
+    if recipe.patched:
         assert_is_what_stock_logs(run)
     else:
         assert [row["epoch"] for row in run.history if "epoch" in row] == [*EPOCHS, END]
@@ -182,7 +182,7 @@ def test_training_is_one_run(
         assert {"model/parameters", "per_class_metrics"} <= set().union(*rows)
         assert any("curves/F1-Confidence(B)_table" in row for row in rows) == plots
         assert "could not be logged" not in job.output
-        assert_users_callbacks_ran_in_every_rank(job, carried=number_of(release) < CARRIES_CALLBACKS)
+        assert_users_callbacks_ran_in_every_rank(job, is_launch_rewritten=number_of(release) < PASSES_CALLBACKS)
 
 
 def assert_is_what_stock_logs(run: RecordedRun | StoredRun) -> None:
@@ -196,10 +196,10 @@ def assert_is_what_stock_logs(run: RecordedRun | StoredRun) -> None:
     assert (config["epochs"], config["imgsz"]) == ("mine", 64)  # what the launcher has set stays
 
 
-def assert_users_callbacks_ran_in_every_rank(job: Job, *, carried: bool) -> None:
+def assert_users_callbacks_ran_in_every_rank(job: Job, *, is_launch_rewritten: bool) -> None:
     """Each ran once an epoch; the start file of the workers is Ultralytics' own where that takes them along."""
     for rank in (0, 1):
         ran = (job.directory / f"rank-{rank}.txt").read_text().split()
         assert Counter(ran) == dict.fromkeys(KINDS, EPOCHS[-1])
     assert (job.directory / "wandb-1").read_text() == "False"
-    assert ("b64decode" in (job.directory / "start.py").read_text()) == carried
+    assert ("b64decode" in (job.directory / "start.py").read_text()) == is_launch_rewritten

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from measures import prove
+from measures import assert_is_one_whole_run
 
 from conftest import NIGHTLY, RunOnline
 
@@ -30,7 +30,7 @@ with WandbManager(CFG, "my-training", "exp-1") as manager:
         count_lag=4.0,
     )
 
-    run = prove("none: closed, resumed, taken back; counts 4 s late", server, **COMPLETE)
+    run = assert_is_one_whole_run("none: closed, resumed, taken back; counts 4 s late", server, **COMPLETE)
     assert [row.get("epoch") for row in run.history] == [None, None, None, 1, 2, 2, 2, None]
     assert run.sessions == 3
     assert (run.fields["displayName"], run.fields["groupName"]) == ("my-training", "exp-1")
@@ -63,7 +63,7 @@ with WandbManager(CFG, "job") as manager:
     manager.run.log({"after": 1})
 """)
 
-    run = prove("none: attached to", server, **COMPLETE)
+    run = assert_is_one_whole_run("none: attached to", server, **COMPLETE)
     assert [row.get("epoch") for row in run.history] == [None, 1, 2, 2, 2, None]
     assert run.sessions == 1
     assert "2 epochs completed" in run.console, "which a worker has printed"
@@ -89,7 +89,9 @@ with WandbManager(CFG, "job") as manager:
     )
 
     assert "CalledProcessError" in job.output
-    run = prove("exception in rank 0, run closed and resumed", server, epochs=[1], state="failed", exit_code=1)
+    run = assert_is_one_whole_run(
+        "exception in rank 0, run closed and resumed", server, epochs=[1], state="failed", exit_code=1
+    )
     assert run.sessions == 2, "the worker has recorded the failure, nobody opens the run for it again"
 
 
@@ -106,5 +108,7 @@ with WandbManager(CFG, "job") as manager:
         count_lag=12.0,
     )
 
-    run = prove("none: closed and taken back; counts 12 s late", server, epochs=[], state="finished", exit_code=0)
+    run = assert_is_one_whole_run(
+        "none: closed and taken back; counts 12 s late", server, epochs=[], state="finished", exit_code=0
+    )
     assert len(run.history) == 4

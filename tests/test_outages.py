@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measures import epochs_of, note, prove
+from measures import assert_is_one_whole_run, epochs_of, note
 from wandb_server import WandbServer
 
 from conftest import NIGHTLY, PRELUDE, Job, RunJob, job_environment
@@ -124,7 +124,7 @@ def test_trouble_at_the_start_writes_the_run_to_disk(train: Callable[..., Job], 
         mend(server, env)
         send(job, env)
 
-    prove(
+    assert_is_one_whole_run(
         f"at the start: {trouble.__name__.replace('_', ' ')}; then 'wandb sync'",
         server,
         epochs=EPOCHS,
@@ -168,7 +168,7 @@ def test_outage_in_the_middle_that_ends_loses_nothing(train: Callable[..., Job])
         job = train(server, {}, later=fail_for_a_while)
         assert warnings_of(job) == []
 
-    prove("in the middle: away for 2 s", server, epochs=EPOCHS, state="finished", exit_code=0)
+    assert_is_one_whole_run("in the middle: away for 2 s", server, epochs=EPOCHS, state="finished", exit_code=0)
 
 
 def test_lost_replies_lose_and_double_nothing(train: Callable[..., Job]) -> None:
@@ -176,7 +176,7 @@ def test_lost_replies_lose_and_double_nothing(train: Callable[..., Job]) -> None
         server.faults.add("FileStream", lose_reply=True, times=2)
         train(server, {})
 
-    prove("lost replies", server, epochs=EPOCHS, state="finished", exit_code=0)
+    assert_is_one_whole_run("lost replies", server, epochs=EPOCHS, state="finished", exit_code=0)
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk takes a mount namespace")
@@ -248,7 +248,7 @@ session.close(0)
             shlex.split(command), cwd=job.directory, env={**os.environ, **server.environment, "PATH": path}, check=True
         )
 
-    prove(
+    assert_is_one_whole_run(
         "wandb-core killed; then the command that the message names",
         server,
         epochs=[1, 2],

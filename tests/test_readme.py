@@ -110,6 +110,36 @@ def test_ci_calls_the_test_command_as_it_stands_here() -> None:
     assert COMMANDS[1].strip() in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
 
 
+def test_cells_of_the_matrix_that_were_not_tried_again_stay(tmp_path: Path) -> None:
+    first, last = matrix_table.MARKS
+    page, report = tmp_path / "page.md", tmp_path / "report.xml"
+    table = [
+        "| Ultralytics | wandb 0.22.3 | wandb 0.31.0 |",
+        "| --- | --- | --- |",
+        "| 8.3.0 | A, **patch open failed** | not tried |",
+        "| 8.4.9 | not tried | B, C |",
+    ]
+    page.write_text("\n".join(["before", first, "", *table, "", last, "after"]))
+    cases = [("8.3.0-0.22.3-patch-open", ""), ("8.4.9-0.29.0-A", ""), ("8.4.9-0.31.0-B", "<skipped/>")]
+    rows = [f'<testcase name="test_training_is_one_run[{name}]">{outcome}</testcase>' for name, outcome in cases]
+    report.write_text(f"<testsuites>{''.join(rows)}</testsuites>")
+
+    matrix_table.write(page, report)
+
+    assert page.read_text().splitlines() == [
+        "before",
+        first,
+        "",
+        "| Ultralytics | wandb 0.22.3 | wandb 0.29.0 | wandb 0.31.0 |",
+        "| --- | --- | --- | --- |",
+        "| 8.3.0 | A, patch open | not tried | not tried |",
+        "| 8.4.9 | not tried | A | B, C |",
+        "",
+        last,
+        "after",
+    ]
+
+
 def test_table_of_releases_is_what_the_matrix_writes(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     cases = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from measures import prove
+from measures import assert_is_one_whole_run
 from wandb_server import WandbServer
 
 from conftest import ONLINE, Job, RunJob, run_command, wait_until_closed
@@ -101,7 +101,7 @@ model.train(resume=True, trainer=CpuDDPTrainer, device="0,1")
     )
     wait_until_closed(server)
 
-    what = "machine lost; restored on another one with two processes"
-    prove(what, server, epochs=[1, 2, 3, 4, 4, 4], state="finished", exit_code=0)
+    fault = "machine lost; restored on another one with two processes"
+    assert_is_one_whole_run(fault, server, epochs=[1, 2, 3, 4, 4, 4], state="finished", exit_code=0)
     assert (job.directory / "here/weights/best.pt").exists()
     assert len((job.directory / "here/results.csv").read_text().splitlines()) == 5

@@ -11,10 +11,10 @@ from typing import Any
 
 import boto3
 import pytest
-import wandb
 from s3_service import S3Service
 from wandb_server import WandbServer
 
+import wandb
 from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError, S3Error, WandbManager
 from ultralytics_wb_ddp.artifacts import s3_reference as references
@@ -222,9 +222,9 @@ def test_object_that_is_deleted_while_its_prefix_is_read(
 
 
 @pytest.mark.parametrize("versioned", [False, True], ids=["without versions", "versioned"])
-@pytest.mark.parametrize(("what", "place"), [("deleted", "runs/b"), ("deleted", "runs"), ("overwritten", "runs/b")])
+@pytest.mark.parametrize(("change", "place"), [("deleted", "runs/b"), ("deleted", "runs"), ("overwritten", "runs/b")])
 def test_object_that_changes_after_it_was_read_and_before_it_is_recorded(
-    use: S3Service, log: Job, monkeypatch: pytest.MonkeyPatch, what: str, place: str, *, versioned: bool
+    use: S3Service, log: Job, monkeypatch: pytest.MonkeyPatch, change: str, place: str, *, versioned: bool
 ) -> None:
     bucket = use.make_bucket(versioned=versioned)
     for name in ("a", "b"):
@@ -234,7 +234,7 @@ def test_object_that_changes_after_it_was_read_and_before_it_is_recorded(
     def find_and_meddle(*given: Any) -> Any:
         """Somebody else writes to S3 when everything has been read."""
         objects = found(*given)
-        if what == "deleted":
+        if change == "deleted":
             use.client.delete_object(Bucket=bucket, Key="runs/b")
         else:
             use.put(bucket, "runs/b", b"something else")
@@ -246,7 +246,7 @@ def test_object_that_changes_after_it_was_read_and_before_it_is_recorded(
         assert log(f"s3://{bucket}/{place}", strict=True) is not None
         assert len(log.logged()) == 1
     else:
-        with pytest.raises(S3Error, match=f"s3://{bucket}/runs/b was {what} before .* try again"):
+        with pytest.raises(S3Error, match=f"s3://{bucket}/runs/b was {change} before .* try again"):
             log(f"s3://{bucket}/{place}", strict=True)
         assert log.logged() == []
 

@@ -79,9 +79,9 @@ def test_all_functions_of_every_era_are_found(run_job: RunJob, releases: Release
     }
 
 
-def made_by_stock(what: str) -> Any:
+def made_by_stock(expression: str) -> Any:
     """Return a function as the stock callback would make it."""
-    return eval(what, vars(wb))
+    return eval(expression, vars(wb))
 
 
 def test_stock_functions_are_told_from_others() -> None:

@@ -98,7 +98,7 @@ def test_parameters_that_can_work_are_not_refused() -> None:
     whole = {"epochs": {"min": 1, "max": 5}, "batch": {"distribution": "q_uniform", "min": 8, "max": 64, "q": 8}}
     numbers = {"lr0": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1}, "box": {"min": 1.0, "max": 9.0}}
     check_parameters({**whole, **numbers, "momentum": {"distribution": "normal", "mu": 0.9}}, "sweep.yaml")
-    check_parameters({"my_depth": {"values": [1, 2]}}, "sweep.yaml", others=True)
+    check_parameters({"my_depth": {"values": [1, 2]}}, "sweep.yaml", allow_others=True)
 
 
 @pytest.mark.parametrize(

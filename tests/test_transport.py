@@ -17,9 +17,9 @@ from urllib.request import ProxyHandler, build_opener
 from urllib.request import Request as Question
 
 import pytest
-import wandb
 from wandb_server import API_KEY, WandbServer
 
+import wandb
 from conftest import job_environment, run_command
 from ultralytics_wb_ddp.wandb_client.server import Server, ServerError
 from ultralytics_wb_ddp.wandb_client.transport import Failure, NoAnswerError, _post_directly
@@ -291,7 +291,7 @@ def test_older_client_asks_with_the_same_certificates(monkeypatch: pytest.Monkey
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_name("certificate.pem")))
         found = ask_directly(server.url)
 
-    assert raised.value.why is Failure.AWAY
+    assert raised.value.cause is Failure.NO_CONNECTION
     assert found["viewer"]
 
 
@@ -306,13 +306,13 @@ def test_older_client_asks_with_the_same_proxy_and_headers(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("fault", "why"),
-    [({"status": 500}, Failure.STATUS), ({"hang": True}, Failure.LATE), ({"cut": True}, Failure.AWAY)],
+    ("fault", "cause"),
+    [({"status": 500}, Failure.STATUS), ({"hang": True}, Failure.TIMEOUT), ({"cut": True}, Failure.NO_CONNECTION)],
 )
-def test_older_client_tells_troubles_apart(fault: dict[str, int | bool], why: Failure) -> None:
+def test_older_client_tells_troubles_apart(fault: dict[str, int | bool], cause: Failure) -> None:
     with WandbServer() as server:
         server.faults.add("*", **fault)  # type: ignore[arg-type]
         with pytest.raises(NoAnswerError) as raised:
             ask_directly(server.url)
 
-    assert raised.value.why is why
+    assert raised.value.cause is cause

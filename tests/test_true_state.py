@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from measures import prove
+from measures import assert_is_one_whole_run
 
 from conftest import NIGHTLY, RunJob, RunOnline
 
@@ -72,7 +72,7 @@ def test_killed_worker_ends_in_a_failed_run_with_every_row(
 
     assert job.exit_code == 1
     kind = request.node.callspec.id.split("-")[0]
-    prove(f"rank {rank} killed, {NAMES[kind]}", server, epochs=[1], state="failed", exit_code=1)
+    assert_is_one_whole_run(f"rank {rank} killed, {NAMES[kind]}", server, epochs=[1], state="failed", exit_code=1)
 
 
 def test_run_that_is_being_opened_is_failed_after_ctrl_c(run_online: RunOnline) -> None:
@@ -112,7 +112,7 @@ def test_exit_code_of_a_training_is_the_runs(
 
     assert job.exit_code == exit_code  # of the launcher, which Ultralytics gives 1
     name = NAMES[request.node.callspec.id]
-    prove(f"SystemExit(3) in rank 0, {name}", server, epochs=[1], state="failed", exit_code=3)
+    assert_is_one_whole_run(f"SystemExit(3) in rank 0, {name}", server, epochs=[1], state="failed", exit_code=3)
 
 
 @NIGHTLY
@@ -121,7 +121,7 @@ def test_exception_in_rank_1_ends_in_a_failed_run(run_online: RunOnline) -> None
     job, server = run_online(in_epoch_2(1, *fail) + OWN, check=False)
 
     assert job.exit_code == 1
-    prove("exception in rank 1, run of rank 0", server, epochs=[1], state="failed", exit_code=1)
+    assert_is_one_whole_run("exception in rank 1, run of rank 0", server, epochs=[1], state="failed", exit_code=1)
 
 
 @NIGHTLY
@@ -129,7 +129,7 @@ def test_preempted_worker_marks_the_run(run_online: RunOnline) -> None:
     job, server = run_online(in_epoch_2(0, TERMINATE) + OWN, check=False)
 
     assert job.exit_code == 1
-    prove("SIGTERM to rank 0", server, epochs=[1], state="preempted", exit_code=143)
+    assert_is_one_whole_run("SIGTERM to rank 0", server, epochs=[1], state="preempted", exit_code=143)
 
 
 def test_worker_preempted_in_a_collective_marks_the_run(run_online: RunOnline) -> None:
@@ -146,7 +146,7 @@ model.add_callback("on_train_start", note_pid)
     job, server = run_online(note_pid + in_epoch_2(1, *signal_rank_0) + OWN, check=False)
 
     assert job.exit_code == 1
-    prove("SIGTERM to rank 0 in a collective", server, epochs=[1], state="preempted", exit_code=143)
+    assert_is_one_whole_run("SIGTERM to rank 0 in a collective", server, epochs=[1], state="preempted", exit_code=143)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,9 @@ def test_preempted_launcher_marks_the_run(
 
     assert job.exit_code != 0
     name = NAMES[request.node.callspec.id]
-    prove(f"SIGTERM to the launcher, {name}", server, epochs=[1], state="preempted", exit_code=exit_code)
+    assert_is_one_whole_run(
+        f"SIGTERM to the launcher, {name}", server, epochs=[1], state="preempted", exit_code=exit_code
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,7 +209,7 @@ def test_ctrl_c_during_the_training_ends_in_the_state_of_an_interrupt(
 
     assert job.exit_code != 0
     name = NAMES[request.node.callspec.id]
-    prove(f"Ctrl-C during the training, {name}", server, epochs=[1], state="failed", exit_code=255)
+    assert_is_one_whole_run(f"Ctrl-C during the training, {name}", server, epochs=[1], state="failed", exit_code=255)
 
 
 def test_interrupted_launcher_ends_in_the_state_of_an_interrupt(run_online: RunOnline) -> None:
@@ -219,7 +221,7 @@ def test_interrupted_launcher_ends_in_the_state_of_an_interrupt(run_online: RunO
     job, server = run_online(script, check=False)
 
     assert job.exit_code != 0
-    prove("Ctrl-C in the launcher", server, epochs=[], state="failed", exit_code=255)
+    assert_is_one_whole_run("Ctrl-C in the launcher", server, epochs=[], state="failed", exit_code=255)
 
 
 @pytest.mark.parametrize(("end", "exit_code"), [("raise SystemExit(3)", 3), ("sys.exit(4)", 4), ("1 / 0", 1)])
@@ -227,7 +229,7 @@ def test_exit_code_of_the_launcher_is_the_runs(run_online: RunOnline, end: str, 
     job, server = run_online(f"with WandbManager(CFG, 'job'):\n    {end}", check=False)
 
     assert job.exit_code == exit_code
-    prove(f"{end} in the launcher", server, epochs=[], state="failed", exit_code=exit_code)
+    assert_is_one_whole_run(f"{end} in the launcher", server, epochs=[], state="failed", exit_code=exit_code)
 
 
 def test_launcher_killed_with_its_children_ends_in_a_failed_run_with_every_row(run_online: RunOnline) -> None:
@@ -242,7 +244,7 @@ def test_launcher_killed_with_its_children_ends_in_a_failed_run_with_every_row(r
     """
     _, server = run_online(script, check=False)
 
-    run = prove("launcher killed before the training", server, epochs=[], state="failed", exit_code=1)
+    run = assert_is_one_whole_run("launcher killed before the training", server, epochs=[], state="failed", exit_code=1)
     assert [row["before"] for row in run.history] == [1]
 
 
@@ -255,7 +257,7 @@ def test_finishing_twice_is_harmless(run_online: RunOnline) -> None:
     manager.finish()
     """)
 
-    run = prove("finish() twice", server, epochs=[], state="failed", exit_code=3)
+    run = assert_is_one_whole_run("finish() twice", server, epochs=[], state="failed", exit_code=3)
     assert len(run.history) == 1
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 
+import wandb
 from conftest import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbCallback, WandbManager, wandb_config
 from ultralytics_wb_ddp.runs.misuse_warnings import unused_options
@@ -159,18 +159,18 @@ def test_training_that_was_prepared_for_and_left_no_trace_is_told_once(
     assert [record.getMessage()[:38] for record in caplog.records] == ["nothing of a training was logged to run"[:38]]
 
 
-@pytest.mark.parametrize("what", ["rows", "failure", "shared"])
+@pytest.mark.parametrize("reason", ["rows", "failure", "shared"])
 def test_manager_says_nothing_that_it_cannot_know(
-    offline: dict[str, Any], caplog: pytest.LogCaptureFixture, what: str
+    offline: dict[str, Any], caplog: pytest.LogCaptureFixture, reason: str
 ) -> None:
-    options = {"run_mode": "new"} if what == "shared" else {}
+    options = {"run_mode": "new"} if reason == "shared" else {}
     manager = WandbManager({"wandb": offline | options}, "job")
     with caplog.at_level(logging.WARNING, "ultralytics_wb_ddp"):
         run, _ = manager.initialize()
         manager.prepare_for_training()
-        if what == "rows":  # of whatever logs there
+        if reason == "rows":  # of whatever logs there
             run.log({"accuracy": 1})
-        manager.finish(exit_code=int(what == "failure"))
+        manager.finish(exit_code=int(reason == "failure"))
 
     assert caplog.records == []
 

@@ -149,7 +149,8 @@ class WandbCallback:
         """Return the state to pickle, with a handoff instead of the run."""
         from ultralytics_wb_ddp.artifacts.starting_weights import candidate_files_of_calling_model
 
-        handoff, launcher = make_worker_handoff(self._run, self._handoff, self.check), self._launcher or Launcher.here()
+        handoff = make_worker_handoff(self._run, self._handoff, self.check)
+        launcher = self._launcher or Launcher.of_this_process()
         options, given_names = self._merged_options(handoff)
         weights = (*self._weights, *candidate_files_of_calling_model())
         return {"options": options, "given": given_names, "handoff": handoff, "launcher": launcher, "weights": weights}
@@ -195,7 +196,7 @@ class WandbCallback:
             training_logger.ranks.connect()
             if training_logger.run:
                 self._unused_options.warn(
-                    training_logger.run.wandb_run, is_made=training_logger.run.how in {"adopt", "attach"}
+                    training_logger.run.wandb_run, is_made=training_logger.run.origin in {"adopt", "attach"}
                 )
             training_logger.start_inputs(self._weights)
             training_logger.write_config()

@@ -454,7 +454,6 @@ class WandbManager:
             raise callback_error
 
     def _open_run(self, inherited: Handoff | None) -> None:
-        """Create, continue, adopt or attach to the run."""
         from ultralytics_wb_ddp.runs.lifecycle import attach, init_run, resume_run
         from ultralytics_wb_ddp.runs.open_runs import is_ours
         from ultralytics_wb_ddp.wandb_client.run_state import run_url, wandb_run
@@ -496,13 +495,9 @@ class WandbManager:
             set_job_type(self.run, job_type)
 
     def _after_training(self, exit_code: int) -> tuple[Handoff, int | None]:
-        """Return the handoff after the training, and its session's exit code.
+        """Return the handoff after the training, and the exit code or None, as :meth:`Handoff.read_handback` does.
 
-        Args:
-            exit_code: Exit code for runs that a training left open in this process.
-
-        Returns:
-            The handoff, and the exit code or None, as :meth:`Handoff.read_handback` returns them.
+        Runs that a training left open in this process end with ``exit_code``.
         """
         from ultralytics_wb_ddp.runs.guarded_run import close_runs_with_id
 
@@ -571,7 +566,6 @@ class WandbManager:
             _exporting.append(self)
 
     def _restore_environment(self) -> None:
-        """Restore the variables that :meth:`initialize` saved."""
         if self in _exporting:
             _exporting.remove(self)
         for name, value in self._environment.items():
@@ -589,14 +583,12 @@ class WandbManager:
         GivenOptions(settings, "cfg.wandb", remedy).warn(self.run)
 
     def _save_file(self, name: str, text: str) -> None:
-        """Write a file to the run's directory and upload it now."""
         file = Path(self.run.dir, name)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         self.run.save(str(file), base_path=self.run.dir, policy="now")
 
     def _secrets(self) -> list[str | None]:
-        """Return the API keys of the config, the environment and netrc."""
         try:
             stored = [password for _, _, password in netrc.netrc(os.environ.get("NETRC")).hosts.values()]
         except (OSError, netrc.NetrcParseError):
@@ -608,9 +600,6 @@ class WandbManager:
 
         Only ``run_mode="auto"`` is checked. In the other modes the ranks have runs of their own, or this process does
         not see their rows.
-
-        Args:
-            previous: The handoff from before the training.
         """
         since, self._expects_since = self._expects_since, time.time()
         is_due, self._is_training_expected = self._is_training_expected, False
@@ -624,7 +613,6 @@ class WandbManager:
             warn_of_nothing_logged(previous.run_id)
 
     def _path_of_run(self) -> str:
-        """Return the path of the last run at W&B, ``entity/project/id``."""
         from ultralytics_wb_ddp.wandb_client.server import DownloadError
 
         run = self._last

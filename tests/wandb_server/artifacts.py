@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 
-from wandb_server.operations import Answer, Asked, Refused, Topic, answers, connection, project_node
+from wandb_server.operations import Answer, Refused, Topic, Variables, answers, connection, project_node
 from wandb_server.store import ENTITY, PROJECT, StoredArtifact, StoredRun
 
 CREATED = "2026-01-01T00:00:00Z"
@@ -22,33 +22,28 @@ class Artifacts(Topic):
     # Logging
 
     @answers("ArtifactType")
-    def type(self, asked: Asked) -> Answer:
+    def type(self, variables: Variables) -> Answer:
         """Say of what type the artifacts of a name are: a client refuses to log one of another type."""
-        name = asked["name"].partition(":")[0]
-        versions = self._versions(asked.get("entity"), asked.get("project"), name)
+        name = variables["name"].partition(":")[0]
+        versions = self._versions(variables.get("entity"), variables.get("project"), name)
         return {"project": {"artifact": {"artifactType": {"name": versions[-1].type}} if versions else None}}
 
-    @answers("InputFields", "TypeInfo", "ProbeServerUseArtifactInput")
-    def type_info(self, asked: Asked) -> Answer:
-        """Say which optional fields this server has, to clients before 0.26: only that which a registry needs."""
-        fields = [{"name": "orgEntity", "args": []}] if asked.get("name") == "Organization" else []
-        info: Answer = {"name": asked.get("name"), "fields": fields, "inputFields": []}
-        return {"TypeInfo": info, "__type": info, "UseArtifactInputInfoType": info}
-
     @answers("CreateArtifact")
-    def create(self, asked: Asked) -> Answer:
+    def create(self, variables: Variables) -> Answer:
         """Make an artifact, or return the one of the same content: the client then uploads nothing."""
         # A client that makes an artifact to use it names no run: it is that run's input and nobody's output.
-        run = self._run(asked) if asked.get("runName") else None
-        entity, project = asked["entityName"], asked["projectName"]
-        name = asked["artifactCollectionName"]
-        aliases = [alias["alias"] for alias in asked.get("aliases") or []]
+        run = self._run(variables) if variables.get("runName") else None
+        entity, project = variables["entityName"], variables["projectName"]
+        name = variables["artifactCollectionName"]
+        aliases = [alias["alias"] for alias in variables.get("aliases") or []]
         versions = self._versions(entity, project, name)
-        artifact = next((version for version in versions if version.digest == asked["digest"]), None)
+        artifact = next((version for version in versions if version.digest == variables["digest"]), None)
         if artifact is None:
             artifact_id = base64.b64encode(f"Artifact:{len(self.store.artifacts):06}".encode()).decode()
-            place = entity, project, name, asked["artifactTypeName"]
-            artifact = StoredArtifact(artifact_id, *place, asked["digest"], aliases, metadata=asked.get("metadata"))
+            place = entity, project, name, variables["artifactTypeName"]
+            artifact = StoredArtifact(
+                artifact_id, *place, variables["digest"], aliases, metadata=variables.get("metadata")
+            )
             self.store.artifacts[artifact.id] = artifact
         else:
             self._point(artifact, aliases)
@@ -60,18 +55,18 @@ class Artifacts(Topic):
         }
 
     @answers("CreateArtifactManifest")
-    def create_manifest(self, asked: Asked) -> Answer:
+    def create_manifest(self, variables: Variables) -> Answer:
         """Say where to upload the manifest."""
-        artifact = self._artifact(asked["artifactID"])
+        artifact = self._artifact(variables["artifactID"])
         link = {"uploadUrl": self._link(artifact, "manifest"), "uploadHeaders": []}
-        file = {"id": f"manifest-file-{artifact.id}", "displayName": asked["name"], **link}
+        file = {"id": f"manifest-file-{artifact.id}", "displayName": variables["name"], **link}
         return {"createArtifactManifest": {"artifactManifest": {"id": f"manifest-{artifact.id}", "file": file}}}
 
     @answers("CreateArtifactFiles")
-    def create_files(self, asked: Asked) -> Answer:
+    def create_files(self, variables: Variables) -> Answer:
         """Say where to upload files, in the order in which they are asked for."""
         nodes = []
-        for number, entry in enumerate(asked["artifactFiles"]):
+        for number, entry in enumerate(variables["artifactFiles"]):
             artifact, name = self._artifact(entry["artifactID"]), entry["name"]
             node = {"id": f"file-{number}", "name": name, "displayName": name, "artifact": {"id": artifact.id}}
             link = {"uploadUrl": self._link(artifact, f"files/{name}"), "uploadHeaders": []}
@@ -79,9 +74,9 @@ class Artifacts(Topic):
         return {"createArtifactFiles": {"files": connection(nodes)}}
 
     @answers("CommitArtifact")
-    def commit(self, asked: Asked) -> Answer:
+    def commit(self, variables: Variables) -> Answer:
         """Make an artifact the next version of its name, now that all of it is here."""
-        artifact = self._artifact(asked["artifactID"])
+        artifact = self._artifact(variables["artifactID"])
         if artifact.state != "COMMITTED":
             artifact.version = self._next_version(artifact)
             artifact.state = "COMMITTED"
@@ -92,96 +87,86 @@ class Artifacts(Topic):
     # Using
 
     @answers("ArtifactMembershipByName")
-    def membership(self, asked: Asked) -> Answer:
+    def membership(self, variables: Variables) -> Answer:
         """Find an artifact by its name and an alias or version."""
-        artifact = self._find(asked, asked["name"])
+        artifact = self._find(variables, variables["name"])
         membership = artifact and self._membership(artifact)
-        return {"project": {"artifactCollectionMembership": membership or self._linked(asked)}}
-
-    @answers("ArtifactByName")
-    def by_name(self, asked: Asked) -> Answer:
-        """Find an artifact, as clients before 0.27 do."""
-        artifact, linked = self._find(asked, asked["name"]), self._linked(asked)
-        return {"project": {"artifact": self._node(artifact) if artifact else linked and linked["artifact"]}}
+        return {"project": {"artifactCollectionMembership": membership or self._linked(variables)}}
 
     @answers("ArtifactByID")
-    def by_id(self, asked: Asked) -> Answer:
+    def by_id(self, variables: Variables) -> Answer:
         """Describe an artifact; ``Artifact.wait()`` asks once it is logged."""
-        return {"artifact": self._node(self._artifact(asked["id"]))}
+        return {"artifact": self._node(self._artifact(variables["id"]))}
 
     @answers("UseArtifact")
-    def use(self, asked: Asked) -> Answer:
+    def use(self, variables: Variables) -> Answer:
         """Note that a run uses an artifact."""
-        run, artifact = self._run(asked), self._artifact(asked["artifactID"])
+        run, artifact = self._run(variables), self._artifact(variables["artifactID"])
         if artifact not in run.used_artifacts:
             run.used_artifacts.append(artifact)
         return {"useArtifact": {"artifact": {"id": artifact.id}}}
 
     @answers("RunOutputArtifacts")
-    def outputs(self, asked: Asked) -> Answer:
+    def outputs(self, variables: Variables) -> Answer:
         """List the artifacts that a run has logged and that are complete."""
-        run = self.store.run(asked.get("entity"), asked.get("project"), asked.get("runName") or asked.get("run"))
+        run = self.store.run(
+            variables.get("entity"), variables.get("project"), variables.get("runName") or variables.get("run")
+        )
         nodes = [self._node(each) for each in run.artifacts if each.state == "COMMITTED"] if run else []
         return {"project": {"run": run and {"artifacts": connection(nodes)}}}
 
     @answers("RunInputArtifacts")
-    def inputs(self, asked: Asked) -> Answer:
+    def inputs(self, variables: Variables) -> Answer:
         """List what a run uses."""
-        run = self.store.run(asked["entity"], asked["project"], asked["run"])
+        run = self.store.run(variables["entity"], variables["project"], variables["run"])
         return {
             "project": {"run": run and {"artifacts": connection([self._node(each) for each in run.used_artifacts])}}
         }
 
     @answers("FetchArtifactManifest", "ArtifactManifest")
-    def manifest(self, asked: Asked) -> Answer:
+    def manifest(self, variables: Variables) -> Answer:
         """Say where the manifest is, which a download begins with."""
-        artifact = self._artifact(asked.get("id") or asked["artifact_id"])
+        artifact = self._artifact(variables.get("id") or variables["artifact_id"])
         return {"artifact": {"currentManifest": {"file": {"directUrl": self._link(artifact, "manifest")}}}}
 
     @answers("GetArtifactMembershipFileUrls")
-    def file_urls(self, asked: Asked) -> Answer:
+    def file_urls(self, variables: Variables) -> Answer:
         """Say where the files are, and what references point to: the client gets each as the manifest says."""
-        artifact = self._find(asked, f"{asked['collection']}:{asked['alias']}")
+        artifact = self._find(variables, f"{variables['collection']}:{variables['alias']}")
         if artifact is None:
             return {"project": {"artifactCollection": None}}
         collection = {"__typename": "ArtifactSequence", "artifactMembership": {"files": self._files(artifact)}}
         return {"project": {"artifactCollection": collection}}
 
-    @answers("GetArtifactFileUrls", "ArtifactFileUrls")
-    def file_urls_by_id(self, asked: Asked) -> Answer:
-        """Say where the files are, as clients before 0.27 ask."""
-        return {"artifact": {"files": self._files(self._artifact(asked["id"]))}}
-
     # Keeping and deleting
 
     @answers("ProjectArtifacts")
-    def versions(self, asked: Asked) -> Answer:
+    def versions(self, variables: Variables) -> Answer:
         """List the versions of a name, the newest first."""
-        versions = self._versions(asked.get("entity"), asked.get("project"), asked["collection"])[::-1]
+        versions = self._versions(variables.get("entity"), variables.get("project"), variables["collection"])[::-1]
         edges = [{"version": f"v{each.version}", "node": self._node(each)} for each in versions]
         page = {**connection([]), "totalCount": len(edges), "edges": edges}
-        collection = {"__typename": "ArtifactSequence", "name": asked["collection"], "artifacts": page}
+        collection = {"__typename": "ArtifactSequence", "name": variables["collection"], "artifacts": page}
         return {"project": {"artifactType": {"artifactCollection": collection if versions else None}}}
 
     @answers("UpdateArtifact")
-    def update(self, asked: Asked) -> Answer:
+    def update(self, variables: Variables) -> Answer:
         """Change what is said of an artifact, such as how long it lives."""
-        artifact = self._artifact(asked["artifactID"])
-        if asked.get("ttlDurationSeconds") is not None:
-            artifact.ttl_seconds = asked["ttlDurationSeconds"]
+        artifact = self._artifact(variables["artifactID"])
+        if variables.get("ttlDurationSeconds") is not None:
+            artifact.ttl_seconds = variables["ttlDurationSeconds"]
         answer = {"artifact": self._node(artifact)}
         return {"result": answer, "updateArtifact": answer}
 
     @answers("DeleteArtifact")
-    def delete(self, asked: Asked) -> Answer:
+    def delete(self, variables: Variables) -> Answer:
         """Delete an artifact; one that has aliases only with them."""
-        artifact = self._artifact(asked["artifactID"])
-        if artifact.aliases and not asked["deleteAliases"]:
+        artifact = self._artifact(variables["artifactID"])
+        if artifact.aliases and not variables["deleteAliases"]:
             message = f"artifact {artifact.id} has aliases: {', '.join(artifact.aliases)}"
             raise Refused(message)
         artifact.state = "DELETED"
-        answer = {"artifact": {"id": artifact.id}}
-        return {"result": answer, "deleteArtifact": answer}
+        return {"result": {"artifact": {"id": artifact.id}}}
 
     # What is kept
 
@@ -196,9 +181,9 @@ class Artifacts(Topic):
         same = [each for each in self.store.artifacts.values() if (each.entity, each.project, each.name) == place]
         return 1 + max((each.version for each in same if each.version is not None), default=-1)
 
-    def _find(self, asked: Asked, name: str) -> StoredArtifact | None:
+    def _find(self, variables: Variables, name: str) -> StoredArtifact | None:
         name, _, alias = name.partition(":")
-        versions = self._versions(asked.get("entity"), asked.get("project"), name)
+        versions = self._versions(variables.get("entity"), variables.get("project"), name)
         wanted = alias or "latest"
         return next((each for each in versions if wanted in {f"v{each.version}", *each.aliases}), None)
 
@@ -214,10 +199,10 @@ class Artifacts(Topic):
             raise Refused(message)
         return self.store.artifacts[artifact_id]
 
-    def _run(self, asked: Asked) -> StoredRun:
-        run = self.store.run(asked["entityName"], asked["projectName"], asked["runName"])
+    def _run(self, variables: Variables) -> StoredRun:
+        run = self.store.run(variables["entityName"], variables["projectName"], variables["runName"])
         if run is None:
-            message = f"run {asked['runName']} not found"
+            message = f"run {variables['runName']} not found"
             raise Refused(message)
         return run
 
@@ -244,10 +229,10 @@ class Artifacts(Topic):
             "artifact": node,
         }
 
-    def _linked(self, asked: Asked) -> Answer | None:
+    def _linked(self, variables: Variables) -> Answer | None:
         """Describe the place of an artifact in a collection that it was linked to."""
-        name, _, version = asked["name"].partition(":")
-        entity, project = asked.get("entity") or ENTITY, asked.get("project") or PROJECT
+        name, _, version = variables["name"].partition(":")
+        entity, project = variables.get("entity") or ENTITY, variables.get("project") or PROJECT
         linked = self.store.links.get((entity, project, name), [])
         index = len(linked) - 1 if version == "latest" else int(version.removeprefix("v"))
         if not 0 <= index < len(linked):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from wandb_server.artifacts import Artifacts
-from wandb_server.operations import Answer, Asked, Refused, Topic, answers
+from wandb_server.operations import Answer, Refused, Topic, Variables, answers
 from wandb_server.public_api import PublicApi
 from wandb_server.registry import Registry
 from wandb_server.runs import Runs
@@ -18,28 +18,18 @@ class Account(Topic):
     """Who asks, and what the server can do: what a client asks before anything else."""
 
     @answers("Viewer", "GetViewer", "GetDefaultEntity", "")
-    def viewer(self, _: Asked) -> Answer:
-        # The viewer's entity is where runs go whose client names none. "" is the nameless query by which clients before
-        # 0.27 verify a key.
+    def viewer(self, _: Variables) -> Answer:
+        # The viewer's entity is where runs go whose client names none. "" is the nameless query by which wandb 0.28.1
+        # verifies a key.
         viewer = {"id": "user", "name": "Tester", "username": "tester", "email": "", "entity": ENTITY}
         nothing: Answer = {"edges": []}
         more = {"admin": False, "flags": "{}", "deletedAt": None, "apiKeys": nothing, "teams": nothing}
         return {"viewer": {**viewer, **more}}
 
     @answers("ServerFeaturesQuery")
-    def features(self, _: Asked) -> Answer:
+    def features(self, _: Variables) -> Answer:
         # A server without features gets the oldest dialect, e.g. plain lines for the console.
         return {"serverInfo": {"features": []}}
-
-    @answers("ServerInfo")
-    def info(self, _: Asked) -> Answer:
-        # What clients before 0.26 ask before they list the versions of an artifact: which of theirs are too new.
-        return {"serverInfo": {"cliVersionInfo": {"max_cli_version": "1.0"}, "latestLocalVersionInfo": None}}
-
-    @answers("ProbeServerCapabilities")
-    def capabilities(self, _: Asked) -> Answer:
-        # What clients before 0.27 ask when an image is logged; it names no version, for the same reason.
-        return {name: {"fields": []} for name in ("QueryType", "MutationType", "ServerInfoType")}
 
 
 class Backend:

@@ -77,10 +77,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self._body()
         if self.path.endswith("/graphql"):
-            asked = json.loads(body)
-            found = OPERATION.search(asked["query"])
-            operation = asked.get("operationName") or (found.group(1) if found else "")
-            variables = asked.get("variables") or {}
+            sent = json.loads(body)
+            found = OPERATION.search(sent["query"])
+            operation = sent.get("operationName") or (found.group(1) if found else "")
+            variables = sent.get("variables") or {}
             self._take(Request(operation, run_named(operation, variables), self._head(), body), variables)
         elif self.path.endswith("/file_stream"):
             run_id = unquote(self.path.split("/")[-2])
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._take(Request("Download", self._run_of_path(), self._head(), b""))
 
-    def _take(self, request: Request, said: dict[str, Any] | None = None) -> None:
+    def _take(self, request: Request, content: dict[str, Any] | None = None) -> None:
         owner = self.server.owner
         with owner.lock:
             request.arrived = time.monotonic()
@@ -112,30 +112,30 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(request, 401, {"errors": [{"message": "invalid API key"}]})
             return
         with owner.lock:
-            status, answer = self._obey(request, said or {})
+            status, answer = self._obey(request, content or {})
         if fault is not None and fault.lose_reply:
             self._cut()
         else:
             self._answer(request, status, answer)
 
-    def _obey(self, request: Request, said: dict[str, Any]) -> tuple[int, dict[str, Any] | bytes]:
+    def _obey(self, request: Request, content: dict[str, Any]) -> tuple[int, dict[str, Any] | bytes]:
         if request.kind == "Upload":
             return self._upload(request.body)
         if request.kind == "Download":
             return self._download()
         if request.kind == "FileStream":
-            return self._file_stream(said)
+            return self._file_stream(content)
         if request.kind == "Other":
             return 404, {}
-        return 200, self.server.owner.backend.answer(request.kind, said)
+        return 200, self.server.owner.backend.answer(request.kind, content)
 
-    def _file_stream(self, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _file_stream(self, content: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Take a post to /files/ENTITY/PROJECT/RUN/file_stream."""
         entity, project, run_id = map(unquote, self.path.split("/")[-4:-1])
         run = self.server.owner.backend.store.run(entity, project, run_id)
         if run is None:
             return 404, {"error": f"run {run_id} not found"}
-        return 200, take_file_stream(run, said, self.headers.get("X-WANDB-ASYNC-CLIENT-ID", ""))
+        return 200, take_file_stream(run, content, self.headers.get("X-WANDB-ASYNC-CLIENT-ID", ""))
 
     # Uploads and downloads go to links that GraphQL hands out: /storage/run/ENTITY/PROJECT/RUN/NAME and
     # /storage/artifact/ID/NAME

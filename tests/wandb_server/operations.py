@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from wandb_server.store import Store, StoredRun
 
-Asked = dict[str, Any]
+Variables = dict[str, Any]
 Answer = dict[str, Any]
 Method = TypeVar("Method", bound=Callable[..., Answer])
 

@@ -3,7 +3,7 @@ name begins with ``wandb-registry-`` and its entity is that of an organization, 
 
 from __future__ import annotations
 
-from wandb_server.operations import Answer, Asked, Refused, Topic, answers
+from wandb_server.operations import Answer, Refused, Topic, Variables, answers
 from wandb_server.store import ORGANIZATION
 
 
@@ -11,24 +11,19 @@ class Registry(Topic):
     """The operations of ``run.link_artifact()``."""
 
     @answers("FetchOrgInfoFromEntity", "FetchOrgEntityFromEntity")
-    def organization(self, _: Asked) -> Answer:
+    def organization(self, _: Variables) -> Answer:
         """Say which organization an entity belongs to: all to the same."""
         organization = {"name": "The Organization", "orgEntity": {"name": ORGANIZATION}}
         return {"entity": {"organization": organization, "user": None}}
 
-    @answers("ProbeServerOrganization")
-    def organization_type(self, _: Asked) -> Answer:
-        """Say what organizations have, to clients before 0.26."""
-        return {"OrganizationInfoType": {"fields": [{"name": "orgEntity"}]}}
-
     @answers("LinkArtifact")
-    def link(self, asked: Asked) -> Answer:
+    def link(self, variables: Variables) -> Answer:
         """Make an artifact the next version of a collection, which is made if there is none."""
-        artifact = self.store.artifacts.get(asked["artifactID"])
+        artifact = self.store.artifacts.get(variables["artifactID"])
         if artifact is None or artifact.state != "COMMITTED":
-            message = f"artifact {asked['artifactID']} not found"
+            message = f"artifact {variables['artifactID']} not found"
             raise Refused(message)
-        place = asked["entityName"], asked["projectName"], asked["artifactPortfolioName"]
+        place = variables["entityName"], variables["projectName"], variables["artifactPortfolioName"]
         linked = self.store.links.setdefault(place, [])
         if {other.type for other in linked} - {artifact.type}:
             message = f"a collection of type {linked[0].type} does not take an artifact of type {artifact.type}"

@@ -7,7 +7,7 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
-from wandb_server.operations import Answer, Asked, Refused, Topic, answers, project_node, run_node
+from wandb_server.operations import Answer, Refused, Topic, Variables, answers, project_node, run_node
 from wandb_server.store import CONSOLE, ENTITY, EVENTS, HISTORY, PROJECT, SUMMARY, StoredRun
 
 FIELDS = ("displayName", "groupName", "jobType", "tags", "notes")
@@ -17,62 +17,56 @@ class Runs(Topic):
     """The operations of a session: a client that has a run open."""
 
     @answers("UpsertBucket")
-    def upsert(self, asked: Asked) -> Answer:
+    def upsert(self, variables: Variables) -> Answer:
         """Make a run or update it.
 
         A session says this once when it opens its run, and then some seconds after each change of name, tags, config
         and the like. What it does not give stays, but the config is always the whole config. Without ``resume`` a
         session does not ask whether the run exists: it takes it, and learns from ``historyLineCount`` where to write.
         """
-        if asked.get("id"):
-            run, inserted = self.store.run_of_storage_id(asked["id"]), False
+        if variables.get("id"):
+            run, inserted = self.store.run_of_storage_id(variables["id"]), False
         else:
-            run, inserted = self._take(asked)
-        if is_opening(asked):
+            run, inserted = self._take(variables)
+        if is_opening(variables):
             run.sessions += 1
             run.state, run.exit_code, run.preempting, run.stopped = "running", None, False, False
-        run.fields.update({key: asked[key] for key in FIELDS if asked.get(key)})
-        run.sweep = asked.get("sweep") or run.sweep
-        if asked.get("config"):
-            run.config = json.loads(asked["config"])
+        run.fields.update({key: variables[key] for key in FIELDS if variables.get(key)})
+        run.sweep = variables.get("sweep") or run.sweep
+        if variables.get("config"):
+            run.config = json.loads(variables["config"])
         return {"upsertBucket": {"bucket": self._bucket(run), "inserted": inserted}}
 
     @answers("RunResumeStatus")
-    def resume_status(self, asked: Asked) -> Answer:
+    def resume_status(self, variables: Variables) -> Answer:
         """Say where a run stands; whoever resumes asks before opening it, and goes on from there.
 
         Rows are counted late, so a session that resumes too soon is told an old count and destroys rows.
         """
-        entity, project = asked.get("entity") or ENTITY, asked.get("project") or PROJECT
-        run = self.store.run(entity, project, asked["name"])
+        entity, project = variables.get("entity") or ENTITY, variables.get("project") or PROJECT
+        run = self.store.run(entity, project, variables["name"])
         return {"model": {**project_node(entity, project), "bucket": run and self._resumable(run)}}
 
-    @answers("RunStoppedStatus")
-    def stopped_status(self, asked: Asked) -> Answer:
-        """Say whether somebody pressed Stop; clients before 0.23 ask, later ones are told by the file stream."""
-        run = self.store.run(asked.get("entityName"), asked.get("projectName"), asked["runId"])
-        return {"project": {"run": run and {"stopped": run.stopped}}}
-
     @answers("StopRun")
-    def stop(self, asked: Asked) -> Answer:
+    def stop(self, variables: Variables) -> Answer:
         """Press Stop, as ``wandb.Api().run(...).stop()`` does."""
-        self.store.run_of_storage_id(asked["id"]).stopped = True
+        self.store.run_of_storage_id(variables["id"]).stopped = True
         return {"stopRun": {"success": True}}
 
     @answers("CreateRunFiles")
-    def create_files(self, asked: Asked) -> Answer:
+    def create_files(self, variables: Variables) -> Answer:
         """Say where to upload files of a run; the service's links point to a storage that asks for no API key."""
-        run = self.store.run(asked.get("entity"), asked.get("project"), asked["run"])
+        run = self.store.run(variables.get("entity"), variables.get("project"), variables["run"])
         if run is None:
-            message = f"run {asked['run']} not found"
+            message = f"run {variables['run']} not found"
             raise Refused(message)
         place = f"{self.store.url}/storage/run/{run.entity}/{run.project}/{run.id}"
-        files = [{"name": name, "uploadUrl": f"{place}/{name}"} for name in asked["files"]]
+        files = [{"name": name, "uploadUrl": f"{place}/{name}"} for name in variables["files"]]
         return {"createRunFiles": {"runID": run.storage_id, "uploadHeaders": [], "files": files}}
 
-    def _take(self, asked: Asked) -> tuple[StoredRun, bool]:
+    def _take(self, variables: Variables) -> tuple[StoredRun, bool]:
         """Return the run of this name and whether it is new."""
-        key = asked.get("entity") or ENTITY, asked.get("project") or PROJECT, asked["name"]
+        key = variables.get("entity") or ENTITY, variables.get("project") or PROJECT, variables["name"]
         inserted = key not in self.store.runs
         if inserted:
             entity, project, run_id = key
@@ -105,32 +99,32 @@ class Runs(Topic):
         }
 
 
-def is_opening(asked: Asked) -> bool:
+def is_opening(variables: Variables) -> bool:
     """Return whether an upsert is a session's first: one with everything that names no writer in the config yet.
 
     Later ones do, under ``_wandb.e``; those that change nothing but the config do not repeat the host.
     """
-    config = json.loads(asked.get("config") or "{}")
-    return bool(asked.get("host") and config) and not config.get("_wandb", {}).get("value", {}).get("e")
+    config = json.loads(variables.get("config") or "{}")
+    return bool(variables.get("host") and config) and not config.get("_wandb", {}).get("value", {}).get("e")
 
 
-def take_file_stream(run: StoredRun, said: dict[str, Any], writer: str) -> Answer:
+def take_file_stream(run: StoredRun, post: dict[str, Any], writer: str) -> Answer:
     """Take a post to the file stream: lines at an offset, the whole summary, and how the session is doing.
 
     A client posts at once, then every 15 seconds, which is also its heartbeat, and at its end with ``complete``. In
     shared mode each writer counts its lines for itself, and only the primary one ends the run.
     """
     run.heartbeat = datetime.now(timezone.utc)
-    for name, part in (said.get("files") or {}).items():
+    for name, part in (post.get("files") or {}).items():
         if name == SUMMARY:
             others = run.summary if writer else {}
             run.summaries.append((time.monotonic(), {**others, **json.loads(part["content"][-1])}))
         else:
             run.stream(name, writer, part["offset"]).write(part["offset"], part["content"])
-    if said.get("preempting"):
+    if post.get("preempting"):
         run.preempting, run.state = True, "preempting"
-    if said.get("complete"):
-        run.exit_code = said.get("exitcode", 0)
+    if post.get("complete"):
+        run.exit_code = post.get("exitcode", 0)
         failed = "preempted" if run.preempting else "failed"
         run.state = failed if run.exit_code else "finished"
     return {"stopped": True} if run.stopped else {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # every W&B client brings it: sweeps are configured in YAML
 
-from wandb_server.operations import Answer, Asked, Refused, Topic, answers, project_node
+from wandb_server.operations import Answer, Refused, Topic, Variables, answers, project_node
 from wandb_server.store import ENTITY, PROJECT, StoredSweep
 
 
@@ -19,37 +19,37 @@ class Sweeps(Topic):
     """The operations about sweeps. Methods are ``grid`` and, for every other, random choice."""
 
     @answers("UpsertSweep")
-    def upsert(self, asked: Asked) -> Answer:
+    def upsert(self, variables: Variables) -> Answer:
         """Make a sweep."""
         name = f"sweep{len(self.store.sweeps)}"
-        entity, project = asked.get("entityName") or ENTITY, asked.get("projectName") or PROJECT
-        self.store.sweeps[name] = StoredSweep(name, project, entity, yaml.safe_load(asked["config"]))
+        entity, project = variables.get("entityName") or ENTITY, variables.get("projectName") or PROJECT
+        self.store.sweeps[name] = StoredSweep(name, project, entity, yaml.safe_load(variables["config"]))
         sweep = {"name": name, "project": project_node(entity, project)}
         return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
 
     @answers("CreateAgent")
-    def create_agent(self, asked: Asked) -> Answer:
+    def create_agent(self, variables: Variables) -> Answer:
         """Register an agent. Its id holds its sweep, which it does not name again."""
-        sweep = self._sweep(asked["sweep"])
+        sweep = self._sweep(variables["sweep"])
         sweep.agents.append(f"agent-{sweep.name}-{len(sweep.agents)}")
         return {"createAgent": {"agent": {"id": sweep.agents[-1]}}}
 
     @answers("Heartbeat")
-    def heartbeat(self, asked: Asked) -> Answer:
+    def heartbeat(self, variables: Variables) -> Answer:
         """Tell an agent what to do."""
-        sweep = self._sweep(asked["id"].removeprefix("agent-").rpartition("-")[0])
-        commands = self._commands(sweep, json.loads(asked.get("runState") or "{}"))
-        return {"agentHeartbeat": {"agent": {"id": asked["id"]}, "commands": json.dumps(commands)}}
+        sweep = self._sweep(variables["id"].removeprefix("agent-").rpartition("-")[0])
+        commands = self._commands(sweep, json.loads(variables.get("runState") or "{}"))
+        return {"agentHeartbeat": {"agent": {"id": variables["id"]}, "commands": json.dumps(commands)}}
 
     @answers("GetSweepState")
-    def state(self, asked: Asked) -> Answer:
+    def state(self, variables: Variables) -> Answer:
         """Say whether a sweep still runs."""
-        return {"project": {"sweep": {"state": self._sweep(asked["sweep"]).state}}}
+        return {"project": {"sweep": {"state": self._sweep(variables["sweep"]).state}}}
 
-    @answers("GetSweep", "GetSweepLegacy", "Sweep")
-    def describe(self, asked: Asked) -> Answer:
+    @answers("GetSweep", "GetSweepLegacy")
+    def describe(self, variables: Variables) -> Answer:
         """Describe a sweep to ``wandb.Api().sweep(...)``; null makes the client raise "Could not find sweep"."""
-        sweep = self.store.sweeps.get(asked["name"])
+        sweep = self.store.sweeps.get(variables["name"])
         if sweep is None:
             return {"project": {"sweep": None}}
         return {

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-import pickle
 import subprocess
 import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.artifacts.checkpoint_unpickler import PlainUnpickler
 from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from typing_extensions import Self
-
 
 GIT_TIMEOUT = 5.0  # seconds
 BLOCK = 1 << 20  # bytes
+STRIPPED = -1  # epoch in a checkpoint from which Ultralytics has stripped the optimizer, at the end of a training
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,12 @@ class Measurement:
 
 
 def checkpoint_metadata(trainer: Any, epoch: int, measured: Measurement) -> dict[str, Any]:
-    """Return the metadata of a checkpoint under Ultralytics' names.
+    """Return ``epoch``, ``fitness``, ``metrics`` and ``train_args`` as a checkpoint's metadata, without secrets.
 
     Args:
         trainer: The trainer.
         epoch: Epoch of the checkpoint, counted from 1.
         measured: Results of the validation of this checkpoint, not of another one.
-
-    Returns:
-        ``epoch``, ``fitness``, ``metrics`` and ``train_args``, without secrets.
     """
     return {
         "epoch": epoch,
@@ -60,11 +56,10 @@ class Progress:
     """The progress of a training when it wrote a checkpoint.
 
     Attributes:
-        epoch: The epoch after which the checkpoint was written, counted from 0. It is -1 at the end of a training, when
-            Ultralytics strips the optimizer from the checkpoint.
-        epochs: The requested number of epochs; None where it is not known.
-        has_optimizer: Whether the checkpoint holds the state of the optimizer.
-        trained: The number of trained epochs; 0 where it is not known.
+        epoch: The epoch after which the checkpoint was written, counted from 0; :data:`STRIPPED` at the end of a
+            training.
+        epochs: The requested number of epochs; None if unknown.
+        trained: The number of trained epochs; 0 if unknown.
     """
 
     epoch: int
@@ -82,14 +77,7 @@ class Progress:
 
     @classmethod
     def of_content(cls, content: Mapping[str, Any]) -> Progress | None:
-        """Return the progress that a checkpoint's content records.
-
-        Args:
-            content: The unpickled checkpoint.
-
-        Returns:
-            None if the content has no epoch, so that no training wrote it.
-        """
+        """Return the progress in an unpickled checkpoint; None without an epoch, so that no training wrote it."""
         epoch, arguments = content.get("epoch"), content.get("train_args")
         if not isinstance(epoch, int):
             return None
@@ -101,55 +89,18 @@ class Progress:
 
     @classmethod
     def read(cls, file: Path) -> Progress | None:
-        """Read the progress from a checkpoint without torch and without running code.
+        """Read the progress without torch and without running code.
 
-        Args:
-            file: The checkpoint.
-
-        Returns:
-            None if the file is missing, damaged or no checkpoint of a training.
+        It is None if the file is missing, damaged or no checkpoint of a training.
         """
         try:
             with zipfile.ZipFile(file) as archive:
                 (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
                 with archive.open(name) as content:
-                    values = _PlainUnpickler(content).load()
+                    values = PlainUnpickler(content).load()
         except Exception:  # noqa: BLE001  # damaged in any way
             return None
         return cls.of_content(values) if isinstance(values, dict) else None
-
-
-class _Placeholder:
-    """A replacement for an object of any class; unpickling imports nothing."""
-
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        return super().__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        """Ignore the object's arguments."""
-
-    def __setstate__(self, state: Any) -> None:
-        """Ignore the object's state."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Ignore an item."""
-
-    def append(self, item: Any) -> None:
-        """Ignore an item."""
-
-    extend = add = append
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """An unpickler of plain values that imports no class."""
-
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ARG002  # as in the base class
-        """Return a class that ignores its arguments."""
-        return _Placeholder
-
-    def persistent_load(self, pid: Any) -> Any:  # noqa: ARG002  # as in the base class
-        """Return None instead of a tensor's numbers."""
-        return None
 
 
 def file_sha256(file: Path) -> str:
@@ -162,12 +113,9 @@ def file_sha256(file: Path) -> str:
 
 
 def git_state(directory: Path) -> dict[str, Any]:
-    """Return a directory's git commit, its branch, and whether files changed.
+    """Return a directory's ``commit`` and ``branch``, and ``dirty``; empty outside of a git repository.
 
     The address of the remote is left out: it may hold a password.
-
-    Returns:
-        ``commit``, ``branch`` and ``dirty``; empty outside of a git repository.
     """
 
     def git(*arguments: str) -> str:

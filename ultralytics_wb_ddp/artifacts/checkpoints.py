@@ -41,7 +41,6 @@ class CheckpointPolicy:
     """The choice and the times of the checkpoints that a training logs.
 
     Attributes:
-        best: Whether to log the best checkpoint.
         last: Whether to log the last checkpoint, with its optimizer state.
         interval: Epochs between two uploads during the training; 0 logs at the end only.
     """
@@ -57,15 +56,12 @@ class CheckpointPolicy:
         return cls(mode != "none", mode in {"best+last", "all"}, INTERVALS[mode] if interval is None else interval)
 
     def aliases(self, epoch: int, *, is_final: bool, is_best: bool) -> tuple[str, ...]:
-        """Return the artifact aliases of an epoch's checkpoint.
+        """Return the artifact aliases of an epoch's checkpoint; none if it is not due.
 
         Args:
             epoch: The epoch, counted from 1.
             is_final: Whether the epoch is the last one. The best checkpoint is then logged after the evaluation.
             is_best: Whether the epoch is the best one so far.
-
-        Returns:
-            Empty if the checkpoint is not due.
         """
         if not is_final and not self._is_due(epoch):
             return ()
@@ -81,13 +77,9 @@ class CheckpointPolicy:
 
 
 class CheckpointUploader:
-    """An uploader that logs one training's checkpoints from a thread.
+    """Upload one training's checkpoints in a thread, for which the training waits at its end only.
 
-    The training waits for the thread at its end only.
-
-    Args:
-        run: The run that logs the checkpoints.
-        options: The run's options; those named ``checkpoint…``, ``link`` and ``finish_timeout`` count.
+    The options named ``checkpoint…``, ``link`` and ``finish_timeout`` count.
     """
 
     def __init__(self, run: GuardedRun, options: RunOptions) -> None:
@@ -112,12 +104,9 @@ class CheckpointUploader:
         self._git: dict[str, Any] | None = None
 
     def after_epoch(self, trainer: Any, epoch: int, measured: Measurement) -> None:
-        """Log the checkpoints that are due after an epoch.
+        """Log the checkpoints that are due after an epoch, which the trainer has saved.
 
-        Args:
-            trainer: The trainer, which has saved the epoch's checkpoint.
-            epoch: The epoch, counted from 1. A repeated epoch is the best checkpoint's evaluation and logs nothing.
-            measured: Results of the epoch's validation.
+        The epoch counts from 1. A repeated epoch is the best checkpoint's evaluation and logs nothing.
         """
         if epoch <= self._epoch or not trainer.args.save:
             return
@@ -154,14 +143,8 @@ class CheckpointUploader:
     def close(self, trainer: Any, *, failed: bool) -> Exception | None:
         """Wait ``finish_timeout`` seconds at most for the uploads.
 
-        A training that fails logs its last checkpoint first.
-
-        Args:
-            trainer: The trainer.
-            failed: Whether the training has failed.
-
-        Returns:
-            The first error of a checkpoint with ``on_error="raise"``, or None.
+        A training that fails logs its last checkpoint first. With ``on_error="raise"`` the first error of a checkpoint
+        is returned.
         """
         if failed and self._policy.last and self._epoch > self._last_logged_epoch:
             with suppress(Exception):  # the training's own error is the one to report
@@ -187,7 +170,7 @@ class CheckpointUploader:
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        self._enqueue(copy, aliases, metadata, then=lambda: shutil.rmtree(folder, ignore_errors=True))
+        self._enqueue(copy, aliases, metadata, on_done=lambda: shutil.rmtree(folder, ignore_errors=True))
 
     def _enqueue(
         self,
@@ -196,10 +179,8 @@ class CheckpointUploader:
         metadata: dict[str, Any],
         *,
         link: str | None = None,
-        then: Callable[[], None] = lambda: None,
+        on_done: Callable[[], None] = lambda: None,
     ) -> None:
-        """Queue a file that the thread logs and links to a collection."""
-
         def job() -> None:
             try:
                 with self._run.guard("a checkpoint") as reachable:
@@ -210,7 +191,7 @@ class CheckpointUploader:
             except Exception as error:  # noqa: BLE001  # raised again in the training's thread
                 self._errors.append(error)
             finally:
-                then()
+                on_done()
 
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="wandb-ddp-checkpoints", daemon=True)
@@ -224,9 +205,7 @@ class CheckpointUploader:
         self._prune(is_end=True)
 
     def _log(self, file: Path, aliases: tuple[str, ...], metadata: dict[str, Any]) -> None:
-        """Log a file as a version of the run's model artifact.
-
-        A file that has these aliases already is left out.
+        """Log a file as a version of the run's model artifact, unless it has these aliases already.
 
         Raises:
             ValueError: The file is no complete checkpoint.

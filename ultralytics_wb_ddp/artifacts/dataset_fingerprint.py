@@ -37,7 +37,6 @@ class Dataset:
     Attributes:
         root: The directory of the dataset, for display only.
         splits: Directories, image files and text files that list images, by the name of the split.
-        classes: Names of the classes, in their order.
         label_dir: Directory of the labels, beside ``images``; empty where the directory of an image is its label.
         label_suffixes: Suffixes of the labels; the first with an existing file counts.
         formats: Suffixes of images, without the dot.
@@ -54,12 +53,7 @@ class Dataset:
 
     @classmethod
     def of_training(cls, data: Mapping[str, Any], task: str) -> Dataset:
-        """Return the dataset of a trainer.
-
-        Args:
-            data: ``trainer.data``, whose paths Ultralytics has made absolute.
-            task: Task of the training, such as ``"detect"``.
-        """
+        """Return the dataset of a trainer, by ``trainer.data``, whose paths Ultralytics has made absolute."""
         from ultralytics.data.utils import IMG_FORMATS
 
         splits = {split: _paths(data[split]) for split in SPLITS if data.get(split)}
@@ -95,9 +89,6 @@ class Fingerprint:
     """A record of a dataset's content, with one line for each image.
 
     A line holds split, name, size in bytes and hash of the label. A million images take about 110 MB of memory.
-
-    Attributes:
-        lines: The lines, sorted.
     """
 
     lines: tuple[str, ...]
@@ -108,9 +99,7 @@ class Fingerprint:
 
         Images are not opened. Labels are read: text files whole, images in part.
 
-        Args:
-            dataset: Paths of the dataset's parts.
-            is_wanted: Return whether the result is still needed; called before each image.
+        ``is_wanted`` is called before each image, and says whether the result is still needed.
 
         Raises:
             ScanCancelled: The result is not needed any more.
@@ -148,22 +137,14 @@ class Fingerprint:
         return [line for line in self.lines if not line.startswith(f"{CLASSES}\t")]
 
     def save(self, file: Path) -> None:
-        """Write the fingerprint as a table with tabs between the columns.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
+        """Write the fingerprint as a table with tabs between the columns."""
         unfinished = file.with_name(f"{file.name}.{os.getpid()}")
         unfinished.write_text("\n".join((COLUMNS, *self.lines)) + "\n", encoding="utf-8")
         unfinished.replace(file)
 
     @classmethod
     def load(cls, file: Path) -> Fingerprint | None:
-        """Read a fingerprint that :meth:`save` wrote.
-
-        Returns:
-            None if the file is missing, damaged or of an older format.
-        """
+        """Read a fingerprint that :meth:`save` wrote; None if it is missing, damaged or of an older format."""
         try:
             first, *lines = file.read_text(encoding="utf-8").split("\n")[:-1]
         except (OSError, ValueError):
@@ -174,17 +155,17 @@ class Fingerprint:
 def describe_changes(previous: Fingerprint, now: Fingerprint) -> str:
     """Describe the differences between two fingerprints; empty without differences."""
     before, after = set(previous.lines), set(now.lines)
-    gone, new = _by_image(before - after), _by_image(after - before)
+    removed, added = _by_image(before - after), _by_image(after - before)
     kinds: dict[str, list[str]] = {}
-    for image in sorted(gone.keys() | new.keys()):
+    for image in sorted(removed.keys() | added.keys()):
         split, path = image
         if split == CLASSES:
             kinds.setdefault("names of the classes changed", [])
             continue
-        if image not in gone or image not in new:
-            changes = ["added"] if image in new else ["removed"]
+        if image not in removed or image not in added:
+            changes = ["added"] if image in added else ["removed"]
         else:
-            changes = [name for name, old, late in zip(("resized", "label"), gone[image], new[image]) if old != late]
+            changes = [name for name, old, new in zip(("resized", "label"), removed[image], added[image]) if old != new]
         for change in changes:
             kinds.setdefault(f"{split} {change}", []).append(path)
     return "; ".join(_describe(kind, paths) for kind, paths in sorted(kinds.items()))
@@ -225,7 +206,6 @@ def _labels_of(data: Mapping[str, Any], task: str, root: Path) -> tuple[str, tup
 
 
 def _read_yaml(file: Any) -> dict[str, Any]:
-    """Return a data YAML's content; empty if the file is unreadable."""
     import yaml
 
     try:
@@ -278,11 +258,9 @@ def _names_in_list(paths: list[str]) -> list[str]:
 
 
 def find_images(source: Path, formats: tuple[str, ...]) -> Iterator[str]:
-    """Return the images of a directory or a list, by Ultralytics' rules.
+    """Return the images of a directory, an image or a text file that lists images, by Ultralytics' rules.
 
-    Args:
-        source: A directory, an image, or a text file that lists images.
-        formats: Suffixes of images, without the dot.
+    The formats are suffixes without the dot.
     """
     paths = _files_below(str(source)) if source.is_dir() else _read_image_list(source)
     return (path for path in paths if path.rpartition(".")[2].lower() in formats)
@@ -320,7 +298,6 @@ def _size(path: str) -> int | str:
 
 
 def _label_digest(dataset: Dataset, image: str) -> str:
-    """Return the hash of an image's label, or ``"-"`` without a label."""
     if not dataset.label_dir:
         return MISSING_VALUE
     label = dataset.label_of(image)

@@ -29,9 +29,7 @@ class SplitSummary:
     """The size and the hash of one split of a dataset.
 
     Attributes:
-        images: Number of images.
         labels: Number of images that have a label.
-        size: Size of the images in bytes.
         digest: Hash that changes with the images and their labels.
     """
 
@@ -47,7 +45,6 @@ class ScanResult:
 
     Attributes:
         digest: Hash that changes with any image, label or class name.
-        parts: The splits by name.
         changes: Changes since an earlier scan, as text; empty without changes.
     """
 
@@ -64,11 +61,9 @@ def scan_dataset(
     Args:
         dataset: Paths of the dataset's parts.
         file: File to write the fingerprint to.
-        previous: Files that may hold the fingerprint of an earlier scan, the likeliest first.
+        previous: Files that may hold an earlier fingerprint, the likeliest first. The result has the changes since the
+            first readable one.
         is_wanted: Return whether a process still waits for the result.
-
-    Returns:
-        The result, with the changes since the first readable file of ``previous``.
 
     Raises:
         ScanCancelled: No process waits for the result.
@@ -85,13 +80,7 @@ def scan_dataset(
 
 
 class DatasetScan:
-    """A process that scans a dataset.
-
-    Args:
-        dataset: Paths of the dataset's parts.
-        file: File to write the fingerprint to.
-        previous: Files that may hold the fingerprint of an earlier scan, the likeliest first.
-    """
+    """A process that calls :func:`scan_dataset`."""
 
     def __init__(self, dataset: Dataset, file: Path, previous: Sequence[Path]) -> None:
         request = {**asdict(dataset), "file": file, "previous": previous}
@@ -108,10 +97,7 @@ class DatasetScan:
         )
 
     def wait(self) -> ScanResult | None:
-        """Wait for the result.
-
-        Returns:
-            None if the process was stopped.
+        """Return the result; None if the process was stopped.
 
         Raises:
             RuntimeError: The process has failed; the text is the last line of its stderr.

@@ -15,14 +15,8 @@ if TYPE_CHECKING:
 def log_files(run: Any, paths: tuple[str | os.PathLike[str], ...], name: str, kind: str) -> Any:
     """Log files, folders and the list of installed packages as one artifact.
 
-    Args:
-        run: The ``wandb.Run``.
-        paths: Files, stored by their name, and folders, stored under their name.
-        name: Name of the artifact.
-        kind: Type of the artifact.
-
-    Returns:
-        The ``wandb.Artifact``, whose ``requirements.txt`` lists the packages as ``pip freeze`` would.
+    Files are stored by their name, folders under their name. ``requirements.txt`` lists the packages as ``pip freeze``
+    would.
 
     Raises:
         FileNotFoundError: A path does not exist.

@@ -47,10 +47,7 @@ class InputSources:
         addresses: URLs of the dataset's source, such as ``s3://…``; empty for a local source.
         weights: The files that may hold the starting weights, the likeliest first; empty if the training is resumed.
         network: Tensors of the network at the start of the training; empty if the training is resumed.
-        arguments: The training's arguments.
-        architecture: The model's YAML; None if the model is not built from one.
-        task: Task of the training.
-        save_dir: Directory of the training.
+        architecture: The model's YAML, if the model is built from one.
         checkpoint: The checkpoint from which the training is resumed, or None.
     """
 
@@ -75,10 +72,10 @@ class InputSources:
         weights: Iterable[str] = (),
         goes_on: bool = False,
     ) -> InputSources:
-        """Return the inputs of a training.
+        """Return the inputs of a training that has checked its dataset and built its network.
 
         Args:
-            trainer: The trainer, after it has checked its dataset and built its network.
+            trainer: The trainer.
             data: The user's ``data``; Ultralytics may have replaced it in the arguments by the downloaded file.
             data_uri: URL of the dataset's source, given by the user.
             weights: Further files that may hold the starting weights, named by the launcher.
@@ -110,10 +107,7 @@ class InputLogger:
 
     A thread builds the artifacts, because the scan of a million images takes a while. The thread that holds the run
     logs them.
-
-    Attributes:
-        sources: Places and values of the inputs.
-        secrets: Texts that must not appear in the artifacts.
+        ``secrets`` are texts that must not appear in the artifacts.
     """
 
     sources: InputSources
@@ -125,31 +119,20 @@ class InputLogger:
     _is_known: threading.Event = field(default_factory=threading.Event)
     _claim: threading.Lock = field(default_factory=threading.Lock)  # acquired once, by the thread that logs
 
-    def start(self, then: Callable[[], None] = lambda: None) -> None:
-        """Start the thread that builds the artifacts.
-
-        Args:
-            then: Called in that thread when the artifacts are complete.
-        """
+    def start(self, on_done: Callable[[], None] = lambda: None) -> None:
+        """Start the thread that builds the artifacts and then calls ``on_done``."""
 
         def build_all() -> None:
             self._build("starting weights", self._weights)  # first: the training may overwrite the file
             self._build("config", self._config)
             self._build("dataset", self._dataset)
             self._is_known.set()
-            then()
+            on_done()
 
         threading.Thread(target=build_all, name="inputs", daemon=True).start()
 
     def log(self, run: Any, patience: float = 0.0) -> None:
-        """Log the artifacts as inputs of a run if they are complete.
-
-        A second call logs nothing.
-
-        Args:
-            run: The ``wandb.Run``.
-            patience: Seconds to wait for the artifacts.
-        """
+        """Log the artifacts as inputs of a run, once, if they are complete within ``patience`` seconds."""
         if self._is_known.wait(patience):
             self._log(run)
 
@@ -164,11 +147,8 @@ class InputLogger:
     def finish(self, run: Any, *, failed: bool) -> None:
         """Log the artifacts at the end of a training, unless already logged.
 
-        The scan of a dataset is stopped after ``SCAN_TIMEOUT``, with a warning.
-
-        Args:
-            run: The ``wandb.Run``.
-            failed: Whether the training has failed. The wait is then ``FAILED_TIMEOUT``.
+        The scan of a dataset is stopped after ``SCAN_TIMEOUT``, with a warning; after ``FAILED_TIMEOUT`` if the
+        training has failed.
         """
         is_known = self._is_known.wait(FAILED_TIMEOUT if failed else SCAN_TIMEOUT)
         if not is_known and self._scan:
@@ -184,9 +164,9 @@ class InputLogger:
             logger.warning("the %s could not be made an input of the run: %s", title, format_exception(error))
 
     def _config(self) -> Iterator[Any]:
-        """Build the artifact of arguments, data YAML and model YAML."""
-        import wandb
         import yaml
+
+        import wandb
 
         artifact = wandb.Artifact("training_config", type="config")
         files = {"args.yaml": self.sources.arguments, "model.yaml": self.sources.architecture}
@@ -215,7 +195,6 @@ class InputLogger:
                 yield artifact
 
     def _log_weights(self, run: Any, weights: Path, candidates: list[str], artifact: Any) -> None:
-        """Use the weights' artifact at W&B or a new one that refers to the file."""
         used: list[str] = []
 
         def look_up() -> None:
@@ -283,7 +262,6 @@ class InputLogger:
 
 
 def _describe(dataset: Dataset, result: ScanResult) -> dict[str, Any]:
-    """Return the metadata of a dataset's artifact."""
     metadata: dict[str, Any] = {
         "root": str(dataset.root),
         "fingerprint": result.digest,

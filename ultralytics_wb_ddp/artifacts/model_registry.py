@@ -55,8 +55,7 @@ def link_checkpoint(run: Any, artifact: Any, target: str, *, timeout: float = 12
 def _link(run: Any, artifact: Any, target: str, timeout: float) -> tuple[Any, str | None]:
     """Link in a thread, because W&B retries for minutes without a server.
 
-    Returns:
-        The linked artifact or None, and the text of the error or None.
+    Return the linked artifact or None, and the text of the error or None.
     """
     linked: list[Any] = []
     trouble = [f"it took longer than {timeout:g} s"]
@@ -75,6 +74,5 @@ def _link(run: Any, artifact: Any, target: str, timeout: float) -> tuple[Any, st
 
 
 def _command(run: Any, name: str, target: str) -> str:
-    """Return the shell command that links a finished run's artifact."""
     path = "/".join(part for part in (run.entity, run.project, name) if part)
     return f"python -c \"import wandb; wandb.Api().artifact('{path}:latest').link('{target}')\""

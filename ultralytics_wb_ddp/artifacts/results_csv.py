@@ -66,7 +66,6 @@ class _Training:
     Attributes:
         first: Number of the first epoch in the file, 0 or 1.
         is_padded: Whether an old release began the training.
-        mark: The values of the first line.
         epochs: Values and duration in seconds of each epoch, counted from 0.
         lost: Epochs that were dropped when the training was resumed from an earlier epoch.
         time: Time in the last line, in seconds.
@@ -106,13 +105,8 @@ def read_results(file: Path) -> Results:
     """Read the last training in a results file.
 
     A line whose epoch is not later than the previous line's belongs to a resumed training. Previous lines of this epoch
-    and of later epochs are left out. A line with the first epoch begins another training.
-
-    Args:
-        file: The ``results.csv``.
-
-    Returns:
-        The epochs, with notes on other trainings and on lines that cannot be read.
+    and of later epochs are left out. A line with the first epoch begins another training. Notes name other trainings
+    and lines that cannot be read.
 
     Raises:
         NoEpochError: The file has no epoch.
@@ -152,12 +146,7 @@ def _note(problem: str, numbers: list[int], file: str) -> str:
 
 
 def _read_lines(text: str, file: str, problems: Problems) -> Iterator[_Line]:
-    """Yield a line for each epoch, named by the closest header above.
-
-    Args:
-        text: Content of the file.
-        file: Name of the file.
-        problems: Receives the problems and the numbers of their lines.
+    """Yield a line for each epoch, named by the closest header above. ``problems`` receives problems by line.
 
     Raises:
         ResultsError: The file has no header.
@@ -203,14 +192,7 @@ def _name_values(
     Ultralytics writes the time after the epoch and metrics before the learning rates, which moves the values that
     follow. This function takes the order whose values are closest to the previous line.
 
-    Args:
-        names: Names in the header.
-        cells: The values.
-        before: Values of the previous line by name.
-        is_usual: Whether a neighbouring line has as many values. Otherwise a short line is cut off.
-
-    Raises:
-        ValueError: The line is cut off.
+    A short line is cut off, which is a :class:`ValueError`, unless it ``is_usual``: a neighbouring line is as short.
     """
     extra = len(cells) - len(names)
     if extra < 0 and not is_usual:
@@ -224,20 +206,13 @@ def _name_values(
 
 
 def _order(names: list[str], cells: list[str], start: int) -> list[tuple[str, str]]:
-    """Return named values if added or missing ones begin at an index.
-
-    Args:
-        names: Names in the header.
-        cells: The values.
-        start: The index.
-    """
+    """Return named values if added or missing ones begin at an index."""
     extra = len(cells) - len(names)
     added = [TIME if start == 1 and TIME not in names else "", *[""] * extra][: max(extra, 0)]
     return list(zip([*names[:start], *added, *names[start + max(-extra, 0) :]], cells))
 
 
 def _distance(order: list[tuple[str, str]], before: dict[str, float]) -> float:
-    """Return the relative distance of values from the previous line's."""
     distance = 0.0
     for name, cell in order:
         if name in before and name != EPOCH:
@@ -273,11 +248,8 @@ def _numbers(pairs: Iterable[tuple[str, str]]) -> dict[str, float]:
 def without_placeholders(rows: Sequence[dict[str, float]], *, are_validated: bool) -> tuple[dict[str, float], ...]:
     """Return rows without metrics that were not measured in their epoch.
 
-    Ultralytics writes zeros before the first validation, and repeats an older epoch's metrics after it.
-
-    Args:
-        rows: The rows in the order of the epochs.
-        are_validated: Whether Ultralytics validates each epoch.
+    Ultralytics writes zeros before the first validation, and repeats an older epoch's metrics after it. With
+    ``are_validated`` it validates each epoch.
     """
     cleaned = []
     before: dict[str, float] = {}
@@ -308,13 +280,10 @@ def _split_trainings(lines: Iterable[_Line]) -> list[_Training]:
 
 
 def _first_number(training: _Training | None, number: int, *, is_padded: bool) -> int:
-    """Return the first epoch's number in the release that wrote a line.
+    """Return the first epoch's number, 0 or 1, in the release that wrote a line.
 
-    Args:
-        training: The training of the previous line. It may count from 0, and a later release may have resumed it or
-            appended another training.
-        number: Number of the line's epoch.
-        is_padded: Whether an old release wrote the line.
+    The training of the previous line may count from 0, and a later release may have resumed it or appended another
+    training. Old releases pad their lines.
     """
     if training is None or training.first == 1 or (training.is_padded and not is_padded):
         return 1

@@ -35,7 +35,6 @@ class S3Object:
 
     Attributes:
         path: Path of the object, with its version; the version is None in a bucket without versions.
-        size: Size in bytes.
         etag: S3's hash, which changes with the content.
     """
 
@@ -74,14 +73,8 @@ def find_objects(path: S3Path, max_objects: int) -> dict[str, S3Object]:
     """Return the objects at or below a path by name.
 
     The name of a single object is the last part of its key. The name of an object below a prefix is the rest of its
-    key. Empty objects that represent folders are left out.
-
-    Args:
-        path: An object or a prefix. A prefix ends where a folder would: ``runs/1`` does not include ``runs/10``.
-        max_objects: Maximum number of objects below a prefix.
-
-    Returns:
-        At least one object.
+    key. Empty objects that represent folders are left out. A prefix ends where a folder would: ``runs/1`` does not
+    include ``runs/10``.
 
     Raises:
         S3UnavailableError: boto3 or credentials are missing, or S3 does not answer.
@@ -99,9 +92,6 @@ def find_objects(path: S3Path, max_objects: int) -> dict[str, S3Object]:
 def check_exists(path: S3Path) -> None:
     """Check that a path has an object, in two requests at most.
 
-    Args:
-        path: An object or a prefix.
-
     Raises:
         S3UnavailableError: boto3 or credentials are missing, or S3 does not answer.
         S3Error: The path has no object, or no read permission.
@@ -118,10 +108,6 @@ def check_unchanged(path: S3Path, objects: Collection[S3Object]) -> None:
     """Check that objects have not changed since they were read.
 
     A prefix takes one request for 1,000 objects.
-
-    Args:
-        path: The object or prefix from which the objects were read.
-        objects: The objects.
 
     Raises:
         S3UnavailableError: boto3 or credentials are missing, or S3 does not answer.
@@ -151,7 +137,6 @@ def _not_found_error(client: Any, path: S3Path) -> S3Error:
 
 
 def _find_object(client: Any, path: S3Path) -> S3Object | None:
-    """Return the object at a path; None if missing or a folder."""
     from botocore.exceptions import ClientError
 
     version = {"VersionId": path.version} if path.version else {}
@@ -169,7 +154,6 @@ def _find_object(client: Any, path: S3Path) -> S3Object | None:
 
 
 def _entries(client: Any, path: S3Path) -> Iterator[dict[str, Any]]:
-    """Yield the entries below a prefix, page by page."""
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=path.bucket, Prefix=_prefix(path)):
         yield from page.get("Contents", [])
 
@@ -196,7 +180,6 @@ def _find_below(client: Any, path: S3Path, max_objects: int) -> dict[str, S3Obje
 
 
 def _check_key(bucket: str, key: str, name: str) -> None:
-    """Refuse a key that W&B cannot read back or cannot download safely."""
     if urlparse(f"s3://{bucket}/{key}").path != f"/{key}":
         cause = "W&B cannot read back a key that holds '?', '#' or a line break"
     elif any(part in {"", ".", ".."} for part in name.split("/")):
@@ -210,10 +193,6 @@ def _check_key(bucket: str, key: str, name: str) -> None:
 @contextmanager
 def s3_errors_as_user_errors(path: S3Path, action: str = "read") -> Iterator[None]:
     """Convert boto3's errors to errors that name cause and remedy.
-
-    Args:
-        path: The object or prefix of the request.
-        action: The purpose of the request: ``"read"`` or ``"write"``.
 
     Raises:
         S3UnavailableError: Credentials are missing, the endpoint does not answer, or S3 itself fails.
@@ -248,7 +227,7 @@ def s3_errors_as_user_errors(path: S3Path, action: str = "read") -> Iterator[Non
 
 
 def _to_s3_error(error: Any, path: S3Path, action: str) -> S3Error:
-    """Convert an error response of S3; HEAD responses have no text."""
+    """Convert an error response of S3. HEAD responses have no text."""
     code, status = error.response["Error"].get("Code", ""), _status(error)
     if code == "NoSuchBucket":
         return S3Error(f"{path}: there is no bucket {path.bucket!r}; check it, and AWS_ENDPOINT_URL_S3")

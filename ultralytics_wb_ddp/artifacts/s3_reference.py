@@ -93,7 +93,7 @@ def _make_artifact(name: str, kind: str, aliases: Sequence[str], metadata: Mappi
 def _find(
     path: S3Path, name: str, max_objects: int, *, checksum: bool, strict: bool
 ) -> dict[str, S3Object] | dict[str, None]:
-    """Return objects by their path in the artifact; None if unchecked."""
+    """Return the objects by their path in the artifact; None if unchecked."""
     if isinstance(max_objects, bool) or not isinstance(max_objects, int) or max_objects < 1:
         msg = f"max_objects={max_objects!r}: a whole number, 1 or more, is expected"
         raise ConfigurationError(msg)

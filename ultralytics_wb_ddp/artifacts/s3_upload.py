@@ -30,9 +30,6 @@ class Upload:
     """A file to upload, and its target.
 
     Attributes:
-        file: The file.
-        path: Path of the object.
-        size: Size in bytes when the upload began.
         changed: Modification time when the upload began, in nanoseconds.
     """
 
@@ -113,7 +110,7 @@ def _plan(source: Path, target: S3Path) -> list[Upload]:
 
 
 def _send_all(client: Any, uploads: list[Upload], advance: Callable[[int], None]) -> None:
-    """Upload files in parallel; the first error cancels the waiting ones."""
+    """Upload files in parallel. The first error cancels the waiting ones."""
     with ThreadPoolExecutor(FILES) as pool:
         tasks = [pool.submit(_upload, client, upload, advance) for upload in uploads]
         try:
@@ -150,11 +147,7 @@ def _computes_checksums(client: Any) -> bool:
 
 
 def _verify(client: Any, upload: Upload) -> None:
-    """Compare the object with the file.
-
-    Raises:
-        S3Error: They differ, or the file has changed since the upload began.
-    """
+    """Compare the object with the file. Raise :class:`S3Error` if they differ or the file has changed meanwhile."""
     status = upload.file.stat()
     if (status.st_size, status.st_mtime_ns) != (upload.size, upload.changed):
         msg = f"{str(upload.file)!r} was written to while it was uploaded; upload it again when it is complete"

@@ -43,11 +43,7 @@ class WeightSample:
 
     @classmethod
     def of_network(cls, network: Any) -> WeightSample:
-        """Copy a few tensors of a network, which takes little time.
-
-        Args:
-            network: A ``torch.nn.Module``, wrapped or not. Any other object gives an empty sample.
-        """
+        """Copy a few tensors of a ``torch.nn.Module``, wrapped or not. Other objects give an empty sample."""
         if not hasattr(network, "named_parameters"):
             return cls()
         tensors = [item for item in (*network.named_parameters(), *network.named_buffers()) if _is_of_interest(*item)]
@@ -67,11 +63,7 @@ class WeightSample:
         return any(_varies(values) for values in self.statistics)
 
     def matching_files(self, files: Sequence[Path]) -> list[Path]:
-        """Return the files that hold the sample's tensors, best match first.
-
-        Args:
-            files: Checkpoints, the likeliest first.
-        """
+        """Return the files that hold the sample's tensors, best match first."""
         expected = [_keys_of(values) for values in (*self.weights, *self.statistics) if _varies(values)]
         sizes = {size for keys in expected for size, _ in keys}
         matches = {}
@@ -90,16 +82,14 @@ class WeightSample:
         return chosen
 
 
-def candidate_files_of_trainer(trainer: Any, others: Iterable[str]) -> tuple[Path, ...]:
+def candidate_files_of_trainer(trainer: Any, further_files: Iterable[str]) -> tuple[Path, ...]:
     """Return the files that may hold the starting weights, the likeliest first.
 
-    Args:
-        trainer: The trainer.
-        others: Further files, named by the launcher.
+    The launcher may have named further files.
     """
     network = getattr(trainer.model, "module", trainer.model)
     candidates = [getattr(network, "pt_path", None), trainer.args.pretrained, trainer.args.model]
-    return _existing([*candidates, *others, *candidate_files_of_calling_model()])
+    return _existing([*candidates, *further_files, *candidate_files_of_calling_model()])
 
 
 def candidate_files_of_calling_model() -> tuple[str, ...]:

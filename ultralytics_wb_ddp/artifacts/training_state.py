@@ -91,7 +91,6 @@ class TrainingState:
         )
 
     def __str__(self) -> str:
-        """Return the state as a sentence."""
         of_run = f", run {self.run_id}" if self.run_id else ""
         count = pluralize(f"{self.trained or '?'} of {self.epochs or '?'}", "epoch") + of_run
         if self.is_over:
@@ -135,7 +134,7 @@ class TrainingState:
         exit_code = 0
         try:
             run.start(self.directory, record)
-            self._log_rest(run, parsed)
+            self._log_missing(run, parsed)
         except BaseException as error:
             exit_code = exit_code_of(error)
             raise
@@ -143,7 +142,7 @@ class TrainingState:
             run.close(exit_code)
         return True
 
-    def _log_rest(self, run: GuardedRun, options: RunOptions) -> None:
+    def _log_missing(self, run: GuardedRun, options: RunOptions) -> None:
         """Log the missing epochs, final metrics and best checkpoint from disk."""
         from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointUploader
         from ultralytics_wb_ddp.wandb_client.run_state import get_summary
@@ -179,7 +178,7 @@ class TrainingState:
 
 # Helpers
 def _read(checkpoint: Path, directory: Path) -> Progress:
-    """Return a checkpoint's progress; ``args.yaml`` completes the number of epochs.
+    """Return a checkpoint's progress. ``args.yaml`` completes the number of epochs.
 
     Raises:
         ConfigurationError: The checkpoint is damaged.

@@ -21,11 +21,7 @@ class SuggestingGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the name of a command, the command, and its remaining arguments.
-
-        Raises:
-            click.UsageError: There is no such command.
-        """
+        """Return the name of a command, the command, and its remaining arguments."""
         close = get_close_matches(args[0], self.list_commands(ctx), n=1)
         if close and self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
             ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
@@ -33,11 +29,7 @@ class SuggestingGroup(click.Group):
 
 
 class KeyValueType(click.ParamType):  # type: ignore[type-arg]  # generic in some releases only
-    """Type of an argument such as ``train.epochs=5``.
-
-    Args:
-        example: Argument that the error message shows.
-    """
+    """Type of an argument such as ``train.epochs=5``. The error message shows an example."""
 
     name = "key=value"
 
@@ -45,11 +37,7 @@ class KeyValueType(click.ParamType):  # type: ignore[type-arg]  # generic in som
         self._example = example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the argument unchanged.
-
-        Raises:
-            click.BadParameter: The argument has no ``=`` or no key.
-        """
+        """Return the argument unchanged if it has a key and ``=``."""
         key, equals, _ = str(value).partition("=")
         if not equals or not key.strip():
             self.fail(f"{value!r} is no KEY=VALUE, such as {self._example}", param, ctx)

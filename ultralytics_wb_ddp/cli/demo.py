@@ -60,15 +60,7 @@ def demo(directory: Path, images: int, epochs: int, *, online: bool, verbose: bo
 
 
 def run_demo(directory: Path, *, images: int, epochs: int, online: bool, verbose: bool) -> None:
-    """Train YOLO11n in two CPU processes, and print the resulting run.
-
-    Args:
-        directory: Directory for dataset, training and run.
-        images: Number of images to generate.
-        epochs: Number of epochs.
-        online: Send the run to W&B instead of keeping it on disk.
-        verbose: Show the output of Ultralytics instead of a progress bar.
-    """
+    """Train YOLO11n in two CPU processes, and print the resulting run."""
     _set_environment(verbose=verbose)
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
@@ -126,7 +118,7 @@ def _set_environment(*, verbose: bool) -> None:
 
 @contextmanager
 def _progress(results: Path, epochs: int, *, shown: bool) -> Iterator[None]:
-    """Show the number of epochs in results.csv while other processes train."""
+    """Show the number of epochs in ``results.csv`` while other processes train."""
     label = f"3/4  training YOLO11n in {PROCESSES} processes"
     if not shown:
         click.echo(label)
@@ -156,10 +148,7 @@ def _epoch_text(trained: int | None) -> str:
 
 
 def _record_rank(directory: Path, trainer: Any) -> None:
-    """Write this rank's pid, and whether it imported wandb, to ``rank-<n>.json``.
-
-    Every rank calls this at the end of its training.
-    """
+    """Write this rank's pid, and whether it imported wandb, to ``rank-<n>.json`` at the end of its training."""
     del trainer
     rank_info = {"pid": os.getpid(), "wandb": "wandb" in sys.modules}
     (directory / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(rank_info), encoding="utf-8")
@@ -168,7 +157,6 @@ def _record_rank(directory: Path, trainer: Any) -> None:
 def _print_summary(
     directory: Path, runs: list[RecordedRun], rows_before: int, rows_after: int, url: str | None
 ) -> None:
-    """Print the run's writers, folder and commands to show or send it."""
     run = runs[-1]
     history = [row for part in runs for row in part.history]
     ranks = [json.loads((directory / f"rank-{rank}.json").read_text(encoding="utf-8")) for rank in range(PROCESSES)]
@@ -212,7 +200,6 @@ def _is_latest(folder: Path) -> bool:
 
 
 def _row_range(start: int, stop: int) -> str:
-    """Return the row numbers from start to stop - 1 as text."""
     return f"{start}" if stop - start == 1 else f"{start} to {stop - 1}"
 
 

@@ -46,13 +46,15 @@ class Commands(SuggestingGroup):
             try:
                 return super().main(*args, **kwargs)
             except SystemExit:
-                if sys.stdout is not output and any(map(_is_gone, streams)):  # click has replaced it; it exits with 1
+                # click has replaced sys.stdout; it exits with 1.
+                if sys.stdout is not output and any(map(_is_broken_pipe, streams)):
                     raise BrokenPipeError from None
                 for stream in streams:  # the output of print() may still be in the buffer
                     stream.flush()
                 raise
         except BrokenPipeError:
-            for stream in filter(_is_gone, streams):  # otherwise Python reports at its exit what it could not write
+            # Otherwise Python reports at its exit what it could not write.
+            for stream in filter(_is_broken_pipe, streams):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             raise SystemExit(BROKEN_PIPE_EXIT_CODE) from None
 
@@ -69,14 +71,14 @@ class Commands(SuggestingGroup):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            if isinstance(error, BrokenPipeError) and any(map(_is_gone, (sys.stdout, sys.stderr))):
+            if isinstance(error, BrokenPipeError) and any(map(_is_broken_pipe, (sys.stdout, sys.stderr))):
                 raise
             if message := user_message(error):
                 raise click.ClickException(message) from error
             raise
 
 
-def _is_gone(stream: TextIO) -> bool:
+def _is_broken_pipe(stream: TextIO) -> bool:
     """Return whether a stream is a pipe whose reader has closed it."""
     try:
         pipe = select.poll()

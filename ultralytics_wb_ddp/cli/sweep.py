@@ -41,7 +41,6 @@ def sweep(file: Path, overrides: tuple[str, ...], *, count: int | None, agents: 
 
 
 def _show(sweep: Sweep) -> None:
-    """Print the state and the parameters of each trial."""
     for trial in sweep.trials:
         failed = f"failed, {trial.exit_code}" if trial.exit_code else ""
         state = failed or ("stopped early" if trial.stopped else "finished")

@@ -39,7 +39,7 @@ def train(file: Path, overrides: tuple[str, ...], *, dry_run: bool) -> None:
 
 
 def _show(job: Job) -> bool:
-    """Print plan and problems of a job; return whether no error exists."""
+    """Print plan and problems of a job, and return whether no error exists."""
     from ultralytics_wb_ddp.config.validation import ConfigurationError
     from ultralytics_wb_ddp.doctor import report
     from ultralytics_wb_ddp.doctor.doctor import run_checks
@@ -69,12 +69,12 @@ def describe_job(job: Job) -> Iterator[tuple[str, str]]:
         yield "resumes", f"{state}{': nothing is trained' if state.is_over else ''}"
     yield "data", str(job.train.get("data") or "that of the training which is resumed, or of train.cfg")
     if job.parallel.is_distributed():
-        how = "as one rank of those that torchrun or srun has started"
+        place = "as one rank of those that torchrun or srun has started"
     elif len(devices := devices_of(job.train.get("device"), job.parallel)) > 1:
-        how = f"in {len(devices)} processes on this machine, which Ultralytics launches"
+        place = f"in {len(devices)} processes on this machine, which Ultralytics launches"
     else:
-        how = "in this process"
-    yield "trains", f"{how}, with {job.trainer.__name__}" if job.trainer else how
+        place = "in this process"
+    yield "trains", f"{place}, with {job.trainer.__name__}" if job.trainer else place
     shown = {name: value for name, value in job.train.items() if name != "data"}
     yield "arguments", ", ".join(f"{name}={value}" for name, value in shown.items()) or "Ultralytics' own"
     if job.inputs:

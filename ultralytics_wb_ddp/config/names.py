@@ -20,12 +20,7 @@ REGISTRY = "wandb-registry-"
 
 
 def safe_name(title: str, length: int = MAX_LENGTH) -> str:
-    """Return a title as a valid name of an artifact.
-
-    Args:
-        title: A run id, or a name that the user chose.
-        length: Characters that the name may have.
-    """
+    """Return a run id or a user's name as a valid name of an artifact, of ``length`` characters at most."""
     if title and len(title) <= length and not REFUSED.search(title):
         return title
     return f"{REFUSED.sub('_', title)[: length - HASH_LENGTH - 1]}-{_short_hash(title)}"
@@ -53,13 +48,9 @@ def training_inputs_name(run_id: str) -> str:
 
 
 def input_artifact_name(kind: str, title: str) -> str:
-    """Return the name of the artifact for an input.
+    """Return the name of the artifact for an input of the kind ``"dataset"`` or ``"weights"``.
 
     The kind in front keeps it apart from the user's own artifacts: ``coco8:latest`` stays the same.
-
-    Args:
-        kind: ``"dataset"`` or ``"weights"``.
-        title: Name of the input.
     """
     return f"{kind}_{safe_name(title, MAX_LENGTH - len(kind) - 1)}"
 
@@ -78,12 +69,7 @@ def file_name(title: str, end: str) -> str:
 
 
 def run_name(name: str, end: str = "") -> str:
-    """Return the display name of a run, shortened to W&B's limit.
-
-    Args:
-        name: The name.
-        end: Suffix that tells the run from others of this name.
-    """
+    """Return the display name of a run, shortened to W&B's limit, with an end that tells it from others."""
     room = MAX_LENGTH - (len(end) + 1 if end else 0)
     shown = name if len(name) <= room else f"{name[: room - 3]}..."
     return f"{shown}-{end}" if end else shown

@@ -214,7 +214,6 @@ class RunOptions:
     flush_interval: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse contradictions and a table of mistakes that is too large."""
         if self.mistakes > MAX_MISTAKES:
             msg = (
                 f"mistakes={self.mistakes}: the table of mistakes shows {MAX_MISTAKES} images at most, for their memory"
@@ -246,12 +245,7 @@ class RunOptions:
         }
 
     def with_overrides(self, others: Mapping[str, Any], given: Collection[str]) -> Self:
-        """Return these options, completed by others.
-
-        Args:
-            others: Values by name, as :meth:`training_options` returns them.
-            given: Names of the options that the user set. They win over the others.
-        """
+        """Return these options, completed by others. The ``given`` ones, which the user set, win over the others."""
         fixed = {*given, *(("run_mode", "rank_scope") if "strategy" in given else ())}
         return replace(self, **{name: value for name, value in others.items() if name not in fixed})
 
@@ -295,7 +289,7 @@ class WandbConfig(RunOptions):
     keep_open: bool = False
 
     def __repr__(self) -> str:
-        """Return the settings without the API key: logs and tracebacks contain representations."""
+        """Return the settings without the API key, because logs and tracebacks contain representations."""
         shown = replace(self, api_key=REDACTED) if self.api_key else self
         return f"WandbConfig({', '.join(f'{field.name}={getattr(shown, field.name)!r}' for field in fields(self))})"
 
@@ -334,11 +328,7 @@ class WandbConfig(RunOptions):
 
 
 def _check(name: str, value: Any, where: str) -> Any:
-    """Return a setting in the type of its field.
-
-    Raises:
-        ConfigurationError: The value is wrong.
-    """
+    """Return a setting in the type of its field. Raise :class:`ConfigurationError` if the value is wrong."""
     setting = f"{where}{name}" if where == "--" else f"{where}{'.' if where.endswith('wandb') else ': '}{name}"
     kind = next(str(field.type) for field in fields(WandbConfig) if field.name == name).partition(" ")[0]
     if kind == "float":

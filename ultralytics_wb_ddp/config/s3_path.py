@@ -11,10 +11,7 @@ PATH = re.compile(r"s3://([^/?#]+)/([^?#]+)(?:\?versionId=([^?#&]+))?")
 
 
 class S3Error(UserError):
-    """An S3 path that cannot be referred to or written.
-
-    The message names the value, the cause and the remedy.
-    """
+    """An S3 path that cannot be referred to or written."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,6 @@ class S3Path:
     """Path of an object, or of all objects below a prefix.
 
     Attributes:
-        bucket: The bucket.
         key: Key of the object; a prefix may end in ``/``.
         version: Version of the object; None is the newest.
     """
@@ -33,9 +29,7 @@ class S3Path:
 
     @classmethod
     def parse(cls, text: str) -> S3Path:
-        """Parse ``s3://bucket/key``.
-
-        ``?versionId=...`` at the end names a version in a versioned bucket.
+        """Parse ``s3://bucket/key``. ``?versionId=...`` at the end names a version in a versioned bucket.
 
         Raises:
             S3Error: The text has another form.

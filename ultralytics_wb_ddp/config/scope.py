@@ -28,12 +28,9 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 class ConfigScope:
-    """Settings for a ``with`` block or a decorated function.
+    """Settings for a ``with`` block or a decorated function, as far as the user set them.
 
     :func:`wandb_config` creates it.
-
-    Attributes:
-        values: The checked settings by name, as far as the user set them.
     """
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -111,23 +108,19 @@ def merge_scopes(around: Iterable[ConfigScope]) -> dict[str, Any]:
 
 
 def scope_settings(*named: str) -> dict[str, Any]:
-    """Return the settings of the active scopes by name.
-
-    Args:
-        *named: Settings to leave out: the caller has them under another name.
-    """
+    """Return the settings of the active scopes by name, without those that the caller has under another name."""
     return {name: value for name, value in merge_scopes(active_scopes()).items() if name not in named}
 
 
-def scope_options(made_in: tuple[ConfigScope, ...], run_id: str | None) -> dict[str, Any]:
+def scope_options(creation_scopes: tuple[ConfigScope, ...], run_id: str | None) -> dict[str, Any]:
     """Return the run options that scopes set for a training, by name.
 
     Args:
-        made_in: Scopes in which the training's callback was created. The active scopes are inside them.
+        creation_scopes: Scopes in which the training's callback was created. The active scopes are inside them.
         run_id: Run that the training may continue. Its manager has already applied the scopes around itself.
     """
     active = active_scopes()
-    around = (*(scope for scope in made_in if scope not in active), *active)
+    around = (*(scope for scope in creation_scopes if scope not in active), *active)
     applied = _applied_by_run_id.get(run_id or "", ())
     known = {field.name for field in fields(RunOptions)}
     values = merge_scopes(scope for scope in around if scope not in applied)
@@ -145,7 +138,7 @@ def forget_scopes_applied(run_id: str) -> None:
 
 
 def _make_threads_inherit_scopes() -> None:
-    """Patch ``Thread.start``: before Python 3.14 threads do not inherit context variables."""
+    """Patch ``Thread.start``, because before Python 3.14 threads do not inherit context variables."""
     with _installing:
         start = threading.Thread.start
         if hasattr(start, INHERITED):

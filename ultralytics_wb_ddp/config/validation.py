@@ -1,4 +1,7 @@
-"""Check values that users write, by W&B's own rules."""
+"""Check values that users write, by W&B's own rules.
+
+The functions raise :class:`ConfigurationError` for a value that is of another type or outside of the rules.
+"""
 
 from __future__ import annotations
 
@@ -31,18 +34,13 @@ MAX_JOB_TYPE_LENGTH = 64
 
 
 class ConfigurationError(UserError, ValueError):
-    """A setting that cannot work.
-
-    The message names the value, the cause and the remedy.
-    """
+    """A setting that cannot work."""
 
 
 def check_run_id(run_id: str, where: str) -> str:
     """Return a run id that W&B accepts.
 
-    Raises:
-        ConfigurationError: The id is empty, longer than 128 characters, starts or ends with a space, or holds a
-            reserved character.
+    It has 1 to 128 characters, no space at its start or end, and no reserved character.
     """
     bad = sorted(set(run_id) & set(RESERVED_IN_RUN_ID))
     cause = (
@@ -64,14 +62,10 @@ def check_run_id(run_id: str, where: str) -> str:
 
 
 def check_known_keys(names: Iterable[Any], known: list[str], where: str) -> None:
-    """Refuse unknown settings.
-
-    Raises:
-        ConfigurationError: A setting is unknown. The message suggests the nearest known one.
-    """
+    """Refuse unknown settings. The message suggests the nearest known one."""
     for name in names:
         if name not in known:
-            if explanation := place_of(name, known):
+            if explanation := explain_misplaced_option(name, known):
                 msg = f"{where}: {name!r} has no place here: {explanation}"
                 raise ConfigurationError(msg)
             close = difflib.get_close_matches(str(name), known, n=1)
@@ -80,13 +74,8 @@ def check_known_keys(names: Iterable[Any], known: list[str], where: str) -> None
             raise ConfigurationError(msg)
 
 
-def place_of(name: Any, known: list[str]) -> str | None:
-    """Return an explanation where an unknown setting belongs, or None.
-
-    Args:
-        name: Name of the setting.
-        known: Names of the settings that are accepted.
-    """
+def explain_misplaced_option(name: Any, known: list[str]) -> str | None:
+    """Return an explanation where an unknown setting belongs, or None."""
     if "run_mode" not in known:
         return None
     if name in MANAGER_OPTIONS:
@@ -97,11 +86,7 @@ def place_of(name: Any, known: list[str]) -> str | None:
 
 
 def check_choice(setting: str, value: str, allowed: tuple[str, ...]) -> str:
-    """Return a value that is one of the allowed ones.
-
-    Raises:
-        ConfigurationError: The value is another one.
-    """
+    """Return a value that is one of the allowed ones."""
     if value in allowed:
         return value
     remedy = "use run_mode='shared'" if value == "shared" else f"choose one of {', '.join(allowed)}"
@@ -110,11 +95,7 @@ def check_choice(setting: str, value: str, allowed: tuple[str, ...]) -> str:
 
 
 def check_seconds(setting: str, value: Any, *, least: float) -> float:
-    """Return a number of seconds as a float.
-
-    Raises:
-        ConfigurationError: The value is no number, infinite, or less than the minimum.
-    """
+    """Return a finite number of seconds as a float, from a minimum on."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
         msg = f"{setting}={value!r}: a number of seconds, {least:g} or more, is expected"
         raise ConfigurationError(msg)
@@ -122,11 +103,7 @@ def check_seconds(setting: str, value: Any, *, least: float) -> float:
 
 
 def check_tags(setting: str, value: Any) -> tuple[str, ...]:
-    """Return tags as a tuple; a string is one tag.
-
-    Raises:
-        ConfigurationError: A tag is no string, empty, or longer than 64 characters.
-    """
+    """Return tags of 1 to 64 characters as a tuple. A string is one tag."""
     tags = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
     if not all(isinstance(tag, str) for tag in tags):
         msg = f"{setting}={value!r}: tags are a list of strings"
@@ -139,11 +116,7 @@ def check_tags(setting: str, value: Any) -> tuple[str, ...]:
 
 
 def check_text(setting: str, value: str, *, length: int = MAX_LENGTH) -> str:
-    """Return a text, such as a group, if W&B accepts its length.
-
-    Raises:
-        ConfigurationError: The text is longer, or empty.
-    """
+    """Return a text, such as a group, of 1 to ``length`` characters."""
     if not 0 < len(value.strip()) <= len(value) <= length:
         msg = f"{setting}={value!r} has {len(value)} characters; W&B takes 1 to {length}, shorten it"
         raise ConfigurationError(msg)
@@ -151,23 +124,14 @@ def check_text(setting: str, value: str, *, length: int = MAX_LENGTH) -> str:
 
 
 def check_job_type(setting: str, value: str) -> str:
-    """Return the job type of a run if W&B accepts its length.
-
-    Raises:
-        ConfigurationError: The job type is longer than 64 characters, or empty.
-    """
+    """Return the job type of a run, of 1 to 64 characters."""
     return check_text(setting, value, length=MAX_JOB_TYPE_LENGTH)
 
 
 def check_environment(settings: Container[str], env: Mapping[str, str] | None = None) -> None:
-    """Refuse values of ``WANDB_*`` variables that W&B does not accept.
+    """Refuse values of ``WANDB_*`` variables that are too long or hold a reserved character.
 
-    Args:
-        settings: Names of the settings that the user set: wandb ignores their variables.
-        env: Environment variables, by default those of this process.
-
-    Raises:
-        ConfigurationError: A value is too long or holds a reserved character.
+    wandb ignores the variables of the ``settings`` that the user set.
     """
     env = os.environ if env is None else env
     if "ULTRALYTICS_WB_DDP" in env:  # a launcher has set them for a run that W&B accepted
@@ -178,11 +142,7 @@ def check_environment(settings: Container[str], env: Mapping[str, str] | None = 
 
 
 def check_bool(setting: str, value: Any) -> bool:
-    """Return a boolean.
-
-    Raises:
-        ConfigurationError: The value is neither true nor false.
-    """
+    """Return a boolean."""
     if not isinstance(value, bool):
         msg = f"{setting}={value!r}: true or false is expected"
         raise ConfigurationError(msg)
@@ -190,11 +150,7 @@ def check_bool(setting: str, value: Any) -> bool:
 
 
 def check_non_negative_int(setting: str, value: Any) -> int:
-    """Return a whole number, 0 or more.
-
-    Raises:
-        ConfigurationError: The value is no whole number, or below 0.
-    """
+    """Return a whole number, 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         msg = f"{setting}={value!r}: a whole number, 0 or more, is expected"
         raise ConfigurationError(msg)
@@ -202,11 +158,7 @@ def check_non_negative_int(setting: str, value: Any) -> int:
 
 
 def check_project(setting: str, value: str) -> str:
-    """Return the name of a project that W&B accepts.
-
-    Raises:
-        ConfigurationError: The name is empty, longer than 128 characters, or holds a reserved character.
-    """
+    """Return the name of a project, of 1 to 128 characters and without a reserved character."""
     bad = sorted(set(value) & set(RESERVED_IN_PROJECT))
     if not value.strip():
         msg = f"{setting}={value!r} is empty; name the W&B project that the run belongs to"
@@ -220,11 +172,7 @@ def check_project(setting: str, value: str) -> str:
 
 
 def check_uri(setting: str, value: str) -> str:
-    """Return an address such as ``s3://bucket/shapes``.
-
-    Raises:
-        ConfigurationError: The value is no address.
-    """
+    """Return an address such as ``s3://bucket/shapes``."""
     if not URL_PATTERN.fullmatch(value):
         msg = f"{setting}={value!r} is no address; give one such as 's3://bucket/shapes', or leave it out"
         raise ConfigurationError(msg)
@@ -232,11 +180,7 @@ def check_uri(setting: str, value: str) -> str:
 
 
 def check_s3_prefix(setting: str, value: str) -> str:
-    """Return the S3 prefix for checkpoints, without a slash at its end.
-
-    Raises:
-        ConfigurationError: The value is no S3 path, or boto3 is missing.
-    """
+    """Return the S3 prefix for checkpoints, without a slash at its end. It needs boto3."""
     store = value.rstrip("/")
     try:
         S3Path.parse(f"{store}/checkpoint")
@@ -250,11 +194,7 @@ def check_s3_prefix(setting: str, value: str) -> str:
 
 
 def check_link(setting: str, value: str) -> str:
-    """Return a link target in W&B's registry or in a portfolio.
-
-    Raises:
-        ConfigurationError: W&B would refuse the target.
-    """
+    """Return a link target in W&B's registry or in a portfolio."""
     if problem := link_problem(value):
         msg = f"{setting}={value!r}: {problem}"
         raise ConfigurationError(msg)
@@ -262,11 +202,7 @@ def check_link(setting: str, value: str) -> str:
 
 
 def raise_type_error(setting: str, value: Any) -> NoReturn:
-    """Refuse a value that is no string; the message shows no secret.
-
-    Raises:
-        ConfigurationError: Always.
-    """
+    """Refuse a value that is no string. The message shows no secret."""
     shown = "" if is_secret_key(setting) else f"={value!r}"
     msg = f"{setting}{shown} is of type {type(value).__name__}; a string is expected"
     raise ConfigurationError(msg)

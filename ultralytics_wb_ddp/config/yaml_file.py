@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 def read_config(file: Path, overrides: Sequence[str] = ()) -> Any:
     """Return an OmegaConf config with its interpolations unresolved.
 
-    Args:
-        file: A YAML file.
-        overrides: ``key=value``, with dots between the keys of nested sections. They win over the file.
+    Overrides are ``key=value``, with dots between the keys of nested sections. They win over the file.
 
     Raises:
         ConfigurationError: The file is no YAML mapping, or an override is no ``key=value`` or contains a secret.
@@ -61,7 +59,7 @@ def _read_override(override: str) -> Any:
 
 
 def _secrets_in(values: Any, parent: str = "") -> Iterator[str]:
-    """Yield the dotted keys of secrets; an interpolation is no secret."""
+    """Yield the dotted keys of secrets. An interpolation is no secret."""
     for key, value in values.items() if isinstance(values, dict) else enumerate(values):
         full_key = f"{parent}.{key}" if parent else str(key)
         if isinstance(value, (dict, list)):
@@ -75,9 +73,6 @@ def yaml_errors_as_user_errors(file: Path) -> Iterator[None]:
     """Raise a ConfigurationError for errors of a YAML file or its interpolations.
 
     The message quotes no value: it may be an API key.
-
-    Raises:
-        ConfigurationError: The file cannot be read, or a value cannot be resolved.
     """
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -99,13 +94,9 @@ def yaml_errors_as_user_errors(file: Path) -> Iterator[None]:
 
 
 def describe_yaml_error(problem: YAMLError, text: str) -> tuple[int | None, str]:
-    """Return the line number of a YAML error and its reason.
+    """Return the line number of a YAML error, counted from 1, and its reason.
 
-    Lines count from 1. The reason quotes one character of the YAML at most: a value may be an API key.
-
-    Args:
-        problem: The error that PyYAML raised.
-        text: The YAML.
+    The reason quotes one character of the YAML at most: a value may be an API key.
     """
     import yaml
 

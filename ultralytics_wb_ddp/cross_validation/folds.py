@@ -59,10 +59,7 @@ def kfold(data: str | os.PathLike[str], folds: int, directory: str | os.PathLike
 
 
 def _stratified_order(images: list[str], dataset: Dataset, generator: random.Random) -> list[str]:
-    """Return the images shuffled and sorted by class.
-
-    Every n-th image of this order is a stratified sample.
-    """
+    """Return the images shuffled and sorted by class. Every n-th image is a stratified sample."""
     classes = {image: _classes_of(dataset.label_of(image)) for image in images}
     frequency = Counter(name for names in classes.values() for name in names)
     strata = defaultdict(list)
@@ -81,7 +78,6 @@ def _classes_of(label: str) -> set[str]:
 
 
 def _write(target: Path, fold: int, order: list[str], folds: int, dataset_settings: dict[str, Any]) -> Path:
-    """Write the lists and the data YAML of a fold."""
     validation_images = set(order[fold::folds])
     lists = {"train": [image for image in order if image not in validation_images], "val": order[fold::folds]}
     files = {split: target / f"fold-{fold}-{split}.txt" for split in lists}

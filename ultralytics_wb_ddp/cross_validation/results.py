@@ -59,12 +59,10 @@ class Statistics:
 
 
 def select_metrics(summary: Mapping[str, Any], patterns: Sequence[str]) -> dict[str, float]:
-    """Return the selected metrics of a run's summary.
+    """Return the metrics of a run's summary whose names match patterns, with ``*`` for any characters.
 
-    Args:
-        summary: The summary. A metric of the training is there twice: as the last evaluation, under ``final/``, and as
-            the best value. The last evaluation counts.
-        patterns: Names of metrics, with ``*`` for any characters.
+    A metric of the training is there twice: as the last evaluation, under ``final/``, and as the best value. The last
+    evaluation counts.
     """
     metrics = {}
     for key in sorted(summary, key=lambda key: key.startswith(FINAL_PREFIX)):
@@ -80,11 +78,7 @@ def load_finished_results(
 ) -> dict[int, dict[str, float]]:
     """Return the metrics of the finished runs, by their index in ``run_ids``.
 
-    Args:
-        config: Options of the runs.
-        run_ids: Ids of the runs.
-        patterns: Names of metrics, with ``*`` for any characters.
-        file: Local file with the metrics. It is read if W&B cannot be asked.
+    The local file with the metrics is read if W&B cannot be asked.
 
     Raises:
         ServerError: W&B does not answer, with ``on_error="raise"``.
@@ -108,7 +102,6 @@ def load_finished_results(
 
 
 def _query_wandb(config: WandbConfig, run_ids: Sequence[str], patterns: Sequence[str]) -> dict[int, dict[str, float]]:
-    """Query W&B for the metrics of the finished runs."""
     from ultralytics_wb_ddp.wandb_client.server import VIEWER, find_server
 
     server = find_server(config.api_key, timeout=QUERY_TIMEOUT)

@@ -169,7 +169,7 @@ class RunGroup(Generic[ManagerType]):
         return f"{self.name}-{self.job_type}-{number}"
 
     def _make_manager(self, suffix: str, job_type: str, number: int | None = None) -> ManagerType:
-        """Return the manager of one run; ``number`` is None for the summary run."""
+        """Return the manager of one run. The summary run has no number."""
         name = run_name(self._config.name or self.name, suffix)
         config = replace(self._config, id=f"{self.name}-{suffix}", name=name, group=self.name, job_type=job_type)
         manager = self._manager_class({"wandb": config}, name, self.name)
@@ -179,7 +179,7 @@ class RunGroup(Generic[ManagerType]):
         return manager
 
     def _count(self, number: int, manager: Manager, exit_code: int) -> None:
-        """Add a training's result; log an error as a warning unless ``on_error="raise"``."""
+        """Add a training's result. Log an error as a warning unless ``on_error="raise"``."""
         try:
             self.add_result(number, manager, exit_code)
         except Exception as error:

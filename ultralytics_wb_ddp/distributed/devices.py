@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
 
 def first_devices(count: int) -> str:
-    """Return the first devices of this node: ``"0,1"``.
-
-    Args:
-        count: Number of processes on this node.
+    """Return the first devices of this node, such as ``"0,1"`` for two processes.
 
     Raises:
         ConfigurationError: This process sees fewer GPUs.
@@ -50,14 +47,7 @@ def get_own_device(device: Any, local_rank: int) -> int | None:
 
 
 def devices_of(device: Any, parallel: ParallelConfig) -> list[str]:
-    """Return the devices of this machine, one for each process.
-
-    The list is empty if Ultralytics chooses the device.
-
-    Args:
-        device: The job's ``train.device``.
-        parallel: The settings of the processes.
-    """
+    """Return the devices of this machine, one for each process; none if Ultralytics chooses the device."""
     if parallel.is_distributed():
         topology = Topology.from_env()
         device = list(range(topology.local_world_size if topology else 1))

@@ -103,9 +103,6 @@ class ParallelConfig:
         Args:
             cfg: An OmegaConf config, a mapping, a dataclass or a namespace.
 
-        Returns:
-            The settings; those that the user did not set are None.
-
         Raises:
             ConfigurationError: A setting is unknown or wrong.
         """
@@ -190,7 +187,6 @@ class ParallelConfig:
                 raise ConfigurationError(msg)
 
     def _resolve_launcher(self, env: Mapping[str, str], *, check_port: bool) -> dict[str, str]:
-        """Return MASTER_PORT for the workers of this launcher."""
         reject_lone_local_rank(env)
         if self.master_addr is not None and self.master_addr not in LOCAL_HOSTS:
             msg = (

@@ -30,8 +30,6 @@ class ProcessIdentity:
     """A process, with the data to find it again later.
 
     Attributes:
-        host: Name of the process's host.
-        pid: Process id.
         started: Start of the process in seconds since 1970: process ids are used again.
     """
 
@@ -40,7 +38,7 @@ class ProcessIdentity:
     started: float
 
     @classmethod
-    def here(cls) -> Self:
+    def of_this_process(cls) -> Self:
         """Return the identity of this process."""
         return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
 
@@ -70,15 +68,12 @@ class Launcher(ProcessIdentity):
     datasets: int = 1
 
     @classmethod
-    def here(cls) -> Self:
+    def of_this_process(cls) -> Self:
         """Return the identity of this process."""
-        return replace(super().here(), datasets=count_datasets())
+        return replace(super().of_this_process(), datasets=count_datasets())
 
     def is_lost(self) -> bool:
-        """Return whether the launcher, or the torchrun above this worker, has ended.
-
-        Call it in a worker.
-        """
+        """Return, in a worker, whether the launcher or the torchrun above it has ended."""
         if not self.is_of_this_host or self.pid == os.getpid():
             return False
         return os.getppid() != _parent_pid or not self.is_alive()
@@ -148,21 +143,17 @@ def find_torchrun_children() -> list[psutil.Process]:
 
 
 def _command_contains(process: psutil.Process, name: str) -> bool:
-    """Return whether a process still runs and its command contains a name."""
     try:
-        return any(name in word for word in process.cmdline())
+        return any(name in argument for argument in process.cmdline())
     except psutil.Error:
         return False
 
 
 def terminate_workers() -> bool:
-    """End the workers of this launcher and wait for their end.
+    """End the workers of this launcher, wait for their end and return whether there were any.
 
     The function polls and never calls ``wait``: that could take the exit code away from the ``subprocess`` that waits
     in another thread and would then report success.
-
-    Returns:
-        Whether there were workers.
     """
     launches = find_torchrun_children()
     for process in launches:

@@ -29,9 +29,7 @@ FIRST_POLL_INTERVAL, MAX_POLL_INTERVAL = (
 class PendingRead:
     """A read of keys that may not be in the store yet.
 
-    Args:
-        keys: Keys to read.
-        deadline: Time by ``time.monotonic`` until which missing keys are polled.
+    Missing keys are polled until a deadline by ``time.monotonic``.
     """
 
     def __init__(self, keys: Iterable[str], deadline: float) -> None:
@@ -47,11 +45,7 @@ class PendingRead:
         return len(self._found) == len(self._keys)
 
     def result(self, timeout: float) -> dict[str, Any]:
-        """Return the values read so far by key, and stop polling.
-
-        Args:
-            timeout: Seconds to wait for missing keys.
-        """
+        """Return the values read so far by key, and stop polling. Missing keys get ``timeout`` seconds."""
         self._is_over.wait(timeout)
         self._is_over.set()
         return dict(list(self._found.items()))
@@ -61,15 +55,7 @@ class PendingRead:
         self._is_over.set()
 
     def poll(self, store: Any, space: str) -> bool:
-        """Read missing keys once.
-
-        Args:
-            store: The ``torch.distributed.TCPStore``.
-            space: Prefix of the keys.
-
-        Returns:
-            Whether to poll again.
-        """
+        """Read missing keys once, and return whether to poll again."""
         if self._is_over.is_set():
             return False
         missing = [key for key in self._keys if key not in self._found]
@@ -92,35 +78,24 @@ class RankStore:
     """A key-value store that all ranks of a training share."""
 
     def __init__(self, name: str) -> None:
-        """Connect to the store in the background.
-
-        Args:
-            name: Name of this training among those of the same launch; the same on all ranks.
-        """
+        """Connect in the background. All ranks give this training the same name, apart from others of the launch."""
         restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun keeps its store
         self._space = f"ultralytics_wb_ddp/{restarts}/{name}"
         self._is_lost = "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ
         self._jobs: queue.SimpleQueue[Callable[[Any], None] | None] = queue.SimpleQueue()
         self._pending_reads: list[PendingRead] = []
         if not self._is_lost:
-            threading.Thread(target=self._work, name="wandb-ddp-exchange", daemon=True).start()
+            threading.Thread(target=self._work, name="wandb-ddp-store", daemon=True).start()
 
     def write(self, key: str, value: Any) -> None:
-        """Write a value in the background.
-
-        Args:
-            key: Key of the value.
-            value: A value that JSON can hold.
-        """
+        """Write a value that JSON can hold, in the background."""
         self.write_many({key: value})
 
     def write_many(self, values: Mapping[str, Any], patience: float = 0.0) -> None:
         """Write several values at once in the background.
 
-        Args:
-            values: Values that JSON can hold, by key.
-            patience: Seconds to wait until they are written. Without a wait they would be late if this thread then
-                holds the interpreter, such as in a garbage collection.
+        ``patience`` is the time in seconds to wait until they are written. Without a wait they would be late if this
+        thread then holds the interpreter, such as in a garbage collection.
         """
         paths, texts = [f"{self._space}/{key}" for key in values], [json.dumps(value) for value in values.values()]
         if self._is_lost or not paths:
@@ -135,12 +110,7 @@ class RankStore:
         is_written.wait(patience)
 
     def read_async(self, keys: Iterable[str], timeout: float = 0.0) -> PendingRead:
-        """Read keys in the background and poll until all of them exist.
-
-        Args:
-            keys: Keys to read.
-            timeout: Seconds after which polling stops.
-        """
+        """Read keys in the background and poll until all of them exist, for ``timeout`` seconds at most."""
         pending_read = PendingRead(keys, time.monotonic() + timeout)
         self._pending_reads.append(pending_read)
         if self._is_lost or pending_read.is_answered:
@@ -158,19 +128,12 @@ class RankStore:
     def read(self, keys: Iterable[str], patience: float = MAX_POLL_INTERVAL) -> dict[str, Any]:
         """Return the values that exist now, by key.
 
-        Args:
-            keys: Keys to read.
-            patience: Seconds that the store may take to answer; other ranks are not waited for.
+        ``patience`` is the time in seconds that the store may take to answer. Other ranks are not waited for.
         """
         return self.read_async(keys).result(patience)
 
     def wait(self, keys: Iterable[str], timeout: float) -> dict[str, Any]:
-        """Return the values by key once all exist, or after the timeout.
-
-        Args:
-            keys: Keys to read.
-            timeout: Seconds to wait.
-        """
+        """Return the values by key once all exist, or after ``timeout`` seconds."""
         return self.read_async(keys, timeout).result(timeout)
 
     def close(self) -> None:

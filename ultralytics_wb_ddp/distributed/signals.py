@@ -29,9 +29,6 @@ def on_termination(act: Callable[[], Any]) -> None:
     A later call replaces the function. A Python handler never runs while the process waits in a collective. The
     interpreter's C handler writes a byte to a file descriptor even then, and a thread waits for the byte. An existing
     handler for SIGTERM stays in place; the function is not called then.
-
-    Args:
-        act: The function.
     """
     if _termination_handler:
         _termination_handler[:] = [act]

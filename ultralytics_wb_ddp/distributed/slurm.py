@@ -20,18 +20,11 @@ _TASKS = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 def slurm_environment(env: Mapping[str, str]) -> dict[str, str]:
     """Return torchrun's environment variables for a task of srun.
 
-    The dictionary is empty for any other process.
-
     ``SLURM_STEP_NUM_TASKS`` decides: only srun sets it. The shell of a batch file has ``SLURM_PROCID``, too.
     ``MASTER_PORT`` is 10000 + (``SLURM_JOB_ID`` + 7919 * ``SLURM_STEP_ID``) modulo 20000, so that all tasks agree and
-    two jobs on one node rarely meet.
-
-    Args:
-        env: Environment variables of the task.
-
-    Returns:
-        RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, GROUP_RANK, MASTER_ADDR and MASTER_PORT. A step with one task
-        is no distributed training: the dictionary is empty.
+    two jobs on one node rarely meet. The other variables are RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, GROUP_RANK
+    and MASTER_ADDR. For any other process, and in a step with one task, which is no distributed training, the
+    dictionary is empty.
 
     Raises:
         ConfigurationError: A variable of Slurm is missing or invalid.
@@ -65,11 +58,7 @@ def slurm_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def tasks_per_node(text: str) -> list[int]:
-    """Return the number of tasks on each node: ``4(x2),3`` is [4, 4, 3].
-
-    Raises:
-        ConfigurationError: The text is of another form.
-    """
+    """Return the number of tasks on each node: ``4(x2),3`` is [4, 4, 3]."""
     counts: list[int] = []
     for part in text.split(","):
         match = _TASKS.fullmatch(part.strip())
@@ -87,7 +76,7 @@ def first_host(nodelist: str) -> str:
 
 
 def integer(env: Mapping[str, str], name: str, default: int | None = None) -> int:
-    """Return an environment variable as an integer; empty counts as missing.
+    """Return an environment variable as an integer. Empty counts as missing.
 
     Raises:
         ConfigurationError: It is no integer, or it is missing and there is no default.

@@ -45,11 +45,7 @@ class _FailsafeStream:
 
 
 def keep_output_writable(file: Path | None = None) -> None:
-    """Send a worker's output to a file once its launcher has ended.
-
-    Args:
-        file: The file; None discards the output.
-    """
+    """Send a worker's output to a file, or nowhere without one, once its launcher has ended."""
     if file:
         _output_file[:] = [file]
     if not isinstance(sys.stdout, _FailsafeStream):

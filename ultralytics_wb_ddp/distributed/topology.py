@@ -140,13 +140,7 @@ def plan_rank(topology: Topology | None, run_mode: str, rank_scope: str, base_id
 def plan_nodes(topology: Topology | None, run_mode: str, rank_scope: str, base_id: str) -> dict[str, RankPlan]:
     """Return the plan of each node's first rank by the node's name.
 
-    The dictionary is empty unless each node has a run of its own.
-
-    Args:
-        topology: Topology of any rank; None for a training in one process.
-        run_mode: As for :func:`plan_rank`.
-        rank_scope: As for :func:`plan_rank`.
-        base_id: As for :func:`plan_rank`.
+    The arguments are those of :func:`plan_rank`. The dictionary is empty unless each node has a run of its own.
     """
     if topology is None or rank_scope != "worker" or topology.num_workers == 1:
         return {}
@@ -191,12 +185,6 @@ def validate_ranks(env: Mapping[str, str], rank: int, world_size: int, local_wor
 
     Without LOCAL_RANK, all nodes count as having the same number of processes.
 
-    Args:
-        env: Environment variables.
-        rank: RANK.
-        world_size: WORLD_SIZE.
-        local_world_size: LOCAL_WORLD_SIZE.
-
     Raises:
         ConfigurationError: A size is less than 1, or a rank is outside of its size.
     """
@@ -207,11 +195,7 @@ def validate_ranks(env: Mapping[str, str], rank: int, world_size: int, local_wor
 
 
 def reject_lone_local_rank(env: Mapping[str, str]) -> None:
-    """Refuse LOCAL_RANK in a process without RANK.
-
-    Raises:
-        ConfigurationError: LOCAL_RANK is set.
-    """
+    """Raise :class:`ConfigurationError` for LOCAL_RANK in a process without RANK."""
     if integer(env, "LOCAL_RANK", UNSET) >= 0:
         msg = (
             f"LOCAL_RANK={env['LOCAL_RANK']} is set and RANK is not; torchrun sets both, unset LOCAL_RANK if this is "

@@ -101,7 +101,6 @@ def train_distributed(
 
 # Helpers
 def _launch(model: Any, config: ParallelConfig, trainer: type | None, device: Any, arguments: dict[str, Any]) -> Any:
-    """Train in workers of Ultralytics' launch, at the configured port."""
     from ultralytics.utils import dist
 
     check_launch(config, device, trainer)
@@ -118,12 +117,7 @@ def _launch(model: Any, config: ParallelConfig, trainer: type | None, device: An
 
 
 def check_launch(config: ParallelConfig, device: Any, trainer: type | None) -> None:
-    """Check devices and settings before a training or a launch.
-
-    Args:
-        config: The settings of the processes.
-        device: Argument of ``model.train(device=...)``.
-        trainer: Trainer class; None is Ultralytics' own.
+    """Check devices and settings before a training or a launch. ``trainer`` is None for Ultralytics' own.
 
     Raises:
         ConfigurationError: The settings contradict each other, this machine or this release, or the port is in use.
@@ -153,14 +147,7 @@ def _devices_asked_for(config: ParallelConfig, device: Any) -> Any:
 
 
 def _check_output_device(config: ParallelConfig, device: Any, names: list[str], trainer: type | None) -> None:
-    """Refuse an output device that does not train on this machine.
-
-    Args:
-        config: The settings.
-        device: Argument of ``model.train(device=...)``.
-        names: The devices one by one; empty if Ultralytics chooses.
-        trainer: Trainer class; None is Ultralytics' own.
-    """
+    """Refuse an output device that does not train on this machine. Without names Ultralytics chooses."""
     import torch
 
     output_device = config.output_device
@@ -183,22 +170,18 @@ def _check_output_device(config: ParallelConfig, device: Any, names: list[str], 
 
 
 def trains_on_cpu(trainer: type | None) -> bool:
-    """Return whether a trainer class uses no GPU.
-
-    The devices then only give the number of processes.
-    """
+    """Return whether a trainer class uses no GPU. The devices then only give the number of processes."""
     return bool(getattr(trainer, "uses_only_the_cpu", False))
 
 
 def _with_mixin(model: Any, trainer: type | None, config: ParallelConfig) -> type:
-    """Return the trainer's class with :class:`DistributedTrainerMixin`."""
     base = trainer or model.task_map[model.task]["trainer"]
     bases = (base,) if issubclass(base, DistributedTrainerMixin) else (DistributedTrainerMixin, base)
     return type(base.__name__, bases, {"parallel": config})
 
 
 def _init_process_group(config: ParallelConfig, own_device: int | None) -> bool:
-    """Join the process group; return whether this call created it."""
+    """Join the process group, and return whether this call created it."""
     import torch
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous

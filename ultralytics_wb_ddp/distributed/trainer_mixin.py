@@ -116,8 +116,8 @@ class DistributedTrainerMixin:
         def wrap_with_settings(module: Any, *args: Any, **kwargs: Any) -> None:
             options = dict(settings)
             if "output_device" in options:
-                own = next(iter(kwargs.get("device_ids") or ()), None)
-                options["output_device"] = number_here(options["output_device"], device_names(self.args.device), own)
+                own, names = next(iter(kwargs.get("device_ids") or ()), None), device_names(self.args.device)
+                options["output_device"] = local_device_number(options["output_device"], names, own)
             wrap(module, *args, **{**kwargs, **options})
 
         with patched_attribute(DistributedDataParallel, "__init__", wrap_with_settings):
@@ -133,35 +133,28 @@ class DistributedTrainerMixin:
         super()._setup_scheduler()  # type: ignore[misc]  # the trainer's
 
     def _agree_on_epochs(self) -> None:
-        """Use rank 0's number of epochs for ``time=``: clocks of ranks differ."""
+        """Use rank 0's number of epochs for ``time=``, because clocks of ranks differ."""
         if self.args.time and self.world_size > 1 and getattr(self, "epoch_time", None) is not None:
             self.epochs = self.args.epochs = _broadcast_from_rank_0(lambda: self.epochs)
 
 
 def device_names(device: Any) -> list[str]:
-    """Return the devices of Ultralytics' notation as a list.
-
-    The list is empty for the CPU and for Ultralytics' own choice.
-    """
+    """Return the devices of Ultralytics' notation; none for the CPU and for Ultralytics' own choice."""
     names = (
         device if isinstance(device, (list, tuple)) else str("" if device is None else device).strip("[]()").split(",")
     )
-    plain = [str(name).strip().removeprefix("cuda:") for name in names]
-    return [name for name in plain if name not in {"", "cpu", "mps", "None"}]
+    device_ids = [str(name).strip().removeprefix("cuda:") for name in names]
+    return [name for name in device_ids if name not in {"", "cpu", "mps", "None"}]
 
 
-def number_here(device: int, names: list[str], own: int | None) -> int:
-    """Return the number of a GPU within this worker.
+def local_device_number(device: int, names: list[str], own_device: int | None) -> int:
+    """Return the number within this worker of a GPU in the user's settings.
 
-    In older releases of Ultralytics a worker sees only the GPUs of the training, counted from 0.
-
-    Args:
-        device: Number of the GPU in the user's settings.
-        names: The devices of this machine that train.
-        own: Number of the worker's own GPU within this worker.
+    In older releases of Ultralytics a worker sees only the GPUs of the training, ``names``, counted from 0.
+    ``own_device`` is the number of the worker's own GPU within this worker.
     """
     local_rank = integer(os.environ, "LOCAL_RANK", 0)
-    is_as_given = own is None or local_rank >= len(names) or str(own) == names[local_rank]
+    is_as_given = own_device is None or local_rank >= len(names) or str(own_device) == names[local_rank]
     return device if is_as_given or str(device) not in names else names.index(str(device))
 
 
@@ -189,11 +182,7 @@ def _broadcast_file(file: Path) -> None:
 
 
 def _broadcast_from_rank_0(get: Any) -> Any:
-    """Return rank 0's value in all ranks.
-
-    Args:
-        get: Returns the value. Only rank 0 calls it; without a process group, this process does.
-    """
+    """Return in all ranks the value that ``get`` returns in rank 0, or in this process without a process group."""
     import torch.distributed as dist
 
     if not dist.is_initialized():

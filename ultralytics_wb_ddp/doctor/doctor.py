@@ -21,11 +21,8 @@ def read_request(
 ) -> DoctorRequest:
     """Return the request of a config file and the command line.
 
-    Args:
-        config: YAML file with a ``wandb`` section, or of a job; None without a file.
-        given: Options of the command line by name, which win over the file; None for those that were not given.
-        device: Devices of the training, such as ``"0,1"``; it wins over those of the file.
-        timeout: Seconds to wait for each answer of the server.
+    The file has a ``wandb`` section, or is a job. Options and device, such as ``"0,1"``, win over it; None counts as
+    not given.
 
     Raises:
         ConfigurationError: The file is not valid YAML, or its ``wandb`` section is missing, or a value is wrong.
@@ -39,10 +36,9 @@ def read_request(
 
 
 def _read_config(file: Path, options: dict[str, str]) -> DoctorRequest:
-    """Return the request of a YAML file; the options override its values.
+    """Return the request of a YAML file, whose values the options override.
 
-    Raises:
-        ConfigurationError: The file is wrong. The message does not quote it, because it may hold an API key.
+    Errors do not quote the file, because it may hold an API key.
     """
     from omegaconf import DictConfig, OmegaConf
 
@@ -85,7 +81,7 @@ def run_checks(request: DoctorRequest) -> tuple[TrainingForecast | None, list[Ch
         except ConfigurationError:  # check_leftovers has reported it
             plan = None
         else:
-            if plan.how == "refuse":
+            if plan.action == "refuse":
                 findings.append(
                     error("run", plan.reason, "unset WANDB_RUN_ID ULTRALYTICS_WB_DDP if they are left over")
                 )
@@ -96,9 +92,7 @@ def run_checks(request: DoctorRequest) -> tuple[TrainingForecast | None, list[Ch
 def check_past_training(request: DoctorRequest, training: Path) -> list[CheckResult]:
     """Return the check results of a training that has run.
 
-    Args:
-        request: Request whose ``directory`` is that of W&B's files; by default ``WANDB_DIR`` or the working directory.
-        training: Directory of the training.
+    The request's ``directory`` is that of W&B's files; by default ``WANDB_DIR`` or the working directory.
     """
     import os
     from pathlib import Path
@@ -112,7 +106,6 @@ def check_past_training(request: DoctorRequest, training: Path) -> list[CheckRes
 
 
 def _client_settings() -> tuple[Any, list[CheckResult]]:
-    """Return the settings of the W&B client, or None, and errors."""
     from ultralytics_wb_ddp.doctor.finding import error
     from ultralytics_wb_ddp.doctor.machine_checks import quiet_output
 
@@ -136,10 +129,10 @@ def _without_input(problem: Exception) -> str:
     errors = getattr(problem, "errors", None)
     if errors is None:
         return type(problem).__name__
-    return "; ".join(f"{_shown(item)}: {item['msg']}" for item in errors(include_input=False))
+    return "; ".join(f"{_describe_field(item)}: {item['msg']}" for item in errors(include_input=False))
 
 
-def _shown(item: dict[str, Any]) -> str:
+def _describe_field(item: dict[str, Any]) -> str:
     import os
 
     setting = ".".join(map(str, item["loc"]))

@@ -31,12 +31,7 @@ SOCKET = re.compile(r"\d+-(\d+)-(?:unix-(.+)|tcp-.+)")
 
 
 def check_leftovers(request: DoctorRequest, env: Mapping[str, str] | None = None) -> list[CheckResult]:
-    """Return a result for each variable that another job has left over.
-
-    Args:
-        request: Request whose options may name a run.
-        env: Environment; by default that of this process.
-    """
+    """Return a result for each variable that another job has left over."""
     env = os.environ if env is None else env
     findings = [*_handoff(request, env), *_service(env), *_ranks(env)]
     findings += [
@@ -72,7 +67,7 @@ def _handoff(request: DoctorRequest, env: Mapping[str, str]) -> Iterator[CheckRe
 
 
 def _service(env: Mapping[str, str]) -> Iterator[CheckResult]:
-    """Check whether the process in WANDB_SERVICE is alive; otherwise wandb.init fails."""
+    """Check whether the process in WANDB_SERVICE is alive. Otherwise ``wandb.init`` fails."""
     token = env.get("WANDB_SERVICE", "")
     parts = SOCKET.fullmatch(token)
     if not token:

@@ -20,7 +20,6 @@ class CheckResult:
     Attributes:
         check: Subject of the check, in one or two words.
         status: ``"ok"``, ``"warning"`` or ``"error"``.
-        message: Result as a sentence.
         remedy: How to fix the problem; empty without a remedy.
     """
 

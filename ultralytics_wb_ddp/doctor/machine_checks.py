@@ -75,14 +75,15 @@ def check_gpus(request: DoctorRequest) -> list[CheckResult]:
     except Exception:  # noqa: BLE001  # check_packages has reported it
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    seen = f"{count} GPU{'' if count == 1 else 's'} visible" + (f" (CUDA_VISIBLE_DEVICES={visible})" if visible else "")
-    asked = [name for name in request.devices if name.lstrip("-").isdecimal()]
-    if not asked:
-        return [ok("GPUs", seen + ("" if built else "; this torch is built without CUDA"))]
-    missing = not visible and any(int(name) >= count for name in asked)  # CUDA_VISIBLE_DEVICES renumbers the GPUs
-    if not missing and len(asked) <= count:
-        return [ok("GPUs", f"{seen}, {len(asked)} asked for")]
-    text = f"device {request.device} asks for {len(asked)}; {seen}"
+    setting = f" (CUDA_VISIBLE_DEVICES={visible})" if visible else ""
+    visible_gpus = f"{count} GPU{'' if count == 1 else 's'} visible{setting}"
+    requested = [name for name in request.devices if name.lstrip("-").isdecimal()]
+    if not requested:
+        return [ok("GPUs", visible_gpus + ("" if built else "; this torch is built without CUDA"))]
+    missing = not visible and any(int(name) >= count for name in requested)  # CUDA_VISIBLE_DEVICES renumbers the GPUs
+    if not missing and len(requested) <= count:
+        return [ok("GPUs", f"{visible_gpus}, {len(requested)} asked for")]
+    text = f"device {request.device} asks for {len(requested)}; {visible_gpus}"
     if count == 0:
         cause = "this torch sees none" if built else "this torch is built without CUDA"
         return [warning("GPUs", text, f"{cause}; ask where the training will run, or train with device=cpu")]

@@ -36,20 +36,18 @@ class TrainingForecast:
     """Forecast of a training's run.
 
     Attributes:
-        how: How the training gets its run, as :class:`ultralytics_wb_ddp.runs.resolution.Plan` has it.
-        reason: Why the training gets no run, if ``how`` is ``"refuse"``.
+        action: How the training gets its run, as :class:`ultralytics_wb_ddp.runs.resolution.Plan` has it.
+        reason: Why the training gets no run, if ``action`` is ``"refuse"``.
         run_id: Id of the run; None if the id is generated at the start.
-        project: Project of the run.
         entity: Entity of the run; None is the default of the account.
         mode: ``"online"``, ``"offline"`` or ``"disabled"``.
         processes: Number of processes that train.
         run_mode: Which of them log: ``"auto"``, ``"new"`` or ``"shared"``.
-        directory: Directory of the run's files.
         uploads: Content of the run, as phrases.
         named_by_handoff: Whether another process handed the run over to this one, so that it must exist.
     """
 
-    how: str
+    action: str
     reason: str
     run_id: str | None
     project: str
@@ -68,11 +66,7 @@ class TrainingForecast:
         return {**asdict(self), "uploads": list(self.uploads), "logging_ranks": logging}
 
     def lines(self, *, of_job: bool = False) -> Iterator[tuple[str, str]]:
-        """Yield a title and a sentence for each fact.
-
-        Args:
-            of_job: Whether a job is forecast. Then no script of the user opens a run.
-        """
+        """Yield a title and a sentence for each fact. For a job no script of the user opens a run."""
         verbs = {
             "new": "a new one is created",
             "resume": f"{self.run_id} is continued",
@@ -80,8 +74,8 @@ class TrainingForecast:
             "skip": "none: W&B is disabled",
             "refuse": f"none: {self.reason}",
         }
-        script = ", unless the script creates one" if self.how == "new" and not of_job else ""
-        yield "run", verbs[self.how] + script
+        script = ", unless the script creates one" if self.action == "new" and not of_job else ""
+        yield "run", verbs[self.action] + script
         yield "project", f"{self.entity}/{self.project}" if self.entity else f"{self.project} of the default entity"
         several = f"{self.processes} processes; {_WHO_LOGS[self.run_mode]}"
         yield "processes", several if self.processes > 1 else "one process, which logs"
@@ -105,10 +99,6 @@ _MODES = {
 def make_forecast(request: DoctorRequest, settings: Any) -> TrainingForecast:
     """Return the forecast of a training's run.
 
-    Args:
-        request: Request to the doctor.
-        settings: Settings of the W&B client, read from its files and variables.
-
     Raises:
         ConfigurationError: The handoff in the environment is damaged.
     """
@@ -124,15 +114,15 @@ def make_forecast(request: DoctorRequest, settings: Any) -> TrainingForecast:
     )
     options = _options(request, chosen.handoff)
     mode = "disabled" if chosen.action == "skip" else options.mode or _mode_of(settings)
-    how, reason = ("skip", "") if mode == "disabled" else (chosen.action, chosen.reason)
+    action, reason = ("skip", "") if mode == "disabled" else (chosen.action, chosen.reason)
     requested = request.options.with_overrides(handoff.options if handoff else {}, request.options.training_options())
     run_mode = requested.logging_mode()[0] or "auto"
     try:
         logging_ranks(replace(requested, mode=mode), handoff, {})
     except ConfigurationError as error:
-        how, reason = "refuse", str(error)
+        action, reason = "refuse", str(error)
     return TrainingForecast(
-        how=how,
+        action=action,
         reason=reason,
         run_id=handoff.run_id if handoff else None,
         project=options.project or "",
@@ -176,7 +166,6 @@ def _directory(options: RunOptions, *, manager: bool, settings: Any) -> str:
 
 
 def _uploads(run_id: str | None, settings: Any, options: RunOptions) -> Iterator[str]:
-    """Yield phrases for what a run holds and uploads."""
     yield "losses, learning rates and metrics of each epoch"
     yield "plots and curves"
     if options.mistakes:

@@ -49,11 +49,8 @@ def print_report(
 ) -> None:
     """Print the forecast, the check results with their remedies, and a summary.
 
-    Args:
-        plan: Forecast of the run; None without a run.
-        findings: Results of the checks.
-        of_job: Whether a job is checked. Then no script of the user opens a run.
-        verbose: Print a line for each check, instead of one line for those of the machine that pass.
+    With ``verbose`` each check has a line. Otherwise those of the machine that pass share one. For a job no script of
+    the user opens a run.
     """
     if plan:
         print_facts("What will happen", plan.lines(of_job=of_job))
@@ -95,7 +92,7 @@ def _print_finding(finding: CheckResult, width: int) -> None:
 
 
 def _wrapped(text: str, start: str, indent: str) -> str:
-    """Return text in lines of 80 columns; paths and URLs stay whole."""
+    """Return text in lines of 80 columns. Paths and URLs stay whole."""
     lines = textwrap.wrap(text, WIDTH - len(indent), break_long_words=False, break_on_hyphens=False) or [""]
     return start + f"\n{indent}".join(lines)
 

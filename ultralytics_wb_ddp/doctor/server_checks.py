@@ -26,13 +26,7 @@ query Run($project: String!, $entity: String!, $name: String!) {
 
 
 def check_server(request: DoctorRequest, plan: TrainingForecast, settings: Any) -> list[CheckResult]:
-    """Check whether the run can be sent: API key, server, project, run.
-
-    Args:
-        request: Request to the doctor.
-        plan: Forecast of the run.
-        settings: Settings of the W&B client.
-    """
+    """Check whether the run can be sent: API key, server, project, run."""
     if plan.mode != "online":
         return [ok("server", f"not asked, because the mode is {plan.mode}; no key is needed")]
     url = str(settings.base_url).rstrip("/")
@@ -88,7 +82,7 @@ def _check_run(server: Server, plan: TrainingForecast, entity: str) -> list[Chec
         if plan.named_by_handoff:
             return [error("run", text, "check entity, project and server: the process that started this one had it")]
         return [warning("run", f"{text}; a new run of this id is created", "check id, project and entity")]
-    if run.get("state") != "running" or plan.how == "attach":
+    if run.get("state") != "running" or plan.action == "attach":
         return [ok("run", f"{name} exists; it is {run.get('state')}")]
     text = f"run still open elsewhere: {name} is running{_heartbeat_age(run.get('heartbeatAt'))}"
     remedy = "finish it there first, or wait until W&B counts it as crashed; two sessions write over each other's rows"
@@ -96,12 +90,11 @@ def _check_run(server: Server, plan: TrainingForecast, entity: str) -> list[Chec
 
 
 def _heartbeat_age(heartbeat: Any) -> str:
-    """Return the age of a run's last heartbeat in words."""
     try:
-        heard = datetime.fromisoformat(str(heartbeat).removesuffix("Z"))
+        last_heartbeat = datetime.fromisoformat(str(heartbeat).removesuffix("Z"))
     except ValueError:
         return ""
-    heard = heard if heard.tzinfo else heard.replace(tzinfo=timezone.utc)
-    seconds = max(0, int((datetime.now(timezone.utc) - heard).total_seconds()))
+    last_heartbeat = last_heartbeat if last_heartbeat.tzinfo else last_heartbeat.replace(tzinfo=timezone.utc)
+    seconds = max(0, int((datetime.now(timezone.utc) - last_heartbeat).total_seconds()))
     ago = f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"  # noqa: PLR2004  # two minutes
     return f", last heard of {ago} ago"

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 def check_job(job: Job) -> None:
     """Check that a job can start in this process and machine.
 
-    Args:
-        job: The job, whose settings are valid by themselves.
-
     Raises:
         ConfigurationError: The processes do not fit the devices, a GPU is missing or a port is in use.
     """
@@ -57,8 +54,7 @@ def doctor_request_for(job: Job) -> DoctorRequest:
 def find_training_state(job: Job) -> TrainingState | None:
     """Return the state of the training to resume.
 
-    Returns:
-        The state; None if the job resumes no training, or if its checkpoint is not on this machine.
+    It is None if the job resumes no training, or if its checkpoint is not on this machine.
 
     Raises:
         ConfigurationError: The checkpoint is missing or damaged, or does not belong to a training.

@@ -97,7 +97,7 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
 
 # Helpers
 def _make_manager(job: Job, previous: RunRecord | None) -> WandbManager:
-    """Return the manager of a job's run; a resumed training keeps its project."""
+    """Return the manager of a job's run. A resumed training keeps its project."""
     from ultralytics_wb_ddp.manager import WandbManager
 
     config = job.wandb
@@ -109,7 +109,6 @@ def _make_manager(job: Job, previous: RunRecord | None) -> WandbManager:
 
 
 def _finish_job_of_ended_training(job: Job, state: TrainingState) -> JobResult:
-    """Finish the open run of a job whose training is complete."""
     logger.info("%s: nothing is trained; to train more, begin anew from its best.pt without train.resume", state)
     previous, url = RunRecord.find(state.directory, state.checkpoint), None
     if previous and state.is_run_open and is_main_process():
@@ -133,7 +132,6 @@ def _mark_job_ended(save_dir: Path, run_id: str | None) -> None:
 
 
 def _train(job: Job, model: Any) -> Any:
-    """Train in the existing processes, or launch the requested ones."""
     if job.parallel.is_distributed() or job.parallel != ParallelConfig():
         from ultralytics_wb_ddp.distributed.train import train_distributed
 
@@ -167,7 +165,6 @@ def _log_outputs(job: Job, manager: WandbManager, save_dir: Path) -> None:
 
 
 def _find_record(job: Job) -> RunRecord | None:
-    """Return the run record of the training that the job resumes."""
     resume = job.train.get("resume")
     if not resume or job.wandb.id or os.environ.get("WANDB_RUN_ID"):
         return None
@@ -177,7 +174,6 @@ def _find_record(job: Job) -> RunRecord | None:
 
 @contextmanager
 def _environment_of_earlier_run(previous: RunRecord | None) -> Iterator[None]:
-    """Set the environment variables that make the manager continue a run."""
     variables = previous.handoff().to_env() if previous else {}
     original_values = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

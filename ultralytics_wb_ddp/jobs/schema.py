@@ -35,11 +35,7 @@ class Output:
 
     Attributes:
         s3: ``s3://bucket/key`` of an object or a prefix.
-        name: Name of the artifact.
         upload: File or directory that is uploaded to ``s3`` first. A relative path is below the training's directory.
-        type: Type of the artifact.
-        aliases: Aliases of the artifact.
-        metadata: Metadata of the artifact.
     """
 
     s3: str
@@ -51,11 +47,7 @@ class Output:
 
     @classmethod
     def parse(cls, values: Any, where: str) -> Output:
-        """Return a checked output.
-
-        Args:
-            values: The user's settings, as a mapping.
-            where: Setting of the output in the job, for messages.
+        """Return a checked output. ``where`` names it in messages.
 
         Raises:
             ConfigurationError: A setting is missing or wrong.
@@ -91,15 +83,9 @@ class Job:
     """A training with its run, inputs and outputs.
 
     Attributes:
-        name: Name of the job and of its run.
-        group: Group of the run.
-        wandb: Options of the run.
-        model: Weights or YAML file of the model.
         task: Task of the model; None leaves the task to Ultralytics.
         trainer: Trainer class; None leaves the class to Ultralytics.
-        train: Arguments of ``model.train``.
         parallel: Number of processes and their rendezvous.
-        inputs: Files and folders that are stored with the run.
         outputs: Objects in S3 that the run references after the training.
     """
 
@@ -166,7 +152,7 @@ class Job:
 
 
 def _parse_section(values: Any, where: str, known: list[str] | None = None) -> dict[str, Any]:
-    """Return a checked section of a job; an empty section if it is missing."""
+    """Return a checked section of a job. A missing one is empty."""
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -183,7 +169,6 @@ def _parse_section(values: Any, where: str, known: list[str] | None = None) -> d
 
 
 def _reject_misplaced_settings(values: Any) -> None:
-    """Reject a setting at the top level that belongs to a section."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     settings = {"wandb": [item.name for item in fields(WandbConfig)], "train": list(DEFAULT_CFG_DICT)}
@@ -195,7 +180,7 @@ def _reject_misplaced_settings(values: Any) -> None:
 
 
 def _parse_list(values: Any, where: str) -> list[Any]:
-    """Return a list of a job; a single string becomes a list of one item."""
+    """Return a list of a job. A single string becomes a list of one item."""
     if values is None:
         return []
     if not isinstance(values, (list, str)):
@@ -234,7 +219,6 @@ def _read_model(section: Any) -> tuple[str, str | None]:
 
 
 def _check_weights(weights: str) -> None:
-    """Reject weights that Ultralytics can neither find nor download."""
     from ultralytics.nn.tasks import yaml_model_load
     from ultralytics.utils import SETTINGS
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES

@@ -25,16 +25,10 @@ def check_data(
 ) -> None:
     """Check that a dataset exists and is complete.
 
-    A missing ``data`` is an error, because Ultralytics would then train on a default dataset. The check downloads
-    nothing: images may be missing if the data YAML has a ``download`` entry. A name without a path is not checked,
-    because it may be a classification dataset that Ultralytics downloads.
-
-    Args:
-        data: Value of ``model.train(data=...)``.
-        where: Setting that holds the value, for messages, such as ``"train.data"``.
-        needed: Whether a dataset is required.
-        own_format: Whether the trainer reads the dataset itself, in any format.
-        task: Function that returns the task of the model, or None if the task is unknown. It is called only if needed.
+    A missing ``data`` is an error if it is needed, because Ultralytics would then train on a default dataset. The check
+    downloads nothing: images may be missing if the data YAML has a ``download`` entry. A name without a path is not
+    checked, because it may be a classification dataset that Ultralytics downloads. With ``own_format`` the trainer
+    reads the dataset itself, in any format. ``task`` is called only if needed, and returns None for an unknown task.
 
     Raises:
         ConfigurationError: The dataset is missing, or Ultralytics would refuse the dataset.
@@ -53,7 +47,6 @@ def check_data(
 
 
 def _find(data: str, where: str) -> Path:
-    """Return the dataset's path, or its name if it belongs to Ultralytics."""
     from ultralytics.utils import DATASETS_DIR
     from ultralytics.utils.checks import check_file
 
@@ -69,7 +62,6 @@ def _find(data: str, where: str) -> Path:
 
 
 def _check_content(data: str, file: str, where: str, task: str | None) -> None:
-    """Reject an incomplete dataset, and a dataset for another task."""
     if task == "classify":
         _check_images(data, where)
     elif Path(file).suffix in YAML:
@@ -90,7 +82,6 @@ def _check_images(data: str, where: str) -> None:
 
 
 def _check_yaml(data: str, file: str, where: str) -> None:
-    """Reject a data YAML that Ultralytics refuses."""
     from yaml import YAMLError, safe_load
 
     text = Path(file).read_text(encoding="utf-8", errors="replace")
@@ -107,14 +98,7 @@ def _check_yaml(data: str, file: str, where: str) -> None:
 
 
 def _check_by_ultralytics(data: str, where: str, remedy: str, *, gets_images: bool = False) -> None:
-    """Check a dataset with Ultralytics.
-
-    Args:
-        data: The dataset.
-        where: Setting that holds the value, for messages.
-        remedy: Remedy in the message of a refusal.
-        gets_images: Whether the training downloads missing images.
-    """
+    """Check a dataset with Ultralytics, whose training may download missing images."""
     from ultralytics.data.utils import check_det_dataset
 
     with quiet_ultralytics():
@@ -131,19 +115,12 @@ def _check_by_ultralytics(data: str, where: str, remedy: str, *, gets_images: bo
 def check_train_arguments(
     values: Mapping[str, Any], where: str, *, also: Collection[str] = (), trainer: type | None = None
 ) -> dict[str, Any]:
-    """Check arguments of ``model.train`` by name, type and range.
+    """Return the checked arguments of ``model.train``, by name, type and range.
 
     The rules are those of the installed Ultralytics, which this function imports. A string with a number or a boolean,
-    such as the value of an environment variable, is converted if the argument needs a number or a boolean.
-
-    Args:
-        values: The arguments by name, as plain data.
-        where: Section that holds the arguments, for messages: ``"train"`` gives ``train.epochs``.
-        also: Additional allowed names. Their values are returned unchanged.
-        trainer: Trainer class, which defines the optimizers; None means the default trainer of Ultralytics.
-
-    Returns:
-        The checked arguments for ``model.train``.
+    such as the value of an environment variable, is converted if the argument needs a number or a boolean. Names in
+    ``also`` are allowed, too; their values are returned unchanged. The trainer class defines the optimizers. ``where``
+    names the section in messages: ``"train"`` gives ``train.epochs``.
 
     Raises:
         ConfigurationError: A value is wrong, or this release does not know a name. The message suggests the nearest
@@ -174,7 +151,7 @@ def check_train_arguments(
 
 
 def _check_optimizer(name: str, where: str, trainer: Any) -> None:
-    """Reject an unknown optimizer; the trainer's error message lists the known optimizers."""
+    """Reject an unknown optimizer. The trainer's error message lists the known optimizers."""
     import torch
     import ultralytics
     from ultralytics.engine.trainer import BaseTrainer
@@ -197,7 +174,7 @@ def _check_optimizer(name: str, where: str, trainer: Any) -> None:
 
 
 def _check_name(name: Any, value: Any, where: str, known: list[str]) -> None:
-    """Reject an unknown name; deprecated names that Ultralytics accepts are allowed."""
+    """Reject an unknown name. Deprecated names that Ultralytics accepts are allowed."""
     import ultralytics
 
     if isinstance(name, str) and not isinstance(_ultralytics_error(name, value), SyntaxError):
@@ -250,7 +227,6 @@ def quiet_ultralytics() -> Iterator[None]:
 
 
 def _parse_literal(text: str) -> Any:
-    """Parse a text as a number or a boolean, else return it."""
     lowered = text.strip().lower()
     if lowered in {"true", "false"}:
         return lowered == "true"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ultralytics_wb_ddp.wandb_client.internals import plain_table
+from ultralytics_wb_ddp.wandb_client.internals import table_of_plain_values
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.metrics.trainer_rows import Guard
@@ -21,16 +21,10 @@ CURVE_COLUMNS = ["class", "y", "x"]
 def curve_charts(metrics: Any, guard: Guard = nullcontext) -> dict[str, Any]:
     """Return a chart of each precision, recall and F1 curve.
 
-    A chart shows the mean and each class. With more than 99 classes it shows the mean and the classes that differ most
-    from it, those with the lowest and the highest mAP50-95. Then its title names the selection, and
+    The charts of ``validator.metrics`` have the names ``curves/<title>``. ``guard`` keeps a chart's errors from the
+    others. A chart shows the mean and each class. With more than 99 classes it shows the mean and the classes that
+    differ most from it, those with the lowest and the highest mAP50-95. Then its title names the selection, and
     :func:`class_table` marks the classes.
-
-    Args:
-        metrics: ``validator.metrics`` after a validation.
-        guard: Context manager by a chart's name that keeps its errors from the other charts.
-
-    Returns:
-        Charts by ``curves/<title>``.
     """
     results = list(getattr(metrics, "curves_results", []))
     names = _curve_class_names(metrics)
@@ -54,17 +48,14 @@ def class_table(validator: Any) -> Any:
     Columns: class, images and instances in the validation set (None in releases that do not count them), precision,
     recall, F1 at the best confidence, mAP50, mAP75 and mAP50-95 of boxes, masks and keypoints, and whether the curve
     charts show the class. A class without instances has no numbers. A classification has the columns class, instances,
-    precision, recall and F1, as it has no mean average precision.
-
-    Args:
-        validator: The validator after a validation.
-
-    Returns:
-        The table; None for a task without numbers per class.
+    precision, recall and F1, as it has no mean average precision. The table is None for a task without numbers per
+    class.
     """
     metrics = validator.metrics
     if hasattr(metrics, "top1"):
-        return plain_table(CLASSIFIED_COLUMNS, [str, int, float, float, float], _classification_rows(validator))
+        return table_of_plain_values(
+            CLASSIFIED_COLUMNS, [str, int, float, float, float], _classification_rows(validator)
+        )
     index_of = {int(class_id): index for index, class_id in enumerate(getattr(metrics, "ap_class_index", []))}
     parts = [
         (label, getattr(metrics, part))
@@ -89,7 +80,7 @@ def class_table(validator: Any) -> Any:
             row += [None] * 6 if index is None else _class_scores(part, index)
         rows.append([*row, index in shown])
     types = [str, int, int, *[float] * (len(columns) - 3), bool]
-    return plain_table([*columns, "In curves"], types, rows)
+    return table_of_plain_values([*columns, "In curves"], types, rows)
 
 
 def class_names(validator: Any) -> dict[int, str]:
@@ -108,15 +99,14 @@ def _class_scores(part: Any, index: int) -> list[float]:
 
 
 def _classification_rows(validator: Any) -> list[list[Any]]:
-    """Return rows with name, instances, precision, recall and F1 of each class."""
     matrix = np.asarray(validator.confusion_matrix.matrix)  # predicted by true class
     rows: list[list[Any]] = []
     for index, name in class_names(validator).items():
-        right, predicted, instances = (
+        correct, predicted, instances = (
             float(n) for n in (matrix[index, index], matrix[index].sum(), matrix[:, index].sum())
         )
-        f1 = 2 * right / (predicted + instances) if instances else None
-        scores = (right / predicted if predicted else None, right / instances if instances else None, f1)
+        f1 = 2 * correct / (predicted + instances) if instances else None
+        scores = (correct / predicted if predicted else None, correct / instances if instances else None, f1)
         rows.append([name, int(instances), *(value if value is None else round(value, 5) for value in scores)])
     return rows
 
@@ -137,7 +127,6 @@ def _curve_class_names(metrics: Any) -> list[str]:
 
 
 def _shown_classes(metrics: Any) -> list[int]:
-    """Return the indices of the curves that the charts show."""
     class_ids = getattr(metrics, "ap_class_index", [])
     if len(class_ids) <= CURVE_CLASSES:
         return list(range(len(class_ids)))
@@ -177,7 +166,7 @@ def _area_chart(
     ]
     return wandb.plot_table(
         "wandb/area-under-curve/v0",
-        plain_table(CURVE_COLUMNS, [str, float, float], rows),
+        table_of_plain_values(CURVE_COLUMNS, [str, float, float], rows),
         fields={"x": "x", "y": "y", "class": "class"},
         string_fields={"title": title, "x-axis-title": x_title, "y-axis-title": y_title},
     )

@@ -26,14 +26,9 @@ HOOKED_METHOD = "update_metrics"  # method of a validator that receives predicti
 
 
 class MistakeCollector:
-    """Collector of the worst images of this rank's final evaluation.
+    """Collector of the worst images of this rank's final evaluation, at most ``size``.
 
-    Args:
-        size: Maximum number of images.
-        topology: Topology of the ranks; None in a training without other ranks.
-
-    Attributes:
-        store: Store by which the ranks exchange their images; None without other ranks.
+    The ranks exchange their images by the ``store``, which is None in a training without other ranks.
     """
 
     def __init__(self, size: int, topology: Topology | None) -> None:
@@ -45,13 +40,10 @@ class MistakeCollector:
         self._is_done = False
 
     def attach(self, validator: Any) -> None:
-        """Collect the mistakes of a validator of the final evaluation.
+        """Collect the mistakes of a final evaluation, from the validator's start.
 
         The validator's ``update_metrics`` is wrapped until its last batch. An error is kept for :meth:`gather`; the
         validation continues. Validations during the training and unknown tasks are ignored.
-
-        Args:
-            validator: Validator at its start.
         """
         if validator.training or validator.args.task not in TASKS:
             return
@@ -97,15 +89,10 @@ class MistakeCollector:
             self.store.write_many(entries, patience=READ_TIMEOUT)
 
     def gather(self) -> list[Mistake]:
-        """Return the worst images of all ranks, on rank 0.
+        """Return the worst images of all ranks, on rank 0, the worst first; empty without a final evaluation.
 
-        An image that another rank has not written within 5 seconds is left out.
-
-        Returns:
-            Mistakes, the worst first; an empty list without a final evaluation.
-
-        Raises:
-            Exception: The error that ended the collection on this rank.
+        An image that another rank has not written within 5 seconds is left out. The error that ended the collection on
+        this rank is raised.
         """
         if self._error:
             raise self._error
@@ -126,7 +113,6 @@ class MistakeCollector:
             self.store.write(f"mistakes/{self._rank}", _summary(self._worst.sorted()))
 
     def _summaries(self) -> dict[int, Summary]:
-        """Return the summaries that other ranks have written so far."""
         ranks = {f"mistakes/{rank}": rank for rank in range(self._ranks) if rank != self._rank}
         return (
             {ranks[key]: summary for key, summary in self.store.read(ranks, READ_TIMEOUT).items()} if self.store else {}

@@ -54,9 +54,7 @@ class MistakeScore:
 
 @dataclass
 class ImageAnnotations:
-    """Labels or predictions of an image.
-
-    Coordinates are relative to width and height.
+    """Labels or predictions of an image. Coordinates are relative to width and height.
 
     Attributes:
         classes: Class of each object, shape (N,).
@@ -115,11 +113,7 @@ class Mistake:
 
     Attributes:
         name: Path of the image relative to the dataset; in classification, where it is unknown, a hash of the picture.
-        rank: Score of the mistakes.
-        labelled: Number of labelled objects.
-        wrong: Number of wrong predictions.
         picture: JPEG of the image that the model saw, at most 640 pixels wide and high.
-        truth: Labels.
         predictions: Predictions with at least the confidence threshold; in classification the five surest.
     """
 
@@ -162,9 +156,6 @@ class WorstImages:
 
     An image needs less than 1.5 MB, a photograph about 0.1 MB: it holds at most a JPEG of 640 x 640 pixels, two masks
     of 320 x 320 pixels and 300 objects of each kind.
-
-    Args:
-        size: Maximum number of images.
     """
 
     def __init__(self, size: int) -> None:
@@ -173,12 +164,7 @@ class WorstImages:
         self._number = itertools.count(0, -1)  # of two equally bad images the first one stays
 
     def add_if_worse(self, rank: MistakeScore, make: Callable[[], Mistake]) -> None:
-        """Add an image if it is among the worst.
-
-        Args:
-            rank: Score of the image; an image without mistakes is never added.
-            make: Function that creates the mistake; called only if the image is added.
-        """
+        """Add an image if it has mistakes and is among the worst. Only then ``make`` creates it."""
         if rank.mistakes < 1 or self._size < 1 or (len(self._heap) >= self._size and rank <= self._heap[0][0]):
             return
         entry = (rank, next(self._number), make())
@@ -196,10 +182,6 @@ def select_worst(images: Iterable[tuple[str, MistakeScore]], size: int) -> list[
     """Return the indices of the worst images, the worst first.
 
     Two images with one name count once: distributed samplers repeat images to make the ranks' shares equal.
-
-    Args:
-        images: Name and score of each image.
-        size: Maximum number of indices.
     """
     order = sorted(enumerate(images), key=lambda entry: (-entry[1][1].mistakes, -entry[1][1].confidence, entry[1][0]))
     names: set[str] = set()
@@ -212,12 +194,9 @@ def select_worst(images: Iterable[tuple[str, MistakeScore]], size: int) -> list[
 
 
 def encode_picture(pixels: np.ndarray) -> bytes:
-    """Encode an image as a JPEG.
+    """Encode an image as a JPEG of at most 640 x 640 pixels.
 
-    The JPEG has at most 640 x 640 pixels.
-
-    Args:
-        pixels: Red, green and blue from 0 to 255, shape (height, width, 3).
+    The pixels are red, green and blue from 0 to 255, shape (height, width, 3).
     """
     from PIL import Image
 

@@ -31,13 +31,8 @@ def mistakes_table(
     """Return a W&B table of images, or None without images.
 
     Boxes, masks, outlines of rotated boxes and keypoints are overlays and not part of the picture. So a picture is the
-    same file in every table of a run, and the masks of its labels are, too; W&B stores equal files once.
-
-    Args:
-        mistakes: Mistakes, the worst first.
-        names: Name of each class.
-        task: Task of the model.
-        guard: Context manager by a picture's name that keeps its errors from the others; its row has no picture then.
+    same file in every table of a run, and the masks of its labels are, too; W&B stores equal files once. ``guard``
+    keeps the errors of a picture from the others; its row has no picture then.
     """
     if not mistakes:
         return None
@@ -83,8 +78,9 @@ def _classified(mistake: Mistake, names: Mapping[int, str]) -> list[Any]:
 
 
 def _wandb_image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[int, int], *, is_plain: bool) -> Any:
-    import wandb
     from PIL import Image
+
+    import wandb
 
     picture = Image.open(io.BytesIO(mistake.picture))
     if is_plain:
@@ -119,14 +115,9 @@ def _boxes(objects: ImageAnnotations, names: Mapping[int, str], numbers: Mapping
 
 
 def _mask(objects: ImageAnnotations, numbers: Mapping[int, int], size: tuple[int, int]) -> np.ndarray | None:
-    """Return the class number of each pixel.
+    """Return the class number of each pixel, with outlines of rotated boxes and keypoints.
 
-    Masks, outlines of rotated boxes and keypoints are drawn.
-
-    Args:
-        objects: Annotations to draw.
-        numbers: Number of each class; a class with a number over 255 is not drawn.
-        size: Width and height of the picture in pixels.
+    A class with a number over 255 is not drawn. The size is width and height in pixels.
     """
     from PIL import Image, ImageDraw
 

@@ -52,14 +52,10 @@ class RankTimer:
             self._validated, self._validation_began = time.perf_counter() - self._validation_began, None
 
     def report(self, trainer: Any) -> dict[str, float]:
-        """Return the numbers of the epoch.
+        """Return the numbers of the epoch, at its end.
 
-        Args:
-            trainer: The trainer at the end of the epoch.
-
-        Returns:
-            ``images_per_second`` while training, ``data_wait`` and ``validation`` in seconds, ``loss`` as the sum of
-            its parts on this rank's images, and, on a GPU, ``memory``: PyTorch's peak allocation so far, in GiB.
+        They are ``images_per_second`` while training, ``data_wait`` and ``validation`` in seconds, ``loss`` as the sum
+        of its parts on this rank's images, and, on a GPU, ``memory``: PyTorch's peak allocation so far, in GiB.
         """
         self.on_val_end()
         images = len(trainer.train_loader.sampler)
@@ -79,13 +75,9 @@ class RankTimer:
 
 
 def ranks_row(reports: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
-    """Return the numbers of all ranks and their spread as a row.
+    """Return the numbers of the ranks that have reported, and their spread, as a row.
 
-    Args:
-        reports: Numbers by rank, of the ranks that have reported.
-
-    Returns:
-        ``ranks/<rank>/<number>``, and ``ranks/spread/<number>``: the highest minus the lowest.
+    The names are ``ranks/<rank>/<number>``, and ``ranks/spread/<number>``: the highest minus the lowest.
     """
     row = {f"{RANKS_PREFIX}/{rank}/{name}": value for rank, report in reports.items() for name, value in report.items()}
     for name in dict.fromkeys(name for report in reports.values() for name in report):

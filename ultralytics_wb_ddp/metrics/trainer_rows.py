@@ -20,9 +20,7 @@ SPEED = "model/speed_PyTorch(ms)"  # milliseconds of an inference in the validat
 def train_row(trainer: Any, loss_names: Sequence[str] = ()) -> dict[str, float]:
     """Return ``train/*`` losses and ``lr/*`` learning rates of a trained epoch.
 
-    Args:
-        trainer: The trainer.
-        loss_names: Names of the losses for a trainer without them: before 8.3.218 only that of rank 0 has them.
+    Before 8.3.218 only the trainer of rank 0 has names of the losses; ``loss_names`` are for the others.
     """
     losses = trainer.label_loss_items(trainer.tloss, prefix="train")
     if loss_names and not isinstance(trainer.tloss, dict) and len(losses) < len(loss_names):
@@ -35,10 +33,7 @@ def batch_row(trainer: Any, batch: int) -> Callable[[], dict[str, float]]:
 
     The row holds ``batch/*`` losses of this rank's images and ``batch/lr/*`` learning rates. To read the losses is to
     wait for the device, so the function may be called later and in another thread. It reads all losses in one transfer.
-
-    Args:
-        trainer: The trainer.
-        batch: Number of the batch, counted from 1 over all epochs.
+    The number of the batch counts from 1 over all epochs.
     """
     losses, rates = trainer.loss_items, [group["lr"] for group in trainer.optimizer.param_groups]
 
@@ -68,10 +63,8 @@ def model_profile_row(trainer: Any) -> dict[str, Any]:
 def described_row(trainer: Any, model: Future[dict[str, Any]] | None, *, is_measured: bool) -> dict[str, Any]:
     """Return ``model/*`` for the first epoch.
 
-    Args:
-        trainer: The trainer.
-        model: Future of :func:`model_profile_row` that was started before the validation; None to call it now.
-        is_measured: Whether the epoch was validated; without a validation the row has no speed.
+    ``model`` is the future of a :func:`model_profile_row` that began before the validation; None to call it now.
+    Without a validation the row has no speed.
     """
     row = model.result() if model else model_profile_row(trainer)
     if SPEED not in row:

@@ -34,13 +34,9 @@ TOP = 5  # most probable classes of a classification that are shown
 
 
 class ValidatorReader:
-    """Reader of the batches of one validation.
+    """Reader of the batches of one validation, from before its first batch.
 
-    Args:
-        validator: Validator that has loaded its dataset, before its first batch.
-
-    Attributes:
-        threshold: Lowest confidence of a prediction that counts.
+    A prediction counts from a confidence of ``threshold`` on.
     """
 
     def __init__(self, validator: Any) -> None:
@@ -59,13 +55,8 @@ class ValidatorReader:
     def on_batch_end(self, preds: Any, batch: dict[str, Any]) -> Iterator[tuple[MistakeScore, Callable[[], Mistake]]]:
         """Yield a score and a mistake factory for each evaluated image.
 
-        Args:
-            preds: Predictions of a batch after non-maximum suppression, or the probabilities of the classes, shape
-                (images, classes).
-            batch: The batch with its labels.
-
-        Yields:
-            Score of an image, and a function that creates its ``Mistake``.
+        The predictions of a batch are those after non-maximum suppression, or the probabilities of the classes, shape
+        (images, classes).
 
         Raises:
             NotImplementedError: The validator's statistics and the batch have different numbers of images.
@@ -208,7 +199,6 @@ class ValidatorReader:
         )
 
     def _name(self, file: Any) -> str:
-        """Return the path within the dataset, or else the file name."""
         path = Path(file)
         return path.relative_to(self._root).as_posix() if self._root and path.is_relative_to(self._root) else path.name
 
@@ -218,7 +208,6 @@ def _bind(function: Callable[..., Mistake], *arguments: Any) -> Callable[[], Mis
 
 
 def _array(values: Any) -> np.ndarray:
-    """Convert a tensor of any device to an array."""
     return np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
 
 
@@ -227,10 +216,7 @@ def _confidence(pred: Any) -> Any:
 
 
 def _picture(image: Any) -> bytes:
-    """Encode an image as JPEG.
-
-    Its shape is (channels, height, width), its values are from 0 to 1.
-    """
+    """Encode an image of shape (channels, height, width), with values from 0 to 1, as JPEG."""
     pixels = _array((image.float() * 255).round().clamp(0, 255).byte()).transpose(1, 2, 0)
     colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)  # noqa: PLR2004
     return encode_picture(np.ascontiguousarray(colours))
@@ -256,10 +242,7 @@ def _visible_keypoints(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the relative positions of visible keypoints and the class of each.
 
-    Args:
-        keypoints: x, y and, in most datasets, visibility, shape (N, K, 2 or 3).
-        classes: Class of each object, shape (N,).
-        size: Width and height of the image in the unit of the keypoints.
+    Keypoints are x, y and, in most datasets, visibility, shape (N, K, 2 or 3). The size is in their unit.
     """
     xy = keypoints[..., :2] / size
     is_visible = keypoints[..., 2] >= VISIBLE if keypoints.shape[-1] > 2 else np.ones(xy.shape[:2], bool)  # noqa: PLR2004
@@ -268,10 +251,7 @@ def _visible_keypoints(
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:
-    """Return the corners of rotated boxes, shape (N, 4, 2).
-
-    Boxes are x, y, width, height and angle in radians, shape (N, 5).
-    """
+    """Return the corners, shape (N, 4, 2), of rotated boxes: x, y, width, height, radians, shape (N, 5)."""
     x, y, width, height, angle = boxes.T
     along = np.stack([np.cos(angle), np.sin(angle)], -1) * width[:, None] / 2
     across = np.stack([-np.sin(angle), np.cos(angle)], -1) * height[:, None] / 2

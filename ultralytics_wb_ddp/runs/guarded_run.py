@@ -56,7 +56,7 @@ class GuardedRun:
 
     Attributes:
         wandb_run: The ``wandb.Run``.
-        how: The origin of the run: ``"adopt"``, ``"attach"``, ``"resume"``, ``"shared"`` or ``"new"``.
+        origin: The origin of the run: ``"adopt"``, ``"attach"``, ``"resume"``, ``"shared"`` or ``"new"``.
         base_id: Id that the runs of all ranks are derived from.
         is_resumed: Whether a resumed training continues in the run in which it began.
         is_of_another_run: Whether a resumed training began in another run.
@@ -68,7 +68,7 @@ class GuardedRun:
 
     def __init__(self, wandb_run: Any, origin: str, options: RunOptions, handoff: Handoff | None = None) -> None:
         self.wandb_run = wandb_run
-        self.how = origin
+        self.origin = origin
         self.base_id = str(wandb_run.id)
         self.is_resumed = False
         self.links = Links()
@@ -142,7 +142,7 @@ class GuardedRun:
             if self.is_resumed and self.wandb_run.offline:
                 self._continue_from(None, self._last_epoch_on_disk(save_dir))
             if (
-                self.how == "resume"
+                self.origin == "resume"
                 and self.is_resumed
                 and self.record.reserved_config_keys is not None
                 and not self._has_given_config_keys
@@ -151,7 +151,7 @@ class GuardedRun:
                 self._reserved_config_keys = set(self.record.reserved_config_keys)
             self.record.reserved_config_keys = sorted(self._reserved_config_keys)
             self.record.base_id = self.base_id if self.base_id != self.wandb_run.id else None
-            if self.how == "resume" and not self.wandb_run.offline:
+            if self.origin == "resume" and not self.wandb_run.offline:
                 self._load_previous_best()
             self.record.save(save_dir)
             if self.record.best_epoch:
@@ -164,10 +164,10 @@ class GuardedRun:
         if launcher_dir and not launcher_dir.is_dir():  # of another host
             launcher_dir = None
         self._journals = tuple(place for place in (save_dir, launcher_dir) if place)
-        folder = launcher_dir if self.how == "attach" and launcher_dir else get_run_dir(run)
+        folder = launcher_dir if self.origin == "attach" and launcher_dir else get_run_dir(run)
         if is_ours(run):
             registry.opened[run.id].record_opening(*self._journals)
-        elif self.how == "adopt":
+        elif self.origin == "adopt":
             journal.record_opening(
                 (folder, *self._journals),
                 folder,
@@ -269,12 +269,12 @@ class GuardedRun:
         """Update the run's summary in the background."""
         self.run_in_background("the summary", lambda: self.wandb_run.summary.update(dict(values)))
 
-    def log_in_background(self, make_row: Callable[[], Mapping[str, Any]], what: str) -> None:
+    def log_in_background(self, make_row: Callable[[], Mapping[str, Any]], description: str) -> None:
         """Log a row that is not an epoch's, in the background.
 
         Args:
             make_row: Function that returns the row.
-            what: Description of the row, for a message.
+            description: Description of the row, for a message.
         """
 
         def log() -> None:
@@ -282,7 +282,7 @@ class GuardedRun:
             if self._save_dir and time.time() - self.record.written_at > RECORD_INTERVAL:
                 self.record.save(self._save_dir)
 
-        self.run_in_background(what, log)
+        self.run_in_background(description, log)
 
     def on_launcher_lost(self, message: str) -> None:
         """Warn that the launcher has ended, and continue an attached run offline.
@@ -290,7 +290,7 @@ class GuardedRun:
         Args:
             message: The reason, for the warning.
         """
-        if self.how == "attach":
+        if self.origin == "attach":
             with self.guard("what follows the launcher's end"):
                 self.continue_offline(message)
         else:
@@ -313,7 +313,7 @@ class GuardedRun:
         options = replace(named, finish_timeout=self._options.finish_timeout)
         if self._save_dir and options.dir is None:
             options = replace(options, dir=str(self._save_dir))
-        self.wandb_run, self.how, self._lost = init_run(options, run_id=lost.id, resume="allow"), "resume", False
+        self.wandb_run, self.origin, self._lost = init_run(options, run_id=lost.id, resume="allow"), "resume", False
         self._handoff = None
         if self not in registry.owned:
             registry.owned.append(self)
@@ -359,19 +359,19 @@ class GuardedRun:
             self._stop_poll = None
         return self._is_stop_requested
 
-    def run_in_background(self, what: str, action: Callable[[], None]) -> None:
+    def run_in_background(self, description: str, action: Callable[[], None]) -> None:
         """Run an action in the background, while the run is reachable.
 
         An error that must end the training is raised later, in the training's thread.
 
         Args:
-            what: Description of the logged values, for the message.
+            description: Description of the logged values, for the message.
             action: The action.
         """
 
         def job() -> None:
             try:
-                with self.guard(what) as reachable:
+                with self.guard(description) as reachable:
                     if reachable:
                         action()
             except Exception as error:  # noqa: BLE001  # ``guard`` lets only errors through that must end the training
@@ -385,11 +385,11 @@ class GuardedRun:
             raise error
 
     @contextmanager
-    def guard(self, what: str) -> Iterator[bool]:
+    def guard(self, description: str) -> Iterator[bool]:
         """Keep errors of W&B away from the training.
 
         Args:
-            what: Description of the logged values, for the message.
+            description: Description of the logged values, for the message.
 
         Yields:
             True, or False once the run is not reachable any more.
@@ -404,12 +404,11 @@ class GuardedRun:
             if is_cut_off and not self._is_continued_offline:
                 self._connection_error = error
             is_over = self._lost and self._connection_error is None
-            then = "the training goes on without logging" if is_over else "the training goes on"
-            if what not in self._reported:  # once, not in every epoch
-                self._reported.add(what)
-                logger.warning(
-                    "%s could not be logged to run %s: %s; %s", what, self.wandb_run.id, format_exception(error), then
-                )
+            outcome = "the training goes on without logging" if is_over else "the training goes on"
+            if description not in self._reported:  # once, not in every epoch
+                self._reported.add(description)
+                msg = "%s could not be logged to run %s: %s; %s"
+                logger.warning(msg, description, self.wandb_run.id, format_exception(error), outcome)
 
     def update_config(self, arguments: Mapping[str, Any]) -> None:
         """Add the training's arguments to the run's config.
@@ -437,7 +436,7 @@ class GuardedRun:
             restore_server_queries(self.wandb_run)
         elif is_ours(self.wandb_run):
             unblock_finish(self.wandb_run)
-        if self.how == "shared" and self._handoff and self._handoff.state == "open" and self._handoff.handback_file:
+        if self.origin == "shared" and self._handoff and self._handoff.state == "open" and self._handoff.handback_file:
             # Each writer's config replaces the run's. The launcher ends last, so it needs this writer's config.
             write_handback(self._handoff.handback_file, config=get_config(self.wandb_run))
         if self in registry.owned:
@@ -456,9 +455,9 @@ def close_failed_runs() -> None:
     A thread runs one training at a time. So a training that begins shows that its thread's previous training failed.
     The trainings of other threads continue.
     """
-    here = threading.current_thread()
+    this_thread = threading.current_thread()
     for guarded_run in reversed([*registry.owned]):
-        if guarded_run.thread is here or not guarded_run.thread.is_alive():
+        if guarded_run.thread is this_thread or not guarded_run.thread.is_alive():
             guarded_run.close(1)
 
 
@@ -485,9 +484,9 @@ def get_wandb_run() -> Any:
     Returns:
         The run, or None on a rank that does not log.
     """
-    here = threading.current_thread()
+    this_thread = threading.current_thread()
     unclosed = [guarded_run for guarded_run in registry.trainings if not is_closed(guarded_run.wandb_run)]
-    nearest = max(enumerate(unclosed), key=lambda item: (item[1].thread is here, item[0]), default=None)
+    nearest = max(enumerate(unclosed), key=lambda item: (item[1].thread is this_thread, item[0]), default=None)
     return nearest[1].wandb_run if nearest else wandb_run()
 
 

@@ -111,7 +111,7 @@ def record_opening(
         service_pid: Id of the service process, if the session has one.
     """
     facts: dict[str, Any] = {"id": run_id, "mode": mode, "first_step": first_step, "opened_at": time.time()}
-    facts |= asdict(ProcessIdentity.here())
+    facts |= asdict(ProcessIdentity.of_this_process())
     with suppress(psutil.Error):
         if service_pid:
             facts |= {"service_pid": service_pid, "service_started": psutil.Process(service_pid).create_time()}

@@ -207,14 +207,14 @@ def _log_resolution(guarded_run: GuardedRun, rank_plan: RankPlan | None = None) 
     """
     verb = {"adopt": "logging to", "attach": "attached to", "resume": "resumed", "new": "made", "shared": "sharing"}
     run = guarded_run.wandb_run
-    if guarded_run.how == "resume" and not guarded_run.has_existed and not may_have_existed(run, guarded_run.mode):
+    if guarded_run.origin == "resume" and not guarded_run.has_existed and not may_have_existed(run, guarded_run.mode):
         verb["resume"] = "made"
-    is_shown = run.offline or (guarded_run.how not in {"adopt", "attach"} and not run.settings.silent)
+    is_shown = run.offline or (guarded_run.origin not in {"adopt", "attach"} and not run.settings.silent)
     links = "" if is_shown else str(guarded_run.links)
     address = links and f": {links}"
     is_alone = rank_plan is None or rank_plan.mode != "new"
     beside = "" if is_alone else f"; each other rank logs to one of its own in group {run.group}"
-    logger.info("%s run %s of project %s%s%s", verb[guarded_run.how], run.id, run.project, address, beside)
+    logger.info("%s run %s of project %s%s%s", verb[guarded_run.origin], run.id, run.project, address, beside)
 
 
 def warn_of_lost_run(guarded_run: GuardedRun, checkpoint: Any, save_dir: Path) -> None:
@@ -227,7 +227,7 @@ def warn_of_lost_run(guarded_run: GuardedRun, checkpoint: Any, save_dir: Path) -
         checkpoint: The value of Ultralytics' ``resume``.
         save_dir: Directory of the training, as the checkpoint names it.
     """
-    if guarded_run.how != "new":
+    if guarded_run.origin != "new":
         return
     msg = (
         "the resumed training goes on in the new run %s: which run holds its first epochs is not known, as there is no "

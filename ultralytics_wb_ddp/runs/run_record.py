@@ -103,7 +103,7 @@ class RunRecord:
         known = {name: link for name, link in record.links.items() if name != "sync_command"}
         record.links = {**known, **links}
         record.previous_best = dict(record.best)
-        record.trains = {**asdict(ProcessIdentity.here()), "is_worker": is_worker()}
+        record.trains = {**asdict(ProcessIdentity.of_this_process()), "is_worker": is_worker()}
         return record
 
     @classmethod

@@ -24,7 +24,7 @@ def warn_of_several_trainings(guarded_run: GuardedRun, *, is_resumed: bool, data
         is_resumed: Whether the training is resumed.
         datasets: Number of datasets that the call trains on in sequence, all with this run.
     """
-    if guarded_run.how == "new" or guarded_run.is_resumed:
+    if guarded_run.origin == "new" or guarded_run.is_resumed:
         return
     with guarded_run.guard("the start of the training"):
         run, record = guarded_run.wandb_run, guarded_run.record

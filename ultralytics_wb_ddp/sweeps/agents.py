@@ -41,8 +41,6 @@ class Trial:
     """One trial of a sweep.
 
     Attributes:
-        run_id: Id of the trial's run.
-        parameters: Values of the parameters, by name.
         exit_code: Exit code of the trial's process, negative after a signal; None while the trial runs.
         stopped: Whether W&B has stopped the trial early.
     """
@@ -58,13 +56,9 @@ class _AgentState:
     """State of one agent.
 
     Attributes:
-        wandb: Client of the agent at W&B.
         work: Pickled function of the trials.
         queue: Trials from W&B that are not started yet.
-        trial: The running trial.
-        process: The process of the running trial.
-        parameters: File with the parameters of the running trial.
-        last_query: Monotonic time of the last query, in seconds.
+        last_query: Time of the last query by ``time.monotonic``.
         is_cut_off: Whether the last query failed.
         is_done: Whether W&B has no more trials for the agent.
     """
@@ -95,9 +89,6 @@ class AgentPool:
         folder: Directory for the files of trials.
         count: Maximum number of trials; None leaves the end to W&B.
         after_trial: Function that is called with each ended trial.
-
-    Attributes:
-        trials: The started trials, in order.
     """
 
     def __init__(
@@ -148,7 +139,6 @@ class AgentPool:
         return agent.is_done or (self._count is not None and len(self.trials) >= self._count)
 
     def _step(self, agent: _AgentState) -> None:
-        """Finish an agent's ended trial, start the next one and query W&B."""
         if agent.process and agent.process.poll() is not None:
             self._finish_trial(agent)
         if agent.trial is None and agent.queue and not self._is_finished(agent):
@@ -160,7 +150,7 @@ class AgentPool:
             self._execute_commands(agent)
 
     def _ask(self, agent: _AgentState) -> list[dict[str, Any]]:
-        """Return W&B's commands for an agent; an empty list if the query fails."""
+        """Return W&B's commands for an agent; none if the query fails."""
         try:
             commands = agent.wandb.ask(agent.active)
         except Exception as error:  # noqa: BLE001  # wandb raises several classes
@@ -221,7 +211,6 @@ class AgentPool:
             pipe.write(agent.work)
 
     def _ask_to_stop(self, agent: _AgentState) -> None:
-        """Request that a trial stops after the current epoch."""
         assert agent.trial is not None  # noqa: S101  # the callers check for a trial
         if not agent.trial.stopped:
             agent.trial.stopped = True
@@ -229,11 +218,7 @@ class AgentPool:
             logger.info("W&B ends trial %s early: its training stops after this epoch", agent.trial.run_id)
 
     def _finish_trial(self, agent: _AgentState) -> None:
-        """Record the exit code of a trial.
-
-        Raises:
-            SweepError: All first trials have failed.
-        """
+        """Record the exit code of a trial. Raise :class:`SweepError` if all first trials have failed."""
         assert agent.trial is not None  # noqa: S101  # an agent with a process has a trial
         assert agent.process is not None  # noqa: S101
         trial, agent.trial = agent.trial, None
@@ -256,7 +241,7 @@ class AgentPool:
 
     @contextlib.contextmanager
     def _signals_caught(self) -> Iterator[None]:
-        """Collect signals instead of ending; Python allows handlers in the main thread only."""
+        """Collect signals instead of ending. Python allows handlers in the main thread only."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

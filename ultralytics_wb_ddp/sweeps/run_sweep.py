@@ -33,12 +33,9 @@ FILE_ENDINGS = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class _TrialTask:
-    """Task of the trials: a function or a job.
+    """Task of the trials: a function, or a job with unresolved interpolations.
 
-    Attributes:
-        function: The function; None for a job.
-        job: The job, with unresolved interpolations.
-        settings: The settings of the active ``wandb_config`` scopes, overridden by the job's section ``wandb``.
+    The settings are those of the active ``wandb_config`` scopes, overridden by the job's section ``wandb``.
     """
 
     function: Callable[[dict[str, Any]], Any] | None
@@ -62,7 +59,7 @@ class _TrialTask:
             msg = "parameters.device: agents that share the devices have theirs given; run one, without devices"
             raise ConfigurationError(msg)
         if self.function:
-            check_parameters(definition["parameters"], "sweep", others=True)
+            check_parameters(definition["parameters"], "sweep", allow_others=True)
         else:
             metric = (definition.get("metric") or {}).get("name")
             check_job(self.job, definition["parameters"], project=project, metric=metric)
@@ -133,11 +130,7 @@ def run_sweep(
 
 
 def split_devices(devices: Sequence[Any] | str, agents: int) -> list[Any]:
-    """Return the devices of each agent, in the form of ``devices``.
-
-    Args:
-        devices: All devices, as a sequence or as a string with commas.
-        agents: Number of agents.
+    """Return the devices of each agent, in the form of ``devices``: a sequence or a string with commas.
 
     Raises:
         ConfigurationError: The devices cannot be shared equally.
@@ -153,7 +146,6 @@ def split_devices(devices: Sequence[Any] | str, agents: int) -> list[Any]:
 
 # Helpers
 def _check_preconditions(agents: int, count: int | None) -> None:
-    """Check the process, the arguments and W&B's mode."""
     if is_worker() or is_trial():
         where = f"a worker (LOCAL_RANK={os.environ['LOCAL_RANK']})" if is_worker() else "a trial of a sweep"
         msg = (
@@ -174,7 +166,6 @@ def _check_preconditions(agents: int, count: int | None) -> None:
 
 
 def _is_path(sweep: Any) -> bool:
-    """Return whether a sweep is given by its path at W&B."""
     return isinstance(sweep, str) and not sweep.endswith(FILE_ENDINGS)
 
 
@@ -191,14 +182,13 @@ def _entity_and_project(config: SweepConfig, settings: Mapping[str, Any]) -> tup
 
 
 def _call_function(function: Callable[[dict[str, Any]], Any], device: Any, parameters: dict[str, Any]) -> None:
-    arguments = train_arguments(parameters, "sweep", others=True)
+    arguments = train_arguments(parameters, "sweep", allow_others=True)
     function(arguments if device is None else {**arguments, "device": device})
 
 
 def _within_scopes(
     scopes: Iterable[ConfigScope], function: Callable[[dict[str, Any]], None], parameters: dict[str, Any]
 ) -> None:
-    """Run a trial's function within the ``wandb_config`` scopes of the sweep."""
     with ExitStack() as stack:
         for scope in scopes:
             stack.enter_context(scope)
@@ -211,7 +201,6 @@ def _run(
     trial_functions: list[Callable[[dict[str, Any]], None]],
     count: int | None,
 ) -> Sweep:
-    """Run a sweep's trials, with one agent for each trial function."""
     import cloudpickle
 
     from ultralytics_wb_ddp.wandb_client.internals import SweepAgentClient
@@ -237,7 +226,6 @@ def _run(
 
 @contextlib.contextmanager
 def _server_errors_as_sweep_errors() -> Iterator[None]:
-    """Raise a server's error as a :class:`SweepError`."""
     from ultralytics_wb_ddp.wandb_client.server import ServerError
 
     try:
@@ -248,10 +236,9 @@ def _server_errors_as_sweep_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _preserved_environment(api_key: str | None) -> Iterator[None]:
-    """Restore the environment at the end. wandb writes the sweep's project there.
+    """Restore the environment at the end, to which wandb writes the sweep's project.
 
-    Args:
-        api_key: API key of W&B from the job or a scope; None keeps the key of the environment.
+    The API key is that of the job or a scope; None keeps the key of the environment.
     """
     original_environment = dict(os.environ)
     if api_key:

@@ -48,14 +48,8 @@ class Sweep:
 
 
 def create_sweep(definition: Mapping[str, Any], entity: str | None, project: str) -> Sweep:
-    """Create a sweep.
-
-    Raises:
-        ServerError: W&B cannot be reached or refuses the API key.
-        wandb.errors.Error: W&B refuses the sweep.
-    """
+    """Create a sweep."""
     import wandb
-
     from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
     from ultralytics_wb_ddp.wandb_client.server import require_server
 
@@ -67,18 +61,13 @@ def create_sweep(definition: Mapping[str, Any], entity: str | None, project: str
 
 
 def find_sweep(sweep: str) -> tuple[Sweep, dict[str, Any]]:
-    """Return a sweep and its definition.
-
-    Args:
-        sweep: Id, path ``entity/project/id`` or web address of the sweep.
+    """Return a sweep and its definition, by its id, path ``entity/project/id`` or web address.
 
     Raises:
         ConfigurationError: The sweep does not exist.
         ServerError: W&B cannot be reached or refuses the API key.
-        wandb.errors.Error: W&B refuses the query.
     """
     import wandb
-
     from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
     from ultralytics_wb_ddp.wandb_client.server import require_server
 
@@ -97,12 +86,7 @@ def find_sweep(sweep: str) -> tuple[Sweep, dict[str, Any]]:
 
 
 class ObjectiveCheck:
-    """Check of the first successful trial: it warns if the objective was not logged.
-
-    Args:
-        sweep: The sweep.
-        metric: Name of the objective.
-    """
+    """Check of the first successful trial. It warns if the objective, a metric, was not logged."""
 
     def __init__(self, sweep: Sweep, metric: str) -> None:
         self._sweep = sweep

@@ -49,9 +49,8 @@ class SweepConfig:
     def read(cls, source: Any, overrides: Sequence[str] = ()) -> SweepConfig:
         """Read a sweep from a YAML file, mapping or OmegaConf config.
 
-        Args:
-            source: The sweep. The key ``job`` holds a job, or the path of a job's file, relative to the sweep's folder.
-            overrides: Overrides ``key=value`` of a file, such as ``method=random`` and ``job.train.epochs=5``.
+        The key ``job`` holds a job, or the path of a job's file, relative to the sweep's folder. Overrides of a file
+        are such as ``method=random`` and ``job.train.epochs=5``.
 
         Raises:
             ConfigurationError: The sweep cannot be read, or a setting is unknown, missing or contradictory.
@@ -79,12 +78,9 @@ class SweepConfig:
 
 
 def read_job(source: Any, overrides: Sequence[str] = (), *, name: str | None = None) -> Any:
-    """Return a job as an OmegaConf config with unresolved interpolations.
+    """Return a YAML file, a mapping or a config as a job with unresolved interpolations.
 
-    Args:
-        source: A YAML file, a mapping or an OmegaConf config.
-        overrides: Overrides ``key=value`` of a file.
-        name: Name of the job if ``source`` is not a file and has no name.
+    A job without a name, if it is not a file, gets ``name``. Overrides of a file are ``key=value``.
 
     Raises:
         ConfigurationError: The job cannot be read, or is not a mapping.
@@ -130,23 +126,18 @@ def _check(plain: dict[str, Any], where: str) -> None:
         raise ConfigurationError(msg)
 
 
-def train_arguments(parameters: Mapping[str, Any], where: str, *, others: bool = False) -> dict[str, Any]:
+def train_arguments(parameters: Mapping[str, Any], where: str, *, allow_others: bool = False) -> dict[str, Any]:
     """Convert a trial's parameters to arguments of ``model.train``.
 
-    The value 3.0 becomes 3 if the argument is not a float. A string such as ``"0.01"`` becomes a number if the
-    argument needs a number.
-
-    Args:
-        parameters: Values by name.
-        where: Source of the parameters, for messages.
-        others: Whether other parameters than training arguments are allowed. Their values stay unchanged.
+    The value 3.0 becomes 3 if the argument is not a float. A string such as ``"0.01"`` becomes a number if the argument
+    needs a number. With ``allow_others`` other parameters stay unchanged. ``where`` is their source, for messages.
 
     Raises:
         ConfigurationError: A parameter is not a training argument, or its value is invalid.
     """
     from ultralytics.utils import DEFAULT_CFG_DICT
 
-    unknown = [name for name in parameters if name not in DEFAULT_CFG_DICT] if others else []
+    unknown = [name for name in parameters if name not in DEFAULT_CFG_DICT] if allow_others else []
     values = {
         name: value if isinstance(DEFAULT_CFG_DICT.get(name), float) or name in unknown else _as_int_if_whole(value)
         for name, value in parameters.items()
@@ -155,20 +146,14 @@ def train_arguments(parameters: Mapping[str, Any], where: str, *, others: bool =
 
 
 def _as_int_if_whole(value: Any) -> Any:
-    """Convert a whole number to an integer, and return other values unchanged."""
     number = value
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+\.0*", value.strip()):
         number = float(value)
     return int(number) if isinstance(number, float) and number.is_integer() else value
 
 
-def check_parameters(parameters: Mapping[str, Any], where: str, *, others: bool = False) -> None:
+def check_parameters(parameters: Mapping[str, Any], where: str, *, allow_others: bool = False) -> None:
     """Check the known values of a sweep's parameters.
-
-    Args:
-        parameters: The sweep's ``parameters``.
-        where: Source of the parameters, for messages.
-        others: Whether other parameters than arguments of ``model.train`` are allowed.
 
     Raises:
         ConfigurationError: A parameter is nested or not a training argument, or may get an invalid value.
@@ -179,7 +164,7 @@ def check_parameters(parameters: Mapping[str, Any], where: str, *, others: bool 
         if not isinstance(spec, dict) or not isinstance(spec.get("values", []), list):
             msg = f"{where}: parameters.{name}={spec!r}; value, values, or min and max are expected"
             raise ConfigurationError(msg)
-        if "parameters" in spec and not others:
+        if "parameters" in spec and not allow_others:
             msg = f"{where}: parameters.{name} is nested; a job's parameters are arguments of model.train, such as lr0"
             raise ConfigurationError(msg)
         bounds = {type(spec[name]) for name in ("min", "max") if name in spec}
@@ -189,7 +174,7 @@ def check_parameters(parameters: Mapping[str, Any], where: str, *, others: bool 
         values = _values_of(spec) or [DEFAULT_CFG_DICT.get(name)]
         try:
             for value in values:
-                train_arguments({name: value}, f"{where}: parameters", others=others)
+                train_arguments({name: value}, f"{where}: parameters", allow_others=allow_others)
         except ConfigurationError as error:
             if name not in DEFAULT_CFG_DICT or "min" not in spec:
                 raise
@@ -206,7 +191,7 @@ def sample_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _values_of(spec: dict[str, Any]) -> list[Any]:  # noqa: PLR0911  # a case for each kind of range
-    """Return sample values of a parameter; an empty list if the values are unknown."""
+    """Return sample values of a parameter; none if the values are unknown."""
     if "values" in spec:
         return list(spec["values"])
     if "value" in spec:
@@ -247,13 +232,12 @@ def check_objective(name: str, where: str) -> None:
 
 
 def sweep_path(text: str) -> str:
-    """Return the path ``entity/project/id`` of a sweep.
+    """Return the path ``entity/project/id`` of a sweep, by its id, path or web address.
 
-    Args:
-        text: Id, path or web address of the sweep. A path without entity or project is returned unchanged.
+    A path without entity or project is returned unchanged.
 
     Raises:
-        ConfigurationError: The text is not an id, a path or a web address of a sweep.
+        ConfigurationError: The text has another form.
     """
     parts = [unquote(part) for part in urlsplit(text).path.split("/") if part]
     if "://" in text:

@@ -24,12 +24,8 @@ IGNORED_BY_AUTO = ("lr0", "momentum")  # optimizer="auto" sets these arguments i
 def make_trial_job(job: Any, parameters: Mapping[str, Any], *, device: Any, run_id: str, project: str) -> Any:
     """Return a trial's job as an OmegaConf config with unresolved interpolations.
 
-    Args:
-        job: The job of the sweep.
-        parameters: The trial's parameters: training arguments, and ``model``.
-        device: Devices of the trial; None keeps the devices of the job.
-        run_id: Id of the trial's run. It is appended to the names of the run and of the training's directory.
-        project: Project of the sweep.
+    The parameters are training arguments, and ``model``. The device None keeps that of the job. The run's id is
+    appended to the names of the run and of the training's directory.
     """
     from omegaconf import OmegaConf
 
@@ -59,10 +55,6 @@ def run_trial(job: Any, project: str, device: Any, parameters: dict[str, Any]) -
 def devices_of(job: Any, agents: int) -> Any:
     """Return the devices that the agents share; None keeps the devices of the job.
 
-    Args:
-        job: The job of the sweep.
-        agents: Number of agents.
-
     Raises:
         ConfigurationError: The job has no ``train.device``, and there are fewer GPUs than agents.
     """
@@ -83,12 +75,6 @@ def devices_of(job: Any, agents: int) -> Any:
 
 def check_job(job: Any, parameters: Mapping[str, Any], *, project: str, metric: str | None) -> None:
     """Check a job with sample values of a sweep's parameters.
-
-    Args:
-        job: The job of the sweep.
-        parameters: The sweep's ``parameters``.
-        project: Project of the sweep.
-        metric: Name of the objective; None without an objective.
 
     Raises:
         ConfigurationError: The job or a parameter is wrong, or the job ignores a parameter.
@@ -124,7 +110,6 @@ def job_errors_as_sweep_errors() -> Iterator[None]:
 
 
 def _check_trial(checked: Job) -> None:
-    """Reject a job that the trials of a sweep cannot share."""
     mode, _ = checked.wandb.logging_mode()
     if checked.wandb.id:
         msg = (

@@ -76,7 +76,6 @@ def _finish_open_runs(exit_code: int, error: BaseException | None) -> None:
 
 
 def _print(error: BaseException | None) -> None:
-    """Print an error like an uncaught exception."""
     if isinstance(error, SystemExit):
         if isinstance(error.code, str):
             sys.stderr.write(f"{error.code}\n")
@@ -106,7 +105,6 @@ def _run_has_ended() -> bool:
 
 
 def _preempt() -> None:
-    """Preempt the open runs, including a run of the trial's function."""
     from ultralytics_wb_ddp.runs.open_runs import is_ours, registry
     from ultralytics_wb_ddp.runs.preemption import preempt_runs
     from ultralytics_wb_ddp.wandb_client.run_state import wandb_run

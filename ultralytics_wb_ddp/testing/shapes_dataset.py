@@ -75,7 +75,6 @@ def make_shapes_dataset(
 def _write_example(
     root: Path, split: str, number: int, index: int, classes: int, task: str, imgsz: int, rng: np.random.Generator
 ) -> None:
-    """Draw one polygon of class ``index`` and write its image and label."""
     from PIL import Image, ImageDraw
 
     corners = 4 if task in {"obb", "pose"} else 3 + index % 6
@@ -108,7 +107,7 @@ def _write_example(
 
 
 def _write(file: Path, content: str | Image) -> None:
-    """Write a file atomically: all ranks may generate the same dataset."""
+    """Write a file atomically, because all ranks may generate the same dataset."""
     unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     if isinstance(content, str):
         unfinished.write_text(content, encoding="utf-8")

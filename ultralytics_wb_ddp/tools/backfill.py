@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import file_sha256
 from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointPolicy
 from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, ResultsError
+from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS, RESULTS
 from ultralytics_wb_ddp.config.names import model_collection
 from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, init_run, resume_run
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
 from ultralytics_wb_ddp.tools.checkpoint_reader import Checkpoint
-from ultralytics_wb_ddp.tools.training_arguments import ARGUMENTS, HYPERPARAMETERS, OPTIONS
-from ultralytics_wb_ddp.tools.training_directory import RESULTS, PastTraining, is_training
+from ultralytics_wb_ddp.tools.training_arguments import HYPERPARAMETERS, OPTIONS
+from ultralytics_wb_ddp.tools.training_directory import PastTraining, is_training
 from ultralytics_wb_ddp.utils.logging import format_exception, pluralize
 from ultralytics_wb_ddp.utils.progress import status
 from ultralytics_wb_ddp.wandb_client.internals import log_artifact
@@ -51,11 +52,9 @@ class ImportResult:
     """Result of the import of one directory.
 
     Attributes:
-        directory: The directory.
         status: ``"imported"``, ``"skipped"``, ``"failed"`` or, in a dry run, ``"would be imported"``.
         text: The run and its epochs, or the reason for a skip or a failure.
         notes: Missing, damaged and skipped files.
-        url: Web address of the run.
     """
 
     directory: Path
@@ -78,14 +77,14 @@ def find_trainings(paths: Iterable[str]) -> Iterator[Path | ImportResult]:
         paths: Directories, or patterns such as ``runs/**`` that the shell did not expand. Files that do not belong to
             a training are ignored.
     """
-    seen = set()
+    visited = set()
     for path in paths:
         matches = [path] if os.path.lexists(path) else sorted(glob.glob(path, recursive=True))  # noqa: PTH207
         if not matches:
             yield ImportResult(Path(path), "failed", "there is no such file or directory")
         for match in map(Path, matches):
             start = match.parent if match.name in FILES and match.is_file() else match
-            if os.path.realpath(start) in seen:
+            if os.path.realpath(start) in visited:
                 continue
             problems: list[OSError] = []
             for folder, folders, files in os.walk(start, onerror=problems.append):
@@ -93,19 +92,17 @@ def find_trainings(paths: Iterable[str]) -> Iterator[Path | ImportResult]:
                 skipped = {*TRAINING_FOLDERS, *FILES} if is_found else set()
                 folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in skipped)
                 real = os.path.realpath(folder)
-                if is_found and real not in seen:
+                if is_found and real not in visited:
                     yield Path(folder)
-                seen.add(real)
+                visited.add(real)
             for problem in problems:
-                if start.is_dir() and str(problem.filename) not in seen:
-                    seen.add(str(problem.filename))
+                if start.is_dir() and str(problem.filename) not in visited:
+                    visited.add(str(problem.filename))
                     yield ImportResult(Path(problem.filename), "failed", f"cannot be read: {problem.strerror}")
 
 
 def import_trainings(paths: Iterable[str], options: RunOptions, *, dry_run: bool = False) -> Iterator[ImportResult]:
     """Import each training in and below paths as a run.
-
-    The generator yields one result for each directory.
 
     The run equals the run of a logged training: config, one row for each epoch with the time of its end, pictures and
     checkpoints. ``wandb_run.json`` in the directory then names the run. A second import therefore skips the training,
@@ -171,7 +168,6 @@ def _import(directory: Path, options: RunOptions, *, dry_run: bool, unavailable_
 
 
 def _skip_reason(record: RunRecord, training: PastTraining) -> str:
-    """Return the reason to skip an imported training; empty if it has new epochs."""
     text = f"it was imported as run {record.id}"
     if record.imported_mark is None and training.results.earlier:  # an older release mixed the trainings in the file
         return f"{text}, mixed with another training; delete {RECORD_FILE} and 'wandb' to import the last one"
@@ -266,7 +262,6 @@ def _log_rows(run: Any, training: PastTraining, record: RunRecord, imported_epoc
 
 
 def _pictures(training: PastTraining, result: ImportResult) -> dict[str, Any]:
-    """Return the pictures by the keys that a logged training uses."""
     import wandb
 
     images = {}

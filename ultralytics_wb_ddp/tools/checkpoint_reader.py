@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import STRIPPED, Progress
+from ultralytics_wb_ddp.artifacts.checkpoint_unpickler import placeholder_class
 from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-STRIPPED = -1  # the epoch in a checkpoint of a completed training
 # Packages of models, losses and settings. Releases before 8.0.136 have them in ultralytics.yolo, YOLOv5 to YOLOv7 in
 # models and utils. These names may be other packages here, so they are not imported.
 MODEL_PACKAGES = frozenset({"ultralytics", "yolov5", "models", "utils", "__main__"})
@@ -30,8 +30,6 @@ class Checkpoint:
 
     Attributes:
         is_stripped: Whether the training completed. Ultralytics then removes the optimizer.
-        fitness: Fitness of the checkpoint's epoch.
-        metrics: Metrics of the checkpoint's epoch.
         arguments: Arguments of the training, without secrets. They name the optimizer that ``optimizer=auto`` in
             ``args.yaml`` selected.
     """
@@ -86,49 +84,13 @@ def _numbers(metrics: Any) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
-class _UnknownMeta(type):
-    """Metaclass whose classes return themselves for every attribute."""
-
-    def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return cls
-
-
-class _Placeholder(metaclass=_UnknownMeta):
-    """Placeholder for an object whose class is missing or not needed."""
-
-    def __new__(cls, *_: Any, **__: Any) -> Any:
-        return super().__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any) -> None: ...
-
-    def __setstate__(self, state: Any) -> None: ...
-
-    def __setitem__(self, key: Any, value: Any) -> None: ...
-
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        return self
-
-    def append(self, value: Any) -> None: ...
-
-    def extend(self, values: Any) -> None: ...
-
-    def add(self, value: Any) -> None: ...
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-
 class _Unpickler(pickle.Unpickler):
-    """Unpickler that replaces every missing class by a placeholder."""
-
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".", 1)[0] in MODEL_PACKAGES:
-            return SimpleNamespace if name.endswith("SimpleNamespace") else _UnknownMeta(name, (_Placeholder,), {})
+            return SimpleNamespace if name.endswith("SimpleNamespace") else placeholder_class(name)
         if module.startswith("pathlib") and name in OTHER_SYSTEM:
             return OTHER_SYSTEM[name]
         try:
             return super().find_class(module, name)
         except Exception:  # noqa: BLE001  # the import of a module fails in any way
-            return _UnknownMeta(name.rpartition(".")[2], (_Placeholder,), {})
+            return placeholder_class(name)

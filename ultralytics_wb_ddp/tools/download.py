@@ -32,10 +32,8 @@ class DownloadedRun:
     """The downloaded files of a run.
 
     Attributes:
-        directory: Directory of the download.
         files: Files of the run, under ``files/``.
         history: File with all rows, ``history.csv`` or ``history.parquet``.
-        rows: Number of rows.
         console: Console log, ``console.log``; None if W&B has no console log.
         missing: Reason of each missing file, by the file's name on the server.
     """
@@ -104,11 +102,7 @@ def missing_files_message(run: DownloadedRun) -> str | None:
 
 
 def _make_directory(directory: str | os.PathLike[str]) -> Path:
-    """Create a directory and check that it is writable.
-
-    Raises:
-        DownloadError: The directory cannot be written to.
-    """
+    """Create a directory. Raise :class:`DownloadError` if it is not writable."""
     target = Path(directory)
     try:
         (target / "files").mkdir(parents=True, exist_ok=True)
@@ -122,7 +116,7 @@ def _make_directory(directory: str | os.PathLike[str]) -> Path:
 
 
 def _download_files(files: dict[str, Any], root: Path, *, progress: bool) -> tuple[list[Path], dict[str, str]]:
-    """Download files below a directory; return their paths, and the reasons of missing files."""
+    """Download files below a directory. Return their paths, and the reasons of missing files."""
     downloaded, missing = [], {}
     for name, file in track(files.items(), f"downloading {len(files)} files", visible=progress):
         path = safe_path(root, name)
@@ -143,12 +137,7 @@ def _download_files(files: dict[str, Any], root: Path, *, progress: bool) -> tup
 
 
 def safe_path(root: Path, name: str) -> Path | None:
-    """Return the local path of a server's file; None if outside of the directory.
-
-    Args:
-        root: The directory. Links that lead out of the directory are not followed.
-        name: Name of the file on the server.
-    """
+    """Return the local path of a server's file; None if outside of the directory, also by a link."""
     if not name or "\0" in name or "\\" in name or any(part in {"", ".", ".."} for part in name.split("/")):
         return None
     path = (root / name).resolve()
@@ -156,7 +145,6 @@ def safe_path(root: Path, name: str) -> Path | None:
 
 
 def _concatenate_console(directory: Path, downloaded: set[Path]) -> Path | None:
-    """Concatenate the console logs of this download into one file."""
     console = directory / "console.log"
     console.unlink(missing_ok=True)  # it may be a link to elsewhere, or of an older download
     parts = sorted(downloaded & {file for pattern in CONSOLE for file in (directory / "files").glob(pattern)})
@@ -172,10 +160,7 @@ def _concatenate_console(directory: Path, downloaded: set[Path]) -> Path | None:
 
 
 class TableError(UserError):
-    """Error for a table that cannot be written.
-
-    The message names the value, the cause and the remedy.
-    """
+    """Error for a table that cannot be written."""
 
 
 def check_format(format: str) -> None:  # noqa: A002  # as the option is called

@@ -8,8 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.names import model_collection
-from ultralytics_wb_ddp.utils.errors import UserError
-from ultralytics_wb_ddp.utils.logging import format_exception
+from ultralytics_wb_ddp.utils.errors import UserError, raise_as
 from ultralytics_wb_ddp.utils.progress import track
 from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
 from ultralytics_wb_ddp.wandb_client.server import API_TIMEOUT, DownloadError, find_run
@@ -22,10 +21,7 @@ EPOCH_ALIAS = re.compile(r"epoch-\d+|latest")  # aliases that do not protect a v
 
 
 class RetentionError(UserError):
-    """Error for checkpoints that cannot be listed or removed.
-
-    The message names the value, the cause and the remedy.
-    """
+    """Error for checkpoints that cannot be listed or removed."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,6 @@ class CheckpointVersion:
 
     Attributes:
         number: Number of the version, from 0.
-        aliases: Aliases of the version.
         ttl: Time to live in days; None without a limit.
         size: Size in bytes.
     """
@@ -51,12 +46,7 @@ class CheckpointVersion:
 
 
 def superseded(versions: Iterable[CheckpointVersion], keep: int) -> list[CheckpointVersion]:
-    """Return the versions that need not be kept, oldest first.
-
-    Args:
-        versions: All versions.
-        keep: Number of the newest versions that are kept besides the versions with a protecting alias.
-    """
+    """Return the versions without a protecting alias, oldest first, except the newest ``keep``."""
     unnamed = sorted((version for version in versions if not version.is_named), key=lambda version: version.number)
     return unnamed[: max(0, len(unnamed) - keep)]
 
@@ -83,7 +73,9 @@ def prune(
         run_at_wandb = find_run(run, None)
     except DownloadError as error:
         raise RetentionError(str(error)) from error
-    try:
+    problem = f"the checkpoints of run {run!r} cannot be pruned"
+    remedy = "check that it has logged some, and that this API key may delete artifacts"
+    with raise_as(RetentionError, problem, remedy):
         artifacts = find_checkpoints(run_at_wandb.entity, run_at_wandb.project, run_at_wandb.id)
         artifacts_by_version = {_describe(artifact): artifact for artifact in artifacts}
         superseded_versions = [
@@ -93,15 +85,6 @@ def prune(
             () if dry_run else superseded_versions, f"pruning {len(superseded_versions)} checkpoints", visible=progress
         ):
             _remove(artifacts_by_version[version], ttl)
-    except UserError as error:
-        msg = f"the checkpoints of run {run!r} cannot be pruned: {error}"
-        raise RetentionError(msg) from error
-    except Exception as error:
-        msg = (
-            f"the checkpoints of run {run!r} cannot be pruned: {format_exception(error)}; check that it has logged "
-            "some, and that this API key may delete artifacts"
-        )
-        raise RetentionError(msg) from error
     return superseded_versions
 
 
@@ -109,11 +92,9 @@ def find_checkpoints(entity: str, project: str, run_id: str) -> list[Any]:
     """Return the versions of a run's checkpoint artifact from W&B.
 
     Raises:
-        ServerError: W&B cannot be reached, or refuses the API key.
         Exception: The run has no such artifact. wandb raises exceptions of several classes.
     """
     import wandb
-
     from ultralytics_wb_ddp.wandb_client.server import require_server
 
     require_server()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress, file_sha256
 from ultralytics_wb_ddp.artifacts.inputs import FINGERPRINT_FILE
+from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS, CHECKPOINT, RESULTS
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 from ultralytics_wb_ddp.tools.prune import find_checkpoints
 from ultralytics_wb_ddp.utils.errors import UserError
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
 
 
 class RestoreError(UserError):
-    """Error for a training that cannot be restored.
-
-    The message names the value, the cause and the remedy.
-    """
+    """Error for a training that cannot be restored."""
 
 
 def restore_checkpoint(
@@ -73,7 +71,7 @@ def restore_checkpoint(
     except OSError as error:
         msg = f"{str(target)!r} cannot be written: {format_exception(error)}; give another directory"
         raise RestoreError(msg) from error
-    return target / "weights" / "last.pt"
+    return target / "weights" / CHECKPOINT
 
 
 def _restore(run: Any, last: Any, best: Any, target: Path, dataset: str) -> None:
@@ -96,13 +94,12 @@ def _check_directory(target: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         msg = (
             f"{str(target)!r} exists already; resume the training that is there with "
-            f"YOLO('{target / 'weights' / 'last.pt'}').train(resume=True), or give another directory"
+            f"YOLO('{target / 'weights' / CHECKPOINT}').train(resume=True), or give another directory"
         )
         raise RestoreError(msg)
 
 
 def _versions(run: Any) -> list[Any]:
-    """Return the checkpoints of a run."""
     try:
         return find_checkpoints(run.entity, run.project, run.id)
     except UserError as error:
@@ -113,12 +110,7 @@ def _versions(run: Any) -> list[Any]:
 
 
 def _find_checkpoint(run: Any, versions: list[Any], alias: str) -> Any:
-    """Return the checkpoint with an alias.
-
-    Raises:
-        RestoreError: The run has no resumable checkpoint with this alias.
-    """
-    resumable = [version for version in versions if "last.pt" in version.manifest.entries]
+    resumable = [version for version in versions if CHECKPOINT in version.manifest.entries]
     for version in resumable:
         if alias in version.aliases:
             return version
@@ -147,7 +139,6 @@ def _find_dataset(override: str | os.PathLike[str] | None, logged: str | None) -
 
 
 def _download(artifact: Any, folder: Path) -> Path:
-    """Download a checkpoint, verify its SHA-256 and return its path."""
     try:
         with status(f"downloading {artifact.name}, {artifact.size / 1e6:.0f} MB"):
             (checkpoint,) = Path(artifact.download(root=str(folder))).glob("*.pt")
@@ -175,14 +166,7 @@ def _restore_fingerprint(run: Any, draft: Path) -> None:
 
 
 def _write_training_directory(checkpoint: Path, training: Path, target: Path, dataset: str) -> None:
-    """Write a training directory with the files of Ultralytics.
-
-    Args:
-        checkpoint: The checkpoint.
-        training: The directory under its temporary name.
-        target: Final path of the directory.
-        dataset: Path or name of the dataset.
-    """
+    """Write a training directory with the files of Ultralytics, whose final path will be ``target``."""
     import torch
     from omegaconf import OmegaConf
 
@@ -195,11 +179,11 @@ def _write_training_directory(checkpoint: Path, training: Path, target: Path, da
     new_paths = {"data": dataset, "project": str(target.parent), "name": target.name, "save_dir": str(target)}
     content["train_args"] = {**content["train_args"], **new_paths, "exist_ok": True}
     (training / "weights").mkdir(parents=True)
-    torch.save(content, training / "weights" / "last.pt")
-    (training / "args.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(to_plain(content["train_args"]))), "utf-8")
+    torch.save(content, training / "weights" / CHECKPOINT)
+    (training / ARGUMENTS).write_text(OmegaConf.to_yaml(OmegaConf.create(to_plain(content["train_args"]))), "utf-8")
     results = content.get("train_results") or {}
     if results:
-        with (training / "results.csv").open("w", newline="", encoding="utf-8") as file:
+        with (training / RESULTS).open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(results)
             rows.writerows(zip(*results.values()))

@@ -47,11 +47,7 @@ class Diff:
 
     @classmethod
     def read(cls, file: Path) -> Diff:
-        """Read a diff from a file.
-
-        Raises:
-            ValueError: The file is not a unified diff of the stock callback.
-        """
+        """Read a diff. Raise :class:`ValueError` for any other file."""
         head, header, body = file.read_bytes().partition(f"--- a/{TARGET}\n+++ b/{TARGET}\n".encode())
         releases = dict(re.findall(r"^sha256 ([0-9a-f]{64}) (.+)$", head.decode(), re.MULTILINE))
         hunks: list[tuple[list[bytes], list[bytes]]] = []
@@ -81,19 +77,11 @@ class Diff:
         raise ValueError(msg)
 
     def apply(self, content: bytes) -> bytes:
-        """Apply the diff to a content.
-
-        Raises:
-            ValueError: The old lines of a hunk do not occur exactly once.
-        """
+        """Apply the diff. Raise :class:`ValueError` if a hunk's old lines do not occur exactly once."""
         return _replace(content, self.hunks)
 
     def revert(self, content: bytes) -> bytes:
-        """Remove the diff from a content.
-
-        Raises:
-            ValueError: The new lines of a hunk do not occur exactly once.
-        """
+        """Remove the diff. Raise :class:`ValueError` if a hunk's new lines do not occur exactly once."""
         return _replace(content, tuple((new, old) for old, new in self.hunks))
 
 
@@ -103,7 +91,6 @@ class Status:
 
     Attributes:
         release: Version of Ultralytics, from the package.
-        file: File of the stock W&B callback.
         state: ``"original"``, ``"patched"``, ``"partly patched"``, ``"changed"`` or ``"unknown"``. The last means an
             unchanged file of a release without a diff.
         diff: The diff that can be applied or is applied.
@@ -132,6 +119,11 @@ class Status:
             "unknown": f"no patch is known for the file of Ultralytics {self.release}, {self.file}, which is left as "
             f"it is; install a newer ultralytics_wb_ddp, or Ultralytics {known_releases()}",
         }.get(self.state)
+
+    def check(self) -> None:
+        """Raise :class:`PatchError` if the file can be neither patched nor restored."""
+        if self.problem:
+            raise PatchError(self.problem)
 
 
 def read_diffs() -> list[Diff]:
@@ -180,16 +172,12 @@ def patch_status() -> Status:
 
 
 def apply(status: Status) -> bool:
-    """Patch the file.
-
-    Returns:
-        Whether the file was changed; False if it was patched already.
+    """Patch the file. Return whether it was changed; False if it was patched already.
 
     Raises:
         PatchError: The file cannot be patched; it is unchanged.
     """
-    if status.problem:
-        raise PatchError(status.problem)
+    status.check()
     if status.state == "patched" or status.diff is None:
         return False
     patched = status.diff.apply(status.original)
@@ -201,16 +189,12 @@ def apply(status: Status) -> bool:
 
 
 def revert(status: Status) -> bool:
-    """Restore the original file, byte for byte.
-
-    Returns:
-        Whether the file was changed; False if it was original already.
+    """Restore the original file, byte for byte. Return whether it was changed.
 
     Raises:
         PatchError: The file cannot be restored; it is unchanged.
     """
-    if status.problem:
-        raise PatchError(status.problem)
+    status.check()
     if status.state == "original":
         return False
     _write(status.file, status.original)
@@ -222,11 +206,7 @@ def _digest(content: bytes) -> str:
 
 
 def _replace(content: bytes, hunks: tuple[tuple[list[bytes], list[bytes]], ...]) -> bytes:
-    """Replace the old lines of each hunk.
-
-    Raises:
-        ValueError: The old lines do not occur exactly once after the previous hunk.
-    """
+    """Replace the old lines of each hunk, which must occur exactly once after the previous hunk."""
     lines = content.splitlines(keepends=True)
     result: list[bytes] = []
     for old, new in hunks:
@@ -255,11 +235,7 @@ def _is_pristine(package: Path, release: str, content: bytes) -> bool:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Replace a file atomically, and keep its owner and permissions.
-
-    Raises:
-        PatchError: The file cannot be written; it is unchanged.
-    """
+    """Replace a file atomically, and keep its owner and permissions. If this fails, the file is unchanged."""
     draft = None
     try:
         original_stat = file.stat()

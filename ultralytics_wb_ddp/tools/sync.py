@@ -188,7 +188,7 @@ def _send_run(parts: list[Part]) -> int:
     files = [file for part in parts for file in (part.run.path, part.attempt) if file.exists()]
     _wait_until_counted(max(file.stat().st_mtime for file in files), parts[-1].run.id)
     run = RunAtWandb.of_parts(parts)
-    arrived = run.ask()
+    arrived = run.query()
     run.find_missing(parts, arrived)
     unsent = [part for part in parts if part.missing or part.lacks_other or not arrived.exists]
     if not arrived.has_ended and parts[-1] not in unsent:
@@ -233,7 +233,7 @@ def _check_not_live(parts: list[Part]) -> None:
 
 def _send(part: Part, run: RunAtWandb, parts: list[Part]) -> int:
     """Send the missing data of a part with ``wandb sync``."""
-    arrived = run.ask()
+    arrived = run.query()
     end = End.of_run(arrived, part, parts)
     part.mark.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
@@ -266,7 +266,7 @@ def _run_wandb_sync(folder: Path, run: RunAtWandb) -> int:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     return process.wait(SERVER_POLL_INTERVAL)
                 try:
-                    run.ask()
+                    run.query()
                     last_answer = time.monotonic()
                 except ServerError:
                     if time.monotonic() - last_answer > OUTAGE_TIMEOUT:
@@ -288,7 +288,7 @@ def missing_data(folder: Path) -> list[str]:
 def _missing_after_lag(run: RunAtWandb, parts: Sequence[Part]) -> list[str]:
     deadline = time.monotonic() + ARRIVAL_TIMEOUT
     while True:
-        arrived = run.ask()
+        arrived = run.query()
         if not arrived.exists:
             return [NO_RUN]
         missing = run.find_missing(parts, arrived)
@@ -328,7 +328,7 @@ class RunAtWandb:
         project = next((part.run.project for part in parts if part.run.project), "")
         return cls(entity, project, parts[-1].run.id)
 
-    def ask(self) -> Arrived:
+    def query(self) -> Arrived:
         """Return the current state of the run on the server."""
         answer = self._server.ask("Run", RUN, **self._query_variables)
         run = (answer.get("project") or {}).get("run")

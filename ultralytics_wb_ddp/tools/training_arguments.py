@@ -6,6 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS
 from ultralytics_wb_ddp.utils.logging import format_exception
 from ultralytics_wb_ddp.utils.serialization import redact, to_plain
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-ARGUMENTS = "args.yaml"
 OPTIONS, HYPERPARAMETERS = "opt.yaml", "hyp.yaml"  # of YOLOv5 to YOLOv7
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -56,12 +56,7 @@ def foreign_names(options: dict[str, Any]) -> tuple[str, str | None]:
 
 
 def _read(file: Path, notes: list[str]) -> dict[str, Any]:
-    """Return the arguments in a file, and add notes about unreadable parts.
-
-    Raises:
-        ValueError: The file holds no arguments.
-        OSError: The file cannot be read.
-    """
+    """Return the arguments in a file, and add notes about unreadable parts."""
     import yaml
 
     content = file.read_bytes()
@@ -83,7 +78,6 @@ def _read(file: Path, notes: list[str]) -> dict[str, Any]:
 
 
 def _read_entries(text: str, name: str, notes: list[str]) -> dict[str, Any] | None:
-    """Return the entries that can be parsed one by one; None without any entry."""
     import yaml
 
     entries: dict[str, Any] = {}

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, Results, read_results, without_placeholders
+from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS, RESULTS
 from ultralytics_wb_ddp.tools.checkpoint_reader import is_stripped
 from ultralytics_wb_ddp.tools.training_arguments import (
-    ARGUMENTS,
     HYPERPARAMETERS,
     OPTIONS,
     foreign_names,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.tools.checkpoint_reader import Checkpoint
 
 
-RESULTS = "results.csv"
 OLD_RESULTS = "results.txt"  # of YOLOv5 before 2021-10 and of YOLOv7
 PICTURES = (".jpg", ".jpeg", ".png")
 END_PICTURE = "results.png"  # drawn when a training is over
@@ -41,10 +40,7 @@ class PastTraining:
     """The directory of a past training.
 
     Attributes:
-        directory: The directory.
         arguments: Arguments of the training, without secrets; empty if unknown.
-        results: Epochs of the training.
-        pictures: Pictures that Ultralytics drew.
         notes: Missing or damaged files.
         digest: Digest of the content, independent of the path.
     """
@@ -63,7 +59,6 @@ class PastTraining:
         Raises:
             NoEpochError: The directory has no epoch.
             ResultsError: ``results.csv`` is not a file of Ultralytics.
-            OSError: A file cannot be read.
         """
         if not (directory / RESULTS).exists():
             raise NoEpochError(_why_no_epoch(directory))
@@ -115,11 +110,7 @@ class PastTraining:
         return epochs if isinstance(epochs, int) and not isinstance(epochs, bool) else None
 
     def is_complete(self, checkpoints: Mapping[str, Checkpoint]) -> bool | None:
-        """Return whether the training completed or stopped early; None if unknown.
-
-        Args:
-            checkpoints: The readable checkpoints, by ``"last"`` and ``"best"``.
-        """
+        """Return whether the training completed or stopped early; None if unknown."""
         if self.epochs is not None and self.last_epoch >= self.epochs:
             return True
         files = {name: self.directory / "weights" / f"{name}.pt" for name in ("last", "best")}
@@ -135,7 +126,6 @@ class PastTraining:
         return None if present or self.epochs is None else False
 
     def _is_of_this_training(self, file: Path) -> bool:
-        """Return whether a file exists and is not older than this training."""
         if not file.exists():
             return False
         age = (self.directory / RESULTS).stat().st_mtime - file.stat().st_mtime
@@ -155,11 +145,7 @@ class PastTraining:
         return [start + (end - start) * (index + 1) / count for index in range(count)]
 
     def epoch_of(self, metrics: Mapping[str, float]) -> int | None:
-        """Return the last epoch with the metrics of a checkpoint; None without a match.
-
-        Args:
-            metrics: Metrics of a checkpoint. The comparison allows for the rounding in ``results.csv``.
-        """
+        """Return the last epoch with a checkpoint's metrics, as far as ``results.csv`` is rounded; else None."""
         for row in reversed(self.results.rows):
             shared = metrics.keys() & row.keys()
             if shared and all(_same(metrics[name], row[name]) for name in shared):
@@ -172,13 +158,7 @@ def _same(one: float, other: float) -> bool:
 
 
 def is_training(names: Container[str]) -> bool:
-    """Return whether file names are those of a training directory.
-
-    Directories of YOLOv5 and YOLOv7 count, too.
-
-    Args:
-        names: Names of the files in a directory.
-    """
+    """Return whether these are file names of a training directory, also of YOLOv5 and YOLOv7."""
     is_foreign = OPTIONS in names and (HYPERPARAMETERS in names or OLD_RESULTS in names)
     return RESULTS in names or ARGUMENTS in names or is_foreign
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, Progress, finite_numbers
+from ultralytics_wb_ddp.artifacts.checkpoint_metadata import STRIPPED, Measurement, Progress, finite_numbers
 from ultralytics_wb_ddp.artifacts.missed_epochs import log_missed_epochs, read_epochs
 from ultralytics_wb_ddp.distributed.processes import count_datasets
 from ultralytics_wb_ddp.metrics import evaluation_charts, trainer_rows
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.metrics.mistake_collector import MistakeCollector
     from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
     from ultralytics_wb_ddp.training.rank_coordinator import RankCoordinator
-
-
-STRIPPED = -1  # epoch in the checkpoint of a finished training
 
 
 @dataclass

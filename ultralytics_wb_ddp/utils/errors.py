@@ -13,20 +13,21 @@ online, offline, disabled``.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from subprocess import CalledProcessError
+from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.utils.logging import format_exception
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def exit_code_of(error: BaseException | None) -> int:
     """Return the exit code of a run that ends with an exception.
 
-    Args:
-        error: Exception that ended the run; None for a success.
-
-    Returns:
-        0 for None, 255 for Ctrl-C as in wandb, the code of a ``SystemExit``, which wandb itself records as a success,
-        and 1 for any other exception.
+    It is 0 for None, 255 for Ctrl-C as in wandb, the code of a ``SystemExit``, which wandb itself records as a success,
+    and 1 for any other exception.
     """
     if error is None:
         return 0
@@ -44,14 +45,27 @@ class UserError(Exception):
     """
 
 
+@contextmanager
+def raise_as(error_class: type[UserError], problem: str, remedy: str) -> Iterator[None]:
+    """Raise every exception of a block as an error of one class.
+
+    The problem is the value and what is wrong with it; the message of the exception follows. A :class:`UserError` has
+    its own remedy.
+    """
+    try:
+        yield
+    except UserError as error:
+        msg = f"{problem}: {error}"
+        raise error_class(msg) from error
+    except Exception as error:
+        msg = f"{problem}: {format_exception(error)}; {remedy}"
+        raise error_class(msg) from error
+
+
 def user_message(error: BaseException) -> str | None:
-    """Return the message of an error that the user can correct.
+    """Return the message of an error, or of its causes, that the user can correct.
 
-    Args:
-        error: Exception that ended a command. Its causes are examined, too.
-
-    Returns:
-        The message, without a stack trace; None for an error that only its stack trace explains.
+    It is None for an error that only its stack trace explains.
     """
     cause: BaseException | None = error
     while cause is not None:

@@ -14,10 +14,6 @@ def write_json(file: Path, content: Any) -> None:
     """Write a JSON file atomically.
 
     A reader sees the complete file or no file, also after a crash.
-
-    Args:
-        file: File to write or to replace.
-        content: Value that JSON can hold.
     """
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     with draft.open("w", encoding="utf-8") as stream:

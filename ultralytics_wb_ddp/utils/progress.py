@@ -21,14 +21,7 @@ Item = TypeVar("Item")
 def progress_bar(length: int, label: str, *, visible: bool = True) -> AbstractContextManager[Any]:
     """Return a context manager that shows a progress bar on stderr.
 
-    Args:
-        length: Number of steps until the bar is complete.
-        label: Description of the work, in a few words.
-        visible: Whether to show the bar.
-
-    Returns:
-        Context manager of a bar, whose ``update(n)`` adds n steps. It yields None if the bar is not visible or stderr
-        is no terminal.
+    It yields a bar whose ``update(n)`` adds n steps, or None if the bar is not visible or stderr is no terminal.
     """
     if not (visible and is_interactive()):
         return nullcontext()
@@ -39,14 +32,7 @@ def progress_bar(length: int, label: str, *, visible: bool = True) -> AbstractCo
 
 
 def track(items: Iterable[Item], label: str, *, length: int | None = None, visible: bool = True) -> Iterator[Item]:
-    """Yield items and show on a progress bar how many are finished.
-
-    Args:
-        items: Items to yield.
-        label: Description of the work, in a few words.
-        length: Approximate number of items; None takes ``len(items)``.
-        visible: Whether to show the bar.
-    """
+    """Yield items and show on a progress bar how many are finished. The length may be approximate."""
     number = len(items) if length is None and isinstance(items, Sized) else length or 0
     with progress_bar(number, label, visible=visible and number > 0) as progress:
         for item in items:
@@ -57,12 +43,7 @@ def track(items: Iterable[Item], label: str, *, length: int | None = None, visib
 
 @contextmanager
 def status(text: str, *, visible: bool = True) -> Iterator[None]:
-    """Show a text on a terminal during the work.
-
-    Args:
-        text: Description of the work, in a few words.
-        visible: Whether to show the text.
-    """
+    """Show a text on a terminal during the work."""
     if not (visible and is_interactive()):
         yield
         return

@@ -60,10 +60,6 @@ def redact(value: Any, secrets: Iterable[str | None] = ()) -> Any:
     A value is replaced by ``[redacted]`` if its key names a secret (``api_key``, ``token``, ``secret``, ``password``
     and the like, as words of the key: ``num_tokens`` is no secret). Each occurrence of a string in ``secrets`` is
     replaced, too.
-
-    Args:
-        value: Plain data, as :func:`to_plain` returns it.
-        secrets: Strings that must not appear anywhere, such as the API key in use.
     """
     nonempty = [secret for secret in secrets if secret]
 

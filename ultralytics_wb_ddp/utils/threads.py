@@ -21,9 +21,6 @@ def preload(*names: str) -> None:
 
     A later ``import`` of a module waits only for the rest of its import. An error is ignored here; the later ``import``
     raises it again.
-
-    Args:
-        names: Names of the modules, in the order of their import.
     """
 
     def work() -> None:
@@ -35,15 +32,7 @@ def preload(*names: str) -> None:
 
 
 def run_in_thread(name: str, work: Callable[[], T]) -> Future[T]:
-    """Run a function in a thread of its own.
-
-    Args:
-        name: Suffix of the thread's name.
-        work: Function to run.
-
-    Returns:
-        Future with the function's result or exception.
-    """
+    """Run a function in a thread of its own, whose name has a suffix, and return a future."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -60,9 +49,6 @@ class BackgroundQueue:
     """Queue of jobs that run in order in a daemon thread.
 
     The thread starts with the first job. A job handles its own errors: an exception ends the thread.
-
-    Args:
-        name: Name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -78,13 +64,9 @@ class BackgroundQueue:
         self._jobs.put(job)
 
     def drain(self, timeout: float) -> bool:
-        """Wait until all submitted jobs are finished.
+        """Wait for all submitted jobs, ``timeout`` seconds at most, and return whether they are finished.
 
-        Args:
-            timeout: Maximum time to wait, in seconds.
-
-        Returns:
-            Whether all jobs are finished; True in the thread of the queue itself, which cannot wait for itself.
+        In the thread of the queue itself, which cannot wait for itself, the answer is True.
         """
         if self._thread is None or self._thread is threading.current_thread():
             return True

@@ -86,7 +86,6 @@ def skip_launch_import() -> None:
 
 
 def _rename_stream(connection: Any, stream: str) -> None:
-    """Open a connection's runs under another name than their id."""
     inform_init, inform_finish = connection.inform_init, connection.inform_finish
     connection.inform_init = lambda settings, run_id: inform_init(settings=settings, run_id=stream)  # noqa: ARG005
     connection.inform_finish = lambda run_id: inform_finish(run_id=stream)  # noqa: ARG005
@@ -96,9 +95,6 @@ def disconnect_service(token: str) -> None:
     """Disconnect wandb from a service.
 
     The user's next run then starts a service of its own. A connection to another service stays.
-
-    Args:
-        token: Address of the service, as in ``WANDB_SERVICE``.
     """
     from wandb.sdk import wandb_setup
 
@@ -159,11 +155,8 @@ def shorten_table_names(run: Any) -> None:
 def flush(run: Any, *, flushes_itself: bool = True) -> None:
     """Make wandb-core write all logged records to disk.
 
-    Wandb-core writes full blocks only. An empty record of the size of a block pushes out the records before it.
-
-    Args:
-        run: The ``wandb.Run``.
-        flushes_itself: Whether the run has a flush interval, which wandb 0.31 and newer supports.
+    Since wandb 0.31 a run can have a flush interval and flushes itself. Wandb-core writes full blocks only. An empty
+    record of the size of a block pushes out the records before it.
     """
     if not flushes_itself or "x_transaction_log_flush_interval" not in supported_settings():
         from wandb.proto import wandb_internal_pb2 as pb
@@ -259,12 +252,7 @@ def request_stop_status(run: Any) -> Any:
 
 
 def set_stop_function(run: Any, function: Callable[[], None]) -> None:
-    """Replace the function that the Stop button calls in an open run.
-
-    Args:
-        run: The ``wandb.Run``; an offline or attached run calls no function.
-        function: The function.
-    """
+    """Replace the function that the Stop button calls. An offline or attached run calls none."""
     checker = getattr(run, "_run_status_checker", None)
     if checker is None:
         return
@@ -345,8 +333,7 @@ def has_finish_timed_out(run: Any) -> bool:
 def client_settings() -> Any:
     """Return the W&B client's settings from its variables and files.
 
-    Raises:
-        Exception: The client refuses a setting; the type differs between releases.
+    An invalid setting raises an exception whose type differs between releases.
     """
     from wandb.sdk import wandb_setup
 
@@ -425,12 +412,9 @@ def log_artifact(run: Any, artifact: Any, aliases: list[str] | None = None) -> A
 
 
 def find_artifact(run: Any, name: str, digest: str) -> Any:
-    """Return an artifact by name if it contains a file, else None.
+    """Return an artifact by name if it contains a file with this MD5, in W&B's base64 form; else None.
 
-    Args:
-        run: The ``wandb.Run`` whose entity and project are the default.
-        name: Name with version or alias; entity and project may be in front.
-        digest: MD5 of the file in W&B's base64 form.
+    The default entity and project are those of the run.
     """
     try:
         path = name if "/" in name else f"{run.entity}/{run.project}/{name}"
@@ -441,16 +425,11 @@ def find_artifact(run: Any, name: str, digest: str) -> Any:
     return artifact if any(entry.digest == digest for entry in entries) else None
 
 
-def plain_table(columns: list[str], types: list[type], rows: list[list[Any]]) -> Any:
-    """Return a ``wandb.Table`` whose rows are plain JSON values.
+def table_of_plain_values(columns: list[str], types: list[type], rows: list[list[Any]]) -> Any:
+    """Return a ``wandb.Table`` whose rows are ``str``, ``int``, ``float``, ``bool`` or None.
 
     It is faster than ``wandb.Table(data=rows)``, which infers the type of each value and checks each value again when
     the table is logged. For 40,000 rows the first takes a second, the second a third of a second.
-
-    Args:
-        columns: Names of the columns.
-        types: Type of each column: ``str``, ``int``, ``float`` or ``bool``.
-        rows: Values of these types, or None.
     """
     import wandb
 
@@ -474,14 +453,6 @@ def add_reference_entry(
 
     The public ``add_reference`` requests the object from S3. It always needs boto3, ignores the version in an address,
     counts ``runs/10`` as a part of ``runs/1`` and skips objects beyond the maximum without a message.
-
-    Args:
-        artifact: The ``wandb.Artifact``.
-        path: Path in the artifact.
-        address: URL of the object.
-        digest: Digest that changes with the content.
-        size: Size in bytes.
-        extra: Further data for the download, such as the ETag.
     """
     from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
 
@@ -495,11 +466,6 @@ class SweepAgentClient:
     ``wandb.agent`` is no alternative. It runs a function in a thread and interrupts the thread with an exception when
     the trial ends early: a thread that waits for a launch trains to the last epoch and fails then. It runs a program as
     a process, which it terminates when the trial ends early.
-
-    Args:
-        entity: Entity of the sweep.
-        project: Project of the sweep.
-        sweep_id: Id of the sweep.
     """
 
     def __init__(self, entity: str, project: str, sweep_id: str) -> None:
@@ -522,10 +488,7 @@ class SweepAgentClient:
     def ask(self, active: Collection[str]) -> list[dict[str, Any]]:
         """Return W&B's commands for this agent.
 
-        Args:
-            active: Ids of the open runs. An agent without any gets the next trial.
-
-        Returns:
-            Commands such as ``{"type": "run", "run_id": ..., "args": {name: {"value": ...}}}``, stop or exit.
+        An agent without active runs gets the next trial. Commands are of the form
+        ``{"type": "run", "run_id": ..., "args": {name: {"value": ...}}}``, or stop, or exit.
         """
         return list(self._heartbeat(dict.fromkeys(active, True)))

@@ -30,8 +30,6 @@ class RecordedArtifact:
     """An artifact that a run logged.
 
     Attributes:
-        name: Name of the artifact.
-        type: Type of the artifact.
         aliases: Aliases that the run gave it.
         entries: Size in bytes by path, or the address of a reference.
         is_input: Whether the artifact is an input of the run, not an output.
@@ -49,15 +47,6 @@ class RecordedRun:
     """The content of a ``.wandb`` file: one session of a run.
 
     Attributes:
-        path: Path of the file.
-        id: Id of the run.
-        project: Project of the run.
-        entity: Entity of the run.
-        name: Display name of the run.
-        group: Group of the run.
-        job_type: Job type of the run.
-        tags: Tags of the run.
-        notes: Notes of the run.
         state: ``"finished"``, ``"failed"`` or, if the file has no exit record, ``"running"``.
         exit_code: Exit code of the run; None while it is running.
         config: The config, without W&B's own entries.
@@ -101,9 +90,6 @@ class RecordedRun:
 
 def read_records(file: Path) -> Iterator[Any]:
     """Yield the complete records of a ``.wandb`` file as protocol buffers.
-
-    Args:
-        file: Path of the file.
 
     Raises:
         ValueError: The file is no ``.wandb`` file.
@@ -241,7 +227,7 @@ def _read_exit(run: RecordedRun, record: Any) -> None:
 
 
 def _update(values: dict[str, Any], items: Any) -> None:
-    """Add protobuf items to a dictionary; nested keys become nested dictionaries."""
+    """Add protobuf items to a dictionary. Nested keys become nested dictionaries."""
     for item in items:
         path = list(item.nested_key) or [item.key]
         if path[0].startswith("_"):
@@ -267,13 +253,9 @@ _READERS = {
 
 
 def decode_records(data: bytes, file: Path) -> Iterator[bytes]:
-    """Yield the complete records of a ``.wandb`` file.
+    """Yield the complete records in the content of a ``.wandb`` file.
 
     An incomplete record at the end is left out: the file may still be written.
-
-    Args:
-        data: The content of the file.
-        file: Its path, for the message.
 
     Raises:
         ValueError: The content is no ``.wandb`` file.
@@ -298,12 +280,7 @@ def decode_records(data: bytes, file: Path) -> Iterator[bytes]:
 
 
 def encode_records(header: bytes, records: Iterable[bytes]) -> bytes:
-    """Return the content of a ``.wandb`` file.
-
-    Args:
-        header: The first :data:`HEADER_SIZE` bytes of another file of the same release.
-        records: The records.
-    """
+    """Return the content of a ``.wandb`` file, with the header of another file of the same release."""
     data = bytearray(header)
     for record in records:
         rest, is_first = memoryview(record), True

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ultralytics_wb_ddp.utils.errors import UserError
-from ultralytics_wb_ddp.utils.logging import format_exception
+from ultralytics_wb_ddp.utils.errors import UserError, raise_as
 from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
 from ultralytics_wb_ddp.wandb_client.transport import Failure, NoAnswerError, core_answers_queries, post_query
 
@@ -28,18 +27,11 @@ ROW_COUNT_LAG = 5.0  # seconds; the service usually needs 2 to 4 to count rows (
 
 
 class DownloadError(UserError):
-    """A run cannot be downloaded.
-
-    The message names the value, the cause and the remedy.
-    """
+    """An error for a run that cannot be downloaded."""
 
 
 def find_run(path: str, api_key: str | None) -> Any:
-    """Return the run of W&B's public API.
-
-    Args:
-        path: ``entity/project/run-id``, or the web address of the run.
-        api_key: API key of W&B; None for that of the environment or netrc.
+    """Return the run of W&B's public API, by ``entity/project/run-id`` or its web address.
 
     Raises:
         DownloadError: The path is wrong, or the run cannot be read.
@@ -47,19 +39,11 @@ def find_run(path: str, api_key: str | None) -> Any:
     import wandb
 
     check_path(path)
-    try:
+    remedy = "check its path, entity/project/run-id, the server (WANDB_BASE_URL) and whether this API key may read it"
+    with raise_as(DownloadError, f"run {path!r} cannot be read", remedy):
         require_server(api_key)
         with no_login_prompt():
             return wandb.Api(timeout=API_TIMEOUT, api_key=api_key).run(_path_of(path))
-    except UserError as error:
-        msg = f"run {path!r} cannot be read: {error}"
-        raise DownloadError(msg) from error
-    except Exception as error:
-        msg = (
-            f"run {path!r} cannot be read: {format_exception(error)}; check its path, entity/project/run-id, the "
-            "server (WANDB_BASE_URL) and whether this API key may read it"
-        )
-        raise DownloadError(msg) from error
 
 
 def check_path(run: str) -> None:
@@ -82,7 +66,6 @@ def check_path(run: str) -> None:
 
 
 def _path_of(run: str) -> str:
-    """Return the path of a run, also from its web address."""
     path = run.partition("?")[0].strip("/")
     if "://" in path:
         path = unquote(path.partition("://")[2].partition("/")[2])
@@ -90,7 +73,7 @@ def _path_of(run: str) -> str:
 
 
 class ServerError(UserError):  # the doctor shows some as warnings
-    """A failed query; the message names the cause and the remedy.
+    """An error for a failed query.
 
     Args:
         text: The cause.
@@ -109,11 +92,9 @@ class Server:
     """A W&B server and the settings for queries to it.
 
     Attributes:
-        url: Address of the server.
         key: API key, or None.
         source: Origin of the key, such as ``"WANDB_API_KEY"``.
         timeout: Seconds for each answer.
-        settings: The settings of W&B's client.
     """
 
     url: str
@@ -128,12 +109,7 @@ class Server:
         return bool(getattr(self.settings, "identity_token_file", None))
 
     def ask(self, operation: str, query: str, **variables: str) -> dict[str, Any]:
-        """Return the data of a GraphQL query.
-
-        Args:
-            operation: Name of the query, for messages.
-            query: The query.
-            **variables: Variables of the query.
+        """Return the data of a GraphQL query. ``operation`` names it in messages.
 
         Raises:
             ServerError: The query failed.
@@ -145,46 +121,36 @@ class Server:
         raise server_error
 
     def _trouble(self, operation: str, problem: NoAnswerError) -> ServerError:
-        """Return the cause and the remedy of a failed query."""
-        if problem.why is Failure.LATE:
+        if problem.cause is Failure.TIMEOUT:
             return ServerError(f"{self.url} does not answer within {self.timeout:g} s", "check network and proxy")
-        if problem.why is Failure.AWAY:
+        if problem.cause is Failure.NO_CONNECTION:
             remedy = "check network, proxy and WANDB_BASE_URL"
             if "certificate" in problem.text.lower():
                 remedy = "set SSL_CERT_FILE or SSL_CERT_DIR to where the certificates are that are to be trusted"
             return ServerError(f"{self.url} cannot be reached: {problem.text}", remedy)
         if problem.status in {UNAUTHORIZED, FORBIDDEN}:
             return self.refusal(f"with status {problem.status}")
-        if problem.why is Failure.STATUS:
+        if problem.cause is Failure.STATUS:
             text = f"{self.url} answers with status {problem.status}"
             return ServerError(text, "check WANDB_BASE_URL and the server's state")
-        if problem.why is Failure.FOREIGN:
+        if problem.cause is Failure.NOT_WANDB:
             return ServerError(f"{self.url} answers, but not as a W&B server", "check WANDB_BASE_URL and the proxy")
         text = f"{self.url} does not answer the question {operation}"
         return ServerError(text, "look at project and run in the browser", status="warning")
 
-    def refusal(self, how: str) -> ServerError:
-        """Return the error for a refused key.
-
-        Args:
-            how: End of the message's first part, such as ``"with status 401"``.
-        """
+    def refusal(self, detail: str) -> ServerError:
+        """Return the error for a key that was refused in some way, such as ``"with status 401"``."""
         login = f"wandb login --relogin --host {self.url}"
         change = {
             "WANDB_API_KEY": f"correct WANDB_API_KEY, or unset it and call: {login}",
             "cfg.wandb.api_key": "correct cfg.wandb.api_key",
         }
         remedy = f"{change.get(self.source, login)}; it must be a key of the account that the run belongs to"
-        return ServerError(f"{self.url} refuses the key {how}", remedy, about="key")
+        return ServerError(f"{self.url} refuses the key {detail}", remedy, about="key")
 
 
 def find_server(api_key: str | None = None, *, timeout: float = 30.0) -> Server:
-    """Return the server in the settings of W&B's client.
-
-    Args:
-        api_key: API key of W&B; None for that of the environment or netrc.
-        timeout: Seconds for each answer.
-    """
+    """Return the server in the settings of W&B's client. Each answer has ``timeout`` seconds."""
     from wandb.sdk import wandb_setup
 
     # The client reads the environment once in a process; its public API reads it each time.
@@ -197,9 +163,6 @@ def require_server(api_key: str | None = None) -> None:
     """Check that the server answers and accepts the key.
 
     The client's own calls need half a minute to fail.
-
-    Args:
-        api_key: API key of W&B; None for that of the environment or netrc.
 
     Raises:
         ServerError: The server does not answer, or refuses the key.
@@ -218,11 +181,7 @@ def require_server(api_key: str | None = None) -> None:
 def find_key(api_key: str | None, url: str) -> tuple[str | None, str]:
     """Return the API key and its origin.
 
-    The order of the search is that of the manager and W&B.
-
-    Args:
-        api_key: Key of ``cfg.wandb``; None for that of the environment or netrc.
-        url: Address of the server.
+    The order of the search is that of the manager and W&B: ``cfg.wandb``, the environment, netrc.
     """
     if api_key:
         return api_key, "cfg.wandb.api_key"
@@ -236,15 +195,7 @@ def find_key(api_key: str | None, url: str) -> tuple[str | None, str]:
 
 
 def check_key(key: str | None, source: str, url: str) -> ServerError | None:
-    """Return the error for a missing or malformed key, or None.
-
-    The message does not show the key.
-
-    Args:
-        key: The key.
-        source: Origin of the key.
-        url: Address of the server.
-    """
+    """Return the error for a missing or malformed key, without showing it; None for a good key."""
     remedy = f"wandb login --host {url}, or set WANDB_API_KEY"
     if key is None:
         text = f"there is none for {url}, neither in WANDB_API_KEY nor in netrc"

@@ -17,15 +17,8 @@ def store_value(run: Any, key: str, value: Any) -> None:
     """Store the files of an image, table or chart.
 
     Call it before ``run.log``, which stores all values of a row together and loses the row if one value fails.
-    ``run.log`` skips values that are already stored.
-
-    Args:
-        run: The ``wandb.Run``.
-        key: Name of the value in the row.
-        value: The value. A value that is stored in another run, which is lost, is stored again.
-
-    Raises:
-        Exception: The value cannot be stored.
+    ``run.log`` skips values that are already stored. A value that a lost run has stored is stored again. An exception
+    means that the value cannot be stored.
     """
     from wandb.sdk.data_types.utils import val_to_json
 
@@ -50,11 +43,7 @@ def store_value(run: Any, key: str, value: Any) -> None:
 
 
 def ensure_writable_directories(directory: Path) -> None:
-    """Stage artifacts and tables beside the runs if W&B's directories are unwritable.
-
-    Args:
-        directory: Directory that contains runs.
-    """
+    """Stage artifacts and tables beside the runs if W&B's directories are unwritable."""
     moved = _move_directories(directory)
     if moved:
         logger.warning(
@@ -66,9 +55,6 @@ def _move_directories(parent: Path) -> list[str]:
     """Move W&B's unwritable data and cache directories beside the runs.
 
     Child processes inherit the environment variables that are set here.
-
-    Returns:
-        The directories that are not writable, with their variables, for a message.
     """
     import platformdirs  # wandb uses it; an import of wandb would take half a second while a run is being opened
 

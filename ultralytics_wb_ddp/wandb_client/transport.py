@@ -29,32 +29,31 @@ if TYPE_CHECKING:
 
 SECOND_TRY = 3.0  # seconds; wandb-core retries a query once, after a second
 START_TIMEOUT = 30.0  # seconds for the start of wandb-core
-LATE_WORDS = ("context deadline exceeded", "Client.Timeout exceeded", "i/o timeout", "handshake timeout")
-FOREIGN_WORDS = ("invalid character", "unexpected end of JSON", "cannot unmarshal", "unexpected EOF")
+TIMEOUT_PHRASES = ("context deadline exceeded", "Client.Timeout exceeded", "i/o timeout", "handshake timeout")
+NOT_JSON_PHRASES = ("invalid character", "unexpected end of JSON", "cannot unmarshal", "unexpected EOF")
 
 
 class Failure(Enum):
     """Cause of a failed query."""
 
-    LATE = "the server did not answer in time"
-    AWAY = "there was no connection"
+    TIMEOUT = "the server did not answer in time"
+    NO_CONNECTION = "there was no connection"
     STATUS = "the answer has an HTTP error status"
-    FOREIGN = "the answer is not that of a W&B server"
+    NOT_WANDB = "the answer is not that of a W&B server"
     UNKNOWN = "the server does not know the query"
 
 
 class NoAnswerError(Exception):
-    """A query failed.
+    """An error for a query without an answer.
 
     Args:
-        why: Cause of the failure.
         text: Reason, for messages; without it, that of the cause.
         status: HTTP status; 0 without one.
     """
 
-    def __init__(self, why: Failure, text: str = "", status: int = 0) -> None:
-        super().__init__(text or why.value)
-        self.why, self.text, self.status = why, text, status
+    def __init__(self, cause: Failure, text: str = "", status: int = 0) -> None:
+        super().__init__(text or cause.value)
+        self.cause, self.text, self.status = cause, text, status
 
 
 def core_answers_queries() -> bool:
@@ -69,15 +68,7 @@ def core_answers_queries() -> bool:
 def post_query(
     url: str, key: str | None, settings: Any, query: str, variables: Mapping[str, Any], *, timeout: float
 ) -> dict[str, Any]:
-    """Send a GraphQL query and return the data of its answer.
-
-    Args:
-        url: Address of the server.
-        key: API key; None sends no key.
-        settings: The client's settings.
-        query: The query.
-        variables: Variables of the query.
-        timeout: Seconds for the answer.
+    """Send a GraphQL query and return the data of its answer, which has ``timeout`` seconds.
 
     Raises:
         NoAnswerError: The query failed.
@@ -101,7 +92,7 @@ def _post_with_core(
     try:
         copy.base_url, copy.api_key = url, key
     except Exception:  # noqa: BLE001  # the text of the error contains the key
-        raise NoAnswerError(Failure.AWAY, "W&B's client refuses the address or the key") from None
+        raise NoAnswerError(Failure.NO_CONNECTION, "W&B's client refuses the address or the key") from None
     # wandb-core needs at least one retry, and whole seconds.
     copy.x_graphql_retry_max, copy.x_graphql_retry_wait_min_seconds, copy.x_graphql_retry_wait_max_seconds = 1, 1, 1
     copy.x_graphql_timeout_seconds = max(1, round(timeout))
@@ -119,7 +110,6 @@ def _post_with_core(
 
 @contextlib.contextmanager
 def _private_core() -> Iterator[Any]:
-    """Start a wandb-core for queries, apart from that of this process's runs."""
     from wandb.sdk import wandb_setup
     from wandb.sdk.lib.service import service_port_file
     from wandb.sdk.lib.service.service_connection import ServiceConnection
@@ -140,7 +130,7 @@ def _private_core() -> Iterator[Any]:
             try:
                 token = service_port_file.poll_for_token(file, process, timeout=START_TIMEOUT)
             except Exception as error:
-                raise NoAnswerError(Failure.AWAY, "wandb-core does not start") from error
+                raise NoAnswerError(Failure.NO_CONNECTION, "wandb-core does not start") from error
             connection = ServiceConnection(asyncer=asyncer, client=token.connect(asyncer=asyncer), proc=None)
             try:
                 yield connection
@@ -158,14 +148,15 @@ def _error_from_core(message: str, status: int) -> NoAnswerError:
     retried = re.search(r"while retrying: HTTP (\d+)", message)
     if status or retried:
         return NoAnswerError(Failure.STATUS, status=status or int(retried.group(1) if retried else 0))
-    if "did not respond in time" in message or any(word in message for word in LATE_WORDS):
-        return NoAnswerError(Failure.LATE)
+    if "did not respond in time" in message or any(phrase in message for phrase in TIMEOUT_PHRASES):
+        return NoAnswerError(Failure.TIMEOUT)
     if 'Post "' in message or "service process" in message:
         reason = message.strip().splitlines()[-1].rsplit(": ", 1)[-1].rstrip('"')
         reason = "the connection was cut" if reason == "EOF" else reason
-        return NoAnswerError(Failure.AWAY, f"{'proxy: ' if 'proxyconnect' in message else ''}{_capitalize(reason)}")
-    if any(word in message for word in FOREIGN_WORDS):
-        return NoAnswerError(Failure.FOREIGN)
+        proxy = "proxy: " if "proxyconnect" in message else ""
+        return NoAnswerError(Failure.NO_CONNECTION, f"{proxy}{_capitalize(reason)}")
+    if any(phrase in message for phrase in NOT_JSON_PHRASES):
+        return NoAnswerError(Failure.NOT_WANDB)
     return NoAnswerError(Failure.UNKNOWN, message.strip())
 
 
@@ -188,7 +179,7 @@ def _post_directly(
     thread.start()
     thread.join(timeout)
     if not answers:
-        raise NoAnswerError(Failure.LATE)
+        raise NoAnswerError(Failure.TIMEOUT)
     if isinstance(answers[0], Exception):
         raise answers[0]
     return answers[0]
@@ -206,7 +197,7 @@ def _post(url: str, key: str | None, settings: Any, body: Mapping[str, Any], tim
     with opener.open(request, timeout=timeout) as answer:
         content = json.loads(answer.read())
     if not isinstance(content, dict):
-        raise NoAnswerError(Failure.FOREIGN)
+        raise NoAnswerError(Failure.NOT_WANDB)
     if content.get("errors"):
         raise NoAnswerError(Failure.UNKNOWN, str(content["errors"]))
     return content.get("data")
@@ -232,11 +223,11 @@ def _error_from_urllib(problem: Exception) -> NoAnswerError:
         return NoAnswerError(Failure.STATUS, status=problem.code)
     reason = problem.reason if isinstance(problem, URLError) else problem
     if isinstance(reason, TimeoutError):
-        return NoAnswerError(Failure.LATE)
+        return NoAnswerError(Failure.TIMEOUT)
     if isinstance(reason, ValueError) and not isinstance(reason, OSError):
-        return NoAnswerError(Failure.FOREIGN)
+        return NoAnswerError(Failure.NOT_WANDB)
     text = re.sub(r"^[\[<][^\]>]*[\]>] | \(_ssl\.c:\d+\)$", "", str(reason))
-    return NoAnswerError(Failure.AWAY, _capitalize(text.rsplit(": ", 1)[-1]))
+    return NoAnswerError(Failure.NO_CONNECTION, _capitalize(text.rsplit(": ", 1)[-1]))
 
 
 def _capitalize(text: str) -> str:
