@@ -1,0 +1,56 @@
+"""The commands that messages name for what has not got to W&B, and their execution."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from chaos.evidence import Command
+
+OURS = re.compile(r"(ultralytics-wb-ddp sync [^;\n]*)")
+THEIRS = re.compile(r"(wandb sync \S+)$", re.MULTILINE)
+TIMEOUT = 120.0  # seconds
+
+
+def named_in(output: str) -> list[list[str]]:
+    """Return the commands that an output names, in their order, each once.
+
+    W&B names ``wandb sync`` also for parts that our messages name: ours then sends them.
+    """
+    plain = re.sub(r"\x1b\[[\d;]*m", "", output)
+    ours = [shlex.split(found) for found in OURS.findall(plain)]
+    folders = {Path(folder).name for words in ours for folder in words[2:]}
+    theirs = [shlex.split(found) for found in THEIRS.findall(plain)]
+    commands = [*ours, *(words for words in theirs if Path(words[-1]).name not in folders)]
+    return [list(words) for words in dict.fromkeys(map(tuple, commands))]
+
+
+def unsent(directory: Path) -> list[str]:
+    """Return the offline sessions below a directory that were not sent, the oldest first, by their paths in it."""
+    files = sorted(directory.rglob("offline-run-*/run-*.wandb"), key=lambda file: file.parent.name)
+    folders = [file.parent for file in files if not file.with_name(f"{file.name}.synced").exists()]
+    return [str(folder.relative_to(directory)) for folder in folders]
+
+
+def run(words: list[str], directory: Path, environment: dict[str, str], prefix: list[str]) -> Command:
+    """Run a command as a user would, after words that put it where the job was."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    try:
+        done = subprocess.run(
+            [*prefix, *words],
+            cwd=directory,
+            env={**environment, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Command(words, -1, f"no end within {TIMEOUT:g} s")
+    return Command(words, done.returncode, done.stdout)
