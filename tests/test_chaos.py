@@ -28,7 +28,7 @@ from conftest import NIGHTLY
 HISTORY = "wandb-history.jsonl"
 PLAN = draw(1, 1)
 KILL = Strike("kill rank 0", 0.5)
-HANG = Strike("hangs for seconds", 0.5, {"seconds": 2.0})
+HANG = Strike("hangs for seconds", 0.5, details={"seconds": 2.0})
 
 
 def run_with(*rows: str, state: str = "finished", exit_code: int | None = 0, run_id: str = RUN_ID) -> StoredRun:
@@ -220,7 +220,7 @@ def test_checkpoint_may_be_missing_where_a_message_says_so(tmp_path: Path) -> No
 
 
 RAISES = {"place": "after", "event": "on_train_start", "rank": 0, "epoch": 0}
-EXIT = Strike("exception", 0.5, {**RAISES, "error": "SystemExit"})
+EXIT = Strike("exception", 0.5, details={**RAISES, "error": "SystemExit"})
 
 
 @pytest.mark.parametrize(
@@ -302,9 +302,12 @@ def test_faults_and_usages_that_are_asked_for_are_drawn() -> None:
 def test_moment_of_a_fault_is_found_by_the_marks_before_it() -> None:
     timeline = Timeline(10.0, (2.0, 4.0, 8.0))
 
-    assert timeline.moment(0.1) == (0, 1.0)
-    assert timeline.moment(0.5) == (2, 1.0)
-    assert timeline.moment(1.0) == (3, 2.0)
+    assert timeline.moment(0.1, by_steps=False) == (0, 1.0)
+    assert timeline.moment(0.5, by_steps=False) == (2, 1.0)
+    assert timeline.moment(1.0, by_steps=False) == (3, 2.0)
+    assert timeline.moment(0.125, by_steps=True) == (0, 1.0)
+    assert timeline.moment(0.625, by_steps=True) == (2, 2.0)
+    assert timeline.moment(1.0, by_steps=True) == (3, 2.0)
 
 
 def test_table_counts_runs_violations_and_limits(tmp_path: Path) -> None:

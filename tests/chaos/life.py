@@ -15,6 +15,7 @@ from pathlib import Path
 
 from wandb_server import WandbServer
 
+from chaos import usages
 from chaos.disk import SmallDisk
 from chaos.evidence import Life, Mark, read_marks
 from chaos.faults import Target
@@ -38,7 +39,7 @@ class Job:
     Attributes:
         name: Name of its training, and of the job in the environment of its processes.
         directory: Its directory.
-        script: Its script.
+        usage: Its usage.
         processes: "1", "2" or "torchrun".
         data: Dataset.
         environment: Further variables.
@@ -47,7 +48,7 @@ class Job:
 
     name: str
     directory: Path
-    script: Path
+    usage: str
     processes: str
     data: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -69,12 +70,14 @@ class Job:
             "CHAOS_MARKS": str(self.marks),
             VARIABLE: f"{self.directory}/{self.name}/{number}",
             **self.environment,
+            "PYTHONPATH": os.pathsep.join([str(self.directory), os.environ.get("PYTHONPATH", "")]),
         }
-        command = [sys.executable, str(self.script)]
+        words = usages.words(self.directory, self.name, self.usage)
+        command = [sys.executable, *words]
         if self.processes == "torchrun":
             port = f"--master_port={find_free_port()}"
             launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1", port]
-            command = [sys.executable, *launch, str(self.script)]
+            command = [sys.executable, *launch, *words]
         if strike and strike.kind.raises:
             variables["CHAOS_RAISE"] = json.dumps(strike.details)
         if self.disk and strike and strike.kind.on_small_disk:
@@ -142,7 +145,7 @@ def _strike(life: Life, target: Target, job: Job, usual: Timeline) -> None:
     strike = life.strike
     assert strike
     assert strike.kind.act
-    count, seconds = usual.moment(strike.at)
+    count, seconds = usual.moment(strike.at, by_steps=strike.by_steps)
     if life.number > 1:  # it continues somewhere in the middle, so only the seconds are known
         count, seconds = 0, strike.at * usual.seconds
     while not target.over.wait(STEP) and len(_own_marks(job, life.number)) < count:

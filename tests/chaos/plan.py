@@ -31,11 +31,13 @@ class Strike:
     Attributes:
         fault: Name of the fault, a key of :data:`FAULTS`.
         at: When, as a part of the life of an undisturbed job.
+        by_steps: Whether all steps of the job count as equally long, see :meth:`chaos.timeline.Timeline.moment`.
         details: What else was drawn: seconds, the event of an exception and the like.
     """
 
     fault: str
     at: float
+    by_steps: bool = False
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -45,7 +47,11 @@ class Strike:
 
     def __str__(self) -> str:
         details = ", ".join(f"{name} {value}" for name, value in self.details.items())
-        when = "" if self.kind.raises or self.kind.from_start else f" at {self.at:.2f} of the life"
+        when = (
+            ""
+            if self.kind.raises or self.kind.from_start
+            else f" at {self.at:.3f} of the {'steps' if self.by_steps else 'life'}"
+        )
         return f"{self.fault}{f' ({details})' if details else ''}{when}"
 
 
@@ -145,7 +151,7 @@ def _strike(chance: random.Random, possible: list[str], processes: str) -> Strik
     group = chance.choice(groups)
     name = chance.choice([each for each in possible if FAULTS[each].group == group])
     fault, at = FAULTS[name], round(chance.random(), 3)
-    details: dict[str, Any] = {}
+    by_steps, details = chance.random() < 0.5, dict[str, Any]()
     if fault.seconds:
         details["seconds"] = round(chance.uniform(*fault.seconds), 1)
     if fault.raises:
@@ -157,4 +163,4 @@ def _strike(chance: random.Random, possible: list[str], processes: str) -> Strik
             "rank": 0 if processes in ALONE else chance.choice((0, 1)),
             "epoch": chance.choice((0, 1)) if event in EVENTS_IN_EPOCHS else 0,
         }
-    return Strike(name, at, details)
+    return Strike(name, at, by_steps, details)

@@ -27,15 +27,20 @@ class Timeline:
         """Return the course of a life that began at a time, in seconds since 1970."""
         return cls(seconds, tuple(mark.at - begun for mark in marks if mark.rank == 0))
 
-    def moment(self, part: float) -> tuple[int, float]:
+    def moment(self, part: float, *, by_steps: bool) -> tuple[int, float]:
         """Return a moment of a life: how many marks precede it, and the seconds since the last of them.
 
         Args:
             part: The moment as a part of the life, from 0 to 1.
+            by_steps: Whether all steps between two marks count as equally long. Imports take most of the time of a short
+                life, so that its end would be struck seldom.
         """
-        seconds = part * self.seconds
-        count = bisect.bisect_right(self.marks, seconds)
-        return count, seconds - (self.marks[count - 1] if count else 0.0)
+        ends = (0.0, *self.marks, self.seconds)
+        if by_steps:
+            step = min(int(part * (len(ends) - 1)), len(ends) - 2)
+            return step, (part * (len(ends) - 1) - step) * max(0.0, ends[step + 1] - ends[step])
+        count = bisect.bisect_right(self.marks, part * self.seconds)
+        return count, part * self.seconds - ends[count]
 
     def write(self, file: Path) -> None:
         """Write it to a file."""

@@ -85,21 +85,19 @@ class Trials:
     def _job(self, plan: Plan, directory: Path, server: WandbServer, name: str) -> Job:
         for folder in ("home", "yolo"):
             (directory / folder).mkdir(parents=True, exist_ok=True)
-        script = directory / f"{name}.py"
-        script.write_text(usages.script(plan.usage, plan.processes, by_hand=plan.by_hand), encoding="utf-8")
+        usages.write(directory, name, plan.usage, plan.processes, by_hand=plan.by_hand)
         environment = {**_online(server), **usages.environment(plan.usage)}
         if not plan.online:
             environment["WANDB_MODE"] = "offline"
         if plan.sends_often:
             environment["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "1"
-        return Job(name, directory, script, plan.processes, self.data, environment)
+        return Job(name, directory, plan.usage, plan.processes, self.data, environment)
 
     def _start_companion(self, plan: Plan, directory: Path, server: WandbServer) -> Callable[[], Life]:
         """Start another training beside the first life and return a function that waits for it."""
-        script = directory / f"{COMPANION}.py"
-        script.write_text(usages.script("C", "1", by_hand=False), encoding="utf-8")
+        usages.write(directory, COMPANION, "C", "1")
         named = {"WANDB_RUN_ID": COMPANION, "WANDB_PROJECT": usages.PROJECT}
-        job = Job(COMPANION, directory, script, "1", self.data, {**_online(server), **named})
+        job = Job(COMPANION, directory, "C", "1", self.data, {**_online(server), **named})
         lives: list[Life] = []
         bound = _bound(self._usual[plan.usage, plan.processes].seconds, plan.strikes[0], plan)
         thread = threading.Thread(target=lambda: lives.append(live(job, 1, None, server, None, bound)))
