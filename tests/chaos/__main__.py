@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import time
@@ -42,6 +43,8 @@ def main(
     if dry_run:
         click.echo("\n".join(map(str, plans)))
         return
+    # A shell that starts this in the background ignores Ctrl-C for it, and so would its jobs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         folder = (keep or Path(temporary)).resolve()
         data = make_shapes_dataset(folder / "shapes", images=16, classes=2)

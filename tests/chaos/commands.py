@@ -29,11 +29,19 @@ def named_in(output: str) -> list[list[str]]:
     return [list(words) for words in dict.fromkeys(map(tuple, commands))]
 
 
-def unsent(directory: Path) -> list[str]:
-    """Return the offline sessions below a directory that were not sent, the oldest first, by their paths in it."""
-    files = sorted(directory.rglob("offline-run-*/run-*.wandb"), key=lambda file: file.parent.name)
+def unsent(directory: Path, *, online: bool) -> list[str]:
+    """Return the sessions below a directory that were not sent, the oldest first, by their paths in it.
+
+    Args:
+        directory: The directory.
+        online: Whether to return online sessions, too: those of a run that has no end at the server.
+    """
+    kinds = ("offline-run-*", "run-*") if online else ("offline-run-*",)
+    files = {file for kind in kinds for file in directory.rglob(f"wandb/{kind}/run-*.wandb")}
     folders = [file.parent for file in files if not file.with_name(f"{file.name}.synced").exists()]
-    return [str(folder.relative_to(directory)) for folder in folders]
+    return [
+        str(folder.relative_to(directory)) for folder in sorted(folders, key=lambda each: each.name.split("run-")[1])
+    ]
 
 
 def run(words: list[str], directory: Path, environment: dict[str, str], prefix: list[str]) -> Command:

@@ -89,7 +89,7 @@ class Outcome:
         results: The last row of ``results.csv`` for each epoch, by epoch.
         runs: Runs at the server, once the commands were called.
         commands: Commands that messages have named.
-        unnamed: Sessions on disk that no message has named, nor the doctor.
+        unnamed: Unsent sessions that no message has named, nor the doctor; of online ones those of a run without end.
         received: What the server received, without the Authorization headers.
         companion: The life of the training beside it.
         checkpoint_size: Size in bytes of the best checkpoint; None without one.

@@ -20,7 +20,14 @@ EVENTS_IN_EPOCHS = (
     "on_model_save",
     "on_fit_epoch_end",
 )
-EVENTS = ("on_pretrain_routine_start", "on_pretrain_routine_end", "on_train_start", *EVENTS_IN_EPOCHS, "on_train_end")
+EVENTS = (
+    "on_pretrain_routine_start",
+    "on_pretrain_routine_end",
+    "on_train_start",
+    *EVENTS_IN_EPOCHS,
+    "on_train_end",
+    "teardown",
+)
 ERRORS = {"RuntimeError": 1, "SystemExit": 3, "KeyboardInterrupt": 255}
 
 

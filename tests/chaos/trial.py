@@ -124,7 +124,8 @@ class Trials:
         if (directory / NAME).exists():
             doctor = run("ultralytics-wb-ddp", "doctor", "--training", NAME)
             outcome.commands += [run(*words) for words in commands.named_in(doctor.output)]
-        outcome.unnamed = commands.unsent(directory)
+        has_no_end = any(run.exit_code is None for run in server.runs if run.id != COMPANION)
+        outcome.unnamed = commands.unsent(directory, online=has_no_end)
         outcome.commands += [run("ultralytics-wb-ddp", "sync", folder) for folder in outcome.unnamed]
 
 
