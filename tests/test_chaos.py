@@ -290,13 +290,23 @@ def test_plan_is_drawn_again_from_its_seed_and_number() -> None:
 
 
 def test_faults_and_usages_that_are_asked_for_are_drawn() -> None:
-    plans = [draw(1, number, ("A",), ("server", "kill torchrun")) for number in range(50)]
+    plans = [draw(1, number, ["A"], ["1", "2"], ["server", "kill torchrun"]) for number in range(50)]
 
     assert {plan.usage for plan in plans} == {"A"}
+    assert {plan.processes for plan in plans} <= {"1", "2", "torchrun"}
+    assert str(plans[3]).startswith(
+        "--seed 1 --only 3 --usage A --processes 1 --processes 2 --fault server --fault 'kill torchrun': A, "
+    )
     assert {strike.kind.group for plan in plans for strike in plan.strikes} == {"server", "kill"}
     assert {strike.fault for plan in plans for strike in plan.strikes if strike.kind.group == "kill"} == {
         "kill torchrun"
     }
+
+
+def test_fault_that_is_asked_for_is_drawn_where_it_is_possible() -> None:
+    plans = [draw(1, number, faults=["kill torchrun"]) for number in range(20)]
+
+    assert {(plan.strikes[0].fault, plan.processes) for plan in plans} == {("kill torchrun", "2")}
 
 
 def test_moment_of_a_fault_is_found_by_the_marks_before_it() -> None:

@@ -14,7 +14,7 @@ from chaos.faults import FAULTS
 from chaos.plan import draw
 from chaos.report import judge, table
 from chaos.trial import Trials
-from chaos.usages import USAGES
+from chaos.usages import PROCESSES, USAGES
 from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 
 FAULT_NAMES = sorted({*FAULTS, *(fault.group for fault in FAULTS.values())})
@@ -25,6 +25,7 @@ FAULT_NAMES = sorted({*FAULTS, *(fault.group for fault in FAULTS.values())})
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed, from which each run is drawn.")
 @click.option("--only", type=click.IntRange(0), multiple=True, help="Number of a run that is done alone.")
 @click.option("--usage", "usages", type=click.Choice(USAGES), multiple=True, help="Usage to draw from.")
+@click.option("--processes", type=click.Choice(PROCESSES), multiple=True, help="Processes to draw from.")
 @click.option("--fault", "faults", type=click.Choice(FAULT_NAMES), multiple=True, help="Fault, or class of faults.")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Where each run's directory is kept.")
 @click.option("--dry-run", is_flag=True, help="Print the plans and start nothing.")
@@ -33,13 +34,14 @@ def main(
     seed: int,
     only: tuple[int, ...],
     usages: tuple[str, ...],
+    processes: tuple[str, ...],
     faults: tuple[str, ...],
     keep: Path | None,
     *,
     dry_run: bool,
 ) -> None:
     """Train with random faults, check what must still hold, and print a table."""
-    plans = [draw(seed, number, usages, faults) for number in only or range(runs)]
+    plans = [draw(seed, number, usages, processes, faults) for number in only or range(runs)]
     if dry_run:
         click.echo("\n".join(map(str, plans)))
         return

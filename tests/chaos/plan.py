@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +81,7 @@ class Plan:
         restart: Whether the job is started again after its first life.
         restart_after: Seconds from the end of a life to the next.
         companion: Whether another training runs beside the first life.
+        among: The options of the campaign that have narrowed what was drawn.
     """
 
     seed: int
@@ -93,6 +96,7 @@ class Plan:
     restart: bool
     restart_after: float
     companion: bool
+    among: tuple[str, ...] = ()
 
     @property
     def lives(self) -> list[Strike | None]:
@@ -112,35 +116,43 @@ class Plan:
         strikes = ", then ".join(map(str, self.strikes))
         restart = f"; started again after {self.restart_after:g} s" if self.restart else ""
         beside = "; beside another training" if self.companion else ""
-        return f"--seed {self.seed} --only {self.number}: {self.place}{hand}, {kind}{often}: {strikes}{restart}{beside}"
+        options = " ".join([f"--seed {self.seed} --only {self.number}", *self.among])
+        return f"{options}: {self.place}{hand}, {kind}{often}: {strikes}{restart}{beside}"
 
 
-def draw(seed: int, number: int, usages: tuple[str, ...] = (), faults: tuple[str, ...] = ()) -> Plan:
+def draw(
+    seed: int, number: int, usages: Sequence[str] = (), processes: Sequence[str] = (), faults: Sequence[str] = ()
+) -> Plan:
     """Draw a plan.
 
     Args:
         seed: Seed of the campaign.
         number: Number of the run.
         usages: Usages to draw from; all of them if empty.
+        processes: Numbers of processes to draw from; all of them if empty.
         faults: Faults, or classes of faults, to draw from; all of them if empty.
     """
     chance = random.Random(f"{seed}/{number}")
-    usage, processes = chance.choice(usages or USAGES), chance.choice(PROCESSES)
+    usage, count = chance.choice(usages or USAGES), chance.choice(processes or PROCESSES)
     online = chance.random() < 0.75
     known = [name for name, fault in FAULTS.items() if not faults or name in faults or fault.group in faults]
-    possible = [name for name in known if FAULTS[name].is_possible(processes, online=online)]
-    if not possible:  # the faults that were asked for need a server, or several processes
-        online, processes = True, chance.choice([each for each in PROCESSES if each != "1"])
-        possible = known
+
+    def possible_in(place: str) -> list[str]:
+        return [name for name in known if FAULTS[name].is_possible(place, online=online)]
+
+    if not possible_in(count):  # the faults that were asked for need a server, or several processes
+        online = True
+        count = chance.choice([place for place in PROCESSES if possible_in(place)])
+    possible = possible_in(count)
     restart = chance.random() < 0.4
-    strikes = [_strike(chance, possible, processes)]
+    strikes = [_strike(chance, possible, count)]
     if restart and chance.random() < 0.3:
-        strikes.append(_strike(chance, possible, processes))
+        strikes.append(_strike(chance, possible, count))
     return Plan(
         seed,
         number,
         usage,
-        processes,
+        count,
         online,
         count_lag=chance.choice((0.0, 3.0)) if online else 0.0,
         sends_often=chance.random() < 0.5,
@@ -150,7 +162,12 @@ def draw(seed: int, number: int, usages: tuple[str, ...] = (), faults: tuple[str
         # W&B counts the rows of a run that the script itself opens again, as in A, only after some seconds.
         restart_after=6.0 if usage == "A" else chance.choice((0.0, 0.0, 2.0, 6.0)),
         companion=chance.random() < 0.1,
+        among=(*_option("usage", usages), *_option("processes", processes), *_option("fault", faults)),
     )
+
+
+def _option(name: str, values: Sequence[str]) -> list[str]:
+    return [f"--{name} {shlex.quote(value)}" for value in values]
 
 
 def _strike(chance: random.Random, possible: list[str], processes: str) -> Strike:
