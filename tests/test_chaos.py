@@ -286,7 +286,11 @@ def test_plan_is_drawn_again_from_its_seed_and_number() -> None:
     assert plans == [draw(7, number) for number in range(200)]
     assert "--seed 7 --only 3: " in str(plans[3])
     assert {strike.kind.group for plan in plans for strike in plan.strikes} == {kind.group for kind in FAULTS.values()}
-    assert all(strike.kind.is_possible(plan.processes, online=plan.online) for plan in plans for strike in plan.strikes)
+    assert all(
+        strike.kind.is_possible(plan.usage, plan.processes, online=plan.online)
+        for plan in plans
+        for strike in plan.strikes
+    )
 
 
 def test_faults_and_usages_that_are_asked_for_are_drawn() -> None:
@@ -307,6 +311,7 @@ def test_fault_that_is_asked_for_is_drawn_where_it_is_possible() -> None:
     plans = [draw(1, number, faults=["kill torchrun"]) for number in range(20)]
 
     assert {(plan.strikes[0].fault, plan.processes) for plan in plans} == {("kill torchrun", "2")}
+    assert "A" not in {draw(1, number, faults=["kill service process"]).usage for number in range(20)}
 
 
 def test_moment_of_a_fault_is_found_by_the_marks_before_it() -> None:

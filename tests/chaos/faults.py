@@ -21,7 +21,7 @@ from chaos.processes import CORE, LAUNCHER, SERVICE_ROLE, Found, find
 RANKS = ("rank 0", "rank 1")
 EVERY = "every process"
 GROUP = "process group"
-POLL = 0.05  # seconds between two looks for a process that is not there yet
+POLL = 0.2  # seconds between two looks for a process that is not there yet
 
 
 @dataclass
@@ -98,9 +98,10 @@ class Fault:
     role: str = ""
     allowance: float = 20.0
 
-    def is_possible(self, processes: str, *, online: bool) -> bool:
-        """Return whether it can happen to a job."""
-        return (not self.needs or processes in self.needs) and (online or not self.needs_server)
+    def is_possible(self, usage: str, processes: str, *, online: bool) -> bool:
+        """Return whether it can happen to a job; wandb-core of a run of the script's own is a child of the script."""
+        has_process = not (usage == "A" and self.role == SERVICE_ROLE)
+        return has_process and (not self.needs or processes in self.needs) and (online or not self.needs_server)
 
 
 def send(number: int, process: Found) -> str:

@@ -137,13 +137,14 @@ def draw(
     online = chance.random() < 0.75
     known = [name for name, fault in FAULTS.items() if not faults or name in faults or fault.group in faults]
 
-    def possible_in(place: str) -> list[str]:
-        return [name for name in known if FAULTS[name].is_possible(place, online=online)]
+    def possible_in(usage: str, count: str, *, online: bool) -> list[str]:
+        return [name for name in known if FAULTS[name].is_possible(usage, count, online=online)]
 
-    if not possible_in(count):  # the faults that were asked for need a server, or several processes
+    if not possible_in(usage, count, online=online):  # the faults that were asked for need a server, or two processes
         online = True
-        count = chance.choice([place for place in PROCESSES if possible_in(place)])
-    possible = possible_in(count)
+        places = [(each, place) for each in usages or USAGES for place in PROCESSES]
+        usage, count = chance.choice([place for place in places if possible_in(*place, online=True)])
+    possible = possible_in(usage, count, online=online)
     restart = chance.random() < 0.4
     strikes = [_strike(chance, possible, count)]
     if restart and chance.random() < 0.3:
