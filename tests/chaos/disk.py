@@ -26,6 +26,7 @@ class SmallDisk:
 
     def __init__(self, directory: Path, *, read_only: bool) -> None:
         self._directory = directory
+        self._read_only = read_only
         self.folder = directory / FOLDER
         self._options = f"size={SIZE}{',ro' if read_only else ''}"
 
@@ -58,4 +59,5 @@ class SmallDisk:
 
     def empty(self) -> None:
         """Make room again."""
-        (self.outside / "filler").unlink(missing_ok=True)
+        if not self._read_only:
+            (self.outside / "filler").unlink(missing_ok=True)

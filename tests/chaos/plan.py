@@ -81,6 +81,7 @@ class Plan:
         restart: Whether the job is started again after its first life.
         restart_after: Seconds from the end of a life to the next.
         companion: Whether another training runs beside the first life.
+        sends_first: Whether the commands that a life has named are called before the next life, not after the last.
         among: The options of the campaign that have narrowed what was drawn.
     """
 
@@ -96,6 +97,7 @@ class Plan:
     restart: bool
     restart_after: float
     companion: bool
+    sends_first: bool
     among: tuple[str, ...] = ()
 
     @property
@@ -115,9 +117,10 @@ class Plan:
         hand = ", by hand" if self.by_hand else ""
         strikes = ", then ".join(map(str, self.strikes))
         restart = f"; started again after {self.restart_after:g} s" if self.restart else ""
+        first = ", once its data is sent" if self.sends_first else ""
         beside = "; beside another training" if self.companion else ""
         options = " ".join([f"--seed {self.seed} --only {self.number}", *self.among])
-        return f"{options}: {self.place}{hand}, {kind}{often}: {strikes}{restart}{beside}"
+        return f"{options}: {self.place}{hand}, {kind}{often}: {strikes}{restart}{first}{beside}"
 
 
 def draw(
@@ -163,6 +166,7 @@ def draw(
         # W&B counts the rows of a run that the script itself opens again, as in A, only after some seconds.
         restart_after=6.0 if usage == "A" else chance.choice((0.0, 0.0, 2.0, 6.0)),
         companion=chance.random() < 0.1,
+        sends_first=restart and chance.random() < 0.5,
         among=(*_option("usage", usages), *_option("processes", processes), *_option("fault", faults)),
     )
 

@@ -71,6 +71,8 @@ class Trials:
                 mend(server)
                 if job.disk:
                     job.disk.empty()
+                if plan.sends_first:
+                    self._send_named(outcome, server, job.disk)
             if beside:
                 outcome.companion = beside()
             outcome.marks = read_marks(job.marks)
@@ -109,24 +111,32 @@ class Trials:
 
         return wait
 
+    def _send_named(self, outcome: Outcome, server: WandbServer, disk: SmallDisk | None) -> None:
+        """Call the commands that the messages have named so far, each once."""
+        logs = [*(life.output for life in outcome.lives), *([outcome.companion.output] if outcome.companion else [])]
+        late = outcome.directory / NAME / "output.log"  # of workers whose launcher is gone
+        logs += [late.read_text(encoding="utf-8", errors="replace")] if late.exists() else []
+        called = [command.words for command in outcome.commands]
+        for words in commands.named_in("\n".join(logs)):
+            if words not in called:
+                outcome.commands.append(self._call(words, outcome, server, disk))
+
     def _send(self, outcome: Outcome, server: WandbServer, disk: SmallDisk | None) -> None:
         """Call the commands that the messages have named, then those of the doctor, then send what is still unsent."""
-        directory, prefix = outcome.directory, disk.prefix if disk else []
-        environment = {**job_environment(directory, self.data), **_online(server)}
-
-        def run(*words: str) -> Command:
-            return commands.run([*words], directory, environment, prefix)
-
-        logs = [*(life.output for life in outcome.lives), *([outcome.companion.output] if outcome.companion else [])]
-        late = directory / NAME / "output.log"  # of workers whose launcher is gone
-        logs += [late.read_text(encoding="utf-8", errors="replace")] if late.exists() else []
-        outcome.commands = [run(*words) for words in commands.named_in("\n".join(logs))]
-        if (directory / NAME).exists():
-            doctor = run("ultralytics-wb-ddp", "doctor", "--training", NAME)
-            outcome.commands += [run(*words) for words in commands.named_in(doctor.output)]
+        self._send_named(outcome, server, disk)
+        if (outcome.directory / NAME).exists():
+            doctor = self._call(["ultralytics-wb-ddp", "doctor", "--training", NAME], outcome, server, disk)
+            for words in commands.named_in(doctor.output):
+                outcome.commands.append(self._call(words, outcome, server, disk))
         has_no_end = any(run.exit_code is None for run in server.runs if run.id != COMPANION)
-        outcome.unnamed = commands.unsent(directory, online=has_no_end)
-        outcome.commands += [run("ultralytics-wb-ddp", "sync", folder) for folder in outcome.unnamed]
+        outcome.unnamed = commands.unsent(outcome.directory, online=has_no_end)
+        for folder in outcome.unnamed:
+            words = ["ultralytics-wb-ddp", "sync", folder]
+            outcome.commands.append(self._call(words, outcome, server, disk))
+
+    def _call(self, words: list[str], outcome: Outcome, server: WandbServer, disk: SmallDisk | None) -> Command:
+        environment = {**job_environment(outcome.directory, self.data), **_online(server)}
+        return commands.run(words, outcome.directory, environment, disk.prefix if disk else [])
 
 
 def mend(server: WandbServer) -> None:
