@@ -145,8 +145,10 @@ def draw(
 
     if not possible_in(usage, count, online=online):  # the faults that were asked for need a server, or two processes
         online = True
-        places = [(each, place) for each in usages or USAGES for place in PROCESSES]
-        usage, count = chance.choice([place for place in places if possible_in(*place, online=True)])
+        allowed = [(each, place) for each in usages or USAGES for place in processes or PROCESSES]
+        wider = [(each, place) for each in usages or USAGES for place in PROCESSES]
+        places = [[place for place in places if possible_in(*place, online=True)] for places in (allowed, wider)]
+        usage, count = chance.choice(places[0] or places[1])
     possible = possible_in(usage, count, online=online)
     restart = chance.random() < 0.4
     strikes = [_strike(chance, possible, count)]
