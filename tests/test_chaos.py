@@ -269,11 +269,14 @@ def test_commands_are_those_that_messages_name_and_ours_come_before_wandbs() -> 
         "run a is on disk only; send it with: ultralytics-wb-ddp sync wandb/offline-run-1-a 'my dir/offline-run-2-a'\n"
         "run a is on disk only; send it with: ultralytics-wb-ddp sync wandb/offline-run-1-a 'my dir/offline-run-2-a'\n"
         "wandb: \x1b[1mwandb sync /home/wandb/offline-run-1-a\x1b[0m\nwandb: wandb sync /home/wandb/offline-run-3-b\n"
+        "wandb: Run data is saved locally in /home/wandb/run-4-c\n"
+        "wandb: WARNING Fatal error while uploading data. Use `wandb sync` at the end of the run to try uploading.\n"
     )
 
     assert commands.named_in(output) == [
         ["ultralytics-wb-ddp", "sync", "wandb/offline-run-1-a", "my dir/offline-run-2-a"],
-        ["wandb", "sync", "/home/wandb/offline-run-3-b"],
+        ["ultralytics-wb-ddp", "sync", "/home/wandb/run-4-c"],
+        ["ultralytics-wb-ddp", "sync", "/home/wandb/offline-run-3-b"],
     ]
 
 

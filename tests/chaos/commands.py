@@ -12,21 +12,34 @@ from pathlib import Path
 from chaos.evidence import Command
 
 OURS = re.compile(r"(ultralytics-wb-ddp sync [^;\n]*)")
-THEIRS = re.compile(r"(wandb sync \S+)$", re.MULTILINE)
+THEIRS = re.compile(r"(wandb sync /\S+)$", re.MULTILINE)
+GIVES_UP = re.compile(r"saved locally in (?P<folder>\S+)|(?P<advice>Use `wandb sync`)")  # W&B's, of an online run
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
 TIMEOUT = 120.0  # seconds
 
 
 def named_in(output: str) -> list[list[str]]:
     """Return the commands that an output names, in their order, each once.
 
-    W&B names ``wandb sync`` also for parts that our messages name: ours then sends them.
+    W&B names ``wandb sync`` also for parts that our messages name: ours then sends them. Of an online run W&B names the
+    folder when it opens the run, and the command when it gives up.
     """
-    plain = re.sub(r"\x1b\[[\d;]*m", "", output)
+    plain = COLOUR.sub("", output)
     ours = [shlex.split(found) for found in OURS.findall(plain)]
     folders = {Path(folder).name for words in ours for folder in words[2:]}
-    theirs = [shlex.split(found) for found in THEIRS.findall(plain)]
-    commands = [*ours, *(words for words in theirs if Path(words[-1]).name not in folders)]
+    theirs = [["wandb", "sync", folder] for folder in _folders_given_up(plain)]
+    theirs += [shlex.split(found) for found in THEIRS.findall(plain)]
+    commands = [*ours, *(["ultralytics-wb-ddp", *words[1:]] for words in theirs if Path(words[2]).name not in folders)]
     return [list(words) for words in dict.fromkeys(map(tuple, commands))]
+
+
+def _folders_given_up(output: str) -> list[str]:
+    folders, latest = [], ""
+    for found in GIVES_UP.finditer(output):
+        latest = found["folder"] or latest
+        if found["advice"] and latest:
+            folders.append(latest)
+    return folders
 
 
 def unsent(directory: Path, *, online: bool) -> list[str]:
