@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from chaos.__main__ import main as chaos
 
 from ultralytics_wb_ddp.cli.main import COMMANDS, main
 from ultralytics_wb_ddp.config.options import WandbConfig
@@ -90,7 +91,7 @@ def test_commands_and_options_that_are_named_exist() -> None:
 
 def test_options_that_stand_alone_are_of_some_command() -> None:
     known = set().union(OTHERS_OPTIONS, *(options_of(command_of(name)) for name in COMMANDS))
-    known |= options_of(command_of("patch", "status"))
+    known |= options_of(command_of("patch", "status")) | options_of(chaos)
 
     assert {option for option in re.findall(r"`(--[\w-]+)", TEXT) if option not in known} == set()
 

@@ -57,6 +57,7 @@ class Fault:
     lose_reply: bool = False
     times: int | None = None
     when: Callable[[Request], bool] | None = None
+    retry_after: float | None = None
     count: int = 0
     _removed: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -92,6 +93,7 @@ class Faults:
         lose_reply: bool = False,
         times: int | None = None,
         when: Callable[[Request], bool] | None = None,
+        retry_after: float | None = None,
     ) -> Fault:
         """Let requests fail until the fault is removed. Of several that fit, the first that was added strikes.
 
@@ -105,8 +107,9 @@ class Faults:
             lose_reply: Do what is asked and close the connection without an answer.
             times: Strike only that often.
             when: Strike only requests of which this is true.
+            retry_after: Seconds after which a client that got ``status`` is to try again: the header Retry-After.
         """
-        fault = Fault(kind, status, delay, hang, cut, lose_reply, times, when)
+        fault = Fault(kind, status, delay, hang, cut, lose_reply, times, when, retry_after)
         with self._lock:
             self._faults.append(fault)
         return fault

@@ -106,7 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._cut()
                 return
             if fault.status is not None:
-                self._answer(request, fault.status, {"errors": [{"message": f"fault {fault.status}"}]})
+                headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+                self._answer(request, fault.status, {"errors": [{"message": f"fault {fault.status}"}]}, headers)
                 return
         if request.kind not in {"Upload", "Download"} and not self._is_authorized():
             self._answer(request, 401, {"errors": [{"message": "invalid API key"}]})
@@ -185,12 +186,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         cut(self.connection)
 
-    def _answer(self, request: Request, status: int, answer: dict[str, Any] | bytes) -> None:
+    def _answer(
+        self,
+        request: Request,
+        status: int,
+        answer: dict[str, Any] | bytes,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         request.status = status
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 
