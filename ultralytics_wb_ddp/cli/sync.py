@@ -9,21 +9,21 @@ import click
 
 @click.command()
 @click.argument(
-    "folders",
+    "paths",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="FOLDER...",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH...",
 )
-def sync(folders: tuple[Path, ...]) -> None:
-    """Send data of a run that is only on disk to W&B.
+def sync(paths: tuple[Path, ...]) -> None:
+    """Send what W&B lacks of runs on this disk.
 
-    FOLDERs are those that W&B's client has written. Give the parts of a run in their order. Rows that have arrived are
-    not sent again; 'wandb sync' would send them twice.
+    PATH is a training's directory, or a folder that W&B's client has written. Each leads to all sessions of its runs on
+    this machine. Nothing is sent twice, so the command may be called again at any time.
     """
     from ultralytics_wb_ddp.tools.sync import sync
 
     try:
-        raise SystemExit(sync(folders))
+        raise SystemExit(sync(paths))
     except ValueError as error:  # a folder of another kind
         raise click.ClickException(str(error)) from error

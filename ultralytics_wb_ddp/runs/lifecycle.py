@@ -27,6 +27,7 @@ from ultralytics_wb_ddp.wandb_client.internals import (
     flush,
     forward_console,
     has_finish_timed_out,
+    has_upload_failed,
     no_login_prompt,
     set_files_dir,
     shorten_table_names,
@@ -348,8 +349,9 @@ def _finish_open_run(open_run: OpenRun, exit_code: int) -> None:
             msg = "run %s: its wandb-core was killed, and W&B has not got all data (%s); send it with: %s"
             logger.warning(msg, run.id, reason, sync_command(get_run_dir(run)))
     elif not is_complete:
-        msg = "run %s could not be sent completely within %g s: what is missing is on disk, send it with: %s"
-        logger.warning(msg, run.id, timeout, sync_command(get_run_dir(run)))
+        reason = "W&B has refused its data" if has_upload_failed(run) else f"it takes longer than {timeout:g} s"
+        msg = "run %s could not be sent completely (%s): what is missing is on disk, send it with: %s"
+        logger.warning(msg, run.id, reason, sync_command(get_run_dir(run)))
 
 
 def give_up_run(run: Any) -> None:
@@ -388,7 +390,7 @@ def _finish_in_time(
     except Exception:
         if not expired.is_set():
             raise
-    return not expired.is_set() and not has_finish_timed_out(run)
+    return not expired.is_set() and not has_finish_timed_out(run) and not has_upload_failed(run)
 
 
 def attach(handoff: Handoff) -> Any:

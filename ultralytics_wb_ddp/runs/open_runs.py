@@ -21,6 +21,7 @@ from ultralytics_wb_ddp.wandb_client.internals import (
     call_after_teardown,
     disable_server_queries,
     has_finish_timed_out,
+    has_upload_failed,
     is_attached,
     is_finish_wrapped,
     replace_finish,
@@ -338,7 +339,7 @@ def watch_finish(run: Any) -> None:
             finish(exit_code, *rest, **options)
         finally:
             if was_open and not run.disabled:
-                is_sent = not run.offline and not has_finish_timed_out(run)
+                is_sent = not (run.offline or has_finish_timed_out(run) or has_upload_failed(run))
                 record_end([folder], folder, exit_code=exit_code or 0, next_step=next_step, is_sent=is_sent)
             _log_sync_command_once(run)
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.names import LONG_ID, safe_name
@@ -328,6 +329,20 @@ def is_attached(run: Any) -> bool:
 def has_finish_timed_out(run: Any) -> bool:
     """Return whether a run's ``finish`` timed out before all data was sent."""
     return bool(getattr(run, "_finish_timed_out", False))
+
+
+def has_upload_failed(run: Any) -> bool:
+    """Return whether W&B has refused the run's data for good, after which wandb-core sends no more.
+
+    ``run.finish`` reports nothing then. Only wandb-core's log on disk names the error.
+
+    Args:
+        run: A finished ``wandb.Run``.
+    """
+    try:
+        return b"filestream: fatal error" in Path(run.settings.log_internal).read_bytes()
+    except (OSError, TypeError, AttributeError):
+        return False
 
 
 def client_settings() -> Any:
