@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
 from ultralytics_wb_ddp.runs.journal import record_end
 from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, log_sync_command, registry, unblock_finish
+from ultralytics_wb_ddp.runs.preemption import preempt_runs
 from ultralytics_wb_ddp.runs.run_record import BEST_DIRECTION
 from ultralytics_wb_ddp.runs.service_process import BorrowedServiceProcess, ServiceProcess
 from ultralytics_wb_ddp.runs.stop_button import handle_stop_request
@@ -170,6 +172,7 @@ def _init(
     options: RunOptions, *, run_id: str, resume: str | None, writer: SharedRunWriter | None = None, **init: Any
 ) -> Any:
     """Call ``wandb.init`` in a service process. Kill the process if it does not answer in time."""
+    on_termination(preempt_runs)  # SIGTERM may arrive while the run is being opened
     ensure_writable_directories(Path(options.dir or os.environ.get("WANDB_DIR") or ".", "wandb"))
     borrowed = BorrowedServiceProcess(writer.service) if writer and writer.service else None
     service_process = borrowed or ServiceProcess.get(options.finish_timeout)
