@@ -377,9 +377,20 @@ def campaign(*words: str) -> str:
     return done.stdout
 
 
+def only(*numbers: int) -> list[str]:
+    return [word for number in numbers for word in ("--only", str(number))]
+
+
 @pytest.mark.timeout(1200)
-def test_short_campaign_finds_no_violation() -> None:
-    assert "| all |  | 5 | 0 |" in campaign("--seed", "1", "--runs", "5")
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["--seed", "11", "--processes", "1", *only(2, 4, 6, 12)], id="one-process"),
+        pytest.param(["--seed", "1", *only(38)], id="two-processes"),
+    ],
+)
+def test_short_campaign_finds_no_violation(words: list[str]) -> None:
+    assert f"| all |  | {words.count('--only')} | 0 |" in campaign(*words)
 
 
 @NIGHTLY
