@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from chaos import commands
+from chaos import commands, processes
 from chaos.endings import ending
 from chaos.evidence import Command, Life, Mark, Outcome, read_marks, read_results
 from chaos.faults import FAULTS
@@ -280,6 +282,23 @@ def test_commands_are_those_that_messages_name_and_ours_come_before_wandbs() -> 
     ]
 
 
+def test_processes_of_a_job_are_found_with_those_that_they_have_started() -> None:
+    command = [sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '60'])"]
+    launcher = subprocess.Popen(command, env={**os.environ, processes.VARIABLE: "a-job"})
+    try:
+        deadline = time.monotonic() + 20
+        while len(found := processes.find("a-job", launcher.pid)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        for process in processes.find("a-job", launcher.pid):
+            os.kill(process.pid, signal.SIGKILL)
+        launcher.wait()
+
+    assert {process.role for process in found} == {"launcher", "other"}
+    assert processes.find("a-job", launcher.pid) == []
+    assert processes.find("another", launcher.pid) == []
+
+
 # Plans
 
 
@@ -358,9 +377,20 @@ def campaign(*words: str) -> str:
     return done.stdout
 
 
+def only(*numbers: int) -> list[str]:
+    return [word for number in numbers for word in ("--only", str(number))]
+
+
 @pytest.mark.timeout(1200)
-def test_short_campaign_finds_no_violation() -> None:
-    assert "| all |  | 5 | 0 |" in campaign("--seed", "1", "--runs", "5")
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["--seed", "11", "--processes", "1", *only(2, 4, 6, 12)], id="one-process"),
+        pytest.param(["--seed", "1", *only(38)], id="two-processes"),
+    ],
+)
+def test_short_campaign_finds_no_violation(words: list[str]) -> None:
+    assert f"| all |  | {words.count('--only')} | 0 |" in campaign(*words)
 
 
 @NIGHTLY

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import textwrap
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -211,6 +213,14 @@ def test_client_repeats_what_was_refused_cut_or_not_answered(server: WandbServer
     assert (run.state, run.sessions) == ("finished", 1)
     statuses = [request.status for request in server.requests if request.kind == "UpsertBucket"]
     assert statuses[:3] == [503, 503, 200]
+
+
+def test_client_that_asks_too_often_is_told_when_to_try_again(server: WandbServer) -> None:
+    server.faults.add("*", status=429, retry_after=3)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(server.url)
+
+    assert (refused.value.code, refused.value.headers["Retry-After"]) == (429, "3")
 
 
 def test_lost_reply_leaves_no_duplicates(server: WandbServer, client: Client) -> None:

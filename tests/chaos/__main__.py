@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from chaos.evidence import Life, Outcome
 from chaos.faults import FAULTS
 from chaos.plan import draw
 from chaos.report import judge, table
@@ -57,8 +58,8 @@ def main(
             outcome = trials.run(plan, directory)
             verdict = judge(outcome)
             verdicts.append(verdict)
-            done = "; ".join(", ".join(life.done) for life in outcome.lives if life.done)
-            click.echo(f"  {time.monotonic() - begun:.0f} s; {done or 'no fault from outside'}")
+            happened = "; ".join(what_happened(outcome, life) for life in outcome.lives)
+            click.echo(f"  {time.monotonic() - begun:.0f} s; {happened}")
             for name in sorted(set(verdict.limits)):
                 click.echo(f"  limit: {name}")
             for violation in verdict.violations:
@@ -67,6 +68,13 @@ def main(
                 click.echo(f"  see {directory}")
     click.echo(f"\n{table(verdicts)}")
     sys.exit(any(verdict.violations for verdict in verdicts))
+
+
+def what_happened(outcome: Outcome, life: Life) -> str:
+    """Return what was done to a life, and how it ended."""
+    drawn = "as drawn" if outcome.happened(life) else "too late"
+    done = ", ".join(life.done) or (drawn if life.strike else "nothing")
+    return f"life {life.number} of {life.seconds:.0f} s: {done}: exit code {life.exit_code}"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from wandb_server import WandbServer
 from chaos.disk import SmallDisk
 from chaos.processes import CORE, LAUNCHER, SERVICE_ROLE, Found, find
 
-RANKS = ("rank 0", "rank 1")
 EVERY = "every process"
 GROUP = "process group"
 POLL = 0.2  # seconds between two looks for a process that is not there yet

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chaos.evidence import Life, Outcome
-from chaos.faults import EVERY
+from chaos.faults import EVERY, NAMES
 from chaos.processes import CORE, LAUNCHER
 
 
@@ -35,8 +35,9 @@ def _own_run(outcome: Outcome) -> bool:
     return outcome.plan.usage == "A"
 
 
-def _wandb_core_of_own_run(outcome: Outcome) -> bool:
-    return _own_run(outcome) and any(life.strike and life.strike.kind.role == CORE for life in _struck(outcome))
+def _ends_wandb_core_of_own_run(outcome: Outcome) -> bool:
+    ends = {f"{verb} {role}" for verb in NAMES.values() for role in (CORE, EVERY)}
+    return _own_run(outcome) and any(life.strike and life.strike.fault in ends for life in _struck(outcome))
 
 
 def _kills_own_run(outcome: Outcome) -> bool:
@@ -71,7 +72,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "the script's own calls of W&B, whose wandb-core was killed",
         ("training_unharmed", "true_state"),
-        _wandb_core_of_own_run,
+        _ends_wandb_core_of_own_run,
         "docs/reliability.md, A run of your own: such calls raise W&B's errors",
     ),
     Limit(

@@ -136,20 +136,9 @@ def draw(
         faults: Faults, or classes of faults, to draw from; all of them if empty.
     """
     chance = random.Random(f"{seed}/{number}")
-    usage, count = chance.choice(usages or USAGES), chance.choice(processes or PROCESSES)
-    online = chance.random() < 0.75
     known = [name for name, fault in FAULTS.items() if not faults or name in faults or fault.group in faults]
-
-    def possible_in(usage: str, count: str, *, online: bool) -> list[str]:
-        return [name for name in known if FAULTS[name].is_possible(usage, count, online=online)]
-
-    if not possible_in(usage, count, online=online):  # the faults that were asked for need a server, or two processes
-        online = True
-        allowed = [(each, place) for each in usages or USAGES for place in processes or PROCESSES]
-        wider = [(each, place) for each in usages or USAGES for place in PROCESSES]
-        places = [[place for place in places if possible_in(*place, online=True)] for places in (allowed, wider)]
-        usage, count = chance.choice(places[0] or places[1])
-    possible = possible_in(usage, count, online=online)
+    usage, count, online = _place(chance, usages or USAGES, processes or PROCESSES, known)
+    possible = [name for name in known if FAULTS[name].is_possible(usage, count, online=online)]
     restart = chance.random() < 0.4
     strikes = [_strike(chance, possible, count)]
     if restart and chance.random() < 0.3:
@@ -171,6 +160,22 @@ def draw(
         sends_first=restart and chance.random() < 0.5,
         among=(*_option("usage", usages), *_option("processes", processes), *_option("fault", faults)),
     )
+
+
+def _place(
+    chance: random.Random, usages: Sequence[str], processes: Sequence[str], known: list[str]
+) -> tuple[str, str, bool]:
+    """Draw usage, processes, and whether the run is online: a place in which one of the known faults is possible."""
+
+    def is_possible(usage: str, count: str, *, online: bool) -> bool:
+        return any(FAULTS[name].is_possible(usage, count, online=online) for name in known)
+
+    usage, count, online = chance.choice(usages), chance.choice(processes), chance.random() < 0.75
+    if is_possible(usage, count, online=online):
+        return usage, count, online
+    allowed = [(usage, count) for usage in usages for count in processes if is_possible(usage, count, online=True)]
+    wider = [(usage, count) for usage in usages for count in PROCESSES if is_possible(usage, count, online=True)]
+    return (*chance.choice(allowed or wider), True)
 
 
 def _option(name: str, values: Sequence[str]) -> list[str]:
