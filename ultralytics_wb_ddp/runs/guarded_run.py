@@ -224,6 +224,8 @@ class GuardedRun:
                 self.wandb_run.log(self._storable(row))
             except (ConnectionError, EOFError) as error:
                 self._connection_error = None
+                if registry.termination:  # the service process sends what is on disk, and the process ends
+                    return
                 lost = self.wandb_run
                 self.continue_offline(f"the run's wandb-core is gone ({format_exception(error)})")
                 self._log_lost_rows(lost)

@@ -12,6 +12,7 @@ import glob
 import json
 import os
 import re
+import socket
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -84,6 +85,11 @@ class Session:
     def is_being_sent(self) -> bool:
         """Whether the service process still runs, which may send data."""
         return self.service_pid != self.pid and self._is_alive(self.service_pid, self.service_started)
+
+    @property
+    def is_open_elsewhere(self) -> bool:
+        """Whether a process of another host has opened the session and not ended it."""
+        return self.closed_at is None and self.host not in {None, socket.gethostname()}
 
     @property
     def may_be_unsent(self) -> bool:

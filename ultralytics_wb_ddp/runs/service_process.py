@@ -116,13 +116,7 @@ class ServiceProcess:
     @property
     def has_core(self) -> bool:
         """Whether the service process and its wandb-core run."""
-        try:
-            children = self._process.children(recursive=True)
-            return _is_alive(self._process) and any(
-                "wandb-core" in child.name() and child.status() != psutil.STATUS_ZOMBIE for child in children
-            )
-        except psutil.Error:
-            return False
+        return _is_alive(self._process) and _has_core(self._process)
 
     def send(self, **values: Any) -> None:
         """Send values that the service process needs to finish the run.
@@ -205,6 +199,14 @@ class BorrowedServiceProcess:
         """Leave the service process to its owner."""
 
 
+def _has_core(process: psutil.Process) -> bool:
+    """Return whether a service process has a wandb-core that runs."""
+    with contextlib.suppress(psutil.Error):
+        children = process.children(recursive=True)
+        return any("wandb-core" in child.name() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    return False
+
+
 def _is_alive(process: psutil.Process) -> bool:
     """Return whether a process still runs. A zombie does not."""
     with contextlib.suppress(ChildProcessError):  # the first process of a container gets every orphan as a child
@@ -276,12 +278,8 @@ def _finish_orphaned_run(values: dict[str, Any]) -> bool:
     from ultralytics_wb_ddp.wandb_client.run_state import get_next_step, get_run_dir
 
     exit_code = values.get("exit_code", 1)
-    try:
-        run = wandb.attach(values["run_id"])
-    except Exception:  # noqa: BLE001  # the type differs between releases
-        _send_from_disk(values, exit_code)
-        return False
     with contextlib.suppress(Exception):
+        run = wandb.attach(values["run_id"])
         if values.get("preempting"):
             run.mark_preempting()
         flush(run)
@@ -290,7 +288,11 @@ def _finish_orphaned_run(values: dict[str, Any]) -> bool:
         _write_handback(values, next_step)
         is_sent = not run.offline and not has_finish_timed_out(run)
         _record_end(values, get_run_dir(run), exit_code=exit_code, next_step=next_step, is_sent=is_sent)
-    return True
+        return True
+    if _has_core(psutil.Process()):
+        return True
+    _send_from_disk(values, exit_code)
+    return False
 
 
 def _write_handback(values: dict[str, Any], next_step: int) -> None:

@@ -52,6 +52,7 @@ ARRIVAL_TIMEOUT = 15.0  # seconds until the W&B server must have counted the row
 ARRIVAL_POLL_INTERVAL = 1.0  # seconds between two queries of the run
 SERVER_POLL_INTERVAL = 10.0  # seconds between two checks of the server during 'wandb sync'
 SENDING_TIMEOUT = 60.0  # seconds to wait for a service process that still sends data of a killed process
+LIVE_FILE_AGE = 60.0  # seconds; a run that is open on another host is written every 15 s
 OUTAGE_TIMEOUT = 60.0  # seconds without an answer of the server, after which 'wandb sync' is ended
 NO_RUN = "the run itself"
 MAX_SHOWN = 5  # files in a message
@@ -224,6 +225,13 @@ def _check_not_live(parts: list[Part]) -> None:
             msg = (
                 f"run {part.run.id}: process {pid} still logs to {relative_path(part.folder)}; call this again when "
                 f"the process has ended, or after 'kill {pid}'"
+            )
+            raise SyncError(msg)
+        age = time.time() - part.run.path.stat().st_mtime
+        if part.session.is_open_elsewhere and age < LIVE_FILE_AGE:
+            msg = (
+                f"run {part.run.id}: a process of host {part.session.host!r} still logs to "
+                f"{relative_path(part.folder)}, which was written {age:.0f} s ago; call this again when it has ended"
             )
             raise SyncError(msg)
     deadline = time.monotonic() + SENDING_TIMEOUT
