@@ -509,12 +509,16 @@ class WandbManager:
         """Give up a run whose wandb-core was killed, so that the run is opened again."""
         from ultralytics_wb_ddp.runs.lifecycle import give_up_run
         from ultralytics_wb_ddp.runs.open_runs import registry
+        from ultralytics_wb_ddp.wandb_client.run_state import is_closed
 
-        open_run = registry.opened.get(self.run.id) if self.run is not None else None
-        if open_run is None or open_run.service_process.has_core or self._handoff is None:
+        if self.run is None or self._handoff is None or self._adopted or self.run.disabled or is_closed(self.run):
+            return
+        open_run = registry.opened.get(self.run.id)
+        if open_run is not None and open_run.run is self.run and open_run.service_process.has_core:
             return
         logger.warning("run %s: its wandb-core was killed; the run is opened again", self.run.id)
-        give_up_run(self.run)
+        if open_run is not None and open_run.run is self.run:
+            give_up_run(self.run)
         self.run = None
         self._handoff = replace(self._handoff, state="closed", closed_at=time.time(), is_complete=False)
 

@@ -185,7 +185,7 @@ class CheckpointUploader:
             try:
                 with self._run.guard("a checkpoint") as reachable:
                     if reachable:
-                        self._log(file, aliases, metadata)
+                        self._run.call(lambda: self._log(file, aliases, metadata))
                         if link:
                             link_checkpoint(self._run.wandb_run, self._newest, link, timeout=self._timeout)
             except Exception as error:  # noqa: BLE001  # raised again in the training's thread

@@ -29,7 +29,7 @@ from ultralytics_wb_ddp.runs.run_record import RunRecord, best_values
 from ultralytics_wb_ddp.runs.stop_button import StopButton
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
 from ultralytics_wb_ddp.utils.threads import BackgroundQueue
-from ultralytics_wb_ddp.wandb_client.internals import flush, restore_server_queries, shorten_table_names
+from ultralytics_wb_ddp.wandb_client.internals import flush, is_core_lost, restore_server_queries, shorten_table_names
 from ultralytics_wb_ddp.wandb_client.run_file import read_run
 from ultralytics_wb_ddp.wandb_client.run_state import (
     get_config,
@@ -79,6 +79,7 @@ class GuardedRun:
         # The error that showed the end of wandb-core. It is kept until the next row.
         self._connection_error: Exception | None = None
         self._is_continued_offline = False
+        self._continuing = threading.RLock()
         self.record = RunRecord(wandb_run.id)
         self._save_dir: Path | None = None
         self.is_of_another_run = False
@@ -216,26 +217,39 @@ class GuardedRun:
         """
         self._raise_deferred()
         with self.guard("the row of an epoch") as reachable:
-            if not reachable and self._connection_error is None:
+            if not reachable:
                 return
-            try:
-                if self._connection_error:
-                    raise self._connection_error
-                self.wandb_run.log(self._storable(row))
-            except (ConnectionError, EOFError) as error:
-                self._connection_error = None
-                if registry.termination:  # the service process sends what is on disk, and the process ends
-                    return
-                lost = self.wandb_run
-                self.continue_offline(f"the run's wandb-core is gone ({format_exception(error)})")
-                self._log_lost_rows(lost)
-                self.wandb_run.log(self._storable(row))
+            self.call(lambda: self.wandb_run.log(self._storable(row)))
             self._recent_rows.append({key: value for key, value in row.items() if isinstance(value, (int, float))})
             self.record.epoch = row["epoch"]
             is_new_best = is_best and self.record.best_epoch != row["epoch"]
             if is_new_best:
                 self.record.best_epoch = row["epoch"]
             self.run_in_background("the row of an epoch", lambda: self._after_row(row, is_new_best=is_new_best))
+
+    def call(self, action: Callable[[], Any]) -> None:
+        """Call a function that uses the run. If wandb-core is gone, continue the run on disk and call it again.
+
+        Args:
+            action: The function. It takes the run from :attr:`wandb_run` in each call.
+        """
+        lost, error = self.wandb_run, self._connection_error
+        if error is None:
+            try:
+                action()
+            except Exception as caught:
+                if not is_core_lost(caught):
+                    raise
+                error = caught
+            else:
+                return
+        if registry.termination:  # the service process sends what is on disk, and the process ends
+            return
+        with self._continuing:  # checkpoints are logged by another thread than rows
+            if self.wandb_run is lost:
+                self.continue_offline(f"the run's wandb-core is gone ({format_exception(error)})")
+                self._log_lost_rows(lost)
+        action()
 
     def _storable(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values that W&B can store. Warn of each other value. Numbers are always kept."""
@@ -248,9 +262,9 @@ class GuardedRun:
                 raise TypeError(msg)  # noqa: TRY301  # handled like a value that W&B itself refuses
             if not isinstance(value, (int, float)):
                 store_value(self.wandb_run, key, value)
-        except (ConnectionError, EOFError):  # wandb-core is gone: no value can be stored
-            raise
-        except Exception:
+        except Exception as error:
+            if is_core_lost(error):  # no value can be stored
+                raise
             with self.guard(str(key)):
                 raise
             return False
@@ -304,7 +318,9 @@ class GuardedRun:
         Args:
             reason: The reason, for the message.
         """
-        self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
+        if threading.current_thread() is self.thread:
+            self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
+        self._connection_error = None
         lost, record = self.wandb_run, self.record
         is_users = registry.user_runs.pop(lost.id, None) is not None
         registry.forget_unsent(lost)  # the end of the continued run names the command for all parts
@@ -375,7 +391,7 @@ class GuardedRun:
             try:
                 with self.guard(description) as reachable:
                     if reachable:
-                        action()
+                        self.call(action)
             except Exception as error:  # noqa: BLE001  # ``guard`` lets only errors through that must end the training
                 self._error = error
 
@@ -394,14 +410,14 @@ class GuardedRun:
             description: Description of the logged values, for the message.
 
         Yields:
-            True, or False once the run is not reachable any more.
+            True, or False once the run can be neither reached nor continued.
         """
         try:
-            yield not self._lost
+            yield not self._lost or self._connection_error is not None
         except Exception as error:
             if self._options.on_error == "raise":
                 raise
-            is_cut_off = isinstance(error, (ConnectionError, EOFError))
+            is_cut_off = is_core_lost(error)
             self._lost = self._lost or is_cut_off or is_closed(self.wandb_run)
             if is_cut_off and not self._is_continued_offline:
                 self._connection_error = error

@@ -331,6 +331,11 @@ def has_finish_timed_out(run: Any) -> bool:
     return bool(getattr(run, "_finish_timed_out", False))
 
 
+def is_core_lost(error: BaseException) -> bool:
+    """Return whether an error of a call to a run says that its wandb-core is gone."""
+    return isinstance(error, (ConnectionError, EOFError)) or type(error).__name__ == "MailboxClosedError"
+
+
 def has_upload_failed(run: Any) -> bool:
     """Return whether W&B has refused the run's data for good, after which wandb-core sends no more.
 

@@ -26,20 +26,25 @@ def store_value(run: Any, key: str, value: Any) -> None:
         value.set_key(key)
         key, value = value.spec.table_key, value.table
     if hasattr(value, "is_bound"):
-        if value.is_bound() and value._run is not run:  # no public API
-            value._run = None
+        if value.is_bound() and value._run is not run:  # no public API, here and below
+            _unbind(value)
         if not value.is_bound():
             try:
                 step = run._local_step if hasattr(run, "_local_step") else run._step  # by release
                 with artifacts_on_disk(run):
                     val_to_json(run, key, value, namespace=step)
             except BaseException:
-                value._run = None  # otherwise the value would count as stored
+                _unbind(value)
                 raise
     elif not isinstance(value, (int, float, str)) and value is not None:
         from wandb.util import json_dumps_safer_history
 
         json_dumps_safer_history(value)
+
+
+def _unbind(value: Any) -> None:
+    """Make a value count as not stored."""
+    value._run = value._artifact_target = None
 
 
 def ensure_writable_directories(directory: Path) -> None:
