@@ -40,22 +40,17 @@ def ending(outcome: Outcome) -> Ending:
         return Ending(frozenset({FINISHED}), needs_run=True, reason="the job has ended with exit code 0")
     states = _states_of_fault(outcome, life) if outcome.happened(life) else {FAILED}
     reason = f"the job has ended with exit code {life.exit_code} after {life.strike}"
-    if was_trained(outcome, life, before=life.struck_at):  # the fault came at the very end
+    if was_trained(outcome, life):  # before the fault came, or because other processes went on
         states = {*states, FINISHED}
-        reason += ", which came after the training"
-    elif was_trained(outcome, life):
-        states = {*states, FINISHED}
-        reason += ", in spite of which the training has gone on to its end"
+        reason += "; the training has come to its end"
     if not outcome.plan.online:  # a session's record has an exit code and no state
         states = {*states, *(("failed", code) for _, code in states if code)}
     return Ending(frozenset(states), needs_run, reason)
 
 
-def was_trained(outcome: Outcome, life: Life, *, before: float | None = None) -> bool:
+def was_trained(outcome: Outcome, life: Life) -> bool:
     """Return whether the training of a life has come to its end."""
-    limit = {} if before is None else {"before": before}
-    ends = outcome.marked("after on_train_end", life.number, **limit) or outcome.marked("trained", life.number, **limit)
-    return bool(ends)
+    return bool(outcome.marked("after on_train_end", life.number) or outcome.marked("trained", life.number))
 
 
 def _was_open(outcome: Outcome, life: Life) -> bool:
