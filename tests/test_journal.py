@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from measures import epochs_of
 from wandb_server import WandbServer
-from wandb_server.faults import Request
 
 from conftest import PRELUDE, Job, RunJob, job_environment, run_command, run_in
 from ultralytics_wb_ddp.runs.journal import (
@@ -145,17 +144,19 @@ def call(command: str, job: Job, server: WandbServer) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_artifacts_that_have_not_arrived_are_sent_by_the_command(run_job: RunJob) -> None:
+def test_artifacts_that_have_not_arrived_are_sent_by_the_command(run_job: RunJob, tmp_path: Path) -> None:
     with WandbServer() as server:
-
-        def has_begun(_: Request) -> bool:
-            return bool(server.runs) and any("epoch" in row for row in server.runs[0].history)
-
-        server.faults.add("*", status=503, when=has_begun)
+        server.faults.add("*", status=503, when=lambda _: (tmp_path / "down").exists())
         job = run_job(
-            "add_wandb_callback(model, project='demo', finish_timeout=5)\n"
-            "model.train(**{**ONE_PROCESS, 'plots': True})\n",
-            **{**server.environment, "WANDB_MODE": "online"},
+            """\
+def take_down(trainer):
+    if trainer.epoch == 1:
+        open(os.environ["MARK"], "w").close()
+model.add_callback("on_train_epoch_end", take_down)
+add_wandb_callback(model, project="demo", finish_timeout=5)
+model.train(**{**ONE_PROCESS, "plots": True})
+""",
+            **{**server.environment, "WANDB_MODE": "online", "MARK": str(tmp_path / "down")},
         )
         (command,) = commands_in(job.output)
         server.faults.clear()

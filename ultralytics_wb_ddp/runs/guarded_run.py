@@ -5,6 +5,7 @@ The process that opened a run finishes it. An adopted or attached run is left op
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -42,12 +43,12 @@ from ultralytics_wb_ddp.wandb_client.run_state import (
 from ultralytics_wb_ddp.wandb_client.storage import ensure_writable_directories, store_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 STOP_POLL_TIMEOUT = 1.0  # seconds that the training waits for the state of the Stop button
 RECORD_INTERVAL = 1.0  # seconds between two writes of the number of trained batches
-RECENT_ROWS = 10  # rows that are kept in memory, because wandb-core may be killed before it has written them
+RECENT_ROWS = 5  # rows that are kept in memory, because wandb-core may be killed before it has written them
 BACKGROUND_DRAIN_TIMEOUT = 10.0  # seconds that the training waits for the background queue
 
 
@@ -91,7 +92,7 @@ class GuardedRun:
         self._conflicting_args: dict[str, Any] = {}
         self._config: dict[str, Any] = {}  # the part of the config that the training has written
         self._reported: set[str] = set()
-        self._recent_rows: deque[dict[str, Any]] = deque(maxlen=RECENT_ROWS)
+        self._recent_rows: deque[Mapping[str, Any]] = deque(maxlen=RECENT_ROWS)
         self._journals: tuple[Path, ...] = ()
         self._stop_button = StopButton()
         self._is_stop_requested = False
@@ -219,8 +220,17 @@ class GuardedRun:
         with self.guard("the row of an epoch") as reachable:
             if not reachable:
                 return
-            self.call(lambda: self.wandb_run.log(self._storable(row)))
-            self._recent_rows.append({key: value for key, value in row.items() if isinstance(value, (int, float))})
+            used: list[Any] = []
+
+            def log_row() -> None:
+                used[:] = [self.wandb_run]
+                self.wandb_run.log(self._storable(row))
+
+            self.call(log_row)
+            with self._continuing:
+                if used and used[0] is not self.wandb_run:  # another thread has continued the run meanwhile
+                    self._log_lost_rows(used[0], [row])
+                self._recent_rows.append(row)
             self.record.epoch = row["epoch"]
             is_new_best = is_best and self.record.best_epoch != row["epoch"]
             if is_new_best:
@@ -245,10 +255,11 @@ class GuardedRun:
                 return
         if registry.termination:  # the service process sends what is on disk, and the process ends
             return
+        self._drain()
         with self._continuing:  # checkpoints are logged by another thread than rows
             if self.wandb_run is lost:
                 self.continue_offline(f"the run's wandb-core is gone ({format_exception(error)})")
-                self._log_lost_rows(lost)
+                self._log_lost_rows(lost, self._recent_rows)
         action()
 
     def _storable(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,7 +319,9 @@ class GuardedRun:
         """
         if self.origin == "attach":
             with self.guard("what follows the launcher's end"):
-                self.continue_offline(message)
+                self._drain()
+                with self._continuing:
+                    self.continue_offline(message)
         else:
             logger.warning("%s; run %s is not affected", message, self.wandb_run.id)
 
@@ -318,8 +331,6 @@ class GuardedRun:
         Args:
             reason: The reason, for the message.
         """
-        if threading.current_thread() is self.thread:
-            self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
         self._connection_error = None
         lost, record = self.wandb_run, self.record
         is_users = registry.user_runs.pop(lost.id, None) is not None
@@ -344,19 +355,27 @@ class GuardedRun:
         msg = "%s; what it logs to run %s from now on is written to disk, send it when the run is over with: %s"
         logger.warning(msg, reason, lost.id, sync_command(folder))
 
-    def _log_lost_rows(self, lost: Any) -> None:
-        """Log the last rows again that a killed wandb-core has not written to disk.
+    def _drain(self) -> None:
+        """Wait for the background queue, in the training's thread."""
+        if threading.current_thread() is self.thread:
+            self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
+
+    def _log_lost_rows(self, lost: Any, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Log rows again that a killed wandb-core has not written to disk.
 
         Args:
             lost: The ``wandb.Run`` of that wandb-core.
+            rows: The rows.
         """
         try:
-            written = {row.get("epoch") for row in read_run(get_run_dir(lost)).history}
+            written = read_run(get_run_dir(lost)).history
         except (OSError, ValueError):  # the folder is gone, or holds nothing
-            written = set()
-        for row in self._recent_rows:
-            if row["epoch"] not in written:
-                self.wandb_run.log(dict(row))
+            written = []
+        for row in rows:
+            numbers = {key: value for key, value in row.items() if isinstance(value, (int, float))}
+            numbers = {key: value for key, value in numbers.items() if math.isfinite(value)}
+            if not any(numbers.items() <= other.items() for other in written):
+                self.wandb_run.log(self._storable(row))
 
     def poll_stop_button(self) -> None:
         """Query the Stop button of W&B in the background, during the validation."""
@@ -412,15 +431,19 @@ class GuardedRun:
         Yields:
             True, or False once the run can be neither reached nor continued.
         """
+        with self._continuing:  # another thread may be continuing the run
+            run, is_reachable = self.wandb_run, not self._lost or self._connection_error is not None
         try:
-            yield not self._lost or self._connection_error is not None
+            yield is_reachable
         except Exception as error:
             if self._options.on_error == "raise":
                 raise
-            is_cut_off = is_core_lost(error)
-            self._lost = self._lost or is_cut_off or is_closed(self.wandb_run)
-            if is_cut_off and not self._is_continued_offline:
-                self._connection_error = error
+            with self._continuing:  # another thread may have continued the run meanwhile
+                is_cut_off = is_core_lost(error)
+                if self.wandb_run is run:
+                    self._lost = self._lost or is_cut_off or is_closed(run)
+                    if is_cut_off and not self._is_continued_offline:
+                        self._connection_error = error
             is_over = self._lost and self._connection_error is None
             outcome = "the training goes on without logging" if is_over else "the training goes on"
             if description not in self._reported:  # once, not in every epoch
