@@ -64,7 +64,7 @@ def train_distributed(
 
     Args:
         model: An ``ultralytics.YOLO`` or another Ultralytics model.
-        parallel: A :class:`ParallelConfig`, or a config with a section ``parallel``.
+        parallel: A :class:`ParallelConfig`, a config with a section ``parallel``, or the section alone.
         trainer: Trainer class, as for ``model.train``.
         device: The devices of this node, one for each of its processes; by default the first ones.
         **train_arguments: As for ``model.train``.
@@ -75,11 +75,7 @@ def train_distributed(
     Raises:
         ConfigurationError: Settings, environment and devices do not fit together, or the port is in use.
     """
-    config = (
-        parallel
-        if isinstance(parallel, ParallelConfig)
-        else ParallelConfig.from_cfg({} if parallel is None else parallel)
-    )
+    config = ParallelConfig.from_argument(parallel)
     if not config.is_distributed():
         return _launch(model, config, trainer, device, train_arguments)
 
