@@ -118,6 +118,8 @@ class WandbManager:
         self._options = self.config.with_defaults(RunOptions(name=job_name))
         if experiment_group_name:
             self._options = replace(self._options, group=experiment_group_name)
+        if not self._options.group:
+            _group_of_environment()  # it is checked here, before anything is started
         self.run: Any = None
         self.wandb_url: str | None = None
         self._adopted = False
@@ -192,7 +194,7 @@ class WandbManager:
         self._environment = {name: os.environ.get(name) for name in EXPORTED_VARIABLES}
         for name in RUN_VARIABLES:
             set_or_unset(name, _user_variable(name))
-        self._options = self._options.with_defaults(RunOptions(group=os.environ.get("EXPERIMENT_GROUP_NAME") or None))
+        self._options = self._options.with_defaults(RunOptions(group=_group_of_environment()))
         if self.config.api_key:
             os.environ["WANDB_API_KEY"] = self.config.api_key
         try:
@@ -651,6 +653,11 @@ class WandbManager:
             msg = f"{method}() needs the run of job {self.job_name!r}, which is closed; call resume_after_training()"
             raise RuntimeError(msg)
         return is_active
+
+
+def _group_of_environment() -> str | None:
+    group = os.environ.get("EXPERIMENT_GROUP_NAME")
+    return check_text("EXPERIMENT_GROUP_NAME", group) if group else None
 
 
 def _user_variable(name: str) -> str | None:
