@@ -147,6 +147,12 @@ def test_job_that_resumes_what_is_no_training_is_refused(training: Path, resume:
         find_training_state(job_that_resumes(resume, training / "weights" / "last.pt"))
 
 
+@pytest.mark.parametrize("model", ["yolo11n.yaml", "yolo11n"])
+def test_job_that_resumes_a_model_without_a_checkpoint_is_refused(model: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"train.resume=True: model='{model}' is no checkpoint, .*last.pt"):
+        find_training_state(job_that_resumes(resume=True, model=Path(model)))
+
+
 def test_dry_run_of_a_job_says_that_its_training_is_over(training: Path) -> None:
     save(STRIPPED, training)
     RunRecord("abc", "demo").save(training, closed=True)

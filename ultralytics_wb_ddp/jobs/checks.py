@@ -84,6 +84,12 @@ def find_training_state(job: Job) -> TrainingState | None:
             f"instead; check the path"
         )
         raise ConfigurationError(msg)
+    if resume is True and checkpoint.suffix != ".pt":
+        msg = (
+            f"train.resume=True: model={job.model!r} is no checkpoint, and Ultralytics would train it from the "
+            f"beginning; name the weights/last.pt of a training as the model, or leave train.resume out"
+        )
+        raise ConfigurationError(msg)
     if not resume or checkpoint.suffix != ".pt" or not checkpoint.exists():
         return None
     state = TrainingState.of(checkpoint)
