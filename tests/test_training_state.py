@@ -190,6 +190,17 @@ def test_dry_run_of_a_job_that_resumes_names_the_run_of_its_training(
     assert "a new one is created" not in shown
 
 
+def test_doctor_names_the_run_that_a_job_continues(training: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(training)
+    RunRecord("abc", "first").save(training, closed=True)
+    job = {"wandb": {"project": "demo", "mode": "offline"}, "model": {"weights": "weights/last.pt", "task": "detect"}}
+    OmegaConf.save(OmegaConf.create({**job, "train": {"data": "coco8.yaml", "resume": True}}), "job.yaml")
+
+    said = " ".join(CliRunner().invoke(main, ["doctor", "--config", "job.yaml"]).output.split())
+
+    assert "run abc is continued project first of the default entity" in said
+
+
 # Real trainings, killed at their very end
 
 DYING = """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,23 +47,10 @@ def check_job(job: Job) -> None:
 
 
 def doctor_request_for(job: Job) -> DoctorRequest:
-    """Return the doctor's request for a job. A resumed training continues its run, in the run's project."""
+    """Return the doctor's request for a job. A resumed training continues its run."""
     devices = devices_of(job.train.get("device"), job.parallel)
-    options = job.wandb
-    if record := find_record(job):
-        run = record.handoff()
-        entity = run.entity or options.entity
-        options = replace(options, id=run.run_id, project=run.project or options.project, entity=entity)
-    return DoctorRequest(options, manager=True, of_job=True, device=",".join(devices) or None)
-
-
-def find_record(job: Job) -> RunRecord | None:
-    """Return the record of the run that a job continues because it resumes the run's training."""
-    resume = job.train.get("resume")
-    if not resume or job.wandb.id or os.environ.get("WANDB_RUN_ID"):
-        return None
-    checkpoint = Path(job.model if resume is True else str(resume))
-    return RunRecord.find(checkpoint.parent.parent, checkpoint)
+    request = DoctorRequest(job.wandb, manager=True, of_job=True, device=",".join(devices) or None)
+    return request.continuing(RunRecord.of_resumed(job.train.get("resume"), job.model))
 
 
 def find_training_state(job: Job) -> TrainingState | None:

@@ -13,7 +13,7 @@ from ultralytics_wb_ddp.config.s3_path import S3Error
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
 from ultralytics_wb_ddp.distributed.topology import is_main_process
-from ultralytics_wb_ddp.jobs.checks import check_job, find_record, find_training_state
+from ultralytics_wb_ddp.jobs.checks import check_job, find_training_state
 from ultralytics_wb_ddp.jobs.schema import Job
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 from ultralytics_wb_ddp.utils.environment import set_or_unset
@@ -77,7 +77,8 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
         return _finish_job_of_ended_training(job, state)
     check_job(job)
     model = YOLO(job.model, task=job.task)
-    previous = find_record(job)
+    is_named = job.wandb.id or os.environ.get("WANDB_RUN_ID")
+    previous = None if is_named else RunRecord.of_resumed(job.train.get("resume"), job.model)
     manager = _make_manager(job, previous)
     with _environment_of_earlier_run(previous), manager:
         run_id = manager.run.id if manager.run else None
