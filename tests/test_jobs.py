@@ -184,8 +184,9 @@ def test_what_is_wrong_with_a_job_is_said_before_it_starts(
     [
         (
             ["parallel.world_size=4", "train.device=[0,1]"],
-            "parallel.world_size=4 contradicts device=[0, 1], which names 2",
+            "parallel.world_size=4 contradicts device=[0, 1], which means 2 processes",
         ),
+        (["parallel.world_size=3", "train.device=cpu"], "contradicts device='cpu', which means one process"),
         (["parallel.rank=0"], "rank is 0 and the number of processes is unknown"),
         (["parallel.master_addr=node7"], "parallel.master_addr='node7' is for several nodes, and RANK is missing"),
         (["parallel.output_device=0"], "parallel.output_device=0 is for processes on GPUs"),

@@ -157,8 +157,9 @@ def check_launch(config: ParallelConfig, device: Any, trainer: type | None) -> N
     """
     world_size, names = config.world_size, device_names(_devices_asked_for(config, device))
     if world_size is not None and world_size != max(len(names), 1):
+        means = f"{len(names)} processes" if len(names) > 1 else "one process"
         msg = (
-            f"parallel.world_size={world_size} contradicts device={device!r}, which names {len(names)}; name as many "
+            f"parallel.world_size={world_size} contradicts device={device!r}, which means {means}; name as many "
             f"devices, leave one of the two out, or start the processes of several nodes with torchrun or srun"
         )
         raise ConfigurationError(msg)
