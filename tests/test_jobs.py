@@ -216,6 +216,19 @@ def test_dry_run_refuses_what_the_job_refuses(
     assert [file.name for file in tmp_path.iterdir()] == ["job.yaml"]
 
 
+def test_dry_run_refuses_a_group_of_the_environment_that_is_too_long(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EXPERIMENT_GROUP_NAME", "g" * 129)
+    OmegaConf.save(OmegaConf.create(job), tmp_path / "job.yaml")
+
+    done = CliRunner().invoke(main, ["train", "job.yaml", "--dry-run"])
+
+    assert done.exit_code == 1
+    assert "has 129 characters" in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.names import training_inputs_name
 from ultralytics_wb_ddp.config.options import RunOptions, WandbConfig
 from ultralytics_wb_ddp.config.scope import active_scopes, forget_scopes_applied, mark_scopes_applied, scope_settings
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, raise_type_error
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, group_of_environment, raise_type_error
 from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.runs.handoff import HANDOFF_VARIABLE, Handoff
@@ -119,7 +119,7 @@ class WandbManager:
         if experiment_group_name:
             self._options = replace(self._options, group=experiment_group_name)
         if not self._options.group:
-            _group_of_environment()  # it is checked here, before anything is started
+            group_of_environment()  # it is checked here, before anything is started
         self.run: Any = None
         self.wandb_url: str | None = None
         self._adopted = False
@@ -194,7 +194,7 @@ class WandbManager:
         self._environment = {name: os.environ.get(name) for name in EXPORTED_VARIABLES}
         for name in RUN_VARIABLES:
             set_or_unset(name, _user_variable(name))
-        self._options = self._options.with_defaults(RunOptions(group=_group_of_environment()))
+        self._options = self._options.with_defaults(RunOptions(group=group_of_environment()))
         if self.config.api_key:
             os.environ["WANDB_API_KEY"] = self.config.api_key
         try:
@@ -653,11 +653,6 @@ class WandbManager:
             msg = f"{method}() needs the run of job {self.job_name!r}, which is closed; call resume_after_training()"
             raise RuntimeError(msg)
         return is_active
-
-
-def _group_of_environment() -> str | None:
-    group = os.environ.get("EXPERIMENT_GROUP_NAME")
-    return check_text("EXPERIMENT_GROUP_NAME", group) if group else None
 
 
 def _user_variable(name: str) -> str | None:

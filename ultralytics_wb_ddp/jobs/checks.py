@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.artifacts.training_state import TrainingState
-from ultralytics_wb_ddp.config.validation import ConfigurationError
+from ultralytics_wb_ddp.config.validation import ConfigurationError, group_of_environment
 from ultralytics_wb_ddp.distributed.devices import devices_of
 from ultralytics_wb_ddp.distributed.train import check_launch, trains_on_cpu
 from ultralytics_wb_ddp.doctor.finding import DoctorRequest
@@ -21,8 +21,11 @@ def check_job(job: Job) -> None:
     """Check that a job can start in this process and machine.
 
     Raises:
-        ConfigurationError: The processes do not fit the devices, a GPU is missing or a port is in use.
+        ConfigurationError: The processes do not fit the devices, a GPU is missing, a port is in use, or W&B refuses
+            the group of the environment.
     """
+    if not (job.group or job.wandb.group):
+        group_of_environment()
     device, batch = (job.train.get(name) for name in ("device", "batch"))
     if job.parallel.is_distributed():
         job.parallel.resolve(check_port=False)  # this process may have opened the port
