@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from releases import Releases
 
 from conftest import END, EPOCHS, NIGHTLY, PRELUDE, Job, LaunchAgents, RunJob, epochs
 from ultralytics_wb_ddp import ConfigurationError, ParallelConfig, train_distributed
@@ -260,17 +261,17 @@ def test_training_by_time_ends_in_the_same_epoch_everywhere(twice: Job) -> None:
 
 
 @NIGHTLY
-def test_own_launch_takes_port_and_settings(run_job: RunJob) -> None:
+def test_own_launch_takes_port_and_settings(run_job: RunJob, release: Path, releases: Releases) -> None:
     port = find_free_port()
     script = f"""
     def see(trainer):
         facts = ["PORT", os.environ["MASTER_PORT"], str(trainer.model.find_unused_parameters), str(trainer.world_size)]
         os.write(1, " ".join([*facts, os.linesep]).encode())  # at once: two ranks write here
     model.add_callback("on_train_start", see)
-    parallel = dict(world_size=2, master_port={port}, find_unused_parameters=False)
+    parallel = dict(world_size=2, master_port={port}, backend="gloo", find_unused_parameters=False)
     train_distributed(model, parallel=dict(parallel=parallel), trainer=CpuDDPTrainer, **{{**SETTINGS, "epochs": 1}})
     """
-    job = run_job(script, prelude=PRELUDE + NOTES)
+    job = run_job(script, prelude=PRELUDE + NOTES, PYTHONPATH=releases.path(release))
 
     assert job.output.count(f"PORT {port} False 2") == 2
     assert job.run.state == "finished"

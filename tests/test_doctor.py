@@ -676,7 +676,7 @@ def test_training_that_goes_on_is_in_order(trained: Trained) -> None:
 
         answer = trained.examine()
 
-    assert "run live has all 1 epoch of results.csv" in answer["ok"]["metrics"]
+    assert "run live has the only epoch of results.csv" in answer["ok"]["metrics"]
     assert f"run live goes on in process {process.pid}; last written 20" in answer["ok"]["end"]
     assert answer["error"] == {}
     assert "metrics missing" in trained.examine()["error"]["metrics"], "once the process has ended"
@@ -693,7 +693,7 @@ def test_run_is_found_where_the_record_says_from_any_directory(trained: Trained,
 
     texts = {finding.check: (finding.status, finding.message) for finding in found}
     assert "files are not here" not in texts["record"][1]
-    assert texts["metrics"] == ("ok", "run away has all 1 epoch of results.csv")
+    assert texts["metrics"] == ("ok", "run away has the only epoch of results.csv")
 
 
 def test_run_that_is_nowhere_is_told_with_every_place_and_the_option_that_names_another(trained: Trained) -> None:

@@ -18,7 +18,14 @@ from wandb_server import WandbServer
 
 from conftest import Job, RunJob, run_command
 from ultralytics_wb_ddp.cli.main import main
-from ultralytics_wb_ddp.tools.download import TableError, check_format, safe_path, write_table
+from ultralytics_wb_ddp.tools.download import (
+    DownloadedRun,
+    TableError,
+    check_format,
+    missing_files_message,
+    safe_path,
+    write_table,
+)
 
 SCRIPT = """\
 from pathlib import Path
@@ -244,3 +251,17 @@ def test_parquet_without_polars_says_what_to_install(monkeypatch: pytest.MonkeyP
     with pytest.raises(TableError, match=r"install it with: pip install 'ultralytics-wb-ddp\[parquet\]'"):
         check_format("parquet")
     check_format("csv")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], None),
+        (["a.txt"], "1 file is not downloaded: 'a.txt': gone"),
+        (["a.txt", "b.txt"], "2 files are not downloaded: 'a.txt': gone; 'b.txt': gone"),
+    ],
+)
+def test_missing_files_are_counted_in_words_of_one_or_of_several(names: list[str], message: str | None) -> None:
+    run = DownloadedRun(Path("out"), (), Path("out/history.csv"), 1, None, dict.fromkeys(names, "gone"))
+
+    assert missing_files_message(run) == message

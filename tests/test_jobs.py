@@ -184,8 +184,9 @@ def test_what_is_wrong_with_a_job_is_said_before_it_starts(
     [
         (
             ["parallel.world_size=4", "train.device=[0,1]"],
-            "parallel.world_size=4 contradicts device=[0, 1], which names 2",
+            "parallel.world_size=4 contradicts device=[0, 1], which means 2 processes",
         ),
+        (["parallel.world_size=3", "train.device=cpu"], "contradicts device='cpu', which means one process"),
         (["parallel.rank=0"], "rank is 0 and the number of processes is unknown"),
         (["parallel.master_addr=node7"], "parallel.master_addr='node7' is for several nodes, and RANK is missing"),
         (["parallel.output_device=0"], "parallel.output_device=0 is for processes on GPUs"),
@@ -213,6 +214,19 @@ def test_dry_run_refuses_what_the_job_refuses(
         assert done.exit_code == 1
         assert words in " ".join(done.output.split())
     assert [file.name for file in tmp_path.iterdir()] == ["job.yaml"]
+
+
+def test_dry_run_refuses_a_group_of_the_environment_that_is_too_long(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EXPERIMENT_GROUP_NAME", "g" * 129)
+    OmegaConf.save(OmegaConf.create(job), tmp_path / "job.yaml")
+
+    done = CliRunner().invoke(main, ["train", "job.yaml", "--dry-run"])
+
+    assert done.exit_code == 1
+    assert "has 129 characters" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,17 @@ def test_group_is_the_arguments_or_that_of_cfg_or_the_blocks_or_the_variables(
         assert [name or None for name in exported] == [expected, expected]
 
 
+def test_group_of_the_variable_is_checked_where_it_is_the_runs(
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPERIMENT_GROUP_NAME", "e" * 129)
+
+    with pytest.raises(ConfigurationError, match=r"EXPERIMENT_GROUP_NAME='e+' has 129 characters; .*, shorten it"):
+        make_manager("job")
+    make_manager("job", group="mine")
+    make_manager("job", "exp-1")
+
+
 @pytest.mark.parametrize("of_user", [None, "the user's"])
 def test_group_and_entity_of_another_manager_are_not_this_ones(
     make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch, of_user: str | None

@@ -88,6 +88,29 @@ def test_section_of_a_pytorch_trainer_is_taken_as_it_is() -> None:
     assert config.resolve({}, check_port=False) == {"MASTER_PORT": "12355"}
 
 
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"world_size": 2, "rank": None, "master_port": "12355"},
+        OmegaConf.create({"parallel": {"world_size": 2, "rank": None, "master_port": "12355"}}).parallel,
+        Namespace(world_size=2, rank=None, master_port="12355"),
+    ],
+    ids=["mapping", "omegaconf", "namespace"],
+)
+def test_section_alone_is_read_as_the_config_that_holds_it(section: Any) -> None:
+    assert ParallelConfig.from_argument(section) == ParallelConfig(world_size=2, master_port=12355)
+
+
+@pytest.mark.parametrize("config", [None, {}, {"wandb": {"project": "demo"}}, {"epochs": 3, "parallel": None}])
+def test_argument_without_a_section_leaves_everything_open(config: Any) -> None:
+    assert ParallelConfig.from_argument(config) == ParallelConfig()
+
+
+def test_section_alone_is_checked() -> None:
+    with pytest.raises(ConfigurationError, match="parallel: 'word_size' is unknown; did you mean 'world_size'"):
+        ParallelConfig.from_argument({"word_size": 4})
+
+
 @pytest.mark.parametrize(("given", "index"), [(0, 0), ("1", 1), (None, None)])
 def test_output_device_is_the_index_of_a_device(given: Any, index: int | None) -> None:
     assert ParallelConfig.from_cfg({"parallel": {"output_device": given}}).output_device == index

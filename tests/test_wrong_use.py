@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import wandb
+
 from conftest import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbCallback, WandbManager, wandb_config
 from ultralytics_wb_ddp.runs.misuse_warnings import unused_options
@@ -41,6 +41,10 @@ print("## disabled")
 del os.environ["WANDB_RUN_ID"]
 os.environ["WANDB_MODE"] = "disabled"
 train()
+print("## disabled run")
+os.environ["WANDB_MODE"] = "offline"
+with WandbManager({"wandb": {"project": "demo", "mode": "disabled"}}, "job"):
+    train()
 print("## late")
 del os.environ["WANDB_MODE"]
 with WandbManager(CFG, "job") as manager:
@@ -98,6 +102,12 @@ def test_disabled_training_says_that_nothing_is_logged(said: dict[str, list[str]
     (line,) = said["disabled"]
 
     assert line.endswith("INFO: W&B is disabled (WANDB_MODE=disabled): nothing of this training is logged")
+
+
+def test_disabled_run_is_not_blamed_on_the_variable(said: dict[str, list[str]]) -> None:
+    (line,) = said["disabled run"]
+
+    assert line.endswith("INFO: W&B is disabled (mode='disabled'): nothing of this training is logged")
 
 
 def test_manager_whose_training_was_not_logged_says_so(said: dict[str, list[str]]) -> None:

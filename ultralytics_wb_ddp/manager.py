@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.names import training_inputs_name
 from ultralytics_wb_ddp.config.options import RunOptions, WandbConfig
 from ultralytics_wb_ddp.config.scope import active_scopes, forget_scopes_applied, mark_scopes_applied, scope_settings
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, raise_type_error
+from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, group_of_environment, raise_type_error
 from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.runs.handoff import HANDOFF_VARIABLE, Handoff
@@ -118,6 +118,8 @@ class WandbManager:
         self._options = self.config.with_defaults(RunOptions(name=job_name))
         if experiment_group_name:
             self._options = replace(self._options, group=experiment_group_name)
+        if not self._options.group:
+            group_of_environment()  # it is checked here, before anything is started
         self.run: Any = None
         self.wandb_url: str | None = None
         self._adopted = False
@@ -192,7 +194,7 @@ class WandbManager:
         self._environment = {name: os.environ.get(name) for name in EXPORTED_VARIABLES}
         for name in RUN_VARIABLES:
             set_or_unset(name, _user_variable(name))
-        self._options = self._options.with_defaults(RunOptions(group=os.environ.get("EXPERIMENT_GROUP_NAME") or None))
+        self._options = self._options.with_defaults(RunOptions(group=group_of_environment()))
         if self.config.api_key:
             os.environ["WANDB_API_KEY"] = self.config.api_key
         try:

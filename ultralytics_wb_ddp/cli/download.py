@@ -20,10 +20,11 @@ def download(run: str, directory: Path, format: str) -> None:  # noqa: A002  # t
     and the console output to DIR/console.log. The exit code is 1 if something could not be downloaded.
     """
     from ultralytics_wb_ddp.tools.download import download_run, missing_files_message
+    from ultralytics_wb_ddp.utils.logging import pluralize
 
     result = download_run(run, directory, format=format, progress=True)
-    click.echo(f"{result.history}: {result.rows} rows")
-    click.echo(f"{result.directory / 'files'}: {len(result.files)} files")
+    click.echo(f"{result.history}: {pluralize(result.rows, 'row')}")
+    click.echo(f"{result.directory / 'files'}: {pluralize(len(result.files), 'file')}")
     click.echo(f"{result.console}" if result.console else "W&B has nothing that the run printed")
     if problem := missing_files_message(result):
         raise click.ClickException(problem)

@@ -50,7 +50,9 @@ def _show(job: Job) -> bool:
     plan, findings = run_checks(doctor_request_for(job))
     try:
         state = find_training_state(job)
-        if not (state and state.is_over):  # nothing is started then
+        if state and state.is_over:  # nothing is started
+            plan = None
+        else:
             check_job(job)
     except ConfigurationError as error:
         findings = [CheckResult("job", "error", str(error)), *(each for each in findings if each.check != "GPUs")]
@@ -66,7 +68,8 @@ def describe_job(job: Job) -> Iterator[tuple[str, str]]:
     yield "job", f"{job.name} of group {job.group}" if job.group else job.name
     yield "model", f"{job.model} ({job.task})" if job.task else job.model
     if state := find_training_state(job):
-        yield "resumes", f"{state}{': nothing is trained' if state.is_over else ''}"
+        completed = ", and the run is completed" if state.is_run_open else ""
+        yield "resumes", f"{state}: nothing is trained{completed}" if state.is_over else str(state)
     yield "data", str(job.train.get("data") or "that of the training which is resumed, or of train.cfg")
     if job.parallel.is_distributed():
         place = "as one rank of those that torchrun or srun has started"

@@ -128,6 +128,12 @@ def check_job_type(setting: str, value: str) -> str:
     return check_text(setting, value, length=MAX_JOB_TYPE_LENGTH)
 
 
+def group_of_environment() -> str | None:
+    """Return the group of ``EXPERIMENT_GROUP_NAME``, checked; None if it is not set."""
+    group = os.environ.get("EXPERIMENT_GROUP_NAME")
+    return check_text("EXPERIMENT_GROUP_NAME", group) if group else None
+
+
 def check_environment(settings: Container[str], env: Mapping[str, str] | None = None) -> None:
     """Refuse values of ``WANDB_*`` variables that are too long or hold a reserved character.
 

@@ -18,7 +18,7 @@ from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.open_runs import is_ours
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.files import write_json
-from ultralytics_wb_ddp.utils.logging import format_exception, logger
+from ultralytics_wb_ddp.utils.logging import format_exception, logger, pluralize
 from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class RunGroup(Generic[ManagerType]):
         import wandb
 
         statistics = self.statistics
-        progress = f"{len(self.results)} of {self.runs} trainings counted"
+        progress = f"{pluralize(f'{len(self.results)} of {self.runs}', 'training')} counted"
         metric_texts = [f"{name} {numbers}" for name, numbers in statistics.items() if name.startswith("metrics/")]
         logger.info("group %r: %s%s", self.name, progress, "".join(f", {text}" for text in metric_texts))
         manager = self._make_manager(SUMMARY_JOB_TYPE, SUMMARY_JOB_TYPE)

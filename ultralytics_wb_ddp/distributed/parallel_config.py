@@ -125,6 +125,24 @@ class ParallelConfig:
         check_known_keys(settings, known, "parallel")
         return cls(**settings)
 
+    @classmethod
+    def from_argument(cls, parallel: Any) -> ParallelConfig:
+        """Return the settings in the argument ``parallel`` of a training.
+
+        Args:
+            parallel: These settings, a config with a section ``parallel``, the section alone, or None.
+
+        Raises:
+            ConfigurationError: A setting is unknown or wrong.
+        """
+        if isinstance(parallel, ParallelConfig):
+            return parallel
+        values = to_plain(parallel)
+        if isinstance(values, dict) and "parallel" not in values:
+            is_section = bool(values) and not any(isinstance(value, dict) for value in values.values())
+            return cls.from_cfg({"parallel": parallel if is_section else None})
+        return cls.from_cfg(parallel)
+
     def is_distributed(self, env: Mapping[str, str] | None = None) -> bool:
         """Return whether this process is a rank of a distributed training.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.devices import first_devices, get_own_device
@@ -19,12 +21,21 @@ from ultralytics_wb_ddp.distributed.trainer_mixin import (
 )
 from ultralytics_wb_ddp.utils.versions import version_of
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 COLLECTIVE_TIMEOUT = timedelta(hours=3)  # the same as in Ultralytics
 MIN_VERSION_MULTI_NODE = (8, 4, 90)  # from here on the device follows the local rank
-MIN_VERSION_WORKER_DEVICES = ("backend", "output_device", "find_unused_parameters")  # settings that workers apply
+WORKER_SETTINGS = ("backend", "output_device", "find_unused_parameters")  # settings that workers apply
 MIN_VERSION_PICKLED_TRAINER = (8, 4, 140)  # from here on workers get trainer classes that are created at run time
 _stores: dict[tuple[str, ...], Any] = {}  # rendezvous stores by address: opened once, used by all trainings of a job
 _groups: list[str] = []  # names of the process groups that this process has joined
+_START = 'if __name__ == "__main__":\n'  # in the start file of a launch
+_LOADER = """\
+    import sys
+    sys.path[:0] = [entry for entry in {path!r} if entry not in sys.path]
+    from ultralytics_wb_ddp.distributed.train import with_settings
+"""
 
 
 def refresh_ultralytics_rank_constants() -> None:
@@ -64,7 +75,7 @@ def train_distributed(
 
     Args:
         model: An ``ultralytics.YOLO`` or another Ultralytics model.
-        parallel: A :class:`ParallelConfig`, or a config with a section ``parallel``.
+        parallel: A :class:`ParallelConfig`, a config with a section ``parallel``, or the section alone.
         trainer: Trainer class, as for ``model.train``.
         device: The devices of this node, one for each of its processes; by default the first ones.
         **train_arguments: As for ``model.train``.
@@ -75,11 +86,7 @@ def train_distributed(
     Raises:
         ConfigurationError: Settings, environment and devices do not fit together, or the port is in use.
     """
-    config = (
-        parallel
-        if isinstance(parallel, ParallelConfig)
-        else ParallelConfig.from_cfg({} if parallel is None else parallel)
-    )
+    config = ParallelConfig.from_argument(parallel)
     if not config.is_distributed():
         return _launch(model, config, trainer, device, train_arguments)
 
@@ -110,22 +117,49 @@ def _launch(model: Any, config: ParallelConfig, trainer: type | None, device: An
     if len(device_names(device)) < 2:  # noqa: PLR2004  # one process needs no launch
         return model.train(trainer=trainer, **arguments)
     port = int(config.resolve()["MASTER_PORT"])
+    write_file = dist.generate_ddp_file
     if _ultralytics_version() >= MIN_VERSION_PICKLED_TRAINER:
         trainer = _with_mixin(model, trainer, config)
-    with patched_attribute(dist, "find_free_network_port", lambda: port):
+    else:  # workers import the trainer class by its name
+        write_file = functools.partial(_write_start_file, write_file, _worker_settings(config))
+    with (
+        patched_attribute(dist, "find_free_network_port", lambda: port),
+        patched_attribute(dist, "generate_ddp_file", write_file),
+    ):
         return model.train(trainer=trainer, **arguments)
+
+
+def _worker_settings(config: ParallelConfig) -> dict[str, Any]:
+    return {name: value for name in WORKER_SETTINGS if (value := getattr(config, name)) is not None}
+
+
+def _write_start_file(write_file: Callable[[Any], str], settings: dict[str, Any], trainer: Any) -> str:
+    """Write the start file of the workers, whose trainer gets the settings."""
+    file = write_file(trainer)
+    if settings:
+        name = type(trainer).__name__
+        text = Path(file).read_text(encoding="utf-8").replace(_START, _START + _LOADER.format(path=sys.path), 1)
+        text = text.replace(f"trainer = {name}(", f"trainer = with_settings({name}, {settings!r})(", 1)
+        Path(file).write_text(text, encoding="utf-8")
+    return file
+
+
+def with_settings(trainer: type, settings: dict[str, Any]) -> type:
+    """Return a trainer class that applies settings of ``parallel``, by name."""
+    return _with_mixin(None, trainer, ParallelConfig(**settings))
 
 
 def check_launch(config: ParallelConfig, device: Any, trainer: type | None) -> None:
     """Check devices and settings before a training or a launch. ``trainer`` is None for Ultralytics' own.
 
     Raises:
-        ConfigurationError: The settings contradict each other, this machine or this release, or the port is in use.
+        ConfigurationError: The settings contradict each other or this machine, or the port is in use.
     """
     world_size, names = config.world_size, device_names(_devices_asked_for(config, device))
     if world_size is not None and world_size != max(len(names), 1):
+        means = f"{len(names)} processes" if len(names) > 1 else "one process"
         msg = (
-            f"parallel.world_size={world_size} contradicts device={device!r}, which names {len(names)}; name as many "
+            f"parallel.world_size={world_size} contradicts device={device!r}, which means {means}; name as many "
             f"devices, leave one of the two out, or start the processes of several nodes with torchrun or srun"
         )
         raise ConfigurationError(msg)
@@ -133,11 +167,6 @@ def check_launch(config: ParallelConfig, device: Any, trainer: type | None) -> N
     if len(names) < 2:  # noqa: PLR2004  # one process needs no launch
         return
     config.resolve()
-    requested = [name for name in MIN_VERSION_WORKER_DEVICES if getattr(config, name) is not None]
-    if requested and _ultralytics_version() < MIN_VERSION_PICKLED_TRAINER:
-        listed = " and ".join(f"parallel.{name}" for name in requested)
-        msg = f"{listed} {'needs' if len(requested) == 1 else 'need'} torchrun, srun or Ultralytics 8.4.140 or newer"
-        raise ConfigurationError(msg)
 
 
 def _devices_asked_for(config: ParallelConfig, device: Any) -> Any:

@@ -46,6 +46,7 @@ def _read_config(file: Path, options: dict[str, str]) -> DoctorRequest:
     from ultralytics_wb_ddp.config.yaml_file import read_config, yaml_errors_as_user_errors
     from ultralytics_wb_ddp.distributed.devices import devices_of
     from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
+    from ultralytics_wb_ddp.runs.run_record import RunRecord
     from ultralytics_wb_ddp.utils.serialization import to_plain
 
     with yaml_errors_as_user_errors(file):
@@ -56,7 +57,10 @@ def _read_config(file: Path, options: dict[str, str]) -> DoctorRequest:
         cfg.setdefault("name", file.stem)  # as the command that runs the job does
         devices = devices_of(to_plain(train.get("device"), resolve=True), ParallelConfig.from_cfg(cfg))
         wandb_options = WandbConfig.from_cfg(cfg, where="wandb")
-    return DoctorRequest(wandb_options, manager=True, of_job=True, device=",".join(devices) or None)
+        model = to_plain(cfg.get("model"), resolve=True)
+        weights = model.get("weights") if isinstance(model, dict) else model
+        record = RunRecord.of_resumed(to_plain(train.get("resume"), resolve=True), str(weights))
+    return DoctorRequest(wandb_options, manager=True, of_job=True, device=",".join(devices) or None).continuing(record)
 
 
 def run_checks(request: DoctorRequest) -> tuple[TrainingForecast | None, list[CheckResult]]:

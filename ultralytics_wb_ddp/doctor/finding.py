@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ultralytics_wb_ddp.config.options import WandbConfig
+    from ultralytics_wb_ddp.runs.run_record import RunRecord
 
 __all__ = ["CheckResult", "DoctorRequest", "error", "ok", "warning"]
 
@@ -46,6 +48,14 @@ class DoctorRequest:
     of_job: bool = False
     device: str | None = None
     timeout: float = 10.0
+
+    def continuing(self, record: RunRecord | None) -> DoctorRequest:
+        """Return the request for a training that continues a recorded run, in the run's project."""
+        if record is None or self.options.id or os.environ.get("WANDB_RUN_ID"):
+            return self
+        run, options = record.handoff(), self.options
+        project, entity = run.project or options.project, run.entity or options.entity
+        return replace(self, options=replace(options, id=run.run_id, project=project, entity=entity))
 
     @property
     def devices(self) -> list[str]:

@@ -251,7 +251,8 @@ def _check_metrics(run_id: str, sessions: list[RecordedRun], trained: set[int], 
         return warning(
             "metrics", f"{RESULTS} has no epoch: the training ended before the first", "look at what it printed"
         )
-    return ok("metrics", f"run {run_id} has all {pluralize(len(trained), 'epoch')} of {RESULTS}")
+    whole = "the only epoch" if len(trained) == 1 else f"all {len(trained)} epochs"
+    return ok("metrics", f"run {run_id} has {whole} of {RESULTS}")
 
 
 def _check_checkpoint(run_id: str, sessions: list[RecordedRun], training: Path) -> list[CheckResult]:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.artifacts.training_state import TrainingState
-from ultralytics_wb_ddp.config.validation import ConfigurationError
+from ultralytics_wb_ddp.config.validation import ConfigurationError, group_of_environment
 from ultralytics_wb_ddp.distributed.devices import devices_of
 from ultralytics_wb_ddp.distributed.train import check_launch, trains_on_cpu
 from ultralytics_wb_ddp.doctor.finding import DoctorRequest
 from ultralytics_wb_ddp.doctor.machine_checks import check_gpus
+from ultralytics_wb_ddp.runs.run_record import RunRecord
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.jobs.schema import Job
@@ -20,8 +21,11 @@ def check_job(job: Job) -> None:
     """Check that a job can start in this process and machine.
 
     Raises:
-        ConfigurationError: The processes do not fit the devices, a GPU is missing or a port is in use.
+        ConfigurationError: The processes do not fit the devices, a GPU is missing, a port is in use, or W&B refuses
+            the group of the environment.
     """
+    if not (job.group or job.wandb.group):
+        group_of_environment()
     device, batch = (job.train.get(name) for name in ("device", "batch"))
     if job.parallel.is_distributed():
         job.parallel.resolve(check_port=False)  # this process may have opened the port
@@ -46,9 +50,10 @@ def check_job(job: Job) -> None:
 
 
 def doctor_request_for(job: Job) -> DoctorRequest:
-    """Return the doctor's request for a job."""
+    """Return the doctor's request for a job. A resumed training continues its run."""
     devices = devices_of(job.train.get("device"), job.parallel)
-    return DoctorRequest(job.wandb, manager=True, of_job=True, device=",".join(devices) or None)
+    request = DoctorRequest(job.wandb, manager=True, of_job=True, device=",".join(devices) or None)
+    return request.continuing(RunRecord.of_resumed(job.train.get("resume"), job.model))
 
 
 def find_training_state(job: Job) -> TrainingState | None:
@@ -65,6 +70,12 @@ def find_training_state(job: Job) -> TrainingState | None:
         msg = (
             f"train.resume={resume!r}: there is no such file, and Ultralytics would go on with the newest training "
             f"instead; check the path"
+        )
+        raise ConfigurationError(msg)
+    if resume is True and checkpoint.suffix != ".pt":
+        msg = (
+            f"train.resume=True: model={job.model!r} is no checkpoint, and Ultralytics would train it from the "
+            f"beginning; name the weights/last.pt of a training as the model, or leave train.resume out"
         )
         raise ConfigurationError(msg)
     if not resume or checkpoint.suffix != ".pt" or not checkpoint.exists():

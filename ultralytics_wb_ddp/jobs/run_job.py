@@ -77,7 +77,8 @@ def run_job(cfg: Any, *, name: str = "job") -> JobResult:
         return _finish_job_of_ended_training(job, state)
     check_job(job)
     model = YOLO(job.model, task=job.task)
-    previous = _find_record(job)
+    is_named = job.wandb.id or os.environ.get("WANDB_RUN_ID")
+    previous = None if is_named else RunRecord.of_resumed(job.train.get("resume"), job.model)
     manager = _make_manager(job, previous)
     with _environment_of_earlier_run(previous), manager:
         run_id = manager.run.id if manager.run else None
@@ -162,14 +163,6 @@ def _log_outputs(job: Job, manager: WandbManager, save_dir: Path) -> None:
             failed = failed or error
     if failed:
         raise failed
-
-
-def _find_record(job: Job) -> RunRecord | None:
-    resume = job.train.get("resume")
-    if not resume or job.wandb.id or os.environ.get("WANDB_RUN_ID"):
-        return None
-    checkpoint = Path(job.model if resume is True else str(resume))
-    return RunRecord.find(checkpoint.parent.parent, checkpoint)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from ultralytics_wb_ddp.runs.stop_button import handle_stop_request
 from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id, hide_sweep_variables, is_trial_run
 from ultralytics_wb_ddp.runs.unsent_sessions import send_session, send_unsent_sessions
 from ultralytics_wb_ddp.utils.errors import exit_code_of
-from ultralytics_wb_ddp.utils.logging import format_exception, logger
+from ultralytics_wb_ddp.utils.logging import format_exception, logger, pluralize
 from ultralytics_wb_ddp.wandb_client.internals import (
     disable_server_queries,
     disconnect_service,
@@ -147,7 +147,8 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
             return run
         if not handoff.is_complete and handoff.is_probably_counted():
             missing = handoff.next_step - run.starting_step
-            logger.warning("run %s continues without %d rows that its last session did not send", run.id, missing)
+            rows = pluralize(missing, "row")
+            logger.warning("run %s continues without %s that its last session did not send", run.id, rows)
             return run
         finish_run(run, 0)
         pause *= 2

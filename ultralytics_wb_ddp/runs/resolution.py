@@ -192,8 +192,9 @@ def open_run(
 
 
 def _log_disabled(options: RunOptions) -> None:
-    mode = f"WANDB_MODE={os.environ.get('WANDB_MODE')}" if options.mode is None and "WANDB_MODE" in os.environ else ""
-    logger.info("W&B is disabled (%s): nothing of this training is logged", mode or "mode='disabled'")
+    is_by_variable = options.mode is None and os.environ.get("WANDB_MODE") == "disabled"
+    cause = "WANDB_MODE=disabled" if is_by_variable else "mode='disabled'"
+    logger.info("W&B is disabled (%s): nothing of this training is logged", cause)
 
 
 def _log_resolution(guarded_run: GuardedRun, rank_plan: RankPlan | None = None) -> None:

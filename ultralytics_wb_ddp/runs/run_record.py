@@ -123,6 +123,19 @@ class RunRecord:
         return cls(newest.stem.removeprefix("run-"), directory=save_dir) if newest else None
 
     @classmethod
+    def of_resumed(cls, resume: Any, model: str) -> RunRecord | None:
+        """Return the record of the training that a job resumes, or None.
+
+        Args:
+            resume: The training argument: a checkpoint, or True for the checkpoint that is the model.
+            model: The model of the job.
+        """
+        if not resume:
+            return None
+        checkpoint = Path(model if resume is True else str(resume))
+        return cls.find(checkpoint.parent.parent, checkpoint)
+
+    @classmethod
     def _read(cls, file: Path) -> RunRecord | None:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))

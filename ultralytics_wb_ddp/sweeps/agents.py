@@ -17,7 +17,7 @@ import psutil
 
 from ultralytics_wb_ddp.runs.trial_env import stop_request_file
 from ultralytics_wb_ddp.utils.errors import UserError
-from ultralytics_wb_ddp.utils.logging import format_exception, logger
+from ultralytics_wb_ddp.utils.logging import format_exception, logger, pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -269,7 +269,8 @@ class AgentPool:
                 else:  # the trial's launcher ends the other processes
                     agent.process.send_signal(signal.SIGTERM)
         if agents:
-            logger.warning("waiting for %d trials to end; a second signal kills them", len(agents))
+            trials = pluralize(len(agents), "trial")
+            logger.warning("waiting for %s to end; a second signal kills what is left", trials)
         deadline = time.monotonic() + TERMINATION_TIMEOUT
         while any(agent.process and agent.process.poll() is None for agent in agents):
             if time.monotonic() > deadline or len(self._signals) > 1:

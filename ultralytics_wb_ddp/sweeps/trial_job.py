@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.config.yaml_file import yaml_errors_as_user_errors
 from ultralytics_wb_ddp.sweeps.sweep_config import check_objective, check_parameters, sample_values, train_arguments
+from ultralytics_wb_ddp.utils.logging import pluralize
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def devices_of(job: Any, agents: int) -> Any:
 
     gpu_count = torch.cuda.device_count()
     if gpu_count and gpu_count < agents:
-        msg = f"agents={agents}, but there are {gpu_count} GPUs; run fewer agents, or say train.device"
+        gpus = pluralize(gpu_count, "GPU")
+        msg = f"agents={agents}, but this machine has {gpus}; run fewer agents, or say train.device"
         raise ConfigurationError(msg)
     return list(range(agents)) if gpu_count else None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.utils.errors import UserError
-from ultralytics_wb_ddp.utils.logging import format_exception
+from ultralytics_wb_ddp.utils.logging import format_exception, pluralize
 from ultralytics_wb_ddp.utils.progress import track
 from ultralytics_wb_ddp.wandb_client.server import DownloadError, check_path, find_run
 
@@ -98,7 +98,8 @@ def download_run(
 def missing_files_message(run: DownloadedRun) -> str | None:
     """Return a message with the missing files and the reasons; None without missing files."""
     causes = [f"{name!r}: {cause}" for name, cause in run.missing.items()]
-    return f"{len(causes)} files are not downloaded: {'; '.join(causes)}" if causes else None
+    verb = "is" if len(causes) == 1 else "are"
+    return f"{pluralize(len(causes), 'file')} {verb} not downloaded: {'; '.join(causes)}" if causes else None
 
 
 def _make_directory(directory: str | os.PathLike[str]) -> Path:
@@ -118,7 +119,7 @@ def _make_directory(directory: str | os.PathLike[str]) -> Path:
 def _download_files(files: dict[str, Any], root: Path, *, progress: bool) -> tuple[list[Path], dict[str, str]]:
     """Download files below a directory. Return their paths, and the reasons of missing files."""
     downloaded, missing = [], {}
-    for name, file in track(files.items(), f"downloading {len(files)} files", visible=progress):
+    for name, file in track(files.items(), f"downloading {pluralize(len(files), 'file')}", visible=progress):
         path = safe_path(root, name)
         if path is None:
             missing[name] = "the name leads out of the directory"

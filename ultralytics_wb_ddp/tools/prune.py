@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.names import model_collection
 from ultralytics_wb_ddp.utils.errors import UserError, raise_as
+from ultralytics_wb_ddp.utils.logging import pluralize
 from ultralytics_wb_ddp.utils.progress import track
 from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
 from ultralytics_wb_ddp.wandb_client.server import API_TIMEOUT, DownloadError, find_run
@@ -82,7 +83,9 @@ def prune(
             version for version in superseded(artifacts_by_version, keep) if ttl is None or version.ttl != ttl
         ]
         for version in track(
-            () if dry_run else superseded_versions, f"pruning {len(superseded_versions)} checkpoints", visible=progress
+            () if dry_run else superseded_versions,
+            f"pruning {pluralize(len(superseded_versions), 'checkpoint')}",
+            visible=progress,
         ):
             _remove(artifacts_by_version[version], ttl)
     return superseded_versions

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.runs.journal import Session, find_sessions, record
 from ultralytics_wb_ddp.utils.errors import UserError
-from ultralytics_wb_ddp.utils.logging import format_exception, logger, relative_path
+from ultralytics_wb_ddp.utils.logging import format_exception, logger, pluralize, relative_path
 from ultralytics_wb_ddp.utils.versions import version_of
 from ultralytics_wb_ddp.wandb_client.run_file import (
     RecordedRun,
@@ -382,7 +382,7 @@ class RunAtWandb:
             part.lacks_other = bool(part_names)
             names += part_names
         count, total = sum(len(part.missing) for part in parts), sum(len(part.run.history) for part in parts)
-        rows = [f"{count} of {total} rows"] if count else []
+        rows = [pluralize(f"{count} of {total}", "row")] if count else []
         shown = [*names[:MAX_SHOWN], *([f"{len(names) - MAX_SHOWN} more"] if len(names) > MAX_SHOWN else [])]
         return [*rows, *shown]
 
