@@ -14,10 +14,10 @@ from typing import Any
 
 import psutil
 import pytest
+import wandb
 from click.testing import CliRunner
 from wandb_server import WandbServer
 
-import wandb
 from conftest import job_environment, run_command
 from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.config.options import WandbConfig

@@ -98,6 +98,7 @@ def find_checkpoints(entity: str, project: str, run_id: str) -> list[Any]:
         Exception: The run has no such artifact. wandb raises exceptions of several classes.
     """
     import wandb
+
     from ultralytics_wb_ddp.wandb_client.server import require_server
 
     require_server()
