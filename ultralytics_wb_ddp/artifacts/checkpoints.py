@@ -24,7 +24,6 @@ from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, checkp
 from ultralytics_wb_ddp.artifacts.model_registry import link_checkpoint
 from ultralytics_wb_ddp.config.names import model_collection, safe_name
 from ultralytics_wb_ddp.utils.logging import logger
-from ultralytics_wb_ddp.wandb_client.internals import log_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -228,7 +227,7 @@ class CheckpointUploader:
         else:
             artifact = wandb.Artifact(model_collection(run.id), type="model", metadata=metadata)
             artifact.add_file(str(file), name=file.name)
-            self._newest = log_artifact(run, artifact, list(aliases))
+            self._newest = self._run.log_artifact(artifact, list(aliases))
         self._logged.update(dict.fromkeys(aliases, digest))
 
     def _store_in_s3(self, file: Path, aliases: tuple[str, ...], metadata: dict[str, Any]) -> Any:

@@ -30,8 +30,14 @@ from ultralytics_wb_ddp.runs.run_record import RunRecord, best_values
 from ultralytics_wb_ddp.runs.stop_button import StopButton
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
 from ultralytics_wb_ddp.utils.threads import BackgroundQueue
-from ultralytics_wb_ddp.wandb_client.internals import flush, is_core_lost, restore_server_queries, shorten_table_names
-from ultralytics_wb_ddp.wandb_client.run_file import read_run
+from ultralytics_wb_ddp.wandb_client.internals import (
+    flush,
+    is_core_lost,
+    log_artifact,
+    restore_server_queries,
+    shorten_table_names,
+)
+from ultralytics_wb_ddp.wandb_client.run_file import artifact_digests, find_run_files, read_run
 from ultralytics_wb_ddp.wandb_client.run_state import (
     get_config,
     get_run_dir,
@@ -48,7 +54,9 @@ if TYPE_CHECKING:
 
 STOP_POLL_TIMEOUT = 1.0  # seconds that the training waits for the state of the Stop button
 RECORD_INTERVAL = 1.0  # seconds between two writes of the number of trained batches
-RECENT_ROWS = 5  # rows that are kept in memory, because wandb-core may be killed before it has written them
+RECENT_ROWS = (
+    5  # rows and artifacts that are kept in memory, because wandb-core may be killed before it has written them
+)
 BACKGROUND_DRAIN_TIMEOUT = 10.0  # seconds that the training waits for the background queue
 
 
@@ -93,6 +101,7 @@ class GuardedRun:
         self._config: dict[str, Any] = {}  # the part of the config that the training has written
         self._reported: set[str] = set()
         self._recent_rows: deque[Mapping[str, Any]] = deque(maxlen=RECENT_ROWS)
+        self._recent_artifacts: deque[tuple[Any, list[str]]] = deque(maxlen=RECENT_ROWS)
         self._journals: tuple[Path, ...] = ()
         self._stop_button = StopButton()
         self._is_stop_requested = False
@@ -260,6 +269,7 @@ class GuardedRun:
             if self.wandb_run is lost:
                 self.continue_offline(f"the run's wandb-core is gone ({format_exception(error)})")
                 self._log_lost_rows(lost, self._recent_rows)
+                self._log_lost_artifacts(lost)
         action()
 
     def _storable(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -374,8 +384,28 @@ class GuardedRun:
         for row in rows:
             numbers = {key: value for key, value in row.items() if isinstance(value, (int, float))}
             numbers = {key: value for key, value in numbers.items() if math.isfinite(value)}
-            if not any(numbers.items() <= other.items() for other in written):
+            if not any(numbers.items() <= other.items() and row.keys() <= other.keys() for other in written):
                 self.wandb_run.log(self._storable(row))
+
+    def log_artifact(self, artifact: Any, aliases: list[str]) -> Any:
+        """Log an artifact. If wandb-core turns out to be gone, the artifact is logged again to the continued run.
+
+        Args:
+            artifact: The ``wandb.Artifact``.
+            aliases: Aliases of the artifact.
+        """
+        logged = log_artifact(self.wandb_run, artifact, aliases)
+        self._recent_artifacts.append((artifact, aliases))
+        return logged
+
+    def _log_lost_artifacts(self, lost: Any) -> None:
+        """Log the last artifacts again that a killed wandb-core has not written to disk."""
+        written = set()
+        with suppress(OSError, ValueError):  # the folder is gone, or holds nothing
+            written = set().union(*map(artifact_digests, find_run_files(get_run_dir(lost))))
+        for artifact, aliases in self._recent_artifacts:
+            if artifact.digest not in written:
+                log_artifact(self.wandb_run, artifact, aliases)
 
     def poll_stop_button(self) -> None:
         """Query the Stop button of W&B in the background, during the validation."""

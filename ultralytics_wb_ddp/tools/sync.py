@@ -27,6 +27,7 @@ from ultralytics_wb_ddp.utils.logging import format_exception, logger, pluralize
 from ultralytics_wb_ddp.utils.versions import version_of
 from ultralytics_wb_ddp.wandb_client.run_file import (
     RecordedRun,
+    artifact_digests,
     read_records,
     read_run,
     read_summary,
@@ -405,7 +406,7 @@ class RunAtWandb:
         """Return the names of a part's missing files and artifacts, and note the digests of the artifacts."""
         kept = part.folder / "files"
         file_names = [name for name in part.run.files if (kept / name).is_file()]
-        digests = _artifacts_of(part.run)
+        digests = artifact_digests(part.run.path)
         part.missing_artifacts = set(digests)
         if not file_names and not digests:
             return []
@@ -490,12 +491,6 @@ def _plain_values(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str,
             yield f"{prefix}{key}", repr(float(value))
         elif isinstance(value, (str, bool)):
             yield f"{prefix}{key}", str(value)
-
-
-def _artifacts_of(run: RecordedRun) -> dict[str, str]:
-    """Return the names of a part's logged artifacts, by digest."""
-    artifacts = [item.artifact for item in read_records(run.path) if item.WhichOneof("record_type") == "artifact"]
-    return {artifact.digest: artifact.name for artifact in artifacts if not artifact.use_after_commit}
 
 
 def _wait_until_counted(since: float, run_id: str) -> None:

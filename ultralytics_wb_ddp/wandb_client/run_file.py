@@ -298,6 +298,16 @@ def encode_records(header: bytes, records: Iterable[bytes]) -> bytes:
     return bytes(data)
 
 
+def artifact_digests(file: Path) -> dict[str, str]:
+    """Return the names of the artifacts that a ``.wandb`` file's run has logged, by digest.
+
+    Args:
+        file: The file.
+    """
+    artifacts = [item.artifact for item in read_records(file) if item.WhichOneof("record_type") == "artifact"]
+    return {artifact.digest: artifact.name for artifact in artifacts if not artifact.use_after_commit}
+
+
 def read_summary(file: Path) -> dict[str, Any]:
     """Return the summary that W&B makes of a ``.wandb`` file.
 
