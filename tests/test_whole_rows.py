@@ -91,3 +91,33 @@ def test_artifacts_and_tables_are_put_together_beside_the_run_where_the_home_can
 def test_the_same_with_a_run_of_the_users(run_job: RunJob) -> None:
     script = "import wandb\nrun = wandb.init(project='demo')\n" + TRAINING.format(run=", run=run") + "run.finish()\n"
     check_room(run_job(script, WANDB_DATA_DIR="/dev/null/data", WANDB_CACHE_DIR="/dev/null/cache"))
+
+
+def test_table_that_was_stored_for_a_lost_run_is_stored_whole_for_the_next_one(run_job: RunJob) -> None:
+    job = run_job(
+        """\
+import wandb
+from ultralytics_wb_ddp.wandb_client.storage import store_value
+from PIL import Image
+
+classes = wandb.Classes([{"id": 0, "name": "circle"}])
+image = wandb.Image(Image.new("RGB", (8, 8)), classes=classes)
+table = wandb.Table(columns=["image"], data=[[image]])
+lost = wandb.init(project="demo", id="lost")
+store_value(lost, "images", table)
+lost.finish()
+run = wandb.init(project="demo", id="next")
+store_value(run, "images", table)
+run.log({"images": table})
+run.finish()
+""",
+        prelude="",
+    )
+    (next_run,) = [run for run in job.runs if run.id == "next"]
+    (artifact,) = next_run.artifacts
+
+    assert any(path.endswith(".table.json") for path in artifact.entries)
+    assert any(path.endswith(".classes.json") for path in artifact.entries)
+    assert all(isinstance(size, int) and size > 0 for size in artifact.entries.values()), (
+        "no entry refers to another run"
+    )

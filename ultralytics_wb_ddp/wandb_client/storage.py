@@ -43,8 +43,18 @@ def store_value(run: Any, key: str, value: Any) -> None:
 
 
 def _unbind(value: Any) -> None:
-    """Make a value count as not stored."""
-    value._run = value._artifact_target = None
+    """Make a value count as not stored, with all values in it, such as the images of a table and their classes.
+
+    Otherwise a table would refer to files of an artifact that was never uploaded.
+    """
+    if isinstance(value, dict):
+        value = [*value.values()]
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _unbind(item)
+    elif hasattr(value, "_artifact_target"):
+        value._run = value._artifact_target = None
+        _unbind({name: item for name, item in vars(value).items() if name != "_artifact_source"})
 
 
 def ensure_writable_directories(directory: Path) -> None:
