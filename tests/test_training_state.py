@@ -267,7 +267,8 @@ def test_job_that_was_killed_at_its_very_end_gets_its_run_finished_once_and_is_n
     assert (again.returncode, once_more.returncode) == (0, 0), again.stderr[-5000:]
     for said in (again.stderr, once_more.stderr):
         assert f"is over: 2 of 2 epochs, run {record.id}: nothing is trained" in " ".join(said.split())
-    kept = [file for file in trained if not file.endswith("wandb_run.json") and "/wandb/" not in file]
+    ours = ("wandb_run.json", "wandb_journal.jsonl")
+    kept = [file for file in trained if not file.endswith(ours) and "/wandb/" not in file]
     assert {file: ended[file] for file in kept} == {file: trained[file] for file in kept}
     assert files_below(directory) == ended
     if mode == "online":
