@@ -38,9 +38,8 @@ def main() -> None:
         else:
             add_wandb_callback(model, run=held if logger == "attach" else None, project="benchmark", **options)
     elif logger == "wandb":
-        from wandb.integration.ultralytics import add_wandb_callback as add_theirs
-
         import wandb
+        from wandb.integration.ultralytics import add_wandb_callback as add_theirs
 
         held = wandb.init(project="benchmark", dir=".")
         add_theirs(model)

@@ -50,6 +50,7 @@ def log_many_epochs() -> None:
     """Log a long training, without training, and say what it took."""
     sys.path.insert(0, str(ROOT))
     import wandb
+
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import torch
+import wandb
 from wandb_server import StoredArtifact, StoredRun, WandbServer
 
-import wandb
 from conftest import Job, RunOnline
 from ultralytics_wb_ddp.artifacts import inputs
 from ultralytics_wb_ddp.artifacts.inputs import FINGERPRINT_FILE, InputLogger, InputSources

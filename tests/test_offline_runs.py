@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from conftest import NIGHTLY, Job, RunJob, RunOnline
+from ultralytics_wb_ddp.runs.journal import find_sessions
 
 OPENED = "import wandb\nrun = wandb.init(project='demo', id='mine')\nadd_wandb_callback(model, run=run)\n"
 TRAINING = "model.train(**{{**{}, 'epochs': 1}})\n"
@@ -64,11 +65,12 @@ def test_last_line_names_the_command_where_the_script_fails(run_job: RunJob, end
     check_last_word(job)
 
 
-def test_command_sends_the_parts_of_earlier_sessions_too(run_job: RunJob) -> None:
+def test_command_names_one_part_which_leads_to_those_of_earlier_sessions(run_job: RunJob) -> None:
     job = run_job(OPENED + "run.finish()\nimport time\ntime.sleep(1)\n" + OPENED)
     first, second = sorted((job.directory / "wandb").glob("offline-run-*-mine"))
 
-    assert [line.partition(" sync ")[2] for line in commands(job)] == [str(first), f"{first} {second}"]
+    assert [line.partition(" sync ")[2] for line in commands(job)] == [str(first), str(second)]
+    assert [session.folder for session in find_sessions([second])] == [first, second]
 
 
 def test_each_rank_names_the_command_for_a_run_of_its_own(run_job: RunJob) -> None:

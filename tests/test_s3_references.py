@@ -11,10 +11,10 @@ from typing import Any
 
 import boto3
 import pytest
+import wandb
 from s3_service import S3Service
 from wandb_server import WandbServer
 
-import wandb
 from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError, S3Error, WandbManager
 from ultralytics_wb_ddp.artifacts import s3_reference as references

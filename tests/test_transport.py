@@ -17,9 +17,9 @@ from urllib.request import ProxyHandler, build_opener
 from urllib.request import Request as Question
 
 import pytest
+import wandb
 from wandb_server import API_KEY, WandbServer
 
-import wandb
 from conftest import job_environment, run_command
 from ultralytics_wb_ddp.wandb_client.server import Server, ServerError
 from ultralytics_wb_ddp.wandb_client.transport import Failure, NoAnswerError, _post_directly

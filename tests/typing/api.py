@@ -208,6 +208,7 @@ def several_nodes(model: Any, cfg: Any) -> bool:
         output_device=0,
     )
     parallel: ParallelConfig = given if cfg is None else ParallelConfig.from_cfg(cfg)
+    parallel = ParallelConfig.from_argument(parallel)
     metrics: Any = train_distributed(model, parallel=parallel, data="coco8.yaml", epochs=100)
     train_distributed(model, parallel=cfg, trainer=CpuDDPTrainer, device="0,1")
     return parallel.is_distributed() and parallel.resolve({"RANK": "0"})["MASTER_PORT"] == str(metrics)

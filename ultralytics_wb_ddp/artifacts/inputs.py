@@ -164,9 +164,8 @@ class InputLogger:
             logger.warning("the %s could not be made an input of the run: %s", title, format_exception(error))
 
     def _config(self) -> Iterator[Any]:
-        import yaml
-
         import wandb
+        import yaml
 
         artifact = wandb.Artifact("training_config", type="config")
         files = {"args.yaml": self.sources.arguments, "model.yaml": self.sources.architecture}

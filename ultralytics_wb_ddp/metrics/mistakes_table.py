@@ -78,9 +78,8 @@ def _classified(mistake: Mistake, names: Mapping[int, str]) -> list[Any]:
 
 
 def _wandb_image(mistake: Mistake, names: Mapping[int, str], numbers: Mapping[int, int], *, is_plain: bool) -> Any:
-    from PIL import Image
-
     import wandb
+    from PIL import Image
 
     picture = Image.open(io.BytesIO(mistake.picture))
     if is_plain:

@@ -274,6 +274,7 @@ def _finish_orphaned_run(values: dict[str, Any]) -> bool:
         Whether wandb-core runs.
     """
     import wandb
+
     from ultralytics_wb_ddp.wandb_client.internals import flush, has_finish_timed_out
     from ultralytics_wb_ddp.wandb_client.run_state import get_next_step, get_run_dir
 

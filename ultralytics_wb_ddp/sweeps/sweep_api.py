@@ -50,6 +50,7 @@ class Sweep:
 def create_sweep(definition: Mapping[str, Any], entity: str | None, project: str) -> Sweep:
     """Create a sweep."""
     import wandb
+
     from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
     from ultralytics_wb_ddp.wandb_client.server import require_server
 
@@ -68,6 +69,7 @@ def find_sweep(sweep: str) -> tuple[Sweep, dict[str, Any]]:
         ServerError: W&B cannot be reached or refuses the API key.
     """
     import wandb
+
     from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
     from ultralytics_wb_ddp.wandb_client.server import require_server
 

@@ -491,9 +491,8 @@ class SweepAgentClient:
     def __init__(self, entity: str, project: str, sweep_id: str) -> None:
         host, sweep = socket.gethostname(), {"sweep_id": sweep_id, "entity": entity}
         try:  # from wandb 0.30 on
-            from wandb.apis.public.sweeps import _agent_heartbeat, _register_agent
-
             from wandb import Api
+            from wandb.apis.public.sweeps import _agent_heartbeat, _register_agent
 
             api = Api()
             agent = _register_agent(api, host, project=project, **sweep)
