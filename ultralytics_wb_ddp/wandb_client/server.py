@@ -198,7 +198,7 @@ def check_key(key: str | None, source: str, url: str) -> ServerError | None:
     """Return the error for a missing or malformed key, without showing it; None for a good key."""
     remedy = f"wandb login --host {url}, or set WANDB_API_KEY"
     if key is None:
-        text = f"there is none for {url}, neither in WANDB_API_KEY nor in netrc"
+        text = f"no key for {url} is in WANDB_API_KEY or netrc"
     elif len(key) < KEY_LENGTH:
         text = f"the one of {source} has {len(key)} characters; a key has at least {KEY_LENGTH}"
     elif key != key.strip():
