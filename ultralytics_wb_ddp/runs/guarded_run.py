@@ -11,7 +11,6 @@ import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import RunOptions
@@ -50,6 +49,7 @@ from ultralytics_wb_ddp.wandb_client.storage import ensure_writable_directories,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
 
 STOP_POLL_TIMEOUT = 1.0  # seconds that the training waits for the state of the Stop button
@@ -171,9 +171,7 @@ class GuardedRun:
     def _record_in_journals(self, save_dir: Path | None) -> None:
         """Record the session in the training's and the launcher's journal, and the launcher's session in this one's."""
         run, handoff = self.wandb_run, self._handoff
-        launcher_dir = Path(handoff.files_dir).parent if handoff and handoff.files_dir else None
-        if launcher_dir and not launcher_dir.is_dir():  # of another host
-            launcher_dir = None
+        launcher_dir = handoff.launcher_dir if handoff else None
         self._journals = tuple(place for place in (save_dir, launcher_dir) if place)
         folder = launcher_dir if self.origin == "attach" and launcher_dir else get_run_dir(run)
         if is_ours(run):

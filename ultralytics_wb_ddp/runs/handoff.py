@@ -166,16 +166,20 @@ class Handoff:
         return {**{name: value for name, value in named.items() if value}, HANDOFF_VARIABLE: json.dumps(record)}
 
     @property
+    def launcher_dir(self) -> Path | None:
+        """W&B's folder of the launcher's session. None on another host."""
+        folder = Path(self.files_dir).parent if self.files_dir else None
+        return folder if folder and folder.is_dir() else None
+
+    @property
     def handback_file(self) -> Path | None:
         """The handback file, in which a worker reports on its session. None on another host."""
-        folder = Path(self.files_dir).parent if self.files_dir else None
-        return folder / HANDBACK_FILE if folder and folder.is_dir() else None
+        return self.launcher_dir / HANDBACK_FILE if self.launcher_dir else None
 
     @property
     def journals(self) -> list[Path]:
         """Directories of this host whose journals lead to the sessions of the run."""
-        launcher_dir = Path(self.files_dir).parent if self.files_dir else None
-        return [place for place in (launcher_dir, self.training_dir) if place and place.is_dir()]
+        return [place for place in (self.launcher_dir, self.training_dir) if place and place.is_dir()]
 
     def is_probably_counted(self) -> bool:
         """Return whether the service has had enough time to count every row."""

@@ -216,7 +216,7 @@ def _reachable(start: Path) -> Iterator[Session]:
         seen.add(place)
         sessions = read_journal(place)
         run_id = run_id_of(place)
-        folders = _parts_beside(place, run_id) if run_id else _parts_below(place)
+        folders = parts_beside(place, run_id) if run_id else _parts_below(place)
         sessions += [Session(folder, run_id_of(folder) or "") for folder in folders]
         for session in sessions:
             folder = session.folder.resolve()
@@ -240,7 +240,8 @@ def run_id_of(folder: Path) -> str | None:
     return match["id"] if match else None
 
 
-def _parts_beside(folder: Path, run_id: str) -> list[Path]:
+def parts_beside(folder: Path, run_id: str) -> list[Path]:
+    """Return the folders of a run's sessions in the directory of one of them."""
     return [*folder.parent.glob(f"*run-????????_??????-{glob.escape(run_id)}")]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
 import threading
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.options import OFFLINE_MODES
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
-from ultralytics_wb_ddp.runs.journal import record_end, record_opening
+from ultralytics_wb_ddp.runs.journal import parts_beside, record_end, record_opening
 from ultralytics_wb_ddp.runs.stop_button import install_stop_handler
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import EVERY_RANK, logger
@@ -289,14 +288,8 @@ def may_have_existed(run: Any, mode: str | None = None) -> bool:
     if not run.offline:
         return bool(run.resumed)
     is_by_choice = (mode or os.environ.get("WANDB_MODE")) in OFFLINE_MODES
-    return not is_by_choice or len(run_parts(run)) > 1
-
-
-def run_parts(run: Any) -> list[Path]:
-    """Return the folders of a run's parts on this disk, oldest first."""
     folder = get_run_dir(run)
-    folders = {folder, *folder.parent.glob(f"*run-????????_??????-{glob.escape(run.id)}")}
-    return sorted(folders, key=lambda part: part.name.partition("run-")[2])
+    return not is_by_choice or len({folder, *parts_beside(folder, run.id)}) > 1
 
 
 def check_shared(run: Any) -> None:

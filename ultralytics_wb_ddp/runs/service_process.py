@@ -306,6 +306,7 @@ def _write_handback(values: dict[str, Any], next_step: int) -> None:
 def _send_from_disk(values: dict[str, Any], exit_code: int) -> None:
     """Send the session of a killed wandb-core, with the run's true end."""
     from ultralytics_wb_ddp.runs.journal import record
+    from ultralytics_wb_ddp.runs.unsent_sessions import send_session
 
     journals = [Path(journal) for journal in values.get("journals", ())]
     if not journals:
@@ -316,9 +317,7 @@ def _send_from_disk(values: dict[str, Any], exit_code: int) -> None:
     _record_end(values, folder, exit_code=exit_code, next_step=0, is_sent=False, is_preempted=is_preempted)
     _write_handback(values, 0)
     if values.get("is_online"):
-        command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", "sync", str(folder)]
-        environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-        subprocess.run(command, check=False, env=environment, stdin=subprocess.DEVNULL, capture_output=True)  # noqa: S603
+        send_session(folder, timeout=None)  # this process itself has a limit
 
 
 def _record_end(values: dict[str, Any], folder: Path, **end: Any) -> None:

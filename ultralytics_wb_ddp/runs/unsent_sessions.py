@@ -39,12 +39,12 @@ def send_unsent_sessions(places: Iterable[Path], run_id: str) -> None:
         logger.warning(msg, run_id, reason, sync_command(folder))
 
 
-def send_session(folder: Path, timeout: float = SEND_TIMEOUT) -> str:
+def send_session(folder: Path, timeout: float | None = SEND_TIMEOUT) -> str:
     """Send what W&B lacks of a run, in a process of its own.
 
     Args:
         folder: W&B's folder of one of the run's sessions.
-        timeout: Seconds to wait.
+        timeout: Seconds to wait; None waits without a limit.
 
     Returns:
         The reason for which data is missing at W&B; empty if nothing is missing.

@@ -18,9 +18,11 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE
 from ultralytics_wb_ddp.runs.journal import Session, find_sessions, record
 from ultralytics_wb_ddp.utils.errors import UserError
 from ultralytics_wb_ddp.utils.logging import format_exception, logger, pluralize, relative_path
@@ -58,7 +60,6 @@ OUTAGE_TIMEOUT = 60.0  # seconds without an answer of the server, after which 'w
 NO_RUN = "the run itself"
 MAX_SHOWN = 5  # files in a message
 LIVE_STATES = {"running", "pending", "preempting", "crashed"}  # W&B's states of a run without an end
-SIGTERM_EXIT_CODE = 143
 RUN_VARIABLES = {"WANDB_SERVICE", "WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_MODE"}  # of the process that calls this
 RUN = """
 query Run($project: String!, $entity: String!, $name: String!) {
@@ -125,6 +126,11 @@ class Part:
     def folder(self) -> Path:
         """W&B's folder of the session."""
         return self.session.folder
+
+    @cached_property
+    def artifacts(self) -> dict[str, str]:
+        """Names of the logged artifacts, by digest."""
+        return artifact_digests(self.run.path)
 
     @property
     def mark(self) -> Path:
@@ -406,7 +412,7 @@ class RunAtWandb:
         """Return the names of a part's missing files and artifacts, and note the digests of the artifacts."""
         kept = part.folder / "files"
         file_names = [name for name in part.run.files if (kept / name).is_file()]
-        digests = artifact_digests(part.run.path)
+        digests = part.artifacts
         part.missing_artifacts = set(digests)
         if not file_names and not digests:
             return []
