@@ -21,6 +21,7 @@ from ultralytics_wb_ddp.config.options import (
     RunOptionsDict,
     ScopeOptionsDict,
     Strategy,
+    merge,
 )
 from ultralytics_wb_ddp.config.validation import check_run_id
 from ultralytics_wb_ddp.utils.serialization import redact, to_plain
@@ -159,13 +160,26 @@ def test_options_of_a_training_are_those_that_are_not_left_at_their_defaults() -
     assert options.training_options() == {"run_mode": "new", "rank_scope": "global", "checkpoint_keep": 2}
 
 
-def test_options_that_are_given_win_over_those_of_the_launchers_run() -> None:
-    others = {"run_mode": "new", "rank_scope": "worker", "checkpoints": "none", "on_error": "raise"}
-    options = RunOptions(strategy="main", checkpoints="best")
+def test_first_layer_that_sets_an_option_wins() -> None:
+    assert merge({"name": None, "project": "a"}, {"name": "b", "project": "b"}, {"dir": "c"}) == {
+        "name": "b",
+        "project": "a",
+        "dir": "c",
+    }
 
-    merged = options.with_overrides(others, given=("strategy", "checkpoints"))
 
-    assert (merged.logging_mode(), merged.checkpoints, merged.on_error) == (("auto", "global"), "best", "raise")
+def test_strategy_is_the_two_options_that_it_stands_for() -> None:
+    launchers = {"run_mode": "new", "rank_scope": "worker", "checkpoints": "none", "on_error": "raise"}
+
+    merged = merge({"strategy": "main", "checkpoints": "best"}, launchers)
+
+    assert merged == {"run_mode": "auto", "rank_scope": "global", "checkpoints": "best", "on_error": "raise"}
+    assert merge({"rank_scope": "global"}, {"strategy": "node"}) == {"run_mode": "auto", "rank_scope": "global"}
+
+
+def test_strategy_that_contradicts_its_own_layer_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="strategy='all' means run_mode='new', but run_mode='auto' is given"):
+        merge({"strategy": "all", "run_mode": "auto"})
 
 
 @pytest.mark.parametrize(("arguments", "options"), [(RunOptionsDict, RunOptions), (ScopeOptionsDict, WandbConfig)])

@@ -14,6 +14,7 @@ import pytest
 from conftest import NIGHTLY, RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbCallback, WandbManager, wandb_config
 from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.runs.resolution import logging_ranks
 
 OFFLINE = {"project": "demo", "mode": "offline"}
 
@@ -32,7 +33,7 @@ def test_block_gives_defaults_to_what_is_made_inside() -> None:
         inside = WandbCallback().options
 
     assert (inside.project, inside.entity, inside.tags) == ("demo", "team", ("a",))
-    assert inside.logging_mode() == ("new", "worker")
+    assert (inside.run_mode, inside.rank_scope) == ("new", "worker")
     assert WandbCallback().options == RunOptions()
 
 
@@ -56,10 +57,10 @@ def test_inner_block_wins_and_the_outer_one_is_back_after_it() -> None:
 
 def test_strategy_and_its_parts_win_over_each_other() -> None:
     with wandb_config(strategy="all"), wandb_config(rank_scope="worker"):
-        assert WandbCallback().options.logging_mode() == ("new", "worker")
-        assert WandbCallback(strategy="main").options.logging_mode() == ("auto", "global")
+        assert logging_ranks(WandbCallback().options, None, {}) == ("new", "worker")
+        assert logging_ranks(WandbCallback(strategy="main").options, None, {}) == ("auto", "global")
         with wandb_config(strategy="node"):
-            assert WandbCallback().options.logging_mode() == ("auto", "worker")
+            assert logging_ranks(WandbCallback().options, None, {}) == ("auto", "worker")
 
 
 @pytest.mark.parametrize(

@@ -227,9 +227,10 @@ def test_command_for_a_wandb_core_that_dies_sends_what_it_had_not_sent(run_job: 
 import time, psutil
 from pathlib import Path
 from ultralytics_wb_ddp.config.options import RunOptions
-from ultralytics_wb_ddp.runs.resolution import open_run
+from ultralytics_wb_ddp.distributed.topology import RankPlan
+from ultralytics_wb_ddp.runs.resolution import RunResolution, open_run
 from ultralytics_wb_ddp.runs.open_runs import registry
-session = open_run(None, None, RunOptions(project="demo"), earlier=None, default=RunOptions())
+session = open_run(RunResolution("new", RunOptions(project="demo"), base_id="abc", plan=RankPlan("abc")))
 session.start(Path("train"))
 session.log({"epoch": 1}, is_best=False)
 time.sleep(2)  # it is on disk within a second, and sent every 15

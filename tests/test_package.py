@@ -87,7 +87,7 @@ OF_THE_PACKAGE = {
     "RunGroup": {"add_result"},
     "Statistics": {"of"},
     "WandbCallback": {"timer", "options", "teardown"},
-    "WandbConfig": {"training_options", "with_defaults", "with_overrides", "parse", "logging_mode"},
+    "WandbConfig": {"as_layer", "parse", "parse_layer", "training_options"},
 }
 
 

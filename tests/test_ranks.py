@@ -14,7 +14,7 @@ from ultralytics_wb_ddp import (
     is_main_process,
     plan_rank,
 )
-from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.options import RunOptions, merge
 from ultralytics_wb_ddp.runs.handoff import Handoff
 from ultralytics_wb_ddp.runs.resolution import logging_ranks
 
@@ -207,7 +207,7 @@ def test_worker_scope_needs_to_know_the_node_of_each_rank() -> None:
 def test_argument_comes_before_the_launchers_configuration(
     options: dict[str, str], launchers: dict[str, str], expected: tuple[str, str]
 ) -> None:
-    asked = RunOptions.parse(options, "add_wandb_callback").with_overrides(launchers, options)
+    asked = RunOptions(**merge(RunOptions.parse_layer(options, "add_wandb_callback"), launchers))
 
     assert logging_ranks(asked, None, {}) == expected
 

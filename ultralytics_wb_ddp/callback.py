@@ -6,12 +6,10 @@ import contextlib
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointUploader
-from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.options import RunOptions, merge
 from ultralytics_wb_ddp.config.scope import active_scopes, scope_options
 from ultralytics_wb_ddp.distributed.processes import Launcher, is_training_process, is_worker
 from ultralytics_wb_ddp.distributed.signals import on_termination
@@ -21,18 +19,27 @@ from ultralytics_wb_ddp.distributed.train import refresh_ultralytics_rank_consta
 from ultralytics_wb_ddp.runs import misuse_warnings, stop_button
 from ultralytics_wb_ddp.runs.handoff import Handoff
 from ultralytics_wb_ddp.runs.misuse_warnings import run_ids_with_callback
-from ultralytics_wb_ddp.runs.open_runs import warn_of_unused_run
+from ultralytics_wb_ddp.runs.open_runs import (
+    active_run_for,
+    adopt_user_run,
+    check_shared,
+    handoff_of_open_run,
+    is_ours,
+    registry,
+    resolve_handoff,
+    watch_finish,
+)
+from ultralytics_wb_ddp.runs.preemption import preempt_runs
 from ultralytics_wb_ddp.runs.resolution import logging_ranks
-from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
 from ultralytics_wb_ddp.runs.service_process import ServiceProcess
 from ultralytics_wb_ddp.training.callback_transport import PortableCallbacks
 from ultralytics_wb_ddp.training.rank_coordinator import RankCoordinator
 from ultralytics_wb_ddp.training.stock_callback import first_stock, switch_off_stock_callback
 from ultralytics_wb_ddp.training.teardown import tear_down_after_exceptions
-from ultralytics_wb_ddp.training.training_logger import TrainingLogger, evaluation_row
-from ultralytics_wb_ddp.utils.errors import exit_code_of
+from ultralytics_wb_ddp.training.training_logger import TrainingLogger, find_previous_record
 from ultralytics_wb_ddp.utils.threads import preload
-from ultralytics_wb_ddp.wandb_client.run_state import is_closed
+from ultralytics_wb_ddp.wandb_client.internals import flush, is_attached
+from ultralytics_wb_ddp.wandb_client.run_state import is_closed, wandb_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,8 +47,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ultralytics_wb_ddp.config.options import RunOptionsDict
-    from ultralytics_wb_ddp.metrics.rank_metrics import RankTimer
-    from ultralytics_wb_ddp.runs.run_record import RunRecord
 
 
 EVENTS = (
@@ -57,7 +62,6 @@ EVENTS = (
     "on_train_end",
     "teardown",
 )
-ORPHAN_LOG_FILE = "output.log"  # in the training's directory: the output after the launcher has ended
 
 
 class WandbCallback:
@@ -93,16 +97,12 @@ class WandbCallback:
         if run is not None and not isinstance(run, _wandb_run_type()):
             msg = f"run={run!r} is of type {type(run).__name__}; give what wandb.init() returned, or leave it out"
             raise TypeError(msg)
-        self._options = RunOptions.parse(options, "add_wandb_callback")
-        self._given = tuple(name for name, value in options.items() if value is not None)
+        self._given = RunOptions.parse_layer(options, "add_wandb_callback")
         self._scopes = active_scopes()
         self._run = run
-        given_options = {name: getattr(self._options, name) for name in self._given}
         remedy = "give them to wandb.init, or to the manager that makes the run"
-        self._unused_options = misuse_warnings.GivenOptions(given_options, "add_wandb_callback", remedy)
+        self._unused_options = misuse_warnings.GivenOptions(self._given, "add_wandb_callback", remedy)
         if run is not None:
-            from ultralytics_wb_ddp.runs.open_runs import watch_finish
-
             watch_finish(run)
             if is_closed(run):
                 misuse_warnings.warn_of_finished_run(run)
@@ -117,9 +117,7 @@ class WandbCallback:
     @property
     def options(self) -> RunOptions:
         """The options of this callback, ``wandb_config`` and the launcher's run, merged in this order."""
-        handoff = self._handoff or Handoff.from_env()
-        options, given_names = self._merged_options(handoff)
-        return options.with_overrides(handoff.options, given_names) if handoff else options
+        return RunOptions(**self._merge_options(self._find_handoff()))
 
     @property
     def callbacks(self) -> Mapping[str, Callable[[Any], None]]:
@@ -138,10 +136,8 @@ class WandbCallback:
             ConfigurationError: ``run_mode`` or ``rank_scope`` contradicts the run or the ranks, or the environment is
                 damaged.
         """
-        ranks = self._make_coordinator()
+        ranks = RankCoordinator(self.options, self._find_handoff())
         if ranks.run_mode == "shared" and run is not None and not run.disabled:
-            from ultralytics_wb_ddp.runs.open_runs import check_shared
-
             check_shared(run)
         self._unused_options.warn(run, is_made=ranks.run_mode == "auto")
 
@@ -150,14 +146,16 @@ class WandbCallback:
         from ultralytics_wb_ddp.artifacts.starting_weights import candidate_files_of_calling_model
 
         handoff = make_worker_handoff(self._run, self._handoff, self.check)
-        launcher = self._launcher or Launcher.of_this_process()
-        options, given_names = self._merged_options(handoff)
-        weights = (*self._weights, *candidate_files_of_calling_model())
-        return {"options": options, "given": given_names, "handoff": handoff, "launcher": launcher, "weights": weights}
+        return {
+            "options": self._merge_options(handoff),
+            "handoff": handoff,
+            "launcher": self._launcher or Launcher.of_this_process(),
+            "weights": (*self._weights, *candidate_files_of_calling_model()),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the pickled state. W&B is not used before this process is known to log."""
-        self._options, self._given = state["options"], state["given"]
+        self._given = state["options"]
         self._unused_options = misuse_warnings.GivenOptions({}, "", "")  # the launcher has warned
         self._scopes = ()
         self._handoff = state["handoff"]
@@ -168,10 +166,8 @@ class WandbCallback:
             tear_down_after_exceptions()
             self.check(None)
             if is_main_process():
-                from ultralytics_wb_ddp.runs.preemption import preempt_runs
-
                 on_termination(preempt_runs)  # a run may be opened any time from now on
-                warm_up_worker(self._handoff or Handoff.from_env(), self.options)
+                warm_up_worker(self._find_handoff(), self.options)
         self._run = None
         self._logger = None
         self._data = WeakKeyDictionary()
@@ -183,166 +179,15 @@ class WandbCallback:
     # Events, in the order in which Ultralytics fires them
 
     def on_pretrain_routine_start(self, trainer: Any) -> None:
-        """Prepare the training without a run. Dataset, model or checkpoint may still fail."""
+        """Check the options before Ultralytics loads the dataset, and preload wandb.
+
+        No run is opened yet, because dataset, model or checkpoint may still fail.
+        """
         switch_off_stock_callback(trainer, self)
-        if is_training_process(trainer) and is_main_process():
-            self._prepare_training(trainer)
-
-    def on_pretrain_routine_end(self, trainer: Any) -> None:
-        """Open the run and publish it to the other ranks. The training begins now."""
-        switch_off_stock_callback(trainer, self)
-        if is_main_process():
-            training_logger = self._logger_for(trainer) or self._open_run(trainer)
-            training_logger.ranks.connect()
-            if training_logger.run:
-                self._unused_options.warn(
-                    training_logger.run.wandb_run, is_made=training_logger.run.origin in {"adopt", "attach"}
-                )
-            training_logger.start_inputs(self._weights)
-            training_logger.write_config()
-            training_logger.ranks.publish_run(training_logger.run, trainer.loss_names)
-        else:
-            self._open_rank_run(trainer)
-
-    def on_train_epoch_start(self, trainer: Any) -> None:
-        """Begin an epoch."""
-        if self.timer:
-            self.timer.on_train_epoch_start()
-        training_logger = self._logger_for(trainer)
-        if training_logger:
-            training_logger.begin_epoch()
-
-    def on_train_batch_start(self, _: Any) -> None:
-        """Record the start of a batch."""
-        if self.timer:
-            self.timer.on_train_batch_start()
-
-    def on_train_batch_end(self, trainer: Any) -> None:
-        """Log the batch, if the options select it."""
-        if self.timer:
-            self.timer.on_train_batch_end()
-        training_logger = self._logger_for(trainer)
-        if training_logger:
-            training_logger.on_batch()
-
-    def on_train_epoch_end(self, trainer: Any) -> None:
-        """Keep losses and learning rates until the epoch ends."""
-        training_logger = self._logger_for(trainer)
-        if training_logger is None:
+        if not (is_training_process(trainer) and is_main_process()):
             return
-        if self.timer:
-            self.timer.on_train_epoch_end()
-        training_logger.end_epoch()
-
-    def on_val_start(self, validator: Any) -> None:
-        """Collect the mistakes of the best checkpoint.
-
-        Args:
-            validator: The validator, which Ultralytics passes instead of the trainer.
-        """
-        if self.timer:
-            self.timer.on_val_start()
-        training_logger = self._logger
-        if training_logger and training_logger.trainer.validator is validator:
-            training_logger.ranks.collect_mistakes(validator)
-            training_logger.start_model_profile()
-
-    def on_val_end(self, validator: Any) -> None:
-        """Prefetch the rank metrics for the row of the epoch.
-
-        Args:
-            validator: The validator, which Ultralytics passes on rank 0 instead of the trainer.
-        """
-        if self.timer:
-            self.timer.on_val_end()
-        if self._logger and validator.training:
-            self._logger.ranks.prefetch_rank_metrics(self._logger.epoch)
-
-    def on_fit_epoch_end(self, trainer: Any) -> None:
-        """Log the epoch: losses, learning rates, validation metrics, new plots.
-
-        After the last epoch Ultralytics fires this event once more, with the metrics of the best checkpoint. The epoch
-        counter may then exceed the number of epochs. The row of this event belongs to the last trained epoch.
-        """
-        training_logger = self._logger_for(trainer)
-        if training_logger is None:
-            return
-        with contextlib.suppress(Exception):  # a missing rank metric must not end the training
-            training_logger.pending_row |= training_logger.ranks.exchange_rank_metrics(trainer, training_logger.epoch)
-        if training_logger.run and not training_logger.is_main:
-            if training_logger.pending_row and training_logger.is_epoch_over:
-                training_logger.log_row()
-            training_logger.is_epoch_over = True  # on this rank; the main process may still fail
-            if training_logger.run.stop_requested():
-                training_logger.ranks.request_stop()
-        elif training_logger.run:
-            training_logger.log_epoch()
-
-    def on_train_end(self, trainer: Any) -> None:
-        """Log the best checkpoint, curves, metrics per class and the worst images."""
-        training_logger = self._logger_for(trainer)
-        if training_logger is None:
-            return
-        training_logger.is_finished = True
-        guarded_run = training_logger.run
-        if guarded_run is None:
-            return
-        if training_logger.checkpoints:
-            training_logger.checkpoints.on_train_end(trainer)
-        if training_logger.is_validated:
-            training_logger.pending_row |= evaluation_row(guarded_run, trainer, training_logger.ranks.mistakes)
-        training_logger.log_row()
-        training_logger.write_final_metrics()
-
-    def teardown(self, trainer: Any) -> None:
-        """Close the run with the exit code of the training. Only the process that opened the run finishes it."""
-        training_logger, self._logger = self._logger_for(trainer), None
-        if training_logger and training_logger.run:
-            error = sys.exc_info()[1]
-            failed = error is not None and error is not training_logger.outer_exception
-            training_logger.end(failed=failed)
-            stop_button.active_training_ids.discard(id(self))
-            if not failed:
-                training_logger.ranks.wait_for_local_ranks()
-            upload_error = (
-                training_logger.checkpoints.close(trainer, failed=failed) if training_logger.checkpoints else None
-            )
-            training_logger.finish_inputs(failed=failed)
-            # Only the main process gets on_train_end. Another rank that is here without an error has finished.
-            is_cut_off = training_logger.is_main and not training_logger.is_finished
-            training_logger.run.close(exit_code_of(error) if failed else int(is_cut_off or upload_error is not None))
-            training_logger.ranks.close()
-            if upload_error and not failed:
-                raise upload_error
-        elif training_logger:
-            training_logger.ranks.close()
-
-    # Helpers
-
-    def _merged_options(self, handoff: Handoff | None) -> tuple[RunOptions, tuple[str, ...]]:
-        """Return the merged options and the names the user set explicitly."""
-        from_scopes = scope_options(self._scopes, handoff.run_id if handoff else None)
-        return self._options.with_overrides(from_scopes, self._given), (*self._given, *from_scopes)
-
-    def _logger_for(self, trainer: Any) -> TrainingLogger | None:
-        """Return the logger of this trainer's training. None in a process that does not log."""
-        return self._logger if self._logger and self._logger.trainer is trainer else None
-
-    def _make_logger(self, trainer: Any, ranks: RankCoordinator, *, is_main: bool = True) -> TrainingLogger:
-        handled = sys.exc_info()[1]
-        return TrainingLogger(trainer, ranks, self.options, self._launcher, is_main=is_main, outer_exception=handled)
-
-    def _prepare_training(self, trainer: Any) -> None:
-        """Check the options before Ultralytics loads the dataset, and preload wandb."""
-        from ultralytics_wb_ddp.runs.open_runs import (
-            active_run_for,
-            is_ours,
-            resolve_handoff,
-            watch_finish,
-        )
-
         self._data[trainer] = trainer.args.data
-        _find_previous_record(trainer)
+        find_previous_record(trainer)
         handoff = resolve_handoff(self._run, self._handoff)
         run = active_run_for(self._run, handoff)
         self.check(run)
@@ -352,75 +197,87 @@ class WandbCallback:
         elif run is None:
             warm_up_worker(handoff, self.options)
 
-    def _open_run(self, trainer: Any) -> TrainingLogger:
-        from ultralytics_wb_ddp.runs.resolution import open_run, warn_of_lost_run
-
-        save_dir = Path(trainer.save_dir)
-        previous = _find_previous_record(trainer)
-        ranks = self._make_coordinator()
-        guarded_run = open_run(
-            self._run,
-            self._handoff,
-            self.options,
-            earlier=previous,
-            default=stock_run_options(trainer),
-            which=ranks.plan_for,
-            nodes=ranks.node_plans,
-        )
-        self._logger = training_logger = self._make_logger(trainer, ranks)
-        training_logger.data = self._data.get(trainer, trainer.args.data)
-        if guarded_run:
-            if trainer.args.resume and previous is None and not (self._handoff or Handoff.from_env()):
-                warn_of_lost_run(guarded_run, trainer.args.resume, save_dir)
-            training_logger.run, training_logger.checkpoints = (
-                guarded_run,
-                CheckpointUploader(guarded_run, self.options),
+    def on_pretrain_routine_end(self, trainer: Any) -> None:
+        """Open the run and publish it to the other ranks. The training begins now."""
+        switch_off_stock_callback(trainer, self)
+        training_logger = self._logger_for(trainer)
+        if training_logger is None:
+            training_logger = self._logger = TrainingLogger.open(
+                trainer,
+                self.options,
+                self._run,
+                self._find_handoff(),
+                launcher=self._launcher,
+                data=self._data.get(trainer, trainer.args.data),
+                weights=self._weights,
             )
-            self._install_handlers(save_dir)
-            guarded_run.start(save_dir, previous)
-        return training_logger
+        run = training_logger.run
+        if run and training_logger.is_main:
+            self._unused_options.warn(run.wandb_run, is_made=run.origin in {"adopt", "attach"})
+        training_logger.start()
 
-    def _open_rank_run(self, trainer: Any) -> None:
-        """Open the run of another rank, if the rank logs."""
-        ranks = self._make_coordinator()
-        ranks.connect()
-        self._logger = training_logger = self._make_logger(trainer, ranks, is_main=False)
-        if ranks.plan is None:
-            handoff = self._handoff or Handoff.from_env()
-            warn_of_unused_run(handoff.run_id if handoff else None)
-        training_logger.run = ranks.open_rank_run(self.options, Path(trainer.save_dir))
-        if training_logger.run:
-            self._install_handlers(Path(trainer.save_dir))
-            training_logger.run.start()
-            if not ranks.metric_prefix:  # the main process writes the config of a shared run
-                training_logger.write_config()
+    def on_train_epoch_start(self, trainer: Any) -> None:
+        """Begin an epoch."""
+        if training_logger := self._logger_for(trainer):
+            training_logger.on_train_epoch_start()
 
-    def _install_handlers(self, save_dir: Path) -> None:
-        """Install the handlers for SIGTERM, launcher death and the Stop button."""
-        from ultralytics_wb_ddp.runs.preemption import preempt_runs
+    def on_train_batch_start(self, trainer: Any) -> None:
+        """Record the start of a batch."""
+        if training_logger := self._logger_for(trainer):
+            training_logger.on_train_batch_start()
 
-        on_termination(preempt_runs)
-        if is_worker():
-            keep_output_writable(save_dir / ORPHAN_LOG_FILE)
-        stop_button.training_started.set()
-        stop_button.active_training_ids.add(id(self))
+    def on_train_batch_end(self, trainer: Any) -> None:
+        """Log the batch, if the options select it."""
+        if training_logger := self._logger_for(trainer):
+            training_logger.on_train_batch_end()
 
-    def _make_coordinator(self) -> RankCoordinator:
-        handoff = self._handoff or Handoff.from_env()
-        return RankCoordinator(*logging_ranks(self.options, handoff, os.environ), self.options)
+    def on_train_epoch_end(self, trainer: Any) -> None:
+        """Keep losses and learning rates until the epoch ends."""
+        if training_logger := self._logger_for(trainer):
+            training_logger.on_train_epoch_end()
 
-    @property
-    def timer(self) -> RankTimer | None:
-        """The timer of this rank during a training."""
-        return self._logger.ranks.timer if self._logger else None
+    def on_val_start(self, validator: Any) -> None:
+        """Begin a validation. Ultralytics passes the validator instead of the trainer."""
+        if self._logger:
+            self._logger.on_val_start(validator)
+
+    def on_val_end(self, validator: Any) -> None:
+        """End a validation. Ultralytics passes the validator instead of the trainer on rank 0."""
+        if self._logger:
+            self._logger.on_val_end(validator)
+
+    def on_fit_epoch_end(self, trainer: Any) -> None:
+        """Log the row of the epoch."""
+        if training_logger := self._logger_for(trainer):
+            training_logger.on_fit_epoch_end()
+
+    def on_train_end(self, trainer: Any) -> None:
+        """Log the evaluation of the best checkpoint."""
+        if training_logger := self._logger_for(trainer):
+            training_logger.on_train_end()
+
+    def teardown(self, trainer: Any) -> None:
+        """Close the run with the exit code of the training."""
+        training_logger, self._logger = self._logger_for(trainer), None
+        if training_logger:
+            training_logger.teardown()
+
+    # Helpers
+
+    def _find_handoff(self) -> Handoff | None:
+        return self._handoff or Handoff.from_env()
+
+    def _merge_options(self, handoff: Handoff | None) -> dict[str, Any]:
+        from_scopes = scope_options(self._scopes, handoff.run_id if handoff else None)
+        return merge(self._given, from_scopes, handoff.options if handoff else {})
+
+    def _logger_for(self, trainer: Any) -> TrainingLogger | None:
+        """Return the logger of this trainer's training. None in a process that does not log."""
+        return self._logger if self._logger and self._logger.trainer is trainer else None
 
 
 def _preempt_user_run(run: Any) -> None:
     """Mark the user's run as preempted when SIGTERM arrives, also before the training begins."""
-    from ultralytics_wb_ddp.runs.open_runs import is_ours, registry
-    from ultralytics_wb_ddp.runs.preemption import preempt_runs
-    from ultralytics_wb_ddp.wandb_client.internals import is_attached
-
     if not run.disabled and not is_attached(run):
         if not is_ours(run):
             registry.add_user_run(run)
@@ -464,28 +321,9 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunOptions
     return callback
 
 
-def _find_previous_record(trainer: Any) -> RunRecord | None:
-    """Return the run record of the resumed training, or None.
-
-    Raises:
-        ConfigurationError: The training is still running in another process.
-    """
-    if not trainer.args.resume:
-        return None
-    from ultralytics_wb_ddp.runs.run_record import RunRecord
-
-    previous = RunRecord.find(Path(trainer.save_dir), trainer.args.resume)
-    if previous:
-        previous.check_not_running()
-    return previous
-
-
 def _watch_active_run() -> None:
     """Watch the end of the active run, also for errors before the first event of a training."""
     if "wandb" in sys.modules:
-        from ultralytics_wb_ddp.runs.open_runs import watch_finish
-        from ultralytics_wb_ddp.wandb_client.run_state import wandb_run
-
         run = wandb_run()
         if run is not None:
             watch_finish(run)
@@ -509,16 +347,6 @@ def make_worker_handoff(run: Any, handoff: Handoff | None, check: Callable[[Any]
         handoff: The handoff that was pickled with the callback, or None.
         check: Check of the options against the open run of this process, or None.
     """
-    from ultralytics_wb_ddp.runs.open_runs import (
-        active_run_for,
-        adopt_user_run,
-        handoff_of_open_run,
-        is_ours,
-        resolve_handoff,
-    )
-    from ultralytics_wb_ddp.runs.preemption import preempt_runs
-    from ultralytics_wb_ddp.wandb_client.internals import flush
-
     if not is_worker():
         on_termination(preempt_runs)
         stop_button.training_started.set()
@@ -546,7 +374,7 @@ def warm_up_worker(handoff: Handoff | None, options: RunOptions) -> None:
         handoff: The launcher's run, or None.
         options: The user's options.
     """
-    preload("wandb", "ultralytics_wb_ddp.runs.resolution")
+    preload("wandb")
     run_mode, _ = logging_ranks(options, handoff, os.environ)
     attaches = handoff is not None and handoff.state == "open" and run_mode == "auto"
     if not attaches and "disabled" not in (options.mode, os.environ.get("WANDB_MODE")):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.names import training_inputs_name
-from ultralytics_wb_ddp.config.options import RunOptions, WandbConfig
+from ultralytics_wb_ddp.config.options import RUN_ONLY_OPTIONS, RunOptions, WandbConfig, merge
 from ultralytics_wb_ddp.config.scope import active_scopes, forget_scopes_applied, mark_scopes_applied, scope_settings
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, group_of_environment, raise_type_error
 from ultralytics_wb_ddp.distributed.signals import on_termination
@@ -115,9 +115,9 @@ class WandbManager:
         self.cfg = cfg
         self.job_name = job_name or self.config.name
         self.experiment_group_name = experiment_group_name
-        self._options = self.config.with_defaults(RunOptions(name=job_name))
-        if experiment_group_name:
-            self._options = replace(self._options, group=experiment_group_name)
+        self._options = RunOptions(
+            **merge({"group": experiment_group_name or None}, self.config.as_layer(), {"name": job_name})
+        )
         if not self._options.group:
             group_of_environment()  # it is checked here, before anything is started
         self.run: Any = None
@@ -194,7 +194,7 @@ class WandbManager:
         self._environment = {name: os.environ.get(name) for name in EXPORTED_VARIABLES}
         for name in RUN_VARIABLES:
             set_or_unset(name, _user_variable(name))
-        self._options = self._options.with_defaults(RunOptions(group=group_of_environment()))
+        self._options = RunOptions(**merge(self._options.as_layer(), {"group": group_of_environment()}))
         if self.config.api_key:
             os.environ["WANDB_API_KEY"] = self.config.api_key
         try:
@@ -472,9 +472,7 @@ class WandbManager:
             elif self.config.id:
                 self.run = init_run(self._options, run_id=self.config.id, resume="allow", **init_arguments)
             else:
-                self.run = init_run(
-                    self._options.with_defaults(self._default_options()), run_id=None, resume=None, **init_arguments
-                )
+                self.run = init_run(self._new_run_options(), run_id=None, resume=None, **init_arguments)
             self._set_job_type(inherited)
         self.wandb_url = run_url(self.run)
         self._run_group = self.run.group or None
@@ -482,15 +480,16 @@ class WandbManager:
             self._warn_of_unused_settings()
         self._links = Links.of_launcher(self.run, *logging_ranks(self._options, None, os.environ))
 
-    def _default_options(self) -> RunOptions:
-        return RunOptions(job_type=None if os.environ.get("WANDB_JOB_TYPE") else JOB_TYPE)
+    def _new_run_options(self) -> RunOptions:
+        default = {} if os.environ.get("WANDB_JOB_TYPE") else {"job_type": JOB_TYPE}
+        return RunOptions(**merge(self._options.as_layer(), default))
 
     def _set_job_type(self, inherited: Handoff | None) -> None:
         """Set the job type of a new run opened by id. A continued run keeps its own."""
         from ultralytics_wb_ddp.runs.open_runs import may_have_existed
         from ultralytics_wb_ddp.wandb_client.internals import set_job_type
 
-        job_type = self._options.with_defaults(self._default_options()).job_type
+        job_type = self._new_run_options().job_type
         is_known = inherited is not None and inherited.is_of_known_run
         is_new = not is_known and not may_have_existed(self.run, self._options.mode)
         if job_type and is_new and not self.run.disabled and not self.run.job_type:
@@ -527,19 +526,9 @@ class WandbManager:
     def _reopen_run(self, handoff: Handoff) -> None:
         from ultralytics_wb_ddp.runs.lifecycle import define_metrics, resume_run
 
-        named = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode)
-        unnamed = replace(  # the run already has its name, group and tags
-            self.config,
-            project=None,
-            entity=None,
-            mode=None,
-            name=None,
-            group=None,
-            job_type=None,
-            tags=None,
-            notes=None,
-        )
-        options = unnamed.with_defaults(named)
+        given = self.config.as_layer()
+        kept = {name: value for name, value in given.items() if name == "dir" or name not in RUN_ONLY_OPTIONS}
+        options = RunOptions(**merge(handoff.run_options(), kept))  # the run already has its name, group and tags
         resume, writer = ("allow", self._writer()) if handoff.is_shared else ("must", None)
         self.run = resume_run(options, handoff, resume, settings=_console_settings(), writer=writer)
         if self.run.offline:  # the sent rows keep their addresses

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress, finite_numbers
 from ultralytics_wb_ddp.artifacts.missed_epochs import log_missed_epochs, read_epochs
-from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.options import RunOptions, merge
 from ultralytics_wb_ddp.config.scope import scope_options
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.topology import is_main_process
@@ -115,9 +115,8 @@ class TrainingState:
         Raises:
             ConfigurationError: An option is wrong, or the training still runs in another process.
         """
-        parsed = RunOptions.parse(options, "finish_run").with_overrides(
-            scope_options((), self.run_id), tuple(name for name, value in options.items() if value is not None)
-        )
+        given = RunOptions.parse_layer(options, "finish_run")
+        parsed = RunOptions(**merge(given, scope_options((), self.run_id)))
         if not self.is_over or not is_main_process():
             return False
         record = RunRecord.find(self.directory, self.checkpoint)
@@ -126,8 +125,8 @@ class TrainingState:
         from ultralytics_wb_ddp.runs.resolution import reopen_run
 
         record.check_not_running()
-        directory = RunOptions(dir=os.environ.get("WANDB_DIR") or str(self.directory))
-        run = reopen_run(record.handoff(), parsed, directory, only_if_open=not record.is_open)
+        default = {"dir": os.environ.get("WANDB_DIR") or str(self.directory)}
+        run = reopen_run(record.handoff(), parsed, default, only_if_open=not record.is_open)
         if run is None:
             return False
         logger.info("run %s is brought to its end: its training was killed before it could", run.wandb_run.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
@@ -219,35 +219,21 @@ class RunOptions:
                 f"mistakes={self.mistakes}: the table of mistakes shows {MAX_MISTAKES} images at most, for their memory"
             )
             raise ConfigurationError(msg)
-        by_strategy = STRATEGIES.get(self.strategy or "", (None, None))
-        for name, value, other in (
-            ("run_mode", self.run_mode, by_strategy[0]),
-            ("rank_scope", self.rank_scope, by_strategy[1]),
-        ):
-            if value and other and value != other:
-                msg = f"strategy={self.strategy!r} means {name}={other!r}, but {name}={value!r} is given; leave one out"
-                raise ConfigurationError(msg)
+        _split_strategy(self.as_layer())  # raises if the strategy contradicts the other options
 
-    def logging_mode(self) -> tuple[str | None, str | None]:
-        """Return run mode and rank scope, also from a strategy, or None."""
-        by_strategy = STRATEGIES.get(self.strategy or "", (None, None))
-        return self.run_mode or by_strategy[0], self.rank_scope or by_strategy[1]
+    def as_layer(self) -> dict[str, Any]:
+        """Return the options that are not None, by name, for :func:`merge`."""
+        values = {field.name: getattr(self, field.name) for field in fields(RunOptions)}
+        return {name: value for name, value in values.items() if value is not None}
 
     def training_options(self) -> dict[str, Any]:
         """Return the logging options of a training that differ from their defaults."""
-        run_mode, rank_scope = self.logging_mode()
-        chosen = replace(self, run_mode=run_mode, rank_scope=rank_scope, strategy=None)
-        values = {field.name: (getattr(chosen, field.name), field.default) for field in fields(RunOptions)}
+        defaults = {field.name: field.default for field in fields(RunOptions)}
         return {
             name: value
-            for name, (value, default) in values.items()
-            if name not in RUN_ONLY_OPTIONS and value != default
+            for name, value in merge(self.as_layer()).items()
+            if name not in RUN_ONLY_OPTIONS and value != defaults[name]
         }
-
-    def with_overrides(self, others: Mapping[str, Any], given: Collection[str]) -> Self:
-        """Return these options, completed by others. The ``given`` ones, which the user set, win over the others."""
-        fixed = {*given, *(("run_mode", "rank_scope") if "strategy" in given else ())}
-        return replace(self, **{name: value for name, value in others.items() if name not in fixed})
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
@@ -266,10 +252,44 @@ class RunOptions:
         check_environment(options)
         return cls(**{name: _check(name, value, where) for name, value in options.items()})
 
-    def with_defaults(self, default: RunOptions) -> Self:
-        """Return these options with the default values in place of None."""
-        missing = [field.name for field in fields(RunOptions) if getattr(self, field.name) is None]
-        return replace(self, **{name: getattr(default, name) for name in missing})
+    @classmethod
+    def parse_layer(cls, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """Return the settings that a user wrote, checked as by :meth:`parse`, for :func:`merge`."""
+        options = cls.parse(values, where)
+        return {name: getattr(options, name) for name, value in values.items() if value is not None}
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge layers of options. The first layer that sets an option wins.
+
+    Args:
+        *layers: Options by name. None counts as not set. A ``strategy`` counts as the ``run_mode`` and ``rank_scope``
+            that it stands for, so that another layer can set one of them.
+
+    Returns:
+        The options that are set, by name, without ``strategy``.
+
+    Raises:
+        ConfigurationError: The strategy of a layer contradicts another option of that layer.
+    """
+    merged: dict[str, Any] = {}
+    for layer in reversed(layers):
+        merged |= {name: value for name, value in _split_strategy(layer).items() if value is not None}
+    return merged
+
+
+def _split_strategy(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a layer with run mode and rank scope in place of a known strategy."""
+    strategy = layer.get("strategy")
+    if not isinstance(strategy, str) or strategy not in STRATEGIES:
+        return dict(layer)
+    meant = dict(zip(("run_mode", "rank_scope"), STRATEGIES[strategy]))
+    for name, value in meant.items():
+        given = layer.get(name)
+        if given is not None and given != value:
+            msg = f"strategy={strategy!r} means {name}={value!r}, but {name}={given!r} is given; leave one out"
+            raise ConfigurationError(msg)
+    return {**{name: value for name, value in layer.items() if name != "strategy"}, **meant}
 
 
 @dataclass(frozen=True)
@@ -317,10 +337,7 @@ class WandbConfig(RunOptions):
         check_known_keys(
             plain, [field.name for field in fields(cls)], where
         )  # before the check for a missing project: it may be misspelt
-        settings = {name: value for name, value in plain.items() if value != OMEGACONF_MISSING}
-        explicit = {name for name, value in settings.items() if value is not None}
-        explicit |= {"run_mode", "rank_scope"} if "strategy" in explicit else set()
-        settings |= {name: value for name, value in (default or {}).items() if name not in explicit}
+        settings = merge({name: value for name, value in plain.items() if value != OMEGACONF_MISSING}, default or {})
         if settings.get("project") is None:
             msg = f"{where}.project is missing; name the W&B project that the run belongs to"
             raise ConfigurationError(msg)

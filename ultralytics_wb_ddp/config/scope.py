@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ultralytics_wb_ddp.config.options import RunOptions, WandbConfig
+from ultralytics_wb_ddp.config.options import RunOptions, WandbConfig, merge
 from ultralytics_wb_ddp.utils.serialization import REDACTED
 
 if TYPE_CHECKING:
@@ -89,11 +89,7 @@ def wandb_config(**options: Unpack[ScopeOptionsDict]) -> ConfigScope:
     Raises:
         ConfigurationError: An option is unknown or wrong.
     """
-    config = WandbConfig.parse(options, "wandb_config")
-    values = {name: getattr(config, name) for name, value in options.items() if value is not None}
-    if values.pop("strategy", None):  # split, so that an inner scope can replace one half of it
-        values["run_mode"], values["rank_scope"] = config.logging_mode()
-    return ConfigScope(values)
+    return ConfigScope(merge(WandbConfig.parse_layer(options, "wandb_config")))
 
 
 def active_scopes() -> tuple[ConfigScope, ...]:
@@ -104,7 +100,7 @@ def active_scopes() -> tuple[ConfigScope, ...]:
 
 def merge_scopes(around: Iterable[ConfigScope]) -> dict[str, Any]:
     """Return the settings of all scopes by name; later scopes win."""
-    return {name: value for scope in around for name, value in scope.values.items()}
+    return merge(*(scope.values for scope in reversed([*around])))
 
 
 def scope_settings(*named: str) -> dict[str, Any]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import asdict, dataclass, replace
-from types import SimpleNamespace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.names import model_collection
-from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.options import RunOptions, merge
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.runs.handoff import Handoff
-from ultralytics_wb_ddp.runs.resolution import logging_ranks, resolve
+from ultralytics_wb_ddp.runs.resolution import RunResolution, resolve
 from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
 
 if TYPE_CHECKING:
@@ -105,54 +104,34 @@ def make_forecast(request: DoctorRequest, settings: Any) -> TrainingForecast:
     inherited = Handoff.from_env()
     run_id = request.options.id
     handoff = Handoff(run_id) if run_id and (inherited is None or inherited.run_id != run_id) else inherited
-    chosen = resolve(
-        local=False,
-        handoff=handoff,
-        host=socket.gethostname(),
-        service=bool((handoff and handoff.service) or os.environ.get("WANDB_SERVICE")),
-        earlier=None,
-    )
-    options = _options(request, chosen.handoff)
-    mode = "disabled" if chosen.action == "skip" else options.mode or _mode_of(settings)
-    action, reason = ("skip", "") if mode == "disabled" else (chosen.action, chosen.reason)
-    requested = request.options.with_overrides(handoff.options if handoff else {}, request.options.training_options())
-    run_mode = requested.logging_mode()[0] or "auto"
+    default = stock_run_options(None, "train", SAVE_DIR)
+    if request.manager:
+        default = {"project": default["project"]}
+    given = merge(request.options.training_options(), handoff.options if handoff else {}, request.options.as_layer())
+    mode = (handoff and handoff.mode) or given.get("mode") or _mode_of(settings)
+    options = RunOptions(**merge({"mode": mode}, given, default))
     try:
-        logging_ranks(replace(requested, mode=mode), handoff, {})
+        resolution = resolve(options, default, handoff=handoff, host=socket.gethostname(), env=os.environ)
+        options = resolution.options
     except ConfigurationError as error:
-        action, reason = "refuse", str(error)
+        resolution = RunResolution("refuse", error=error)
+    mode = options.mode or mode
+    action = "skip" if mode == "disabled" else resolution.action
     return TrainingForecast(
         action=action,
-        reason=reason,
+        reason=str(resolution.error or "") if action == "refuse" else "",
         run_id=handoff.run_id if handoff else None,
         project=options.project or "",
         entity=options.entity or settings.entity,
         mode=mode,
         processes=len(request.devices) or 1,
-        run_mode=run_mode,
+        run_mode=options.run_mode or "auto",
         directory=_directory(options, manager=request.manager, settings=settings),
         uploads=tuple(_uploads(handoff.run_id if handoff else None, settings, request.options))
         if mode != "disabled"
         else (),
         named_by_handoff=bool(handoff and handoff is inherited and handoff.host),
     )
-
-
-def _options(request: DoctorRequest, handoff: Handoff | None) -> RunOptions:
-    """Return the run's options: from the handoff, the request, or the defaults."""
-    arguments = SimpleNamespace(project=None, name="train")
-    defaults = stock_run_options(SimpleNamespace(args=arguments, save_dir=SAVE_DIR))
-    requested = RunOptions(
-        project=request.options.project,
-        entity=request.options.entity,
-        mode=request.options.mode,
-        dir=request.options.dir,
-    )
-    if handoff and not request.options.id:  # the environment names the run, and wins over the options
-        requested = RunOptions(project=handoff.project, entity=handoff.entity, mode=handoff.mode).with_defaults(
-            requested
-        )
-    return requested.with_defaults(RunOptions(project=defaults.project) if request.manager else defaults)
 
 
 def _mode_of(settings: Any) -> str:

@@ -165,6 +165,10 @@ class Handoff:
         named = {"WANDB_RUN_ID": self.run_id, "WANDB_PROJECT": self.project, "WANDB_ENTITY": self.entity}
         return {**{name: value for name, value in named.items() if value}, HANDOFF_VARIABLE: json.dumps(record)}
 
+    def run_options(self) -> dict[str, str | None]:
+        """Return the options that name the run and its mode."""
+        return {"project": self.project, "entity": self.entity, "mode": self.mode}
+
     @property
     def launcher_dir(self) -> Path | None:
         """W&B's folder of the launcher's session. None on another host."""

@@ -300,14 +300,23 @@ def check_shared(run: Any) -> None:
     Raises:
         ConfigurationError: The run was not opened in W&B's shared mode.
     """
-    if is_shared(run):
-        return
-    mode = "offline" if run.offline else "online"
+    if not is_shared(run):
+        mode = "offline" if run.offline else "online"
+        raise not_shared_error(run.id, f"in mode={mode!r}")
+
+
+def not_shared_error(run_id: str, where: str) -> ConfigurationError:
+    """Return the error for a run that is open without W&B's shared mode.
+
+    Args:
+        run_id: Id of the run.
+        where: The place or the mode in which the run is open.
+    """
     msg = (
-        f"run_mode='shared' with run {run.id!r}, which is open in mode={mode!r} and cannot have other writers; open it "
-        "with wandb.init(mode='shared'), give the manager run_mode='shared', or call prepare_for_training()"
+        f"run_mode='shared' with run {run_id!r}, which is open {where} and cannot have other writers; open it with "
+        "wandb.init(mode='shared'), give the manager run_mode='shared', or call prepare_for_training()"
     )
-    raise ConfigurationError(msg)
+    return ConfigurationError(msg)
 
 
 def watch_finish(run: Any) -> None:

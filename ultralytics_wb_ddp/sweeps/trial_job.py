@@ -112,14 +112,13 @@ def job_errors_as_sweep_errors() -> Iterator[None]:
 
 
 def _check_trial(checked: Job) -> None:
-    mode, _ = checked.wandb.logging_mode()
     if checked.wandb.id:
         msg = (
             f"wandb.id={checked.wandb.id!r}: each trial has a run of its own, whose id the sweep chooses; leave it out"
         )
     elif checked.wandb.mode in {"offline", "disabled"}:
         msg = f"wandb.mode={checked.wandb.mode!r}: a sweep needs W&B's server, which chooses the parameters"
-    elif mode == "new":
+    elif checked.wandb.run_mode == "new":
         msg = "run_mode='new': the sweep looks for its objective in the run of the trial; use 'auto' or 'shared'"
     elif checked.train.get("save_dir"):
         msg = f"train.save_dir={checked.train['save_dir']!r}: all trials would write there; give train.project instead"

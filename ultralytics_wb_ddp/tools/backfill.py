@@ -7,7 +7,6 @@ import os
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import file_sha256
@@ -15,6 +14,7 @@ from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointPolicy
 from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, ResultsError
 from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS, RESULTS
 from ultralytics_wb_ddp.config.names import model_collection
+from ultralytics_wb_ddp.config.options import RunOptions, merge
 from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, init_run, resume_run
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
@@ -29,8 +29,6 @@ from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, sync_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from ultralytics_wb_ddp.config.options import RunOptions
 
 
 FILES = frozenset({RESULTS, ARGUMENTS, OPTIONS, HYPERPARAMETERS})
@@ -154,8 +152,8 @@ def _import(directory: Path, options: RunOptions, *, dry_run: bool, unavailable_
         return ImportResult(directory, "failed", f"{RECORD_FILE} cannot be written into it; import a copy")
     if unavailable_reason:
         return ImportResult(directory, "failed", unavailable_reason)
-    namespace = SimpleNamespace(args=SimpleNamespace(project=training.project, name=training.name), save_dir=directory)
-    options = options.with_defaults(stock_run_options(namespace))
+    default = stock_run_options(training.project, training.name, directory)
+    options = RunOptions(**merge(options.as_layer(), default))
     result = ImportResult(directory, "would be imported", "", list(training.notes))
     if other:
         result.notes.append(f"run {other.id} is of an earlier training in this directory and stays as it is")

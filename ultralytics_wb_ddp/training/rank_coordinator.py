@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.distributed.rank_store import PendingRead, RankStore
-from ultralytics_wb_ddp.distributed.topology import RankPlan, Topology, plan_nodes, plan_rank
+from ultralytics_wb_ddp.distributed.topology import RankPlan, Topology, plan_rank
 from ultralytics_wb_ddp.metrics.mistake_collector import MistakeCollector
 from ultralytics_wb_ddp.metrics.rank_metrics import RANKS_PREFIX, RankTimer, ranks_row
 from ultralytics_wb_ddp.runs.handoff import Handoff
+from ultralytics_wb_ddp.runs.lifecycle import SharedRunWriter
+from ultralytics_wb_ddp.runs.open_runs import handoff_of_open_run
+from ultralytics_wb_ddp.runs.resolution import logging_ranks, open_run, resolve_rank
 from ultralytics_wb_ddp.utils.logging import logger
-from ultralytics_wb_ddp.wandb_client.run_state import is_shared
+from ultralytics_wb_ddp.wandb_client.run_state import get_config, get_run_dir, is_shared, sync_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +36,8 @@ class RankCoordinator:
     """Coordinator of one rank with the other ranks of its training.
 
     Args:
-        run_mode: Run mode, which selects the ranks that log.
-        rank_scope: Scope of the ranks that log.
         options: The user's options.
+        handoff: The launcher's run, or None.
 
     Attributes:
         run_mode: Run mode, which selects the ranks that log.
@@ -45,45 +48,25 @@ class RankCoordinator:
         batches: Number of batches of each rank before this session, from rank 0; None if unknown.
     """
 
-    def __init__(self, run_mode: str, rank_scope: str, options: RunOptions) -> None:
+    def __init__(self, options: RunOptions, handoff: Handoff | None) -> None:
         self._topology = Topology.from_env()
-        self.run_mode, self._rank_scope = run_mode, rank_scope
-        self.plan = self.plan_for("")
+        self.run_mode, self._rank_scope = logging_ranks(options, handoff, os.environ)
+        self.plan = self._plan_for("")
         is_several = self._topology is not None and self._topology.world_size > 1
         self.timer = RankTimer() if is_several and options.rank_metrics else None
         self.mistakes = MistakeCollector(options.mistakes, self._topology) if options.mistakes else None
         self._is_several = is_several
-        self._group = options.group
         self._store: RankStore | None = None
-        self._others_log = is_several and (run_mode != "auto" or rank_scope == "worker")
+        self._others_log = is_several and (self.run_mode != "auto" or self._rank_scope == "worker")
         self._hosts_service = False  # whether other ranks of this node use this rank's wandb-core
         self._last_reported_epoch = 0
         self._pending_rank_metrics: PendingRead | None = None  # numbers of the other ranks
         self.loss_names: tuple[str, ...] = ()
         self.batches: int | None = None
 
-    def plan_for(self, base_id: str) -> RankPlan | None:
-        """Return the run that this rank logs to.
-
-        Args:
-            base_id: Run id from which the ids of all ranks' runs are derived.
-
-        Returns:
-            Plan of the run; None if this rank does not log.
-        """
+    def _plan_for(self, base_id: str) -> RankPlan | None:
+        """Return the run that this rank logs to, by the id that the ids of all ranks' runs are derived from."""
         return plan_rank(self._topology, self.run_mode, self._rank_scope, base_id)
-
-    def node_plans(self, base_id: str) -> dict[str, RankPlan]:
-        """Return the run of each node's first rank.
-
-        Args:
-            base_id: Run id from which the ids of all ranks' runs are derived.
-
-        Returns:
-            Plans by node; empty if nodes have no runs of their own.
-        """
-        plans = plan_nodes(self._topology, self.run_mode, self._rank_scope, base_id)
-        return {node: plan.within(self._group) for node, plan in plans.items()}
 
     @property
     def metric_prefix(self) -> str:
@@ -124,8 +107,6 @@ class RankCoordinator:
             invitation["loss_names"] = list(loss_names)
             invitation["batches"] = run.record.batches if run.is_resumed else None
             if is_shared(wandb_run):
-                from ultralytics_wb_ddp.wandb_client.run_state import get_config
-
                 invitation["config"] = get_config(wandb_run)
         self._store.write("invitation", invitation)
         self._publish_service(run)
@@ -143,8 +124,6 @@ class RankCoordinator:
         """
         if not self._store or not self._topology or not self.plan:
             return None
-        from ultralytics_wb_ddp.runs.resolution import open_rank_run
-
         invitation = self._store.wait(["invitation"], RUN_PUBLISH_TIMEOUT).get("invitation")
         if invitation is None:
             msg = "no W&B run for this rank: rank 0 has published no run in %g s; the training goes on without it"
@@ -154,7 +133,7 @@ class RankCoordinator:
             return None
         self.loss_names, self.batches = tuple(invitation["loss_names"]), invitation["batches"]
         base = Handoff(invitation["base_id"], invitation["project"], invitation["entity"], mode=invitation["mode"])
-        plan = self.plan_for(base.run_id) or self.plan
+        plan = self._plan_for(base.run_id) or self.plan
         run_options = replace(options, dir=options.dir or str(save_dir))
         writer = None
         if plan.mode == "shared":
@@ -165,15 +144,16 @@ class RankCoordinator:
             writer = self._writer(plan)
         is_first = self._topology.local_rank == 0
         config = invitation.get("config", {})
-        run = open_rank_run(run_options, plan, base, config=config, writer=writer, measures=is_first)
+        run = open_run(resolve_rank(run_options, base, plan, config=config, writer=writer, measures=is_first))
+        if run and writer and base.mode == "offline":
+            msg = "what this rank logs to run %s is written to disk, send it after that of rank 0 with: %s"
+            logger.warning(msg, base.run_id, sync_command(get_run_dir(run.wandb_run)))
         if is_first:
             self._publish_service(run)
         return run
 
-    def _writer(self, plan: RankPlan) -> Any:
+    def _writer(self, plan: RankPlan) -> SharedRunWriter:
         """Return this rank's writer of a shared run. It uses the wandb-core of the node's first rank."""
-        from ultralytics_wb_ddp.runs.lifecycle import SharedRunWriter
-
         assert self._store  # noqa: S101  # the callers have checked both
         assert self._topology  # noqa: S101
         is_first = self._topology.local_rank == 0
@@ -189,8 +169,6 @@ class RankCoordinator:
     def _publish_service(self, run: GuardedRun | None) -> None:
         """Write the token of this wandb-core. The other ranks of the node read it."""
         if self._store and self.plan and self.plan.mode == "shared":
-            from ultralytics_wb_ddp.runs.open_runs import handoff_of_open_run
-
             self._hosts_service = run is not None
             token = handoff_of_open_run(run.wandb_run).service if run else None
             self._store.write(self._service_name(), token)

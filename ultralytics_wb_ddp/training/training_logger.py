@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import STRIPPED, Measurement, Progress, finite_numbers
+from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointUploader
 from ultralytics_wb_ddp.artifacts.missed_epochs import log_missed_epochs, read_epochs
-from ultralytics_wb_ddp.distributed.processes import count_datasets
+from ultralytics_wb_ddp.distributed.processes import count_datasets, is_worker
+from ultralytics_wb_ddp.distributed.signals import on_termination
+from ultralytics_wb_ddp.distributed.stdio import keep_output_writable
+from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.metrics import evaluation_charts, trainer_rows
-from ultralytics_wb_ddp.runs import trial_env
-from ultralytics_wb_ddp.runs.run_record import FINAL_PREFIX
+from ultralytics_wb_ddp.runs import stop_button, trial_env
+from ultralytics_wb_ddp.runs.guarded_run import close_failed_runs
+from ultralytics_wb_ddp.runs.open_runs import warn_of_unused_run
+from ultralytics_wb_ddp.runs.preemption import preempt_runs
+from ultralytics_wb_ddp.runs.resolution import open_training_run, warn_of_lost_run
+from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
+from ultralytics_wb_ddp.runs.run_record import FINAL_PREFIX, RunRecord
 from ultralytics_wb_ddp.runs.several_trainings import warn_of_several_trainings
+from ultralytics_wb_ddp.training.rank_coordinator import RankCoordinator
+from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.serialization import to_plain
 from ultralytics_wb_ddp.utils.threads import run_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from concurrent.futures import Future
 
-    from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointUploader
     from ultralytics_wb_ddp.artifacts.inputs import InputLogger
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.distributed.processes import Launcher
     from ultralytics_wb_ddp.metrics.mistake_collector import MistakeCollector
+    from ultralytics_wb_ddp.metrics.rank_metrics import RankTimer
     from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
-    from ultralytics_wb_ddp.training.rank_coordinator import RankCoordinator
+    from ultralytics_wb_ddp.runs.handoff import Handoff
+
+
+ORPHAN_LOG_FILE = "output.log"  # in the training's directory: the output after the launcher has ended
 
 
 @dataclass
 class TrainingLogger:
     """Logger of one training, with the state between its events.
+
+    Each method ``on_...`` handles the trainer's event of that name.
 
     Attributes:
         trainer: Trainer of the training.
@@ -44,6 +61,7 @@ class TrainingLogger:
         inputs: Logger of the inputs; None on a rank that is not the main process.
         is_main: Whether this is the main process, which alone has the metrics.
         data: ``data`` argument of the user. Ultralytics replaces a URL by the path of its download.
+        weights: Files known to the launcher from which the weights may have been loaded.
         arguments: Training arguments as last written to the run's config.
         pending_row: Row of the epoch that is not validated yet.
         epoch: Last trained epoch, counted from 1.
@@ -70,6 +88,7 @@ class TrainingLogger:
     inputs: InputLogger | None = None
     is_main: bool = True
     data: Any = None
+    weights: tuple[str, ...] = ()
     arguments: dict[str, Any] = field(default_factory=dict)
     _logged_arguments: dict[str, Any] = field(default_factory=dict)
     pending_row: dict[str, Any] = field(default_factory=dict)
@@ -88,7 +107,89 @@ class TrainingLogger:
     launcher_lost_reported: bool = False
     outer_exception: BaseException | None = None
 
-    def write_config(self) -> None:
+    @classmethod
+    def open(
+        cls,
+        trainer: Any,
+        options: RunOptions,
+        user_run: Any,
+        handoff: Handoff | None,
+        *,
+        launcher: Launcher | None = None,
+        data: Any = None,
+        weights: tuple[str, ...] = (),
+    ) -> TrainingLogger:
+        """Return the logger of a training that begins now. In the main process its run is open.
+
+        Args:
+            trainer: Trainer of the training.
+            options: The user's options.
+            user_run: The run that was given to this process, or None.
+            handoff: The launcher's run, or None.
+            launcher: Process that launched the training; None if this process trains itself.
+            data: ``data`` argument of the user.
+            weights: Files known to the launcher from which the weights may have been loaded.
+        """
+        close_failed_runs()
+        training_logger = cls(
+            trainer,
+            RankCoordinator(options, handoff),
+            options,
+            launcher,
+            is_main=is_main_process(),
+            data=data,
+            weights=weights,
+            outer_exception=sys.exc_info()[1],
+        )
+        if training_logger.is_main:
+            training_logger._open_main_run(user_run, handoff)
+        elif training_logger.ranks.plan is None:
+            warn_of_unused_run(handoff.run_id if handoff else None)
+        return training_logger
+
+    def _open_main_run(self, user_run: Any, handoff: Handoff | None) -> None:
+        trainer, save_dir = self.trainer, Path(self.trainer.save_dir)
+        previous = find_previous_record(trainer)
+        default = stock_run_options(trainer.args.project, trainer.args.name, save_dir)
+        self.run = open_training_run(user_run, handoff, self.options, default, previous)
+        if self.run is None:
+            return
+        if trainer.args.resume and previous is None and handoff is None:
+            warn_of_lost_run(self.run, trainer.args.resume, save_dir)
+        self.checkpoints = CheckpointUploader(self.run, self.options)
+        self._install_handlers(save_dir)
+        self.run.start(save_dir, previous)
+
+    def _install_handlers(self, save_dir: Path) -> None:
+        """Install the handlers for SIGTERM, launcher death and the Stop button."""
+        on_termination(preempt_runs)
+        if is_worker():
+            keep_output_writable(save_dir / ORPHAN_LOG_FILE)
+        stop_button.training_started.set()
+        stop_button.active_training_ids.add(id(self))
+
+    @property
+    def timer(self) -> RankTimer | None:
+        """Timer of this rank; None in one process or without ``rank_metrics``."""
+        return self.ranks.timer
+
+    def start(self) -> None:
+        """Connect the ranks. Publish the run in the main process, and open the run of any other rank that logs."""
+        self.ranks.connect()
+        if self.is_main:
+            self._start_inputs()
+            self._write_config()
+            self.ranks.publish_run(self.run, self.trainer.loss_names)
+            return
+        save_dir = Path(self.trainer.save_dir)
+        self.run = self.ranks.open_rank_run(self.options, save_dir)
+        if self.run:
+            self._install_handlers(save_dir)
+            self.run.start()
+            if not self.ranks.metric_prefix:  # the main process writes the config of a shared run
+                self._write_config()
+
+    def _write_config(self) -> None:
         """Write new and changed training arguments to the run's config."""
         if self.run is None:
             return
@@ -106,13 +207,10 @@ class TrainingLogger:
             self.arguments |= changed
             self._logged_arguments = current
 
-    def start_inputs(self, weights: Iterable[str] = ()) -> None:
+    def _start_inputs(self) -> None:
         """Start to log the inputs of the training: dataset and weights.
 
         Call it after Ultralytics has checked the dataset and created the network.
-
-        Args:
-            weights: Files known to the launcher from which the weights may have been loaded.
         """
         if self.run is None or not self.options.inputs:
             return
@@ -122,7 +220,7 @@ class TrainingLogger:
 
                 uri, goes_on = self.options.data_uri, self.run.is_resumed
                 sources = InputSources.of_training(
-                    self.trainer, data=self.data, data_uri=uri, weights=weights, goes_on=goes_on
+                    self.trainer, data=self.data, data_uri=uri, weights=self.weights, goes_on=goes_on
                 )
                 self.inputs = InputLogger(sources, (os.environ.get("WANDB_API_KEY"),))
                 self.inputs.start(self._log_inputs)
@@ -132,7 +230,7 @@ class TrainingLogger:
         if run and inputs:
             run.run_in_background("the training's inputs", lambda: inputs.log(run.wandb_run))
 
-    def finish_inputs(self, *, failed: bool) -> None:
+    def _finish_inputs(self, *, failed: bool) -> None:
         """Log the remaining inputs at the end of the training.
 
         Args:
@@ -143,18 +241,20 @@ class TrainingLogger:
                 if reachable:
                     self.inputs.finish(self.run.wandb_run, failed=failed)
 
-    def begin_epoch(self) -> None:
+    def on_train_epoch_start(self) -> None:
         """Prepare for an epoch, also for one that is trained again."""
+        if self.timer:
+            self.timer.on_train_epoch_start()
         # A rank other than 0 learns only now that the previous epoch is over.
         if self.pending_row and self.is_epoch_over:
-            self.log_row()
+            self._log_row()
         self.pending_row, self.is_epoch_over = {}, False
         self._metrics_before_epoch = self.trainer.metrics
         if self.batches is None:
             self.batches = self._count_before()
             self._warn_of_several_trainings()
             self._log_missed_epochs()
-        self.write_config()
+        self._write_config()
 
     def _warn_of_several_trainings(self) -> None:
         if self.run and self.is_main:
@@ -177,25 +277,74 @@ class TrainingLogger:
         recorded = self.ranks.batches if recorded is None else recorded
         return self.trainer.epoch * len(self.trainer.train_loader) if recorded is None else recorded
 
-    def end_epoch(self) -> None:
+    def on_train_batch_start(self) -> None:
+        """Record the start of a batch."""
+        if self.timer:
+            self.timer.on_train_batch_start()
+
+    def on_train_batch_end(self) -> None:
+        """Count a trained batch and log it if ``batch_interval`` is reached."""
+        if self.timer:
+            self.timer.on_train_batch_end()
+        self.batches = (self.batches or 0) + 1
+        if self.run:
+            self.run.record.batches = self.batches
+        interval = self.options.batch_interval
+        if interval and self.batches % interval == 0 and self.run and not self.ranks.metric_prefix:
+            row = trainer_rows.batch_row(self.trainer, self.batches)
+            self.run.log_in_background(row, "the row of a batch")
+
+    def on_train_epoch_end(self) -> None:
         """Keep losses and learning rates until the epoch is validated and saved.
 
         So one epoch is one row.
         """
+        if self.timer:
+            self.timer.on_train_epoch_end()
         self.epoch = self.trainer.epoch + 1
         self.saved_before = _file_state(self.trainer.last)
         if self.run:
             with self.run.guard("losses"):
                 self.pending_row = {**trainer_rows.train_row(self.trainer, self.ranks.loss_names), "epoch": self.epoch}
-            self.poll_launcher_and_stop()
+            self._poll_launcher_and_stop()
 
-    def log_epoch(self) -> None:
-        """Log the row of a finished epoch or of the final evaluation.
+    def on_val_start(self, validator: Any) -> None:
+        """Collect the mistakes of the best checkpoint."""
+        if self.timer:
+            self.timer.on_val_start()
+        if self.trainer.validator is validator:
+            self.ranks.collect_mistakes(validator)
+            self._start_model_profile()
 
-        Only the main process calls this.
+    def on_val_end(self, validator: Any) -> None:
+        """Prefetch the rank metrics for the row of the epoch."""
+        if self.timer:
+            self.timer.on_val_end()
+        if validator.training:
+            self.ranks.prefetch_rank_metrics(self.epoch)
+
+    def on_fit_epoch_end(self) -> None:
+        """Log the epoch: losses, learning rates, validation metrics, new plots.
+
+        After the last epoch Ultralytics fires this event once more, with the metrics of the best checkpoint. The epoch
+        counter may then exceed the number of epochs. The row of this event belongs to the last trained epoch.
         """
-        trainer, run = self.trainer, self.run
-        assert run  # noqa: S101  # the callers have checked
+        with contextlib.suppress(Exception):  # a missing rank metric must not end the training
+            self.pending_row |= self.ranks.exchange_rank_metrics(self.trainer, self.epoch)
+        if self.run is None:
+            return
+        if self.is_main:
+            self._log_epoch(self.run)
+            return
+        if self.pending_row and self.is_epoch_over:
+            self._log_row()
+        self.is_epoch_over = True  # on this rank; the main process may still fail
+        if self.run.stop_requested():
+            self.ranks.request_stop()
+
+    def _log_epoch(self, run: GuardedRun) -> None:
+        """Log the row of a finished epoch or of the final evaluation, in the main process."""
+        trainer = self.trainer
         # A validation replaces the metrics. Not all validators run callbacks, and equal values may be new ones.
         self.is_validated = trainer.metrics is not self._metrics_before_epoch
         measured = Measurement(trainer.fitness, trainer.metrics or {}) if self.is_validated else Measurement()
@@ -209,30 +358,64 @@ class TrainingLogger:
         if not self.is_epoch_over:
             self.is_best = measured.fitness is not None and bool(measured.fitness == trainer.best_fitness)
         self.is_epoch_over, self._metrics_before_epoch = True, trainer.metrics
-        self.log_row()
-        self.write_config()
-        self.apply_stop_request()
+        self._log_row()
+        self._write_config()
+        self._apply_stop_request()
         if self.checkpoints:
             self.checkpoints.after_epoch(trainer, self.epoch, measured)
 
-    def end(self, *, failed: bool) -> None:
+    def on_train_end(self) -> None:
+        """Log the best checkpoint, curves, metrics per class and the worst images."""
+        self.is_finished = True
+        if self.run is None:
+            return
+        if self.checkpoints:
+            self.checkpoints.on_train_end(self.trainer)
+        if self.is_validated:
+            self.pending_row |= evaluation_row(self.run, self.trainer, self.ranks.mistakes)
+        self._log_row()
+        self._write_final_metrics()
+
+    def teardown(self) -> None:
+        """Close the run with the exit code of the training. Only the process that opened the run finishes it.
+
+        Raises:
+            Exception: A checkpoint could not be uploaded, with ``on_error="raise"``.
+        """
+        upload_error: Exception | None = None
+        if self.run:
+            error = sys.exc_info()[1]
+            failed = error is not None and error is not self.outer_exception
+            self._log_pending_row(self.run, failed=failed)
+            stop_button.active_training_ids.discard(id(self))
+            if not failed:
+                self.ranks.wait_for_local_ranks()
+            if self.checkpoints:
+                upload_error = self.checkpoints.close(self.trainer, failed=failed)
+            self._finish_inputs(failed=failed)
+            # Only the main process gets on_train_end. Another rank that is here without an error has finished.
+            is_cut_off = self.is_main and not self.is_finished
+            self.run.close(exit_code_of(error) if failed else int(is_cut_off or upload_error is not None))
+            upload_error = None if failed else upload_error
+        self.ranks.close()
+        if upload_error:
+            raise upload_error
+
+    def _log_pending_row(self, run: GuardedRun, *, failed: bool) -> None:
         """Log the pending row, or drop it if its epoch is repeated.
 
         A resumed training starts after the epoch of its last checkpoint. That checkpoint is saved before the row of the
         epoch can be logged.
-
-        Args:
-            failed: Whether the training failed.
         """
         if not self.pending_row:
             return
         if self._is_saved():
             if self.is_main:
-                self.log_epoch()
+                self._log_epoch(run)
             else:
-                self.log_row()
+                self._log_row()
         elif not failed and self.is_epoch_over:
-            self.log_row()
+            self._log_row()
         self.pending_row = {}
 
     def _is_saved(self) -> bool:
@@ -240,7 +423,7 @@ class TrainingLogger:
         is_new = _file_state(self.trainer.last) not in {None, self.saved_before}
         return is_new and _epoch_in(self.trainer.last) in {self.epoch - 1, STRIPPED}
 
-    def log_row(self) -> None:
+    def _log_row(self) -> None:
         """Log the pending row, with new plots, for the last trained epoch."""
         row, self.pending_row = self.pending_row, {}
         if self.run is None:
@@ -258,7 +441,7 @@ class TrainingLogger:
         self._on_launcher_lost(self.run)
         self.run.log({**row, "epoch": self.epoch}, is_best=self.is_best)
 
-    def write_final_metrics(self) -> None:
+    def _write_final_metrics(self) -> None:
         """Write the metrics of the best checkpoint's evaluation to the run's summary.
 
         Under the metrics' own names W&B keeps the best value of each metric, and these may be of different epochs.
@@ -268,7 +451,7 @@ class TrainingLogger:
                 numbers = finite_numbers(self.trainer.metrics)
                 self.run.update_summary({f"{FINAL_PREFIX}{name}": value for name, value in numbers.items()})
 
-    def start_model_profile(self) -> None:
+    def _start_model_profile(self) -> None:
         """Count the model's operations in a thread during the first validation.
 
         The validation uses another model, the moving average of the weights. Without an average the count is done after
@@ -279,17 +462,7 @@ class TrainingLogger:
         if self.run and self.is_main and self.model_row is None and trainer.epoch == 0 and is_idle:
             self.model_row = run_in_thread("model", lambda: trainer_rows.model_profile_row(trainer))
 
-    def on_batch(self) -> None:
-        """Count a trained batch and log it if ``batch_interval`` is reached."""
-        self.batches = (self.batches or 0) + 1
-        if self.run:
-            self.run.record.batches = self.batches
-        interval = self.options.batch_interval
-        if interval and self.batches % interval == 0 and self.run and not self.ranks.metric_prefix:
-            row = trainer_rows.batch_row(self.trainer, self.batches)
-            self.run.log_in_background(row, "the row of a batch")
-
-    def apply_stop_request(self) -> None:
+    def _apply_stop_request(self) -> None:
         """Stop the training on all ranks if a stop was requested.
 
         Call it at the end of an epoch. There the main process sends its decision to the other ranks; at any other point
@@ -300,7 +473,7 @@ class TrainingLogger:
         if self.launcher_lost_reported and self.options.on_launcher_lost == "stop":
             self.trainer.stop = True
 
-    def poll_launcher_and_stop(self) -> None:
+    def _poll_launcher_and_stop(self) -> None:
         """Check the Stop button and the launcher while an epoch is validated."""
         if self.run:
             self.run.poll_stop_button()
@@ -319,6 +492,20 @@ class TrainingLogger:
                 f"the process that launched this training (pid {self.launcher.pid}) is gone: the training {consequence}"
             )
             run.on_launcher_lost(message)
+
+
+def find_previous_record(trainer: Any) -> RunRecord | None:
+    """Return the run record of the resumed training, or None.
+
+    Raises:
+        ConfigurationError: The training is still running in another process.
+    """
+    if not trainer.args.resume:
+        return None
+    previous = RunRecord.find(Path(trainer.save_dir), trainer.args.resume)
+    if previous:
+        previous.check_not_running()
+    return previous
 
 
 def effective_arguments(trainer: Any) -> dict[str, Any]:
