@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 
 import pytest
@@ -111,6 +112,32 @@ def test_what_is_asked_for_ahead_is_there_without_waiting() -> None:
 
     assert question.result(0) == {"a": 1, "b": 2}
     assert there.read_async(["a", "c"], 60).result(0.2) == {"a": 1}, "c never comes: what there is, after the time"
+
+
+@pytest.mark.usefixtures("store")
+def test_function_is_called_once_its_key_exists() -> None:
+    here, there = RankStore("training"), RankStore("training")
+    called = threading.Event()
+    there.call_when("a", called.set)
+
+    assert there.read(["b"], 5) == {}, "other jobs are not held up"
+    assert not called.is_set()
+    here.write("a", 1)
+
+    assert called.wait(10)
+
+
+@pytest.mark.usefixtures("store")
+def test_function_is_not_called_after_parting() -> None:
+    here, there = RankStore("training"), RankStore("training")
+    called = threading.Event()
+    there.call_when("a", called.set)
+    there.close()
+
+    here.write("a", 1)
+    here.close()
+
+    assert not called.wait(0.5)
 
 
 @pytest.mark.usefixtures("store")

@@ -115,6 +115,40 @@ def test_exit_code_of_a_training_is_the_runs(
     assert_is_one_whole_run(f"SystemExit(3) in rank 0, {name}", server, epochs=[1], state="failed", exit_code=3)
 
 
+@pytest.mark.parametrize(
+    ("usage", "rank"),
+    [
+        pytest.param(OWN, 1, id="own-1"),
+        pytest.param(OPEN, 1, id="open-1", marks=NIGHTLY),
+        pytest.param(USERS, 1, id="users-1", marks=NIGHTLY),
+        pytest.param(CLOSED, 1, id="closed-1", marks=NIGHTLY),
+        pytest.param(OPEN, 0, id="open-0"),
+        pytest.param(USERS, 0, id="users-0", marks=NIGHTLY),
+    ],
+)
+def test_exit_code_of_any_rank_is_the_runs(
+    run_online: RunOnline, usage: str, rank: int, request: pytest.FixtureRequest
+) -> None:
+    job, server = run_online(in_epoch_2(rank, "time.sleep(2)", "raise SystemExit(3)") + usage, check=False)
+
+    assert job.exit_code == 1
+    name = NAMES[request.node.callspec.id.split("-")[0]]
+    assert_is_one_whole_run(f"SystemExit(3) in rank {rank}, {name}", server, epochs=[1], state="failed", exit_code=3)
+
+
+def test_callback_that_fails_after_the_training_makes_it_a_failed_one(run_online: RunOnline) -> None:
+    usage = OWN.replace("TWO_PROCESSES", "ONE_PROCESS")
+    fail = """
+def fail(trainer):
+    raise SystemExit(3)
+"""
+    script = f"{fail}{usage}".replace("model.train", "model.add_callback('teardown', fail)\nmodel.train")
+    job, server = run_online(script, check=False)
+
+    assert job.exit_code == 3
+    assert_is_one_whole_run("teardown callback fails", server, epochs=[1, 2, 2, 2], state="failed", exit_code=3)
+
+
 @NIGHTLY
 def test_exception_in_rank_1_ends_in_a_failed_run(run_online: RunOnline) -> None:
     fail = ("time.sleep(2)", "raise RuntimeError('of rank 1')")

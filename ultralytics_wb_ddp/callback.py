@@ -79,13 +79,13 @@ class WandbCallback:
     5. a new run
 
     A run that the callback opened is finished by the callback. Any other run is left open. The stock W&B callback is
-    switched off for the training_logger.
+    switched off for the training.
 
     Args:
         run: Run to log to, as ``wandb.init`` returns it. None takes the active run, if there is one.
         **options: Options of a new run, named as in ``wandb.init`` (``project``, ``name``, ``tags``, ...), options of
             the logging (``checkpoints``, ``mistakes``, ``run_mode``, ...), and ``on_error``. With ``"warn"``, the
-            default, an error of W&B is a warning. With ``"raise"`` it ends the training_logger. See
+            default, an error of W&B is a warning. With ``"raise"`` it ends the training. See
             :class:`~ultralytics_wb_ddp.config.options.RunOptions`.
 
     Raises:
@@ -257,12 +257,27 @@ class WandbCallback:
             training_logger.on_train_end()
 
     def teardown(self, trainer: Any) -> None:
-        """Close the run with the exit code of the training."""
+        """Close the run with the exit code of the training, after the user's callbacks of this event.
+
+        The trainer is iterating over the event's functions, so a function that is added now is called last. If one of
+        the user's functions fails before, :func:`tear_down_after_exceptions` calls this method again.
+        """
+        functions = trainer.callbacks.get("teardown", [])
+        others = [function for function in functions if function != self._close]  # a failed event leaves it there
+        if self.teardown in others[:-1]:
+            functions[:] = [*others, self._close]
+        else:
+            self._close(trainer)
+
+    # Helpers
+
+    def _close(self, trainer: Any) -> None:
+        functions = trainer.callbacks.get("teardown", [])
+        if functions[-1:] == [self._close]:
+            functions.pop()
         training_logger, self._logger = self._logger_for(trainer), None
         if training_logger:
             training_logger.teardown()
-
-    # Helpers
 
     def _find_handoff(self) -> Handoff | None:
         return self._handoff or Handoff.from_env()
@@ -362,6 +377,7 @@ def make_worker_handoff(run: Any, handoff: Handoff | None, check: Callable[[Any]
         with contextlib.suppress(Exception):
             flush(run, flushes_itself=False)
     worker_handoff = handoff_of_open_run(run)
+    worker_handoff.delete_handback()
     return replace(worker_handoff, options=handoff.options) if handoff else worker_handoff
 
 

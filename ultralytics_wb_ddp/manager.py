@@ -25,7 +25,7 @@ from ultralytics_wb_ddp.runs.misuse_warnings import (
     run_ids_with_callback,
     warn_of_nothing_logged,
 )
-from ultralytics_wb_ddp.runs.open_runs import handoff_of_open_run
+from ultralytics_wb_ddp.runs.open_runs import exit_code_of_run, handoff_of_open_run
 from ultralytics_wb_ddp.runs.resolution import logging_ranks
 from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.errors import exit_code_of
@@ -147,7 +147,7 @@ class WandbManager:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.finish(exit_code_of(error))
+        self.finish(exit_code_of(error) if self.run is None else exit_code_of_run(self.run, error))
 
     @classmethod
     def group(cls, cfg: Any, name: str, runs: int, **options: Unpack[GroupOptionsDict]) -> RunGroup[Self]:

@@ -125,6 +125,21 @@ class RankStore:
         self._jobs.put(find)
         return pending_read
 
+    def call_when(self, key: str, action: Callable[[], None]) -> None:
+        """Call a function from the store's thread once a key exists. It is not called after :meth:`close`."""
+        pending_read = PendingRead([key], float("inf"))
+        self._pending_reads.append(pending_read)
+
+        def find(store: Any) -> None:
+            if pending_read.poll(store, self._space):
+                self._jobs.put(find)  # other jobs run first
+                return
+            self._pending_reads.remove(pending_read)
+            if pending_read.is_answered:
+                action()
+
+        self._jobs.put(find)
+
     def read(self, keys: Iterable[str], patience: float = MAX_POLL_INTERVAL) -> dict[str, Any]:
         """Return the values that exist now, by key.
 

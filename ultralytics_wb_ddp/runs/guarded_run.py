@@ -73,6 +73,8 @@ class GuardedRun:
         thread: The thread that trains.
         record: The run record.
         background: Queue of work that the training does not wait for.
+        failed_exit_code: Function that returns the exit code of a process of this training that has failed, or 0.
+        explain_lost_core: Function that returns why the run's wandb-core may be gone, or an empty string.
     """
 
     def __init__(self, wandb_run: Any, origin: str, options: RunOptions, handoff: Handoff | None = None) -> None:
@@ -107,6 +109,8 @@ class GuardedRun:
         self._is_stop_requested = False
         self._stop_poll: threading.Event | None = None  # set when the query of the button is done; None without a query
         self.background = BackgroundQueue("wandb-ddp-rows")
+        self.failed_exit_code: Callable[[], int] = lambda: 0
+        self.explain_lost_core: Callable[[], str] = str
         self._error: Exception | None = None  # from the background queue, raised later in the training's thread
         ensure_writable_directories(get_run_dir(wandb_run).parent)
         shorten_table_names(wandb_run)
@@ -265,7 +269,8 @@ class GuardedRun:
         self._drain()
         with self._continuing:  # checkpoints are logged by another thread than rows
             if self.wandb_run is lost:
-                self.continue_offline(f"the run's wandb-core is gone ({format_exception(error)})")
+                explanation = self.explain_lost_core() if self.origin == "attach" else ""
+                self.continue_offline(explanation or f"the run's wandb-core is gone ({format_exception(error)})")
                 self._log_lost_rows(lost, self._recent_rows)
                 self._log_lost_artifacts(lost)
         action()
@@ -496,9 +501,19 @@ class GuardedRun:
         self._config |= new
         config.update(new, allow_val_change=True)
 
+    def report_exit_code(self, exit_code: int) -> None:
+        """Report the exit code of a failed training to the launcher, whose run it is.
+
+        Args:
+            exit_code: The exit code. The launcher knows only that one of its processes has failed.
+        """
+        if self.origin == "attach" and exit_code and self._handoff and self._handoff.handback_file:
+            write_handback(self._handoff.handback_file, next_step=self._handoff.next_step, exit_code=exit_code)
+
     def close(self, exit_code: int) -> None:
         """Finish the run if this object opened it. Leave other runs open."""
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
+        self.report_exit_code(exit_code)
         if self in registry.trainings:
             registry.trainings.remove(self)
         if registry.user_runs.pop(self.wandb_run.id, None) is not None:

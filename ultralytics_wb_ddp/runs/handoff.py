@@ -224,6 +224,11 @@ class Handoff:
         config = _read_handback(self.handback_file).get("config")
         return config if isinstance(config, dict) else {}
 
+    def reported_exit_code(self) -> int:
+        """Return the exit code that a worker which was attached to the run has reported, or 0."""
+        exit_code = _read_handback(self.handback_file).get("exit_code")
+        return exit_code if isinstance(exit_code, int) else 0
+
     def delete_handback(self) -> None:
         """Delete the handback file of a previous session."""
         if self.handback_file:

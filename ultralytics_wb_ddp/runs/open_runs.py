@@ -7,6 +7,7 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import OFFLINE_MODES
@@ -334,8 +335,8 @@ def watch_finish(run: Any) -> None:
 
     def finish_truly(finish: Callable[..., None], exit_code: int | None = None, *rest: Any, **options: Any) -> None:
         error = sys.exc_info()[1]
-        if error is not None and error is not handled:
-            exit_code = exit_code or exit_code_of(error)
+        if error is not None and error is not handled and exit_code in {None, 0, 1}:  # a ``with`` block gives 1
+            exit_code = exit_code_of_run(run, error) or exit_code
         folder, next_step, was_open = get_run_dir(run), get_next_step(run), not is_closed(run)
         try:
             finish(exit_code, *rest, **options)
@@ -350,6 +351,17 @@ def watch_finish(run: Any) -> None:
         registry.unsent_user_runs.append(run)
         # If the script never finishes the run, its wandb-core does so when the script ends.
         call_after_teardown(run, _log_all_sync_commands)
+
+
+def exit_code_of_run(run: Any, error: BaseException | None) -> int:
+    """Return the exit code of an open run that ends with an exception.
+
+    If the launch of the workers has failed, it is the exit code that a worker has reported.
+    """
+    exit_code = exit_code_of(error)
+    if isinstance(error, CalledProcessError):
+        return Handoff.of_run(run, is_open=True).reported_exit_code() or exit_code
+    return exit_code
 
 
 def _log_sync_command_once(run: Any) -> None:

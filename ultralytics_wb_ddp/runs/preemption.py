@@ -23,7 +23,8 @@ def preempt_runs() -> None:
     is not preempted: its run has failed.
     """
     is_preempted = not has_dead_peer()
-    registry.terminate(Termination(SIGTERM_EXIT_CODE if is_preempted else 1, is_preempted))
+    exit_code = SIGTERM_EXIT_CODE if is_preempted else _failed_exit_code()
+    registry.terminate(Termination(exit_code, is_preempted))
     if terminate_workers():  # the launch fails now, and the script may finish the run when it handles that
         threading.main_thread().join(PREEMPTION_TIMEOUT)
     deadline = time.monotonic() + PREEMPTION_TIMEOUT
@@ -41,3 +42,12 @@ def preempt_runs() -> None:
     deadline = time.monotonic() + PREEMPTION_TIMEOUT
     for service_process in service_processes:
         service_process.wait(max(0.0, deadline - time.monotonic()))
+
+
+def _failed_exit_code() -> int:
+    """Return the exit code of the rank that has failed, and report it to the launcher."""
+    trainings = [*registry.trainings]
+    exit_code = next(filter(None, (training.failed_exit_code() for training in trainings)), 1)
+    for training in trainings:
+        training.report_exit_code(exit_code)
+    return exit_code

@@ -20,7 +20,7 @@ from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.run_state import get_config, get_run_dir, is_shared, sync_command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
@@ -232,6 +232,25 @@ class RankCoordinator:
             reports = self._store.read(rank_of)
         return ranks_row({0: numbers, **{rank_of[key]: report for key, report in reports.items()}})
 
+    def publish_end_of_epoch(self, epoch: int) -> None:
+        """Tell the other ranks that log, on rank 0, that an epoch is over.
+
+        Args:
+            epoch: Epoch, counted from 1, whose checkpoint is saved.
+        """
+        if self._store and self._others_log:
+            self._store.write(f"over/{epoch}", value=True)
+
+    def on_end_of_epoch(self, epoch: int, action: Callable[[], None]) -> None:
+        """Call a function in the background once rank 0 has published the end of an epoch.
+
+        Args:
+            epoch: Epoch, counted from 1.
+            action: The function. It must not take long.
+        """
+        if self._store:
+            self._store.call_when(f"over/{epoch}", action)
+
     def request_stop(self) -> None:
         """Ask rank 0 to stop the training on all ranks."""
         if self._store:
@@ -251,9 +270,21 @@ class RankCoordinator:
             other_ranks = range(first_rank + 1, first_rank + self._topology.local_world_size)
             self._store.wait([f"closed/{rank}" for rank in other_ranks], LOCAL_CLOSE_TIMEOUT)
 
-    def close(self) -> None:
-        """Report that this rank has closed its run, and close the store."""
+    def failed_exit_code(self) -> int:
+        """Return the exit code that another rank has given to ``SystemExit``, or 0."""
+        if not self._store or not self._topology:
+            return 0
+        others = [rank for rank in range(self._topology.world_size) if rank != self._topology.rank]
+        codes = self._store.read([f"closed/{rank}" for rank in others]).values()
+        return next((code for code in codes if code), 0)
+
+    def close(self, exit_code: int = 0) -> None:
+        """Report that this rank has closed its run, and close the store.
+
+        Args:
+            exit_code: Exit code that this rank has given to ``SystemExit``, or 0.
+        """
         if self._store and self._topology:
-            self._store.write(f"closed/{self._topology.rank}", value=True)
+            self._store.write(f"closed/{self._topology.rank}", exit_code)
             self._store.close()
             self._store = None

@@ -1,16 +1,10 @@
-"""Close the run of a failed training at once.
-
-Before 8.4.177 Ultralytics calls no callback after an exception.
-"""
+"""Close the run of a failed training at once."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any
 
-from ultralytics_wb_ddp.utils.versions import version_of
-
-MIN_VERSION_TEARDOWN = (8, 4, 177)  # first release that calls teardown after an exception
 PACKAGE = __name__.partition(".")[0]
 MARK = "_tears_down"  # attribute of the wrapped method
 
@@ -18,14 +12,14 @@ MARK = "_tears_down"  # attribute of the wrapped method
 def tear_down_after_exceptions() -> None:
     """Call this package's ``teardown`` callbacks when an exception ends a training.
 
-    ``BaseTrainer.train`` is wrapped in this process; no installed file changes. Callbacks of other packages are
-    not called, as in the release itself.
+    Before 8.4.177 Ultralytics calls no callback after an exception. Since then a ``teardown`` callback that fails
+    keeps later ones from being called. ``BaseTrainer.train`` is wrapped in this process; no installed file changes.
+    Callbacks of other packages are not called.
     """
-    import ultralytics
     from ultralytics.engine.trainer import BaseTrainer
 
     train = BaseTrainer.train
-    if version_of(ultralytics.__version__) >= MIN_VERSION_TEARDOWN or hasattr(train, MARK):
+    if hasattr(train, MARK):
         return
 
     @functools.wraps(train)

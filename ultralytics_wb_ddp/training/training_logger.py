@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +108,7 @@ class TrainingLogger:
     launcher_lost: bool = False
     launcher_lost_reported: bool = False
     outer_exception: BaseException | None = None
+    _taking_row: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def open(
@@ -158,6 +161,8 @@ class TrainingLogger:
             warn_of_lost_run(self.run, trainer.args.resume, save_dir)
         self.checkpoints = CheckpointUploader(self.run, self.options)
         self._install_handlers(save_dir)
+        self.run.failed_exit_code = self.ranks.failed_exit_code
+        self.run.explain_lost_core = self._report_lost_launcher
         self.run.start(save_dir, previous)
 
     def _install_handlers(self, save_dir: Path) -> None:
@@ -335,12 +340,19 @@ class TrainingLogger:
             return
         if self.is_main:
             self._log_epoch(self.run)
+            self.ranks.publish_end_of_epoch(self.epoch)
             return
         if self.pending_row and self.is_epoch_over:
             self._log_row()
         self.is_epoch_over = True  # on this rank; the main process may still fail
+        self.ranks.on_end_of_epoch(self.epoch, functools.partial(self._log_row_in_background, self.epoch))
         if self.run.stop_requested():
             self.ranks.request_stop()
+
+    def _log_row_in_background(self, epoch: int) -> None:
+        """Log the row of an epoch on another rank than 0, once rank 0 has logged its own."""
+        if self.run:
+            self.run.run_in_background("the row of an epoch", functools.partial(self._log_row, epoch))
 
     def _log_epoch(self, run: GuardedRun) -> None:
         """Log the row of a finished epoch or of the final evaluation, in the main process."""
@@ -383,9 +395,10 @@ class TrainingLogger:
             Exception: A checkpoint could not be uploaded, with ``on_error="raise"``.
         """
         upload_error: Exception | None = None
+        error = sys.exc_info()[1]
+        failed = error is not None and error is not self.outer_exception
+        exit_code = exit_code_of(error) if failed else 0
         if self.run:
-            error = sys.exc_info()[1]
-            failed = error is not None and error is not self.outer_exception
             self._log_pending_row(self.run, failed=failed)
             stop_button.active_training_ids.discard(id(self))
             if not failed:
@@ -395,9 +408,11 @@ class TrainingLogger:
             self._finish_inputs(failed=failed)
             # Only the main process gets on_train_end. Another rank that is here without an error has finished.
             is_cut_off = self.is_main and not self.is_finished
-            self.run.close(exit_code_of(error) if failed else int(is_cut_off or upload_error is not None))
+            if failed and not isinstance(error, (SystemExit, KeyboardInterrupt)):  # perhaps because of another rank
+                exit_code = self.ranks.failed_exit_code() or exit_code
+            self.run.close(exit_code if failed else int(is_cut_off or upload_error is not None))
             upload_error = None if failed else upload_error
-        self.ranks.close()
+        self.ranks.close(exit_code if isinstance(error, SystemExit) else 0)
         if upload_error:
             raise upload_error
 
@@ -423,9 +438,16 @@ class TrainingLogger:
         is_new = _file_state(self.trainer.last) not in {None, self.saved_before}
         return is_new and _epoch_in(self.trainer.last) in {self.epoch - 1, STRIPPED}
 
-    def _log_row(self) -> None:
-        """Log the pending row, with new plots, for the last trained epoch."""
-        row, self.pending_row = self.pending_row, {}
+    def _log_row(self, epoch: int | None = None) -> None:
+        """Log the pending row, with new plots, for the last trained epoch.
+
+        Args:
+            epoch: Epoch of the row; a row of another epoch stays pending. None logs any row.
+        """
+        with self._taking_row:  # other ranks than 0 log it from two threads
+            if epoch is not None and self.pending_row.get("epoch") != epoch:
+                return
+            row, self.pending_row = self.pending_row, {}
         if self.run is None:
             return
         if not self.is_main:
@@ -433,12 +455,13 @@ class TrainingLogger:
             own_metrics = {
                 f"{prefix}{key}": value for key, value in row.items() if not prefix or key.startswith("train/")
             }
-            self.run.log({**own_metrics, "epoch": self.epoch}, is_best=False)
+            self.run.log({**own_metrics, "epoch": row.get("epoch", self.epoch)}, is_best=False)
             return
         with self.run.guard("plots"):
             for plots in (self.trainer.plots, getattr(self.trainer.validator, "plots", {})):
                 row |= trainer_rows.changed_plots(plots, self.plots, self.run.guard)
-        self._on_launcher_lost(self.run)
+        if self.launcher_lost and (message := self._report_lost_launcher()):
+            self.run.on_launcher_lost(message)
         self.run.log({**row, "epoch": self.epoch}, is_best=self.is_best)
 
     def _write_final_metrics(self) -> None:
@@ -483,15 +506,15 @@ class TrainingLogger:
     def _check_launcher(self) -> None:
         self.launcher_lost = bool(self.launcher and self.launcher.is_lost())
 
-    def _on_launcher_lost(self, run: GuardedRun) -> None:
-        """Report the lost launcher once."""
-        if self.launcher_lost and self.launcher and not self.launcher_lost_reported:
-            self.launcher_lost_reported = True
-            consequence = "stops at the end of this epoch" if self.options.on_launcher_lost == "stop" else "goes on"
-            message = (
-                f"the process that launched this training (pid {self.launcher.pid}) is gone: the training {consequence}"
-            )
-            run.on_launcher_lost(message)
+    def _report_lost_launcher(self) -> str:
+        """Return the message on the lost launcher the first time, else an empty string."""
+        if not self.launcher_lost_reported:
+            self._check_launcher()
+        if not self.launcher_lost or self.launcher_lost_reported or self.launcher is None:
+            return ""
+        self.launcher_lost_reported = True
+        consequence = "stops at the end of this epoch" if self.options.on_launcher_lost == "stop" else "goes on"
+        return f"the process that launched this training (pid {self.launcher.pid}) is gone: the training {consequence}"
 
 
 def find_previous_record(trainer: Any) -> RunRecord | None:
