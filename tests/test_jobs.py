@@ -392,7 +392,7 @@ def test_resumed_job_goes_on_in_its_run_once_its_rows_are_counted(tmp_path: Path
 @NIGHTLY
 def test_job_that_torchrun_has_started_is_one_run(launch_agents: LaunchAgents, shapes: Path, tmp_path: Path) -> None:
     words = ["train", str(EXAMPLE), *SMALL, *TWO_PROCESSES, f"train.data={shapes}", f"train.project={tmp_path}"]
-    job = launch_agents(f"from ultralytics_wb_ddp.cli import main\nmain({json.dumps(words)})\n")
+    job = launch_agents(f"from ultralytics_wb_ddp.cli.main import main\nmain({json.dumps(words)})\n")
 
     assert job.exit_code == 0, job.output[-5000:]
     assert (job.run.state, job.run.name) == ("finished", "coco8-baseline")
