@@ -32,7 +32,7 @@ def rank(number: int, token: str | None) -> None:
 
     from ultralytics_wb_ddp.config.options import RunOptions
     from ultralytics_wb_ddp.runs.lifecycle import SharedRunWriter, finish_run, init_run
-    from ultralytics_wb_ddp.runs.open_runs import handoff_of_open_run
+    from ultralytics_wb_ddp.runs.resolution import handoff_of_open_run
 
     begun = time.perf_counter()
     Path(f"rank-{number}").mkdir()

@@ -20,17 +20,14 @@ from ultralytics_wb_ddp.runs import misuse_warnings, stop_button
 from ultralytics_wb_ddp.runs.handoff import Handoff
 from ultralytics_wb_ddp.runs.misuse_warnings import run_ids_with_callback
 from ultralytics_wb_ddp.runs.open_runs import (
-    active_run_for,
     adopt_user_run,
     check_shared,
-    handoff_of_open_run,
     is_ours,
     registry,
-    resolve_handoff,
     watch_finish,
 )
 from ultralytics_wb_ddp.runs.preemption import preempt_runs
-from ultralytics_wb_ddp.runs.resolution import logging_ranks
+from ultralytics_wb_ddp.runs.resolution import find_run, handoff_of_open_run, logging_ranks
 from ultralytics_wb_ddp.runs.service_process import ServiceProcess
 from ultralytics_wb_ddp.training.callback_transport import PortableCallbacks
 from ultralytics_wb_ddp.training.rank_coordinator import RankCoordinator
@@ -188,8 +185,7 @@ class WandbCallback:
             return
         self._data[trainer] = trainer.args.data
         find_previous_record(trainer)
-        handoff = resolve_handoff(self._run, self._handoff)
-        run = active_run_for(self._run, handoff)
+        handoff, run = find_run(self._run, self._handoff)
         self.check(run)
         if run is not None and not run.disabled and not is_ours(run):
             watch_finish(run)
@@ -365,8 +361,7 @@ def make_worker_handoff(run: Any, handoff: Handoff | None, check: Callable[[Any]
     if not is_worker():
         on_termination(preempt_runs)
         stop_button.training_started.set()
-    handoff = resolve_handoff(run, handoff)
-    run = active_run_for(run, handoff)
+    handoff, run = find_run(run, handoff)
     check(run)
     run_ids_with_callback.update(each for each in (run and run.id, handoff and handoff.run_id) if each)
     if run is None:

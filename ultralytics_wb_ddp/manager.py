@@ -25,8 +25,8 @@ from ultralytics_wb_ddp.runs.misuse_warnings import (
     run_ids_with_callback,
     warn_of_nothing_logged,
 )
-from ultralytics_wb_ddp.runs.open_runs import exit_code_of_run, handoff_of_open_run
-from ultralytics_wb_ddp.runs.resolution import logging_ranks
+from ultralytics_wb_ddp.runs.open_runs import exit_code_of_run
+from ultralytics_wb_ddp.runs.resolution import handoff_of_open_run, logging_ranks
 from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import format_exception, logger

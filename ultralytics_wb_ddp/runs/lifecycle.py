@@ -117,7 +117,7 @@ def init_run(options: RunOptions, *, run_id: str | None, resume: str | None, **i
     return _init_offline(options, reason, run_id=run_id, **init)
 
 
-def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) -> Any:
+def resume_run(options: RunOptions, handoff: Handoff, resume: str, *, hands_back: bool = False, **init: Any) -> Any:
     """Reopen a closed run once the service has counted its rows.
 
     The service counts rows 2 to 4 s after their arrival (wandb#12421). A session that resumes earlier destroys rows.
@@ -128,11 +128,22 @@ def resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) 
         options: Options of the run.
         handoff: The run, and the step after its last row.
         resume: As in ``wandb.init``.
+        hands_back: Whether the launcher takes the run back: the session's end is reported in the handback file.
         **init: Further arguments of ``wandb.init``.
 
     Returns:
         The ``wandb.Run``.
     """
+    run = _resume_run(options, handoff, resume, **init)
+    open_run = registry.opened.get(run.id)
+    if hands_back and handoff.handback_file and open_run:
+        open_run.handback_file = handoff.handback_file
+        write_handback(handoff.handback_file, pid=open_run.service_process.pid)
+        open_run.service_process.send(handback_file=str(handoff.handback_file))
+    return run
+
+
+def _resume_run(options: RunOptions, handoff: Handoff, resume: str, **init: Any) -> Any:
     mode = options.mode or os.environ.get("WANDB_MODE") or "online"
     if mode in {"online", "shared"}:
         send_unsent_sessions(handoff.journals, handoff.run_id)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import OFFLINE_MODES
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
+from ultralytics_wb_ddp.runs.handoff import Handoff
 from ultralytics_wb_ddp.runs.journal import parts_beside, record_end, record_opening
 from ultralytics_wb_ddp.runs.stop_button import install_stop_handler
 from ultralytics_wb_ddp.utils.errors import exit_code_of
@@ -223,37 +223,6 @@ def _send_termination(service_process: ServiceProcess | BorrowedServiceProcess, 
 registry = OpenRunRegistry()
 
 
-def resolve_handoff(user_run: Any, pickled: Handoff | None) -> Handoff | None:
-    """Return the handoff of the run to continue.
-
-    Args:
-        user_run: The run that the user gave, or None. A finished run comes first.
-        pickled: The handoff that was pickled with the callback, or None. It comes before that of the environment.
-
-    Raises:
-        ConfigurationError: The handoff in the environment is damaged.
-    """
-    if user_run is not None and is_closed(user_run):
-        return Handoff.of_run(user_run, is_open=False)
-    return pickled or Handoff.from_env()
-
-
-def active_run_for(user_run: Any, handoff: Handoff | None) -> Any:
-    """Return the open run of this process that a training logs to. Never imports wandb.
-
-    Args:
-        user_run: The run that the user gave, or None. If there is one, no other run counts.
-        handoff: The handoff, or None. The run that it names comes before ``wandb.run``.
-    """
-    if user_run is not None:
-        return None if is_closed(user_run) else user_run
-    active = wandb_run()
-    named = registry.opened[handoff.run_id].run if handoff and handoff.run_id in registry.opened else None
-    if active is not None and is_ours(active) and (handoff is None or active.id != handoff.run_id):
-        active = None  # the run of another manager
-    return active if named is None or is_closed(named) else named
-
-
 def warn_of_unused_run(logged_id: str | None) -> None:
     """Warn that the script's run gets no rows from this rank.
 
@@ -412,24 +381,3 @@ def adopt_user_run(run: Any) -> None:
     registry.add_user_run(run)
     disable_server_queries(run)
     install_stop_handler(run)
-
-
-def handoff_of_open_run(run: Any) -> Handoff:
-    """Return the handoff to attach to a run of this process."""
-    open_run = registry.opened.get(run.id)
-    service = open_run.service_process.token if open_run else os.environ.get("WANDB_SERVICE")
-    return Handoff.of_run(run, is_open=True, service=service, is_users=open_run is None)
-
-
-def set_handback_file(run: Any, file: Path | None) -> None:
-    """Set the handback file of an open run, and write the session's pid.
-
-    Args:
-        run: The ``wandb.Run``.
-        file: The launcher's handback file, or None if the launcher runs on another host.
-    """
-    open_run = registry.opened.get(run.id)
-    if file and open_run:
-        open_run.handback_file = file
-        write_handback(file, pid=open_run.service_process.pid)
-        open_run.service_process.send(handback_file=str(file))

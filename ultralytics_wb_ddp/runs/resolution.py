@@ -21,13 +21,10 @@ from ultralytics_wb_ddp.runs.lifecycle import SharedRunWriter, attach, init_run,
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.misuse_warnings import run_ids_with_callback
 from ultralytics_wb_ddp.runs.open_runs import (
-    active_run_for,
-    handoff_of_open_run,
+    is_ours,
     may_have_existed,
     not_shared_error,
     registry,
-    resolve_handoff,
-    set_handback_file,
 )
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
@@ -233,6 +230,40 @@ def logging_ranks(options: RunOptions, handoff: Handoff | None, env: Mapping[str
     return run_mode, rank_scope
 
 
+def find_run(user_run: Any, pickled: Handoff | None) -> tuple[Handoff | None, Any]:
+    """Return the handoff of the run to continue, and the open run of this process that a training logs to.
+
+    Args:
+        user_run: The run that the user gave, or None. If there is one, no other run counts.
+        pickled: The handoff that was pickled with the callback, or None. It comes before that of the environment.
+
+    Returns:
+        The handoff, or None; and the ``wandb.Run``, or None. A run that the handoff names comes before ``wandb.run``.
+
+    Raises:
+        ConfigurationError: The handoff in the environment is damaged.
+    """
+    if user_run is not None and is_closed(user_run):
+        return Handoff.of_run(user_run, is_open=False), None
+    handoff = pickled or Handoff.from_env()
+    if user_run is not None:
+        return handoff, user_run
+    named = registry.opened[handoff.run_id].run if handoff and handoff.run_id in registry.opened else None
+    if named is not None and not is_closed(named):
+        return handoff, named
+    active = wandb_run()
+    if active is not None and is_ours(active) and (handoff is None or active.id != handoff.run_id):
+        active = None  # the run of another manager
+    return handoff, active
+
+
+def handoff_of_open_run(run: Any) -> Handoff:
+    """Return the handoff to attach to a run of this process."""
+    open_run = registry.opened.get(run.id)
+    service = open_run.service_process.token if open_run else os.environ.get("WANDB_SERVICE")
+    return Handoff.of_run(run, is_open=True, service=service, is_users=open_run is None)
+
+
 def open_training_run(
     user_run: Any, pickled: Handoff | None, options: RunOptions, default: Mapping[str, Any], earlier: RunRecord | None
 ) -> GuardedRun | None:
@@ -253,8 +284,7 @@ def open_training_run(
         ConnectionError: The launcher's run is not reachable, with ``on_error="raise"``.
         wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
     """
-    handoff = resolve_handoff(user_run, pickled)
-    active_run = active_run_for(user_run, handoff)
+    handoff, active_run = find_run(user_run, pickled)
     resolution = resolve(
         options,
         default,
@@ -325,9 +355,7 @@ def _open(resolution: RunResolution, active_run: Any) -> GuardedRun:
         Path(options.dir).mkdir(parents=True, exist_ok=True)
     if resolution.action == "resume" and handoff:
         handoff.delete_handback()
-        run = resume_run(options, handoff, "allow", writer=writer)
-        if handoff.state == "closed":
-            set_handback_file(run, handoff.handback_file)
+        run = resume_run(options, handoff, "allow", hands_back=handoff.state == "closed", writer=writer)
     else:
         run = init_run(
             options, run_id=resolution.plan.run_id, resume=resolution.resume, writer=writer, **resolution.init

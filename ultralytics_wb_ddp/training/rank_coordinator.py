@@ -14,8 +14,7 @@ from ultralytics_wb_ddp.metrics.mistake_collector import MistakeCollector
 from ultralytics_wb_ddp.metrics.rank_metrics import RANKS_PREFIX, RankTimer, ranks_row
 from ultralytics_wb_ddp.runs.handoff import Handoff
 from ultralytics_wb_ddp.runs.lifecycle import SharedRunWriter
-from ultralytics_wb_ddp.runs.open_runs import handoff_of_open_run
-from ultralytics_wb_ddp.runs.resolution import logging_ranks, open_run, resolve_rank
+from ultralytics_wb_ddp.runs.resolution import handoff_of_open_run, logging_ranks, open_run, resolve_rank
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.run_state import get_config, get_run_dir, is_shared, sync_command
 
