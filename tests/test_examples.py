@@ -83,7 +83,8 @@ def run_as_it_says(example: str, directory: Path, **env: str) -> Job:
         (directory / folder).mkdir()
     (directory / "examples").symlink_to(ROOT / "examples")
     shutil.copy(Path(__file__).with_name("tiny.yaml"), directory / "yolo11.yaml")  # where "yolo11n.yaml" is looked for
-    shell = commands(header(example).partition("Without ")[2])
+    # By default a relative project lies in the repository that Ultralytics is installed in.
+    shell = [f"yolo settings runs_dir={directory / 'runs'}", *commands(header(example).partition("Without ")[2])]
     environment = {
         **job_environment(directory, directory),
         "WANDB_MODE": "online",  # unless the command says otherwise

@@ -181,6 +181,19 @@ def test_mark_of_wandbs_own_does_not_keep_a_part_that_has_not_arrived(kept: Path
     assert len(server.runs[0].history) == 3
 
 
+@pytest.mark.parametrize("content", [b"", b":W&"])
+def test_session_that_found_the_disk_full_has_nothing_to_send(kept: Path, tmp_path: Path, content: bytes) -> None:
+    torn = tmp_path / "run-20200101_000000-abc"
+    torn.mkdir()
+    (torn / "run-abc.wandb").write_bytes(content)
+    with WandbServer() as server:
+        done = send(kept, server, tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert f"{torn.name} holds no data" in done.stderr
+    assert [row["x"] for row in server.runs[0].history] == [0, 1, 2]
+
+
 def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["sync", str(tmp_path)])
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import pytest
 from measures import assert_is_one_whole_run
+from wandb_server import WandbServer
 
-from conftest import NIGHTLY, RunJob, RunOnline
+from conftest import NIGHTLY, ONLINE, RunJob, RunOnline
 
 # The usages: a run that stays open in the launcher, one that is closed and resumed, and one that rank 0 makes.
 OPEN = """
@@ -244,6 +246,43 @@ def test_ctrl_c_during_the_training_ends_in_the_state_of_an_interrupt(
     assert job.exit_code != 0
     name = NAMES[request.node.callspec.id]
     assert_is_one_whole_run(f"Ctrl-C during the training, {name}", server, epochs=[1], state="failed", exit_code=255)
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "exit_code"),
+    [
+        pytest.param("os.kill(os.getpid(), signal.SIGKILL)", "failed", 1, id="killed"),
+        pytest.param("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", "preempted", 143, id="terminated"),
+        pytest.param("raise ValueError", "failed", 1, id="exception"),
+        pytest.param("pass  # another job trains", "finished", 0, id="over"),
+    ],
+)
+def test_run_that_no_worker_takes_up_ends_as_its_launcher(
+    run_job: RunJob, end: str, state: str, exit_code: int
+) -> None:
+    script = f"""
+import signal, time
+manager = WandbManager(CFG, "job")
+manager.initialize()
+manager.run.log({{"before": 1}})
+manager.prepare_for_training()
+{end}
+"""
+    with WandbServer() as server:
+        run_job(ONLINE + script, check=False, **server.environment)
+        deadline = time.monotonic() + 60
+        while server.runs[0].state != state and time.monotonic() < deadline:
+            time.sleep(0.5)
+        time.sleep(1)  # in which a wrong end may arrive
+
+    run = assert_is_one_whole_run(
+        f"launcher {end.split('(', maxsplit=1)[0]} before the training",
+        server,
+        epochs=[],
+        state=state,
+        exit_code=exit_code,
+    )
+    assert [row["before"] for row in run.history] == [1]
 
 
 def test_interrupted_launcher_ends_in_the_state_of_an_interrupt(run_online: RunOnline) -> None:

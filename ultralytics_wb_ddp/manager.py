@@ -27,6 +27,7 @@ from ultralytics_wb_ddp.runs.misuse_warnings import (
 )
 from ultralytics_wb_ddp.runs.open_runs import exit_code_of_run
 from ultralytics_wb_ddp.runs.resolution import handoff_of_open_run, logging_ranks
+from ultralytics_wb_ddp.runs.service_process import ServiceProcess
 from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
@@ -281,6 +282,7 @@ class WandbManager:
                 finish_run(self.run, 0)
                 self.run = None
                 handoff = replace(handoff, closed_at=time.time())
+                ServiceProcess.watch_closed_run(self.config.finish_timeout, handoff)
             self._export_handoff(handoff)
 
     def resume_after_training(self) -> Any:
@@ -448,6 +450,7 @@ class WandbManager:
                 format_exception(error),
             )
         finally:
+            ServiceProcess.stop_watching(self._handoff.run_id)
             _managed_run_ids.discard(self._handoff.run_id)
             forget_scopes_applied(self._handoff.run_id)
             self.run = self._handoff = None

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.doctor.finding import CheckResult, error, ok, warning
-from ultralytics_wb_ddp.wandb_client.server import VIEWER, Server, ServerError, check_key, find_key
+from ultralytics_wb_ddp.wandb_client.server import RUN_STATE, VIEWER, Server, ServerError, check_key, find_key
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.doctor.finding import DoctorRequest
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 OFFLINE_REMEDY = "or train with WANDB_MODE=offline and send the run later with 'ultralytics-wb-ddp sync'"
 PROJECT = """
 query Runs($project: String!, $entity: String!) { project(name: $project, entityName: $entity) { runCount } }
-"""
-RUN = """
-query Run($project: String!, $entity: String!, $name: String!) {
-  project(name: $project, entityName: $entity) { run(name: $name) { id name state heartbeatAt } }
-}
 """
 
 
@@ -75,7 +70,7 @@ def _check_run(server: Server, plan: TrainingForecast, entity: str) -> list[Chec
     """Check that the run to continue exists and is not open elsewhere."""
     if plan.run_id is None:
         return []
-    project = server.ask("Run", RUN, project=plan.project, entity=entity, name=plan.run_id).get("project") or {}
+    project = server.ask("Run", RUN_STATE, project=plan.project, entity=entity, name=plan.run_id).get("project") or {}
     run, name = project.get("run"), f"{entity}/{plan.project}/{plan.run_id}"
     if not run:
         text = f"run not found: {name}"

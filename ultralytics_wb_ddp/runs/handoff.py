@@ -217,7 +217,7 @@ class Handoff:
 
     def was_taken_up(self) -> bool:
         """Return whether a worker of this host opened the closed run."""
-        return bool(_read_handback(self.handback_file))
+        return is_taken_up(self.handback_file)
 
     def handed_back_config(self) -> dict[str, Any]:
         """Return the config that a worker wrote to the shared run."""
@@ -233,6 +233,11 @@ class Handoff:
         """Delete the handback file of a previous session."""
         if self.handback_file:
             self.handback_file.unlink(missing_ok=True)
+
+
+def is_taken_up(handback_file: Path | str | None) -> bool:
+    """Return whether a worker has opened the run of a handback file; False for an empty path."""
+    return bool(_read_handback(Path(handback_file) if handback_file else None))
 
 
 def write_handback(file: Path, **values: Any) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 from ultralytics_wb_ddp.distributed.processes import has_dead_peer, terminate_workers
 from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE
 from ultralytics_wb_ddp.runs.open_runs import Termination, registry
+from ultralytics_wb_ddp.runs.service_process import ServiceProcess
 from ultralytics_wb_ddp.wandb_client.internals import flush, is_attached
 from ultralytics_wb_ddp.wandb_client.run_state import is_closed
 
@@ -37,6 +39,11 @@ def preempt_runs() -> None:
             thread.start()
             thread.join(PREEMPTION_TIMEOUT)
     service_processes = [open_run.service_process for open_run in registry.take_all()]
+    for watcher in ServiceProcess.watchers():
+        with suppress(ConnectionError):  # its wandb-core did not start
+            watcher.wait_until_ready()
+            watcher.send(preempting=is_preempted, exit_code=exit_code)
+            service_processes.append(watcher)
     for service_process in service_processes:
         service_process.finish_run_now()
     deadline = time.monotonic() + PREEMPTION_TIMEOUT

@@ -6,12 +6,17 @@ collective, where no Python code runs any more. Therefore the service process st
 any way, the service process finishes the run with the true exit code. The service process is not a child of the owner,
 because Ray, for example, kills the children of a worker with the worker.
 
+An owner may close its run for the workers. Until one of them takes it up, W&B shows the run as finished. A service
+process that no run uses yet watches it: if the owner ends first, the service process finishes the run with the true
+exit code.
+
 The owner can also give up on W&B. If wandb-core does not answer, the owner kills it with its service process. If
 wandb-core cannot send, it continues alone after the owner has ended.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -22,9 +27,14 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import psutil
+
+from ultralytics_wb_ddp.utils.errors import exit_code_of
+
+if TYPE_CHECKING:
+    from ultralytics_wb_ddp.runs.handoff import Handoff
 
 OWNER_POLL_INTERVAL = 0.1  # seconds after which the death of the owner is noticed
 END_POLL_INTERVAL = 0.02  # seconds between two checks of a service process that is ending
@@ -42,6 +52,7 @@ class ServiceProcess:
     Attributes:
         token: Address of the service process's wandb-core on this host, as a value of ``WANDB_SERVICE``.
         pid: Process id of the service process.
+        watched_run_id: Id of the closed run that it watches; empty without one.
     """
 
     _prestarted: ClassVar[dict[float, ServiceProcess]] = {}  # ready for the next call of get()
@@ -61,6 +72,45 @@ class ServiceProcess:
             cls._prestarted[finish_timeout] = cls(finish_timeout)
 
     @classmethod
+    def watch_closed_run(cls, finish_timeout: float, handoff: Handoff) -> None:
+        """Watch a run that was closed for the workers, until :meth:`get` or :meth:`stop_watching`.
+
+        Args:
+            finish_timeout: As for the class.
+            handoff: The closed run.
+        """
+        cls.prestart(finish_timeout)
+        if watcher := cls._prestarted.get(finish_timeout):
+            watcher.watched_run_id = handoff.run_id
+            folder = handoff.launcher_dir
+            watcher.send(
+                closed_run={
+                    **handoff.run_options(),
+                    "id": handoff.run_id,
+                    "dir": str(folder.parent.parent) if folder else None,
+                },
+                closed_at=handoff.closed_at,
+                handback_file=str(handoff.handback_file or ""),
+            )
+            atexit.register(_stop_watching_at_exit)
+
+    @classmethod
+    def watchers(cls) -> list[ServiceProcess]:
+        """Return the service processes that watch a closed run."""
+        return [each for each in cls._prestarted.values() if each.watched_run_id]
+
+    @classmethod
+    def stop_watching(cls, run_id: str) -> None:
+        """Stop to watch a closed run.
+
+        Args:
+            run_id: Id of the run.
+        """
+        for watcher in cls.watchers():
+            if watcher.watched_run_id == run_id:
+                watcher.unwatch()
+
+    @classmethod
     def get(cls, finish_timeout: float) -> ServiceProcess:
         """Return a service process that is ready.
 
@@ -72,6 +122,7 @@ class ServiceProcess:
         """
         service_process = cls._prestarted.pop(finish_timeout, None) or cls(finish_timeout)
         service_process.wait_until_ready()
+        service_process.unwatch()
         return service_process
 
     def __init__(self, finish_timeout: float) -> None:
@@ -87,6 +138,13 @@ class ServiceProcess:
             start_new_session=True,  # a signal to the owner's process group must not end it
         )
         self.pid, self.token = 0, ""
+        self.watched_run_id = ""
+
+    def unwatch(self) -> None:
+        """Stop to watch the closed run."""
+        if self.watched_run_id:
+            self.watched_run_id = ""
+            self.send(closed_run=None, handback_file=None)
 
     def wait_until_ready(self) -> None:
         """Wait until wandb-core has started.
@@ -167,6 +225,16 @@ class ServiceProcess:
             time.sleep(END_POLL_INTERVAL)
 
 
+def _stop_watching_at_exit() -> None:
+    """Leave closed runs to another process, unless an exception ends this one."""
+    error = getattr(sys, "last_value", None)
+    for watcher in ServiceProcess.watchers():
+        if error is None:
+            watcher.unwatch()
+        else:
+            watcher.send(exit_code=exit_code_of(error))
+
+
 class BorrowedServiceProcess:
     """A service process that another process of this node owns and ends.
 
@@ -224,21 +292,26 @@ def _main() -> None:
         os._exit(0)
     finish_timeout = float(sys.argv[1])
     try:
-        owner = psutil.Process(int(sys.argv[2]))
+        owner, values = psutil.Process(int(sys.argv[2])), {}
     except psutil.Error:  # the owner has ended already
-        return
+        owner, values = None, _read_owner(None)
+        if not values.get("closed_run"):
+            return
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a scheduler may send them to every process of a job
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     import wandb
 
     wandb.setup().ensure_service()
-    sys.stdout.write(os.environ["WANDB_SERVICE"] + "\n")
-    sys.stdout.flush()
-    values = _read_owner(owner)
+    with contextlib.suppress(OSError):  # the owner may have ended meanwhile
+        os.write(sys.stdout.fileno(), f"{os.environ['WANDB_SERVICE']}\n".encode())
+    if owner:
+        values = _read_owner(owner)
     # wandb-core ends with this process, so this bounds the time of sending after the owner's end.
     deadline = threading.Timer(finish_timeout, os._exit, [1])
     deadline.daemon = True
     deadline.start()
+    if values.get("closed_run"):
+        _finish_closed_run(values)
     if "run_id" in values and not values.get("closing") and not _finish_orphaned_run(values):
         os._exit(0)  # a teardown would wait for the killed wandb-core
     # The owner's own finish() may still be running. The teardown ends the run with the same exit code.
@@ -248,16 +321,19 @@ def _main() -> None:
     os._exit(0)  # the owner waits, and no work is left for an orderly exit
 
 
-def _read_owner(owner: psutil.Process) -> dict[str, Any]:
-    """Return the owner's values, sent until ``dismissed``, ``taken_over`` or its end.
+def _read_owner(owner: psutil.Process | None) -> dict[str, Any]:
+    """Return the owner's values, sent until ``dismissed``, ``taken_over`` or its end. None is an owner that has ended.
 
     The end is detected by the owner's pid, because processes that it forked keep the pipe open.
     """
     values: dict[str, Any] = {}
     text = b""
-    while _is_alive(owner) and not values.get("dismissed") and not values.get("taken_over"):
-        if not select.select([sys.stdin.fileno()], [], [], OWNER_POLL_INTERVAL)[0]:
-            continue
+    while not values.get("dismissed") and not values.get("taken_over"):
+        is_alive = owner is not None and _is_alive(owner)
+        if not select.select([sys.stdin.fileno()], [], [], OWNER_POLL_INTERVAL if is_alive else 0)[0]:
+            if is_alive:
+                continue
+            break
         data = os.read(sys.stdin.fileno(), 65536)
         if not data:
             break
@@ -294,6 +370,27 @@ def _finish_orphaned_run(values: dict[str, Any]) -> bool:
         return True
     _send_from_disk(values, exit_code)
     return False
+
+
+def _finish_closed_run(values: dict[str, Any]) -> None:
+    """Finish a run that the owner has closed for the workers and no process has taken up."""
+    import wandb
+
+    from ultralytics_wb_ddp.runs.handoff import is_taken_up
+    from ultralytics_wb_ddp.wandb_client.server import ROW_COUNT_LAG, find_state
+
+    closed = values["closed_run"]
+    time.sleep(min(max(0.0, values["closed_at"] + ROW_COUNT_LAG - time.time()), ROW_COUNT_LAG))
+    with contextlib.suppress(Exception):  # the server is away, or W&B refuses
+        # A worker of another host leaves no handback here, but it changes the state.
+        is_handed_over = is_taken_up(values.get("handback_file"))
+        if is_handed_over or find_state(closed["id"], closed["project"], closed["entity"]) != "finished":
+            return
+        settings = wandb.Settings(console="off", silent=True, x_disable_stats=True, x_disable_meta=True)
+        run = wandb.init(**closed, resume="must", settings=settings)
+        if values.get("preempting"):
+            run.mark_preempting()
+        run.finish(exit_code=values.get("exit_code", 1))
 
 
 def _write_handback(values: dict[str, Any], next_step: int) -> None:

@@ -297,6 +297,7 @@ def missing_data(folder: Path) -> list[str]:
         folder: W&B's folder of one of the run's sessions.
     """
     parts = [Part(session, read_run(session.folder)) for session in find_sessions([folder])]
+    parts = [part for part in parts if part.run.id]  # the disk may have been full when a session was opened
     return _missing_after_lag(RunAtWandb.of_parts(parts), parts)
 
 

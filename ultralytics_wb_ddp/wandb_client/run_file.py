@@ -255,12 +255,13 @@ _READERS = {
 def decode_records(data: bytes, file: Path) -> Iterator[bytes]:
     """Yield the complete records in the content of a ``.wandb`` file.
 
-    An incomplete record at the end is left out: the file may still be written.
+    An incomplete record at the end is left out: the file may still be written. Without a complete header there are no
+    records: the disk may have been full when the run was opened.
 
     Raises:
         ValueError: The content is no ``.wandb`` file.
     """
-    if data[: len(MAGIC)] != MAGIC:
+    if not MAGIC.startswith(data[: len(MAGIC)]):
         msg = f"{str(file)!r} is no .wandb file: it starts with {data[: len(MAGIC)]!r}; give one that W&B has written"
         raise ValueError(msg)
     position, parts = HEADER_SIZE, b""

@@ -22,6 +22,11 @@ RUN_FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-|latest-run$")  # W&B's nam
 API_TIMEOUT = 30  # seconds for an answer of the server
 UNAUTHORIZED, FORBIDDEN = 401, 403
 KEY_LENGTH = 40
+RUN_STATE = """
+query Run($project: String!, $entity: String!, $name: String!) {
+  project(name: $project, entityName: $entity) { run(name: $name) { id name state heartbeatAt } }
+}
+"""
 VIEWER = "query Viewer { viewer { id entity } }"
 ROW_COUNT_LAG = 5.0  # seconds; the service usually needs 2 to 4 to count rows (wandb#12421)
 
@@ -157,6 +162,24 @@ def find_server(api_key: str | None = None, *, timeout: float = 30.0) -> Server:
     settings = wandb_setup.singleton().settings
     url = str(os.environ.get("WANDB_BASE_URL") or settings.base_url).rstrip("/")
     return Server(url, *find_key(api_key, url), timeout, settings)
+
+
+def find_state(run_id: str, project: str, entity: str | None) -> str | None:
+    """Return W&B's state of a run, or None for an unknown run.
+
+    Args:
+        run_id: Id of the run.
+        project: Project of the run.
+        entity: Entity of the run; None is the default of the account.
+
+    Raises:
+        ServerError: The query failed.
+    """
+    server = find_server()
+    entity = entity or (server.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or ""
+    answer = server.ask("Run", RUN_STATE, entity=entity, project=project, name=run_id)
+    run = ((answer.get("project") or {}).get("run")) or {}
+    return str(run["state"]) if run.get("state") else None
 
 
 def require_server(api_key: str | None = None) -> None:
