@@ -286,6 +286,25 @@ def test_parts_of_an_offline_run_are_sent_in_their_order_whatever_the_order_give
     assert run.summary["score"] == {"max": 0.9}
 
 
+def test_artifacts_of_every_part_of_an_offline_run_are_sent(run_job: RunJob) -> None:
+    script = """
+import wandb
+for number in range(2):
+    with wandb.init(project="demo", id="abc", resume="allow", mode="offline") as run:
+        run.log({"x": number})
+        open("note.txt", "w").write(f"note {number}")
+        artifact = wandb.Artifact(f"note-{number}", "note")
+        artifact.add_file("note.txt")
+        run.log_artifact(artifact)
+"""
+    with WandbServer() as server:
+        job = run_job(script, prelude="")
+        done = run_command(job.directory, "sync", ".", timeout=120, **server.environment)
+
+    assert done.returncode == 0, done.stderr
+    assert {artifact.name for artifact in server.backend.store.artifacts.values()} == {"note-0", "note-1"}
+
+
 def test_any_one_part_leads_to_all_parts_of_the_run(run_job: RunJob) -> None:
     with WandbServer() as server:
         job = run_job(later([(0, 0.1)], "offline", 1), prelude="")

@@ -132,6 +132,20 @@ class Part:
         """Names of the logged artifacts, by digest."""
         return artifact_digests(self.run.path)
 
+    @cached_property
+    def kept_files(self) -> dict[str, int]:
+        """Sizes of the files that the session has saved and that are still here, by name."""
+        files = {name: self.folder / "files" / name for name in self.run.files}
+        return {name: file.stat().st_size for name, file in files.items() if file.is_file()}
+
+    def missing_files(self, stored: Mapping[str, int]) -> list[str]:
+        """Return the names of the files that W&B has not got.
+
+        Args:
+            stored: Sizes of the files at W&B, by name.
+        """
+        return [name for name, size in self.kept_files.items() if size and not stored.get(name)]
+
     @property
     def mark(self) -> Path:
         """The file by which W&B marks a sent session."""
@@ -384,9 +398,12 @@ class RunAtWandb:
                     there[key] -= 1
                 else:
                     part.missing.add(number)
+        files, artifacts = self._stored(parts) if arrived.exists else ({}, set())
         names: list[str] = []
         for part in parts:
-            part_names = self._missing_files(part) if arrived.exists else []
+            part.missing_artifacts = set() if artifacts is None else part.artifacts.keys() - artifacts
+            part_names = [] if files is None else part.missing_files(files)
+            part_names += [f"artifact {part.artifacts[digest]}" for digest in sorted(part.missing_artifacts)]
             part.lacks_other = bool(part_names)
             names += part_names
         count, total = sum(len(part.missing) for part in parts), sum(len(part.run.history) for part in parts)
@@ -409,24 +426,17 @@ class RunAtWandb:
             )
             raise SyncError(msg) from error
 
-    def _missing_files(self, part: Part) -> list[str]:
-        """Return the names of a part's missing files and artifacts, and note the digests of the artifacts."""
-        kept = part.folder / "files"
-        file_names = [name for name in part.run.files if (kept / name).is_file()]
-        digests = part.artifacts
-        part.missing_artifacts = set(digests)
-        if not file_names and not digests:
-            return []
+    def _stored(self, parts: Sequence[Part]) -> tuple[dict[str, int] | None, set[str] | None]:
+        """Return the sizes of the run's files by name, and the digests of its artifacts; None if they are not known."""
+        if not any(part.kept_files or part.artifacts for part in parts):
+            return {}, set()
         try:
             run = find_run(self.path, None)
-            files = {file.name: file.size for file in run.files()} if file_names else {}
-            artifacts = {artifact.digest for artifact in run.logged_artifacts()} if digests else set()
+            files = {file.name: file.size for file in run.files()}
+            return files, {artifact.digest for artifact in run.logged_artifacts()}
         except Exception as error:  # noqa: BLE001  # wandb raises several classes; the rows have arrived
             logger.warning("run %s: W&B does not say which files have arrived: %s", self.path, format_exception(error))
-            return []
-        part.missing_artifacts = {digest for digest in digests if digest not in artifacts}
-        missing = [name for name in file_names if not files.get(name) and (kept / name).stat().st_size]
-        return missing + [f"artifact {digests[digest]}" for digest in digests if digest in part.missing_artifacts]
+            return None, None
 
 
 @dataclass(frozen=True)
