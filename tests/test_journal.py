@@ -48,6 +48,20 @@ def test_session_is_described_from_its_opening_to_its_end(tmp_path: Path) -> Non
     assert read_journal(folder) == [ended]
 
 
+def test_session_that_was_killed_with_its_service_process_is_cut_off(tmp_path: Path) -> None:
+    folder = make_session(tmp_path / "wandb" / FIRST)
+    record_opening([tmp_path], folder, "abc", mode="online", first_step=0, service_pid=os.getpid())
+    (opened,) = read_journal(tmp_path)
+    assert not opened.is_cut_off, "it is open"
+
+    record([tmp_path], folder, pid=2**22 + 1, service_pid=2**22 + 1)  # no process has these ids
+    (killed,) = read_journal(tmp_path)
+    assert killed.is_cut_off
+
+    record_end([tmp_path], folder, exit_code=1, next_step=1, is_sent=True)
+    assert not read_journal(tmp_path)[0].is_cut_off, "all of it was sent"
+
+
 def test_line_that_a_crash_has_cut_off_hides_no_other_line(tmp_path: Path) -> None:
     folder = make_session(tmp_path / "wandb" / FIRST)
     record([tmp_path], folder, id="abc", next_step=1)

@@ -201,7 +201,7 @@ run.finish()
 from ultralytics_wb_ddp import restore_checkpoint
 from ultralytics_wb_ddp.tools.prune import find_checkpoints
 print("VERSIONS", len(find_checkpoints(run.entity, run.project, run.id)))
-print("RESTORED", restore_checkpoint(f"{run.entity}/{run.project}/{run.id}", alias="epoch-2").is_file())
+print("RESTORED", restore_checkpoint(f"{run.entity}/{run.project}/{run.id}", alias="epoch-3").is_file())
 """,
     )
     (run,) = server.runs

@@ -94,3 +94,26 @@ time.sleep(60)
     assert job.exit_code == 143
     assert [row["before"] for row in run.history] == [1]
     assert (run.state, run.exit_code) == ("preempted", 143)
+
+
+@pytest.mark.parametrize("event", ["on_train_batch_end", "on_train_epoch_end", "on_val_end", "on_model_save"])
+def test_epochs_that_were_saved_when_sigterm_arrives_are_in_the_run_and_no_others_are(
+    run_job: RunJob, event: str
+) -> None:
+    with WandbServer() as server:
+        script = f"""\
+import signal
+def terminate(trainer_or_validator):
+    if os.path.exists("train/results.csv") and getattr(trainer_or_validator, "epoch", 1) == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+add_wandb_callback(model, project="demo", mode="online")
+model.add_callback("{event}", terminate)
+model.train(**{{**ONE_PROCESS, "epochs": 200}})
+"""
+        job = run_job(script, check=False, **server.environment)
+
+    (run,) = server.runs
+    assert job.exit_code == 143
+    assert (run.state, run.exit_code) == ("preempted", 143)
+    saved = [float(line.split(",")[0]) for line in (job.directory / "train/results.csv").read_text().splitlines()[1:]]
+    assert epochs_of(run) == saved

@@ -290,7 +290,7 @@ def _check_sent(runs: Runs, training: Path) -> list[CheckResult]:
     """Warn of unsent sessions. W&B marks sent files with ``.synced``, and the journal knows of online sessions."""
     known = {session.folder: session for session in find_sessions([training])}
     folders = [run.path.parent.resolve() for sessions in runs.values() for run in sessions]
-    cut_off = {folder for folder, session in known.items() if session.is_sent is False and not session.live_pid}
+    cut_off = {folder for folder, session in known.items() if session.is_cut_off}
     unsent = [
         folder
         for folder in folders
@@ -301,4 +301,6 @@ def _check_sent(runs: Runs, training: Path) -> list[CheckResult]:
     others = [folder for folder in unsent if folder not in known]
     places = [*([training] if len(others) < len(unsent) else []), *others]
     command = sync_command(*map(relative_path, places))
-    return [warning("sent", f"on this disk only, not sent: {pluralize(len(unsent), 'session')}", command)]
+    is_known = any(not is_online_run_dir(folder) or known[folder].is_sent is False for folder in unsent)
+    text = "on this disk only, not sent" if is_known else "cut off while they were sent, perhaps not complete at W&B"
+    return [warning("sent", f"{text}: {pluralize(len(unsent), 'session')}", command)]

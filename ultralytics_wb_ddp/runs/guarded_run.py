@@ -73,6 +73,7 @@ class GuardedRun:
         thread: The thread that trains.
         record: The run record.
         background: Queue of work that the training does not wait for.
+        is_epoch_being_saved: Whether an epoch is on its way to disk, and its row will follow.
         failed_exit_code: Function that returns the exit code of a process of this training that has failed, or 0.
         explain_lost_core: Function that returns why the run's wandb-core may be gone, or an empty string.
     """
@@ -109,6 +110,7 @@ class GuardedRun:
         self._is_stop_requested = False
         self._stop_poll: threading.Event | None = None  # set when the query of the button is done; None without a query
         self.background = BackgroundQueue("wandb-ddp-rows")
+        self.is_epoch_being_saved = False
         self.failed_exit_code: Callable[[], int] = lambda: 0
         self.explain_lost_core: Callable[[], str] = str
         self._error: Exception | None = None  # from the background queue, raised later in the training's thread

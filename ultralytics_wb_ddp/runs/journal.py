@@ -96,6 +96,15 @@ class Session:
         """Whether W&B may lack data of the session."""
         return self.is_sent is not True and not any(self.folder.glob("*.synced"))
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the session is known to have ended without sending all data, or was killed with its service process.
+
+        W&B itself ends the session of a run that the user opened, and the journal does not learn of it.
+        """
+        is_killed = self.service_pid is not None and self.closed_at is None and not self.is_being_sent
+        return self.may_be_unsent and not self.live_pid and (self.is_sent is False or is_killed)
+
     def _is_alive(self, pid: int | None, started: float) -> bool:
         if pid is None or self.host is None:
             return False

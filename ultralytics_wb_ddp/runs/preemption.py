@@ -14,6 +14,7 @@ from ultralytics_wb_ddp.wandb_client.internals import flush, is_attached
 from ultralytics_wb_ddp.wandb_client.run_state import is_closed
 
 PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish its runs
+SAVE_TIMEOUT = 5.0  # seconds that an epoch may take to be saved and logged
 POLL_INTERVAL = 0.1  # seconds between two checks of runs that are being opened or finished
 
 
@@ -31,6 +32,9 @@ def preempt_runs() -> None:
         threading.main_thread().join(PREEMPTION_TIMEOUT)
     deadline = time.monotonic() + PREEMPTION_TIMEOUT
     while registry.is_changing and time.monotonic() < deadline:
+        time.sleep(POLL_INTERVAL)
+    deadline = time.monotonic() + SAVE_TIMEOUT
+    while any(training.is_epoch_being_saved for training in registry.trainings) and time.monotonic() < deadline:
         time.sleep(POLL_INTERVAL)
     for run in [*registry.user_runs.values()]:
         if not is_closed(run) and not is_attached(run):

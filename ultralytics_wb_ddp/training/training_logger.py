@@ -21,7 +21,7 @@ from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.metrics import evaluation_charts, trainer_rows
 from ultralytics_wb_ddp.runs import stop_button, trial_env
 from ultralytics_wb_ddp.runs.guarded_run import close_failed_runs
-from ultralytics_wb_ddp.runs.open_runs import warn_of_unused_run
+from ultralytics_wb_ddp.runs.open_runs import registry, warn_of_unused_run
 from ultralytics_wb_ddp.runs.preemption import preempt_runs
 from ultralytics_wb_ddp.runs.resolution import open_training_run, warn_of_lost_run
 from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
@@ -248,6 +248,7 @@ class TrainingLogger:
 
     def on_train_epoch_start(self) -> None:
         """Prepare for an epoch, also for one that is trained again."""
+        self._stand_still_if_terminated()
         if self.timer:
             self.timer.on_train_epoch_start()
         # A rank other than 0 learns only now that the previous epoch is over.
@@ -282,8 +283,18 @@ class TrainingLogger:
         recorded = self.ranks.batches if recorded is None else recorded
         return self.trainer.epoch * len(self.trainer.train_loader) if recorded is None else recorded
 
+    def _stand_still_if_terminated(self) -> None:
+        """Stop this thread once SIGTERM has arrived: what it trains on would be saved and not logged.
+
+        The thread that acts on SIGTERM ends the process.
+        """
+        if self.run and registry.termination:
+            self.run.is_epoch_being_saved = False
+            threading.Event().wait()
+
     def on_train_batch_start(self) -> None:
         """Record the start of a batch."""
+        self._stand_still_if_terminated()
         if self.timer:
             self.timer.on_train_batch_start()
 
@@ -304,8 +315,11 @@ class TrainingLogger:
 
         So one epoch is one row.
         """
+        self._stand_still_if_terminated()
         if self.timer:
             self.timer.on_train_epoch_end()
+        if self.run:
+            self.run.is_epoch_being_saved = True
         self.epoch = self.trainer.epoch + 1
         self.saved_before = _file_state(self.trainer.last)
         if self.run:
@@ -315,6 +329,8 @@ class TrainingLogger:
 
     def on_val_start(self, validator: Any) -> None:
         """Collect the mistakes of the best checkpoint."""
+        if self.run:
+            self.run.is_epoch_being_saved = False
         if self.timer:
             self.timer.on_val_start()
         if self.trainer.validator is validator:
@@ -326,6 +342,9 @@ class TrainingLogger:
         if self.timer:
             self.timer.on_val_end()
         if validator.training:
+            self._stand_still_if_terminated()
+            if self.run:
+                self.run.is_epoch_being_saved = True
             self.ranks.prefetch_rank_metrics(self.epoch)
 
     def on_fit_epoch_end(self) -> None:
@@ -340,11 +359,13 @@ class TrainingLogger:
             return
         if self.is_main:
             self._log_epoch(self.run)
+            self.run.is_epoch_being_saved = False
             self.ranks.publish_end_of_epoch(self.epoch)
             return
         if self.pending_row and self.is_epoch_over:
             self._log_row()
         self.is_epoch_over = True  # on this rank; the main process may still fail
+        self.run.is_epoch_being_saved = False
         self.ranks.on_end_of_epoch(self.epoch, functools.partial(self._log_row_in_background, self.epoch))
         if self.run.stop_requested():
             self.ranks.request_stop()
