@@ -194,14 +194,14 @@ def test_checkpoint_of_a_run_with_an_odd_id_is_found_again(run_online: RunOnline
         """\
 import wandb
 run = wandb.init(project="demo", id="lr=0.01 bs=8")
-add_wandb_callback(model, run=run, checkpoints="best+last", checkpoint_interval=1)
+add_wandb_callback(model, run=run, checkpoints="all")
 model.train(**{**ONE_PROCESS, "epochs": 3})
 run.finish()
 
 from ultralytics_wb_ddp import restore_checkpoint
 from ultralytics_wb_ddp.tools.prune import find_checkpoints
 print("VERSIONS", len(find_checkpoints(run.entity, run.project, run.id)))
-print("RESTORED", restore_checkpoint(f"{run.entity}/{run.project}/{run.id}", alias="epoch-3").is_file())
+print("RESTORED", restore_checkpoint(f"{run.entity}/{run.project}/{run.id}", alias="epoch-2").is_file())
 """,
     )
     (run,) = server.runs

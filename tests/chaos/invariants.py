@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -74,7 +75,7 @@ def no_row_lost(outcome: Outcome) -> list[str]:
     for run in _run(outcome):
         found += [f"a row was overwritten: {row[:200]}" for row in run.destroyed_rows]
         steps = [row.get("_step") for row in run.history]
-        if steps != list(range(len(steps))):
+        if any(later <= earlier for earlier, later in itertools.pairwise(steps)):  # a killed client may skip one
             found.append(f"steps are {steps}")
         for mark, key in (("before", "user/before"), ("after", "user/after")):
             lives = [each.life for each in outcome.marked(mark)]
