@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import NIGHTLY, Job, RunJob
+from conftest import NIGHTLY, Job, RunJob, RunOnline
 
 # A row of each kind of trouble, through a session as a training has it.
 ROWS = """
@@ -91,6 +91,21 @@ def test_artifacts_and_tables_are_put_together_beside_the_run_where_the_home_can
 def test_the_same_with_a_run_of_the_users(run_job: RunJob) -> None:
     script = "import wandb\nrun = wandb.init(project='demo')\n" + TRAINING.format(run=", run=run") + "run.finish()\n"
     check_room(run_job(script, WANDB_DATA_DIR="/dev/null/data", WANDB_CACHE_DIR="/dev/null/cache"))
+
+
+def test_run_whose_directory_cannot_be_written_is_put_elsewhere_and_arrives(run_online: RunOnline) -> None:
+    job, server = run_online("""
+    manager = WandbManager({"wandb": {**CFG["wandb"], "dir": "/proc/nowhere"}}, "job")
+    with manager:
+        manager.run.log({"x": 1})
+        print("FOLDER", manager.run.dir)
+    """)
+    (run,) = server.runs
+
+    assert [row["x"] for row in run.history] == [1]
+    assert run.state == "finished"
+    assert "/proc/nowhere cannot be written, W&B's files are put in /tmp/wandb-" in job.output
+    assert "FOLDER /tmp/wandb-" in job.output
 
 
 def test_table_that_was_stored_for_a_lost_run_is_stored_whole_for_the_next_one(run_job: RunJob) -> None:

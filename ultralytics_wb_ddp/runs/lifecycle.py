@@ -45,7 +45,7 @@ from ultralytics_wb_ddp.wandb_client.run_state import (
     wandb_run,
 )
 from ultralytics_wb_ddp.wandb_client.server import ROW_COUNT_LAG
-from ultralytics_wb_ddp.wandb_client.storage import ensure_writable_directories
+from ultralytics_wb_ddp.wandb_client.storage import ensure_writable_directories, find_writable_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -185,6 +185,7 @@ def _init(
 ) -> Any:
     """Call ``wandb.init`` in a service process. Kill the process if it does not answer in time."""
     on_termination(preempt_runs)  # SIGTERM may arrive while the run is being opened
+    options = replace(options, dir=find_writable_dir(options.dir, run_id))
     ensure_writable_directories(Path(options.dir or os.environ.get("WANDB_DIR") or ".", "wandb"))
     borrowed = BorrowedServiceProcess(writer.service) if writer and writer.service else None
     service_process = borrowed or ServiceProcess.get(options.finish_timeout)

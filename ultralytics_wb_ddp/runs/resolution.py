@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -352,7 +353,8 @@ def _open(resolution: RunResolution, active_run: Any) -> GuardedRun:
     if resolution.action == "attach" and handoff:
         return GuardedRun(attach(handoff), "attach", options, handoff)
     if options.dir:
-        Path(options.dir).mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # the run is then put elsewhere
+            Path(options.dir).mkdir(parents=True, exist_ok=True)
     if resolution.action == "resume" and handoff:
         handoff.delete_handback()
         run = resume_run(options, handoff, "allow", hands_back=handoff.state == "closed", writer=writer)

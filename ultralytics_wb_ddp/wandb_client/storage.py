@@ -66,6 +66,26 @@ def ensure_writable_directories(directory: Path) -> None:
         )
 
 
+def find_writable_dir(directory: str | None, run_id: str) -> str | None:
+    """Return a directory for a run's files: the given one, or a new temporary one if it cannot be written.
+
+    Args:
+        directory: The option ``dir``; None takes ``WANDB_DIR`` or the working directory.
+        run_id: Id of the run, for the message.
+    """
+    used = Path(directory or os.environ.get("WANDB_DIR") or ".")
+    if _is_writable(used / "wandb"):
+        return directory
+    try:
+        replacement = tempfile.mkdtemp(prefix="wandb-")
+    except OSError:
+        return directory
+    if not _is_writable(Path(replacement)):
+        return directory
+    logger.warning("run %s: %s cannot be written, W&B's files are put in %s", run_id, used.absolute(), replacement)
+    return replacement
+
+
 def _move_directories(parent: Path) -> list[str]:
     """Move W&B's unwritable data and cache directories beside the runs.
 
