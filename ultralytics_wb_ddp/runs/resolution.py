@@ -103,20 +103,15 @@ def resolve(  # noqa: PLR0911  # one for each way to get a run
     found = local or handoff or (earlier.handoff() if earlier else None)
     base_id = (earlier.base_id if earlier and not (local or handoff) else None) or (found.run_id if found else new_id)
     plan = plan_rank(topology, run_mode, rank_scope, base_id) or RankPlan(base_id)
-    resolution = RunResolution(
-        "new",
-        _continued_options(found, options, default) if found else RunOptions(**merge(options.as_layer(), default)),
-        base_id=base_id,
-        plan=plan,
-        nodes=_node_plans(options, topology, run_mode, rank_scope, base_id),
-    )
+    named = _continued_options(found, options, default)
+    nodes = _node_plans(options, topology, run_mode, rank_scope, base_id)
+    resolution = RunResolution("new", named, base_id=base_id, plan=plan, nodes=nodes)
     if found and found.mode == "disabled":
         return replace(resolution, action="skip", options=options)
     if plan.mode == "new":
-        named = _continued_options(found, options, default)
         return replace(resolution, options=_options_of_rank(named, plan), resume="allow")
     if plan.mode == "shared" and not (local and local.is_shared):
-        return _resolve_shared(resolution, local, handoff, found)
+        return _resolve_shared(resolution, default, local, handoff, found)
     if local:
         return replace(resolution, action="adopt", handoff=handoff)
     if handoff and handoff.state == "open":
@@ -128,7 +123,11 @@ def resolve(  # noqa: PLR0911  # one for each way to get a run
 
 
 def _resolve_shared(
-    resolution: RunResolution, local: Handoff | None, handoff: Handoff | None, found: Handoff | None
+    resolution: RunResolution,
+    default: Mapping[str, Any],
+    local: Handoff | None,
+    handoff: Handoff | None,
+    found: Handoff | None,
 ) -> RunResolution:
     """Resolve a run to which this process writes in W&B's shared mode."""
     is_open = handoff is not None and handoff.state == "open"
@@ -141,7 +140,8 @@ def _resolve_shared(
         options = replace(resolution.options, mode=None)
         return replace(resolution, action="resume", options=options, handoff=found, writer=writer)
     else:
-        return replace(resolution, writer=writer, resume="allow")
+        options = RunOptions(**merge(resolution.options.as_layer(), default))
+        return replace(resolution, options=options, writer=writer, resume="allow")
     return replace(resolution, action="refuse", error=error)
 
 

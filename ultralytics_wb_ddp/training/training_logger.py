@@ -251,7 +251,7 @@ class TrainingLogger:
         self._stand_still_if_terminated()
         if self.timer:
             self.timer.on_train_epoch_start()
-        # A rank other than 0 learns only now that the previous epoch is over.
+        # On a rank other than 0 the message that the previous epoch is over may still be on its way.
         if self.pending_row and self.is_epoch_over:
             self._log_row()
         self.pending_row, self.is_epoch_over = {}, False
