@@ -110,7 +110,8 @@ def check_tags(setting: str, value: Any) -> tuple[str, ...]:
         raise ConfigurationError(msg)
     for tag in tags:
         if not 0 < len(tag) <= MAX_TAG_LENGTH:
-            msg = f"{setting}: {tag!r} has {len(tag)} characters; W&B takes tags of 1 to {MAX_TAG_LENGTH}, shorten it"
+            remedy = "shorten it" if tag else "leave it out"
+            msg = f"{setting}: {tag!r} has {len(tag)} characters; W&B takes tags of 1 to {MAX_TAG_LENGTH}, {remedy}"
             raise ConfigurationError(msg)
     return tuple(tags)
 
@@ -118,7 +119,8 @@ def check_tags(setting: str, value: Any) -> tuple[str, ...]:
 def check_text(setting: str, value: str, *, length: int = MAX_LENGTH) -> str:
     """Return a text, such as a group, of 1 to ``length`` characters."""
     if not 0 < len(value.strip()) <= len(value) <= length:
-        msg = f"{setting}={value!r} has {len(value)} characters; W&B takes 1 to {length}, shorten it"
+        remedy = "shorten it" if len(value) > length else "leave it out or name it"
+        msg = f"{setting}={value!r} has {len(value)} characters; W&B takes 1 to {length}, {remedy}"
         raise ConfigurationError(msg)
     return value
 
