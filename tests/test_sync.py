@@ -170,6 +170,17 @@ def test_part_that_the_server_refuses_is_an_error_that_names_what_is_missing(
     assert len(list((tmp_path / kept.name).glob("*.synced"))) == 1
 
 
+@NIGHTLY
+def test_server_that_never_takes_the_run_is_an_error_after_a_minute(kept: Path, tmp_path: Path) -> None:
+    with WandbServer() as server:
+        server.faults.add("UpsertBucket", status=409)  # the client tries again without end
+        done = send(kept, server, tmp_path)
+
+    assert done.returncode == 1
+    assert "Error: run team/demo/abc: W&B has not taken the run for 60 s" in done.stderr
+    assert list((tmp_path / kept.name).glob("*.synced")) == []
+
+
 def test_mark_of_wandbs_own_does_not_keep_a_part_that_has_not_arrived(kept: Path, tmp_path: Path) -> None:
     with WandbServer() as server:
         (tmp_path / kept.name).mkdir()

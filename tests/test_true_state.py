@@ -258,7 +258,7 @@ def test_ctrl_c_during_the_training_ends_in_the_state_of_an_interrupt(
     ],
 )
 def test_run_that_no_worker_takes_up_ends_as_its_launcher(
-    run_job: RunJob, end: str, state: str, exit_code: int
+    run_job: RunJob, end: str, state: str, exit_code: int, request: pytest.FixtureRequest
 ) -> None:
     script = f"""
 import signal, time

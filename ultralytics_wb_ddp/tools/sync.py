@@ -279,24 +279,31 @@ def _send(part: Part, run: RunAtWandb, parts: list[Part]) -> int:
 
 
 def _run_wandb_sync(folder: Path, run: RunAtWandb) -> int:
-    """Call ``wandb sync`` and end it if the server is away, for which it would wait without end.
+    """Call ``wandb sync``, and end it where it would wait without end.
 
     Raises:
         ServerError: The server has not answered for ``OUTAGE_TIMEOUT`` seconds.
+        SyncError: It answers, but does not take the run, for as long.
     """
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(folder)]
     # With this variable W&B's client appends to a run that exists, also without 'resume' in the session itself.
     environment = {name: value for name, value in os.environ.items() if name not in RUN_VARIABLES}
     environment["WANDB_RESUME"] = "allow"
-    last_answer = time.monotonic()
+    begun = last_answer = time.monotonic()
     with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL) as process:  # noqa: S603  # wandb itself
         try:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     return process.wait(SERVER_POLL_INTERVAL)
                 try:
-                    run.query()
+                    arrived = run.query()
                     last_answer = time.monotonic()
+                    if not arrived.exists and last_answer - begun > OUTAGE_TIMEOUT:
+                        msg = (
+                            f"run {run.path}: W&B has not taken the run for {OUTAGE_TIMEOUT:.0f} s; check that this "
+                            "API key may write to the project, and call this again: the data is still here"
+                        )
+                        raise SyncError(msg)
                 except ServerError:
                     if time.monotonic() - last_answer > OUTAGE_TIMEOUT:
                         raise
