@@ -253,8 +253,8 @@ def test_ctrl_c_during_the_training_ends_in_the_state_of_an_interrupt(
     [
         pytest.param("os.kill(os.getpid(), signal.SIGKILL)", "failed", 1, id="killed"),
         pytest.param("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", "preempted", 143, id="terminated"),
-        pytest.param("raise ValueError", "failed", 1, id="exception"),
-        pytest.param("pass  # another job trains", "finished", 0, id="over"),
+        pytest.param("raise ValueError", "failed", 1, id="failed"),
+        pytest.param("pass  # another job trains", "finished", 0, id="done"),
     ],
 )
 def test_run_that_no_worker_takes_up_ends_as_its_launcher(
@@ -275,13 +275,8 @@ manager.prepare_for_training()
             time.sleep(0.5)
         time.sleep(1)  # in which a wrong end may arrive
 
-    run = assert_is_one_whole_run(
-        f"launcher {end.split('(', maxsplit=1)[0]} before the training",
-        server,
-        epochs=[],
-        state=state,
-        exit_code=exit_code,
-    )
+    name = f"launcher {request.node.callspec.id}, run closed and not yet resumed"
+    run = assert_is_one_whole_run(name, server, epochs=[], state=state, exit_code=exit_code)
     assert [row["before"] for row in run.history] == [1]
 
 
