@@ -373,9 +373,10 @@ def _open_offline(resolution: RunResolution, reason: str) -> GuardedRun | None:
             raise RuntimeError(reason)  # noqa: TRY301  # handled like a disk that cannot be written
         run = init_run(replace(options, mode="offline"), run_id=handoff.run_id, resume="allow")
     except Exception as error:  # noqa: BLE001  # no error of W&B ends the training
-        place = "training" if resolution.is_main else "rank"
-        msg = "no W&B run for this %s: %s; the training goes on without %s"
-        logger.warning(msg, place, format_exception(error), "logging" if resolution.is_main else "it")
+        msg = "no W&B run for this training: %s; the training goes on without logging"
+        if not resolution.is_main:
+            msg = "no W&B run for this rank: %s; the training goes on without it"
+        logger.warning(msg, format_exception(error))
         return None
     msg = "%s: this training's part of the run is written to disk, send it when the launcher is done with: %s"
     logger.warning(msg, reason, sync_command(get_run_dir(run)))
