@@ -211,6 +211,13 @@ def run_in(directory: Path, command: list[str], env: dict[str, str], *, check: b
     return Job(directory, process.returncode, process.stdout)
 
 
+@pytest.fixture(autouse=True)
+def _no_wandb_core_is_left_to_the_next_test() -> Iterator[None]:
+    """Forget the wandb-core that a test of this process has used: after ten idle minutes it ends by itself."""
+    yield
+    os.environ.pop("WANDB_SERVICE", None)
+
+
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of two classes that every training of the tests shares."""
