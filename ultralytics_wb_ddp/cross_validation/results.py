@@ -102,11 +102,11 @@ def load_finished_results(
 
 
 def _query_wandb(config: WandbConfig, run_ids: Sequence[str], patterns: Sequence[str]) -> dict[int, dict[str, float]]:
-    from ultralytics_wb_ddp.wandb_client.server import VIEWER, find_server
+    from ultralytics_wb_ddp.wandb_client.server import find_server
 
     server = find_server(config.api_key, timeout=QUERY_TIMEOUT)
     entity = config.entity or os.environ.get("WANDB_ENTITY")
-    entity = entity or (server.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or ""
+    entity = entity or server.default_entity()
     results = {}
     for index, run_id in enumerate(run_ids):
         answer = server.ask("Run", RUN_QUERY, project=config.project or "", entity=entity, name=run_id)

@@ -109,8 +109,13 @@ class RankStore:
         self._jobs.put(put)
         is_written.wait(patience)
 
-    def read_async(self, keys: Iterable[str], timeout: float = 0.0) -> PendingRead:
-        """Read keys in the background and poll until all of them exist, for ``timeout`` seconds at most."""
+    def read_async(
+        self, keys: Iterable[str], timeout: float = 0.0, then: Callable[[], None] | None = None
+    ) -> PendingRead:
+        """Read keys in the background and poll until all of them exist, for ``timeout`` seconds at most.
+
+        ``then`` is called from the store's thread once all keys were read.
+        """
         pending_read = PendingRead(keys, time.monotonic() + timeout)
         self._pending_reads.append(pending_read)
         if self._is_lost or pending_read.is_answered:
@@ -119,26 +124,17 @@ class RankStore:
         def find(store: Any) -> None:
             if pending_read.poll(store, self._space):
                 self._jobs.put(find)  # other jobs run first
-            else:
-                self._pending_reads.remove(pending_read)
+                return
+            self._pending_reads.remove(pending_read)
+            if then and pending_read.is_answered:
+                then()
 
         self._jobs.put(find)
         return pending_read
 
     def call_when(self, key: str, action: Callable[[], None]) -> None:
         """Call a function from the store's thread once a key exists. It is not called after :meth:`close`."""
-        pending_read = PendingRead([key], float("inf"))
-        self._pending_reads.append(pending_read)
-
-        def find(store: Any) -> None:
-            if pending_read.poll(store, self._space):
-                self._jobs.put(find)  # other jobs run first
-                return
-            self._pending_reads.remove(pending_read)
-            if pending_read.is_answered:
-                action()
-
-        self._jobs.put(find)
+        self.read_async([key], float("inf"), action)
 
     def read(self, keys: Iterable[str], patience: float = MAX_POLL_INTERVAL) -> dict[str, Any]:
         """Return the values that exist now, by key.

@@ -38,7 +38,6 @@ from ultralytics_wb_ddp.wandb_client.run_file import (
 from ultralytics_wb_ddp.wandb_client.run_state import is_online_run_dir
 from ultralytics_wb_ddp.wandb_client.server import (
     ROW_COUNT_LAG,
-    VIEWER,
     ServerError,
     find_run,
     find_server,
@@ -354,7 +353,7 @@ class RunAtWandb:
     def __init__(self, entity: str, project: str, run_id: str) -> None:
         self._server = find_server(timeout=API_TIMEOUT)
         entity = entity or os.environ.get("WANDB_ENTITY") or ""  # as wandb sync takes it
-        entity = entity or (self._server.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or ""
+        entity = entity or self._server.default_entity()
         self._query_variables = {"project": project, "entity": entity, "name": run_id}
         self.path = f"{entity}/{project}/{run_id}"
 

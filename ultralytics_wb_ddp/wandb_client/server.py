@@ -125,6 +125,14 @@ class Server:
             server_error = self._trouble(operation, problem)
         raise server_error
 
+    def default_entity(self) -> str:
+        """Return the default entity of the API key, or an empty string.
+
+        Raises:
+            ServerError: The query failed.
+        """
+        return str((self.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or "")
+
     def _trouble(self, operation: str, problem: NoAnswerError) -> ServerError:
         if problem.cause is Failure.TIMEOUT:
             return ServerError(f"{self.url} does not answer within {self.timeout:g} s", "check network and proxy")
@@ -176,7 +184,7 @@ def find_state(run_id: str, project: str, entity: str | None) -> str | None:
         ServerError: The query failed.
     """
     server = find_server()
-    entity = entity or (server.ask("Viewer", VIEWER).get("viewer") or {}).get("entity") or ""
+    entity = entity or server.default_entity()
     answer = server.ask("Run", RUN_STATE, entity=entity, project=project, name=run_id)
     run = ((answer.get("project") or {}).get("run")) or {}
     return str(run["state"]) if run.get("state") else None
