@@ -12,7 +12,7 @@ import pytest
 from measures import epochs_of
 from wandb_server import WandbServer
 
-from conftest import PRELUDE, Job, RunJob, job_environment, run_command, run_in
+from conftest import NIGHTLY, PRELUDE, Job, RunJob, job_environment, run_command, run_in
 from ultralytics_wb_ddp.runs.journal import (
     JOURNAL_FILE,
     find_sessions,
@@ -158,17 +158,18 @@ def call(command: str, job: Job, server: WandbServer) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_artifacts_that_have_not_arrived_are_sent_by_the_command(run_job: RunJob, tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["on_train_start", pytest.param("on_train_epoch_end", marks=NIGHTLY)])
+def test_artifacts_that_have_not_arrived_are_sent_by_the_command(run_job: RunJob, tmp_path: Path, moment: str) -> None:
     with WandbServer() as server:
         server.faults.add("*", status=503, when=lambda _: (tmp_path / "down").exists())
         job = run_job(
-            """\
+            f"""\
 def take_down(trainer):
-    if trainer.epoch == 1:
+    if getattr(trainer, "epoch", 0) == {int(moment == "on_train_epoch_end")}:
         open(os.environ["MARK"], "w").close()
-model.add_callback("on_train_epoch_end", take_down)
+model.add_callback("{moment}", take_down)
 add_wandb_callback(model, project="demo", finish_timeout=5)
-model.train(**{**ONE_PROCESS, "plots": True})
+model.train(**{{**ONE_PROCESS, "plots": True}})
 """,
             **{**server.environment, "WANDB_MODE": "online", "MARK": str(tmp_path / "down")},
         )
@@ -181,7 +182,8 @@ model.train(**{**ONE_PROCESS, "plots": True})
     assert epochs_of(run) == [1, 2, 2, 2]
     assert (run.state, run.exit_code) == ("finished", 0)
     assert {artifact.type for artifact in run.artifacts} >= {"model", "run_table"}
-    assert all(artifact.state == "COMMITTED" for artifact in run.artifacts)
+    assert {artifact.type for artifact in run.used_artifacts} >= {"config", "dataset"}
+    assert all(artifact.state == "COMMITTED" for artifact in [*run.artifacts, *run.used_artifacts])
     assert len({artifact.name for artifact in run.artifacts}) == len(run.artifacts), "none is there twice"
 
 

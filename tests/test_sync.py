@@ -98,6 +98,7 @@ def test_server_that_is_away_is_an_error_and_nothing_is_marked_as_sent(run_job: 
 
 KEPT = """
 import wandb
+from ultralytics_wb_ddp.wandb_client.internals import use_artifact
 run = wandb.init(project="demo", id="abc", mode="offline", resume="allow", config={"lr": 0.1})
 for x in range(3):
     run.log({"x": x})
@@ -106,6 +107,9 @@ run.save("note.txt")
 artifact = wandb.Artifact("weights", "model")
 artifact.add_file("note.txt")
 run.log_artifact(artifact)
+dataset = wandb.Artifact("images", "dataset")
+dataset.add_reference("s3://bucket/images", checksum=False)
+use_artifact(run, dataset)  # as a training does it
 run.finish(exit_code=2)
 """
 
@@ -147,7 +151,8 @@ def test_part_that_has_arrived_is_marked_as_sent_and_not_sent_twice(
         pytest.param("UpsertBucket", {"status": 404}, "the run itself", marks=NIGHTLY),
         ("FileStream", {"status": 404}, "3 of 3 rows, the run's end"),
         ("Upload", {"status": 403}, "note.txt"),
-        ("CreateArtifact", {"status": 400}, "artifact weights"),
+        ("CreateArtifact", {"status": 400}, "artifact weights, input images"),
+        ("UseArtifact", {"status": 400}, "input images"),
     ],
 )
 def test_part_that_the_server_refuses_is_an_error_that_names_what_is_missing(

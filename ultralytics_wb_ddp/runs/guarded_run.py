@@ -36,7 +36,7 @@ from ultralytics_wb_ddp.wandb_client.internals import (
     restore_server_queries,
     shorten_table_names,
 )
-from ultralytics_wb_ddp.wandb_client.run_file import artifact_digests, find_run_files, read_run
+from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
 from ultralytics_wb_ddp.wandb_client.run_state import (
     get_config,
     get_run_dir,
@@ -407,7 +407,8 @@ class GuardedRun:
         """Log the last artifacts again that a killed wandb-core has not written to disk."""
         written = set()
         with suppress(OSError, ValueError):  # the folder is gone, or holds nothing
-            written = set().union(*map(artifact_digests, find_run_files(get_run_dir(lost))))
+            files = find_run_files(get_run_dir(lost))
+            written = {artifact.digest for file in files for artifact in read_run(file).artifacts}
         for artifact, aliases in self._recent_artifacts:
             if artifact.digest not in written:
                 log_artifact(self.wandb_run, artifact, aliases)

@@ -29,7 +29,6 @@ from ultralytics_wb_ddp.utils.logging import format_exception, logger, pluralize
 from ultralytics_wb_ddp.utils.versions import version_of
 from ultralytics_wb_ddp.wandb_client.run_file import (
     RecordedRun,
-    artifact_digests,
     read_records,
     read_run,
     read_summary,
@@ -111,7 +110,7 @@ class Part:
         session: The session.
         run: The content of its ``.wandb`` file.
         missing: Numbers of the rows that W&B lacks.
-        missing_artifacts: Digests of the logged artifacts that W&B lacks.
+        missing_artifacts: Digests of the logged artifacts and of the inputs that W&B lacks.
         lacks_other: Whether W&B lacks a file or an artifact of the session.
     """
 
@@ -128,8 +127,8 @@ class Part:
 
     @cached_property
     def artifacts(self) -> dict[str, str]:
-        """Names of the logged artifacts, by digest."""
-        return artifact_digests(self.run.path)
+        """Descriptions of the logged artifacts and of the inputs, by digest."""
+        return {each.digest: f"{'input' if each.is_input else 'artifact'} {each.name}" for each in self.run.artifacts}
 
     @cached_property
     def kept_files(self) -> dict[str, int]:
@@ -409,7 +408,7 @@ class RunAtWandb:
         for part in parts:
             part.missing_artifacts = set() if artifacts is None else part.artifacts.keys() - artifacts
             part_names = [] if files is None else part.missing_files(files)
-            part_names += [f"artifact {part.artifacts[digest]}" for digest in sorted(part.missing_artifacts)]
+            part_names += [part.artifacts[digest] for digest in sorted(part.missing_artifacts)]
             part.lacks_other = bool(part_names)
             names += part_names
         count, total = sum(len(part.missing) for part in parts), sum(len(part.run.history) for part in parts)
@@ -433,13 +432,13 @@ class RunAtWandb:
             raise SyncError(msg) from error
 
     def _stored(self, parts: Sequence[Part]) -> tuple[dict[str, int] | None, set[str] | None]:
-        """Return the sizes of the run's files by name, and the digests of its artifacts; None if they are not known."""
+        """Return the sizes of the run's files by name, and its artifacts' and inputs' digests; None if not known."""
         if not any(part.kept_files or part.artifacts for part in parts):
             return {}, set()
         try:
             run = find_run(self.path, None)
             files = {file.name: file.size for file in run.files()}
-            return files, {artifact.digest for artifact in run.logged_artifacts()}
+            return files, {artifact.digest for artifact in (*run.logged_artifacts(), *run.used_artifacts())}
         except Exception as error:  # noqa: BLE001  # wandb raises several classes; the rows have arrived
             logger.warning("run %s: W&B does not say which files have arrived: %s", self.path, format_exception(error))
             return None, None

@@ -374,7 +374,8 @@ def use_artifact(run: Any, artifact: Any) -> None:
     function writes a record instead, which ``wandb sync`` understands, too.
     """
     if artifact.is_draft():
-        run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)  # no public API
+        with artifacts_on_disk(run):
+            run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)  # no public API
     else:
         run.use_artifact(artifact)
 

@@ -33,6 +33,7 @@ class RecordedArtifact:
         aliases: Aliases that the run gave it.
         entries: Size in bytes by path, or the address of a reference.
         is_input: Whether the artifact is an input of the run, not an output.
+        digest: W&B's digest of the content.
     """
 
     name: str
@@ -40,6 +41,7 @@ class RecordedArtifact:
     aliases: tuple[str, ...]
     entries: dict[str, int | str]
     is_input: bool = False
+    digest: str = ""
 
 
 @dataclass
@@ -208,7 +210,8 @@ def _read_artifact(run: RecordedRun, record: Any) -> None:
             manifest = [json.loads(line) for line in lines]
         entries = {entry["path"]: entry.get("ref") or entry.get("size", 0) for entry in manifest}
     aliases, is_input = tuple(artifact.aliases), artifact.use_after_commit
-    run.artifacts.append(RecordedArtifact(artifact.name, artifact.type, aliases, entries, is_input))
+    recorded = RecordedArtifact(artifact.name, artifact.type, aliases, entries, is_input, artifact.digest)
+    run.artifacts.append(recorded)
 
 
 def _open_manifest(path: str) -> Any:
@@ -297,16 +300,6 @@ def encode_records(header: bytes, records: Iterable[bytes]) -> bytes:
             if not rest:
                 break
     return bytes(data)
-
-
-def artifact_digests(file: Path) -> dict[str, str]:
-    """Return the names of the artifacts that a ``.wandb`` file's run has logged, by digest.
-
-    Args:
-        file: The file.
-    """
-    artifacts = [item.artifact for item in read_records(file) if item.WhichOneof("record_type") == "artifact"]
-    return {artifact.digest: artifact.name for artifact in artifacts if not artifact.use_after_commit}
 
 
 def read_summary(file: Path) -> dict[str, Any]:
