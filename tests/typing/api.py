@@ -226,7 +226,7 @@ def tests_of_a_user(model: Any) -> list[float]:
     model.train(**cpu_settings("0,1,2"))
     runs: list[RecordedRun] = [read_run(file) for file in find_run_files("wandb")]
     artifacts: list[RecordedArtifact] = [artifact for run in runs for artifact in run.artifacts]
-    print([(artifact.name, artifact.is_input, artifact.entries) for artifact in artifacts])
+    print([(artifact.name, artifact.is_input, artifact.digest, artifact.entries) for artifact in artifacts])
     print([(run.state, run.console, run.summary, run.files, run.charts) for run in runs])
     return [row["train/box_loss"] for run in runs for row in run.rows("train/box_loss")]
 
