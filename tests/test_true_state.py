@@ -9,7 +9,7 @@ import pytest
 from measures import assert_is_one_whole_run
 from wandb_server import WandbServer
 
-from conftest import NIGHTLY, ONLINE, RunJob, RunOnline
+from conftest import NIGHTLY, ONLINE, PRELUDE, LaunchAgents, RunJob, RunOnline, wait_until_closed
 
 # The usages: a run that stays open in the launcher, one that is closed and resumed, and one that rank 0 makes.
 OPEN = """
@@ -45,6 +45,7 @@ model.add_callback("on_train_epoch_start", in_epoch_2)
 """
 
 
+DISTRIBUTED = "from ultralytics_wb_ddp import train_distributed\n"
 NAMES = {
     "open": "run open in the launcher",
     "closed": "run closed and resumed",
@@ -136,6 +137,22 @@ def test_exit_code_of_any_rank_is_the_runs(
     assert job.exit_code == 1
     name = NAMES[request.node.callspec.id.split("-")[0]]
     assert_is_one_whole_run(f"SystemExit(3) in rank {rank}, {name}", server, epochs=[1], state="failed", exit_code=3)
+
+
+@pytest.mark.parametrize("keep_open", [True, pytest.param(False, marks=NIGHTLY)])
+def test_exit_code_of_another_rank_is_that_of_a_run_whose_manager_is_in_rank_0(
+    launch_agents: LaunchAgents, *, keep_open: bool
+) -> None:
+    usage = (OPEN if keep_open else CLOSED).replace("model.train(", "train_distributed(model, ")
+    usage = usage.replace("manager.run.log", "manager.run and manager.run.log")  # which the other rank has not
+    script = f"{PRELUDE}{ONLINE}{DISTRIBUTED}{in_epoch_2(1, 'time.sleep(2)', 'raise SystemExit(3)')}{usage}"
+    with WandbServer() as server:
+        job = launch_agents(script, **server.environment)
+        wait_until_closed(server)
+
+    assert job.exit_code == 1, job.output
+    title = f"SystemExit(3) in rank 1, torchrun, run {'open' if keep_open else 'closed'}"
+    assert_is_one_whole_run(title, server, epochs=[1], state="failed", exit_code=3)
 
 
 def test_callback_that_fails_after_the_training_makes_it_a_failed_one(run_online: RunOnline) -> None:

@@ -28,7 +28,7 @@ from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
 from ultralytics_wb_ddp.runs.run_record import FINAL_PREFIX, RunRecord
 from ultralytics_wb_ddp.runs.several_trainings import warn_of_several_trainings
 from ultralytics_wb_ddp.training.rank_coordinator import RankCoordinator
-from ultralytics_wb_ddp.utils.errors import exit_code_of
+from ultralytics_wb_ddp.utils.errors import exit_code_of, set_exit_code
 from ultralytics_wb_ddp.utils.serialization import to_plain
 from ultralytics_wb_ddp.utils.threads import run_in_thread
 
@@ -429,8 +429,10 @@ class TrainingLogger:
             self._finish_inputs(failed=failed)
             # Only the main process gets on_train_end. Another rank that is here without an error has finished.
             is_cut_off = self.is_main and not self.is_finished
-            if failed and not isinstance(error, (SystemExit, KeyboardInterrupt)):  # perhaps because of another rank
-                exit_code = self.ranks.failed_exit_code() or exit_code
+            may_be_of_another_rank = failed and not isinstance(error, (SystemExit, KeyboardInterrupt))
+            if error and may_be_of_another_rank and (other_code := self.ranks.failed_exit_code()):
+                set_exit_code(error, other_code)
+                exit_code = other_code
             self.run.close(exit_code if failed else int(is_cut_off or upload_error is not None))
             upload_error = None if failed else upload_error
         self.ranks.close(exit_code if isinstance(error, SystemExit) else 0)

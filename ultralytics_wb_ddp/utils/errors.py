@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+EXIT_CODE_ATTRIBUTE = "ultralytics_wb_ddp_exit_code"  # of an exception that another process has caused
+
+
 def exit_code_of(error: BaseException | None) -> int:
     """Return the exit code of a run that ends with an exception.
 
     It is 0 for None, 255 for Ctrl-C as in wandb, the code of a ``SystemExit``, which wandb itself records as a success,
-    and 1 for any other exception.
+    that of :func:`set_exit_code`, and 1 for any other exception.
     """
     if error is None:
         return 0
@@ -35,7 +38,15 @@ def exit_code_of(error: BaseException | None) -> int:
         return 255
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    return 1
+    return int(getattr(error, EXIT_CODE_ATTRIBUTE, 1))
+
+
+def set_exit_code(error: BaseException, exit_code: int) -> None:
+    """Set the exit code of an exception that another process has caused by its end.
+
+    :func:`exit_code_of` returns it to the later handlers of the exception, such as the manager of the run.
+    """
+    setattr(error, EXIT_CODE_ATTRIBUTE, exit_code)
 
 
 class UserError(Exception):
