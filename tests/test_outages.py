@@ -181,12 +181,27 @@ def test_lost_replies_lose_and_double_nothing(train: Callable[..., Job]) -> None
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk takes a mount namespace")
 def test_full_disk_never_ends_a_training(tmp_path: Path, shapes: Path) -> None:
+    small = "mount -t tmpfs -o size=48k tmpfs small && head -c 40k /dev/zero > small/full"
+    process = run_on_small_disk(tmp_path, shapes, PRELUDE + TRAINING, small)
+
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "3 epochs completed" in process.stdout + process.stderr
+
+
+def run_on_small_disk(tmp_path: Path, shapes: Path, script: str, mount: str) -> subprocess.CompletedProcess[str]:
+    """Run a script that writes W&B's files to a small disk.
+
+    Args:
+        tmp_path: Directory of the script.
+        shapes: The dataset.
+        script: The script.
+        mount: Command that mounts the disk on the folder "small".
+    """
     for folder in ("home", "yolo", "small"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "job.py").write_text(PRELUDE + TRAINING)
-    small = "mount -t tmpfs -o size=48k tmpfs small && head -c 40k /dev/zero > small/full"
+    (tmp_path / "job.py").write_text(script)
     process = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", f"{small} && exec {sys.executable} job.py"],
+        ["unshare", "-rm", "sh", "-c", f"{mount} && exec {sys.executable} job.py"],
         cwd=tmp_path,
         env={**job_environment(tmp_path, shapes), "WANDB_DIR": "small"},
         stdin=subprocess.DEVNULL,
@@ -197,9 +212,56 @@ def test_full_disk_never_ends_a_training(tmp_path: Path, shapes: Path) -> None:
     )
     if "unshare" in process.stderr or "mount" in process.stderr:
         pytest.skip("no mount namespaces here")
+    return process
+
+
+FILLED = """\
+from pathlib import Path
+from ultralytics_wb_ddp.runs.journal import find_sessions
+from ultralytics_wb_ddp.wandb_client.run_file import read_run
+
+def fill(trainer):
+    if trainer.epoch == 1 and os.environ.get("RANK", "0") == "0":
+        with open("small/filler", "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                pass
+
+def report(*paths):
+    rows = [row for session in find_sessions(paths) for row in read_run(session.folder).history]
+    print("EPOCHS", [row["epoch"] for row in rows if "metrics/mAP50(B)" in row], [row["x"] for row in rows if "x" in row])
+
+model.add_callback("on_train_epoch_start", fill)
+"""
+OF_THE_TRAINING = """\
+add_wandb_callback(model, project="demo")
+model.train(**{**ONE_PROCESS, "epochs": 4})
+report(Path("train"))
+"""
+OF_A_MANAGER = """\
+with WandbManager({"wandb": {"project": "demo", "mode": "offline", "keep_open": True}}, "job") as manager:
+    manager.run.log({"x": 0})
+    add_wandb_callback(model)
+    manager.prepare_for_training()
+    model.train(**{**TWO_PROCESSES, "epochs": 4})
+    run = manager.resume_after_training()
+    run.log({"x": 1})
+report(Path("train"), Path(run.dir).parent)
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk takes a mount namespace")
+@pytest.mark.parametrize("usage", [OF_THE_TRAINING, OF_A_MANAGER], ids=["training", "manager"])
+def test_offline_run_whose_disk_becomes_full_goes_on_on_another_disk(tmp_path: Path, shapes: Path, usage: str) -> None:
+    process = run_on_small_disk(tmp_path, shapes, PRELUDE + FILLED + usage, "mount -t tmpfs -o size=2m tmpfs small")
 
     assert process.returncode == 0, process.stderr[-3000:]
-    assert "3 epochs completed" in process.stdout + process.stderr
+    (warning,) = re.findall(r"WARNING: (?:\[RANK 0\] )?W&B cannot write to (.*?),", process.stderr)
+    assert warning.startswith("small/wandb/offline-run-")
+    logged = process.stdout.split("EPOCHS ")[1].splitlines()[0]
+    assert logged == f"[1, 2, 3, 4, 4] {[] if usage is OF_THE_TRAINING else [0, 1]}"
 
 
 def test_wandb_core_that_dies_early_ends_nothing_and_no_row_is_lost(run_job: RunJob) -> None:

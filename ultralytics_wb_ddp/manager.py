@@ -17,6 +17,7 @@ from ultralytics_wb_ddp.config.scope import active_scopes, forget_scopes_applied
 from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, group_of_environment, raise_type_error
 from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process, plan_rank
+from ultralytics_wb_ddp.runs import journal
 from ultralytics_wb_ddp.runs.handoff import HANDOFF_VARIABLE, Handoff
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.misuse_warnings import (
@@ -32,7 +33,7 @@ from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
 from ultralytics_wb_ddp.utils.serialization import redact, to_plain
-from ultralytics_wb_ddp.wandb_client.run_state import get_next_step, sync_command
+from ultralytics_wb_ddp.wandb_client.run_state import get_next_step, get_run_dir, sync_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -292,10 +293,12 @@ class WandbManager:
             The ``wandb.Run``. None on a rank that is not the main process.
         """
         previous = self._handoff
-        self._give_up_lost_run()
+        lost_dir = self._give_up_lost_run()
         if self._is_active_rank() and self.run is None:
             handoff, _ = self._after_training(exit_code=1)
             self._reopen_run(handoff)
+            if lost_dir:
+                journal.record([get_run_dir(self.run)], lost_dir, id=handoff.run_id)
             self._export_handoff(handoff_of_open_run(self.run))
         elif self.run is not None and self._handoff and self._handoff.is_shared:
             self.run.config.update(self._handoff.handed_back_config(), allow_val_change=True)
@@ -509,22 +512,30 @@ class WandbManager:
         close_runs_with_id(self._handoff.run_id, exit_code)
         return self._handoff.read_handback(self.config.finish_timeout)
 
-    def _give_up_lost_run(self) -> None:
-        """Give up a run whose wandb-core was killed, so that the run is opened again."""
+    def _give_up_lost_run(self) -> Path | None:
+        """Give up a run whose wandb-core was killed or whose disk is full, so that the run is opened again.
+
+        Returns:
+            W&B's folder of the session that was given up, or None.
+        """
         from ultralytics_wb_ddp.runs.lifecycle import give_up_run
         from ultralytics_wb_ddp.runs.open_runs import registry
         from ultralytics_wb_ddp.wandb_client.run_state import is_closed
+        from ultralytics_wb_ddp.wandb_client.storage import cannot_hold_rows
 
         if self.run is None or self._handoff is None or self._adopted or self.run.disabled or is_closed(self.run):
-            return
+            return None
         open_run = registry.opened.get(self.run.id)
-        if open_run is not None and open_run.run is self.run and open_run.service_process.has_core:
-            return
-        logger.warning("run %s: its wandb-core was killed; the run is opened again", self.run.id)
+        has_core = open_run is not None and open_run.run is self.run and open_run.service_process.has_core
+        if has_core and not cannot_hold_rows(self.run):
+            return None
+        cause = "W&B cannot write to its disk" if has_core else "its wandb-core was killed"
+        logger.warning("run %s: %s; the run is opened again", self.run.id, cause)
         if open_run is not None and open_run.run is self.run:
             give_up_run(self.run)
-        self.run = None
+        lost_dir, self.run = get_run_dir(self.run), None
         self._handoff = replace(self._handoff, state="closed", closed_at=time.time(), is_complete=False)
+        return lost_dir
 
     def _reopen_run(self, handoff: Handoff) -> None:
         from ultralytics_wb_ddp.runs.lifecycle import define_metrics, resume_run

@@ -53,6 +53,11 @@ def _opens_own_run_without_server(outcome: Outcome) -> bool:
     )
 
 
+def _fills_disk_of_own_offline_run(outcome: Outcome) -> bool:
+    is_full = any(life.strike and life.strike.fault == "full disk" for life in _struck(outcome))
+    return is_full and _own_run(outcome) and not outcome.plan.online
+
+
 def _deletes_offline_data(outcome: Outcome) -> bool:
     is_deleted = any(life.strike and life.strike.fault == "deleted run directory" for life in _struck(outcome))
     return is_deleted and not outcome.plan.online
@@ -86,6 +91,12 @@ LIMITS: tuple[Limit, ...] = (
         ("training_unharmed", "one_run", "true_state"),
         _opens_own_run_without_server,
         "docs/reliability.md, A run of your own: wandb.init raises W&B's errors",
+    ),
+    Limit(
+        "the script's own calls of W&B, offline on a full disk",
+        ("no_row_lost", "true_state"),
+        _fills_disk_of_own_offline_run,
+        "docs/reliability.md, A run of your own: W&B cannot keep what your own calls log",
     ),
     Limit(
         "the only copy of the data was deleted",

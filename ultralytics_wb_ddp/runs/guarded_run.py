@@ -45,7 +45,7 @@ from ultralytics_wb_ddp.wandb_client.run_state import (
     sync_command,
     wandb_run,
 )
-from ultralytics_wb_ddp.wandb_client.storage import ensure_writable_directories, store_value
+from ultralytics_wb_ddp.wandb_client.storage import cannot_hold_rows, ensure_writable_directories, store_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -91,6 +91,7 @@ class GuardedRun:
         # The error that showed the end of wandb-core. It is kept until the next row.
         self._connection_error: Exception | None = None
         self._is_continued_offline = False
+        self._has_left_disk = False
         self._continuing = threading.RLock()
         self.record = RunRecord(wandb_run.id)
         self._save_dir: Path | None = None
@@ -306,6 +307,18 @@ class GuardedRun:
             flush(self.wandb_run, flushes_itself=self.wandb_run.id not in registry.user_runs)
         if self._save_dir:
             self.record.save(self._save_dir)
+        self._leave_full_disk()
+
+    def _leave_full_disk(self) -> None:
+        """Continue an offline run in another directory, once, if its disk is full."""
+        if self._has_left_disk or not cannot_hold_rows(self.wandb_run):
+            return
+        self._has_left_disk = True
+        with self._continuing:
+            lost = self.wandb_run
+            self.continue_offline(f"W&B cannot write to {get_run_dir(lost)}, its disk may be full")
+            self._log_lost_rows(lost, self._recent_rows)
+            self._log_lost_artifacts(lost)
 
     def update_summary(self, values: Mapping[str, Any]) -> None:
         """Update the run's summary in the background."""

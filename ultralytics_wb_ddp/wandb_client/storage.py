@@ -9,6 +9,7 @@ from typing import Any
 
 from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.internals import artifacts_on_disk
+from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir
 
 TEST_FILE_SIZE = 4096  # bytes; a write of this size fails on a full disk
 
@@ -74,13 +75,13 @@ def find_writable_dir(directory: str | None, run_id: str) -> str | None:
         run_id: Id of the run, for the message.
     """
     used = Path(directory or os.environ.get("WANDB_DIR") or ".")
-    if _is_writable(used / "wandb"):
+    if is_writable(used / "wandb"):
         return directory
     try:
         replacement = tempfile.mkdtemp(prefix="wandb-")
     except OSError:
         return directory
-    if not _is_writable(Path(replacement)):
+    if not is_writable(Path(replacement)):
         return directory
     logger.warning("run %s: %s cannot be written, W&B's files are put in %s", run_id, used.absolute(), replacement)
     return replacement
@@ -99,16 +100,21 @@ def _move_directories(parent: Path) -> list[str]:
         ("WANDB_CACHE_DIR", platformdirs.user_cache_dir, "cache"),
     ):
         used = os.environ.get(variable) or usual("wandb")
-        if _is_writable(Path(used)):
+        if is_writable(Path(used)):
             continue
         replacement = (parent / name).absolute()
-        if _is_writable(replacement):
+        if is_writable(replacement):
             os.environ[variable] = str(replacement)
             moved.append(f"{used} ({variable})")
     return moved
 
 
-def _is_writable(folder: Path) -> bool:
+def cannot_hold_rows(run: Any) -> bool:
+    """Return whether an offline run's disk is full or cannot be written: nothing else holds the run's rows."""
+    return bool(run.offline) and not is_writable(get_run_dir(run))
+
+
+def is_writable(folder: Path) -> bool:
     """Return whether a directory, or its nearest existing parent, is writable."""
     try:
         folder = next(path for path in (folder, *folder.absolute().parents) if path.exists())
