@@ -177,12 +177,23 @@ def test_exception_in_rank_1_ends_in_a_failed_run(run_online: RunOnline) -> None
     assert_is_one_whole_run("exception in rank 1, run of rank 0", server, epochs=[1], state="failed", exit_code=1)
 
 
-@NIGHTLY
-def test_preempted_worker_marks_the_run(run_online: RunOnline) -> None:
-    job, server = run_online(in_epoch_2(0, TERMINATE) + OWN, check=False)
+@pytest.mark.parametrize(
+    ("usage", "rank"),
+    [
+        pytest.param(OWN, 0, id="own-0", marks=NIGHTLY),
+        pytest.param(OWN, 1, id="own-1"),
+        pytest.param(OPEN, 1, id="open-1", marks=NIGHTLY),
+        pytest.param(CLOSED, 1, id="closed-1", marks=NIGHTLY),
+    ],
+)
+def test_preempted_worker_marks_the_run(
+    run_online: RunOnline, usage: str, rank: int, request: pytest.FixtureRequest
+) -> None:
+    job, server = run_online(in_epoch_2(rank, "time.sleep(2)", TERMINATE) + usage, check=False)
 
     assert job.exit_code == 1
-    assert_is_one_whole_run("SIGTERM to rank 0", server, epochs=[1], state="preempted", exit_code=143)
+    title = f"SIGTERM to rank {rank}, {NAMES[request.node.callspec.id.split('-')[0]]}"
+    assert_is_one_whole_run(title, server, epochs=[1], state="preempted", exit_code=143)
 
 
 def test_worker_preempted_in_a_collective_marks_the_run(run_online: RunOnline) -> None:

@@ -23,10 +23,10 @@ def preempt_runs() -> None:
 
     The service process of a run that this package opened finishes the run before this process ends, because the
     container or the job step may end with it. If torchrun terminates this rank because another rank failed, the rank
-    is not preempted: its run has failed.
+    is not preempted: its run has failed. If the other rank was terminated, the job is preempted.
     """
-    is_preempted = not has_dead_peer()
-    exit_code = SIGTERM_EXIT_CODE if is_preempted else _failed_exit_code()
+    exit_code = _failed_exit_code() if has_dead_peer() else SIGTERM_EXIT_CODE
+    is_preempted = exit_code == SIGTERM_EXIT_CODE
     registry.terminate(Termination(exit_code, is_preempted))
     if terminate_workers():  # the launch fails now, and the script may finish the run when it handles that
         threading.main_thread().join(PREEMPTION_TIMEOUT)

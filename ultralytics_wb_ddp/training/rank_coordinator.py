@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RUN_PUBLISH_TIMEOUT = 120.0  # seconds that rank 0 may take to open its run after the other ranks are ready
 RANK_METRICS_TIMEOUT = 5.0  # seconds of reading an epoch's numbers in the background on rank 0
+REPORT_TIMEOUT = 1.0  # seconds that a rank which is terminated waits for the store
 LOCAL_CLOSE_TIMEOUT = 10.0  # seconds that other ranks of a node may take to close their runs before the wandb-core ends
 _training_numbers = itertools.count()  # all ranks run all trainings of a launch in the same order
 
@@ -270,12 +271,17 @@ class RankCoordinator:
             self._store.wait([f"closed/{rank}" for rank in other_ranks], LOCAL_CLOSE_TIMEOUT)
 
     def failed_exit_code(self) -> int:
-        """Return the exit code that another rank has given to ``SystemExit``, or 0."""
+        """Return the exit code that another rank has given to ``SystemExit``, or that of its SIGTERM, or 0."""
         if not self._store or not self._topology:
             return 0
         others = [rank for rank in range(self._topology.world_size) if rank != self._topology.rank]
         codes = self._store.read([f"closed/{rank}" for rank in others]).values()
         return next((code for code in codes if code), 0)
+
+    def report_exit_code(self, exit_code: int) -> None:
+        """Report the exit code of this rank, which ends at once."""
+        if self._store and self._topology:
+            self._store.write_many({f"closed/{self._topology.rank}": exit_code}, REPORT_TIMEOUT)
 
     def close(self, exit_code: int = 0) -> None:
         """Report that this rank has closed its run, and close the store.

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import STRIPPED, Measurement, Progress, finite_numbers
 from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointUploader
 from ultralytics_wb_ddp.artifacts.missed_epochs import log_missed_epochs, read_epochs
-from ultralytics_wb_ddp.distributed.processes import count_datasets, is_worker
-from ultralytics_wb_ddp.distributed.signals import on_termination
+from ultralytics_wb_ddp.distributed.processes import count_datasets, has_dead_peer, is_worker
+from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE, on_termination
 from ultralytics_wb_ddp.distributed.stdio import keep_output_writable
 from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.metrics import evaluation_charts, trainer_rows
 from ultralytics_wb_ddp.runs import stop_button, trial_env
 from ultralytics_wb_ddp.runs.guarded_run import close_failed_runs
-from ultralytics_wb_ddp.runs.open_runs import registry, warn_of_unused_run
+from ultralytics_wb_ddp.runs.open_runs import Termination, registry, warn_of_unused_run
 from ultralytics_wb_ddp.runs.preemption import preempt_runs
 from ultralytics_wb_ddp.runs.resolution import open_training_run, warn_of_lost_run
 from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
@@ -166,12 +166,17 @@ class TrainingLogger:
         self.run.start(save_dir, previous)
 
     def _install_handlers(self, save_dir: Path) -> None:
-        """Install the handlers for SIGTERM, launcher death and the Stop button."""
-        on_termination(preempt_runs)
+        """Install the handlers for launcher death and the Stop button."""
         if is_worker():
             keep_output_writable(save_dir / ORPHAN_LOG_FILE)
         stop_button.training_started.set()
         stop_button.active_training_ids.add(id(self))
+
+    def _terminate(self) -> None:
+        """Tell the other ranks that SIGTERM ends this one, and preempt the runs of this process."""
+        if not has_dead_peer():
+            self.ranks.report_exit_code(SIGTERM_EXIT_CODE)
+        preempt_runs()
 
     @property
     def timer(self) -> RankTimer | None:
@@ -180,6 +185,8 @@ class TrainingLogger:
 
     def start(self) -> None:
         """Connect the ranks. Publish the run in the main process, and open the run of any other rank that logs."""
+        if self.run or not self.is_main:
+            on_termination(self._terminate)
         self.ranks.connect()
         if self.is_main:
             self._start_inputs()
@@ -433,9 +440,12 @@ class TrainingLogger:
             if error and may_be_of_another_rank and (other_code := self.ranks.failed_exit_code()):
                 set_exit_code(error, other_code)
                 exit_code = other_code
+                Termination(exit_code, exit_code == SIGTERM_EXIT_CODE).mark(self.run.wandb_run)
             self.run.close(exit_code if failed else int(is_cut_off or upload_error is not None))
             upload_error = None if failed else upload_error
         self.ranks.close(exit_code if isinstance(error, SystemExit) else 0)
+        if self.run or not self.is_main:
+            on_termination(preempt_runs)  # without this training, whose model would stay in memory
         if upload_error:
             raise upload_error
 
