@@ -119,6 +119,7 @@ class OpenRunRegistry:
         unsent_user_runs: The user's offline runs whose command is named when they end.
         records: Records of the trainings that have ended, by run id.
         termination: The end of this process by SIGTERM; None without the signal.
+        failed_exit_code: Exit code of the last training, if it has failed; else 1.
     """
 
     opened: dict[str, OpenRun] = field(default_factory=dict)
@@ -128,6 +129,7 @@ class OpenRunRegistry:
     owned: list[Any] = field(default_factory=list)
     records: dict[str, RunRecord] = field(default_factory=dict)
     termination: Termination | None = None
+    failed_exit_code: int = 1
     _service_processes: list[ServiceProcess | BorrowedServiceProcess] = field(default_factory=list)
     _taken_over: set[str] = field(default_factory=set)
     _changing: int = 0  # number of runs that are being opened or finished

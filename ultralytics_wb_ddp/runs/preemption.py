@@ -58,7 +58,7 @@ def preempt_runs() -> None:
 def _failed_exit_code() -> int:
     """Return the exit code of the rank that has failed, and report it to the launcher."""
     trainings = [*registry.trainings]
-    exit_code = next(filter(None, (training.failed_exit_code() for training in trainings)), 1)
+    exit_code = next(filter(None, (training.failed_exit_code() for training in trainings)), registry.failed_exit_code)
     for training in trainings:
         training.report_exit_code(exit_code)
     return exit_code

@@ -134,6 +134,7 @@ class TrainingLogger:
             weights: Files known to the launcher from which the weights may have been loaded.
         """
         close_failed_runs()
+        registry.failed_exit_code = 1
         training_logger = cls(
             trainer,
             RankCoordinator(options, handoff),
@@ -440,7 +441,9 @@ class TrainingLogger:
             if error and may_be_of_another_rank and (other_code := self.ranks.failed_exit_code()):
                 set_exit_code(error, other_code)
                 exit_code = other_code
-                Termination(exit_code, exit_code == SIGTERM_EXIT_CODE).mark(self.run.wandb_run)
+            registry.failed_exit_code = exit_code or 1  # torchrun may terminate this rank before its run is finished
+            if exit_code == SIGTERM_EXIT_CODE:
+                Termination(exit_code, is_preempted=True).mark(self.run.wandb_run)
             self.run.close(exit_code if failed else int(is_cut_off or upload_error is not None))
             upload_error = None if failed else upload_error
         self.ranks.close(exit_code if isinstance(error, SystemExit) else 0)
