@@ -526,12 +526,14 @@ class WandbManager:
         if self.run is None or self._handoff is None or self._adopted or self.run.disabled or is_closed(self.run):
             return None
         open_run = registry.opened.get(self.run.id)
-        has_core = open_run is not None and open_run.run is self.run and open_run.service_process.has_core
+        if open_run is not None and open_run.run is not self.run:
+            open_run = None
+        has_core = open_run is not None and open_run.service_process.has_core
         if has_core and not cannot_hold_rows(self.run):
             return None
         cause = "W&B cannot write to its disk" if has_core else "its wandb-core was killed"
         logger.warning("run %s: %s; the run is opened again", self.run.id, cause)
-        if open_run is not None and open_run.run is self.run:
+        if open_run is not None:
             give_up_run(self.run)
         lost_dir, self.run = get_run_dir(self.run), None
         self._handoff = replace(self._handoff, state="closed", closed_at=time.time(), is_complete=False)

@@ -76,12 +76,12 @@ def _states_of_fault(outcome: Outcome, life: Life) -> set[State]:
     states = set(BY_SIGNAL[signal.Signals(fault.signal)])
     if fault.signal == signal.SIGTERM and is_users:
         states |= {("preempted", 1)}  # W&B's own end of a script that fails
-    if (
-        fault.signal == signal.SIGTERM
-        and fault.role.startswith("rank")
-        and outcome.marked("after teardown", life.number)
-    ):
-        states |= {FAILED}  # a rank whose training is over can tell nobody; the launcher learns only that it has failed
+    if fault.signal == signal.SIGTERM and fault.role.startswith("rank"):
+        rank = int(fault.role.removeprefix("rank "))
+        if life.struck_at and outcome.marked("after teardown", life.number, before=life.struck_at, rank=rank):
+            states |= {
+                FAILED
+            }  # a rank whose training is over tells nobody; the launcher learns only that it has failed
     if fault.signal == signal.SIGINT and fault.role not in {GROUP, EVERY}:
         states |= {FAILED}  # the other processes fail because one was interrupted
     return states

@@ -94,7 +94,7 @@ LIMITS: tuple[Limit, ...] = (
     ),
     Limit(
         "the script's own calls of W&B, offline on a full disk",
-        ("no_row_lost", "true_state"),
+        ("no_row_lost",),
         _fills_disk_of_own_offline_run,
         "docs/reliability.md, A run of your own: W&B cannot keep what your own calls log",
     ),

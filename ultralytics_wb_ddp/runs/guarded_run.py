@@ -273,9 +273,9 @@ class GuardedRun:
         with self._continuing:  # checkpoints are logged by another thread than rows
             if self.wandb_run is lost:
                 explanation = self.explain_lost_core() if self.origin == "attach" else ""
-                self.continue_offline(explanation or f"the run's wandb-core is gone ({format_exception(error)})")
-                self._log_lost_rows(lost, self._recent_rows)
-                self._log_lost_artifacts(lost)
+                self._continue_with_recent_data(
+                    explanation or f"the run's wandb-core is gone ({format_exception(error)})"
+                )
         action()
 
     def _storable(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,10 +315,7 @@ class GuardedRun:
             return
         self._has_left_disk = True
         with self._continuing:
-            lost = self.wandb_run
-            self.continue_offline(f"W&B cannot write to {get_run_dir(lost)}, its disk may be full")
-            self._log_lost_rows(lost, self._recent_rows)
-            self._log_lost_artifacts(lost)
+            self._continue_with_recent_data(f"W&B cannot write to {get_run_dir(self.wandb_run)}, its disk may be full")
 
     def update_summary(self, values: Mapping[str, Any]) -> None:
         """Update the run's summary in the background."""
@@ -382,6 +379,13 @@ class GuardedRun:
         registry.opened[lost.id].record_opening(get_run_dir(lost), *self._journals)
         msg = "%s; what it logs to run %s from now on is written to disk, send it when the run is over with: %s"
         logger.warning(msg, reason, lost.id, sync_command(folder))
+
+    def _continue_with_recent_data(self, reason: str) -> None:
+        """Continue the run on disk, and log the last rows and artifacts again that the lost session has not written."""
+        lost = self.wandb_run
+        self.continue_offline(reason)
+        self._log_lost_rows(lost, self._recent_rows)
+        self._log_lost_artifacts(lost)
 
     def _drain(self) -> None:
         """Wait for the background queue, in the training's thread."""
