@@ -400,7 +400,6 @@ class TrainingLogger:
             self.is_best = measured.fitness is not None and bool(measured.fitness == trainer.best_fitness)
         self.is_epoch_over, self._metrics_before_epoch = True, trainer.metrics
         self._log_row()
-        self._write_config()
         self._apply_stop_request()
         if self.checkpoints:
             self.checkpoints.after_epoch(trainer, self.epoch, measured)
@@ -429,6 +428,8 @@ class TrainingLogger:
         exit_code = exit_code_of(error) if failed else 0
         if self.run:
             self._log_pending_row(self.run, failed=failed)
+            if self.is_main:
+                self._write_config()  # the last epoch may have changed it
             stop_button.active_training_ids.discard(id(self))
             if not failed:
                 self.ranks.wait_for_local_ranks()
