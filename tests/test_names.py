@@ -21,10 +21,10 @@ from ultralytics_wb_ddp.config.names import (
     training_inputs_name,
 )
 from ultralytics_wb_ddp.config.options import RunOptions
-from ultralytics_wb_ddp.config.validation import check_environment, check_run_id
+from ultralytics_wb_ddp.config.types import ArtifactName, RunId, validate_environment
+from ultralytics_wb_ddp.config.validation import validate
 from ultralytics_wb_ddp.distributed.topology import Topology, plan_rank
 from ultralytics_wb_ddp.doctor.past_training_checks import check_training
-from ultralytics_wb_ddp.jobs.schema import Output
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
 from ultralytics_wb_ddp.wandb_client.run_state import run_dir_in_command, sync_command
 from ultralytics_wb_ddp.wandb_client.server import _path_of
@@ -61,7 +61,8 @@ def test_ids_of_the_ranks_of_a_run_with_a_long_id_are_short_enough_and_differ() 
     def of_rank(rank: int, base_id: str) -> str:
         plan = plan_rank(Topology(rank, rank, 2, 2, 0, 1), "new", "global", base_id)
         assert plan
-        return check_run_id(plan.run_id, "id")
+        validate(RunId, plan.run_id, "id")
+        return plan.run_id
 
     assert of_rank(1, "abc") == "abc-rank-1"
     ids = {of_rank(rank, base_id) for rank in (0, 1) for base_id in ("x" * 128, "x" * 127 + "y")}
@@ -97,7 +98,7 @@ def test_command_that_sends_a_run_can_be_copied(folder: str) -> None:
         ("name", "n" * 129, "has 129 characters; W&B takes 1 to 128"),
         ("group", "g" * 200, "has 200 characters; W&B takes 1 to 128"),
         ("job_type", "j" * 65, "has 65 characters; W&B takes 1 to 64"),
-        ("tags", ["t" * 65], "has 65 characters; W&B takes tags of 1 to 64"),
+        ("tags", ["t" * 65], "has 65 characters; W&B takes 1 to 64"),
     ],
 )
 def test_value_that_w_and_b_has_no_room_for_is_refused(setting: str, value: Any, words: str) -> None:
@@ -125,12 +126,12 @@ def test_variable_is_checked_where_the_setting_is_not_given(
 
     with pytest.raises(ConfigurationError, match=variable):
         RunOptions.parse({}, "add_wandb_callback()")
-    check_environment({setting})
+    validate_environment({setting})
 
 
 def test_variables_that_w_and_b_takes_are_not_refused() -> None:
-    check_environment((), {"WANDB_TAGS": "a,,b,", "WANDB_NAME": "n" * 128, "WANDB_RUN_ID": "lr=0.01 bs=8"})
-    check_environment((), {"WANDB_RUN_GROUP": "x" * 200, "ULTRALYTICS_WB_DDP": "{}"})
+    validate_environment((), {"WANDB_TAGS": "a,,b,", "WANDB_NAME": "n" * 128, "WANDB_RUN_ID": "lr=0.01 bs=8"})
+    validate_environment((), {"WANDB_RUN_GROUP": "x" * 200, "ULTRALYTICS_WB_DDP": "{}"})
 
 
 def test_name_of_a_job_and_of_its_group_is_checked_before_the_run() -> None:
@@ -153,7 +154,7 @@ def test_all_ids_of_a_group_are_checked_before_its_first_run() -> None:
 @pytest.mark.parametrize(("name", "words"), [("my model", "W&B takes letters, digits"), ("x" * 129, "shorten it")])
 def test_artifact_of_a_job_has_a_name_that_w_and_b_takes(name: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
-        Output.parse({"s3": "s3://bucket/key", "name": name}, "artifacts.outputs[0]")
+        validate(ArtifactName, name, "artifacts.outputs[0].name")
 
 
 def test_web_address_of_a_run_with_an_odd_id_names_the_run() -> None:
@@ -163,7 +164,7 @@ def test_web_address_of_a_run_with_an_odd_id_names_the_run() -> None:
 
 def test_id_that_is_too_long_for_a_folder_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="W&B names a folder after it, and 384 bytes are too many"):
-        check_run_id("日" * 128, "id")
+        validate(RunId, "日" * 128, "id")
 
 
 def test_run_of_a_user_with_an_odd_and_long_id_holds_checkpoint_and_tables(run_job: RunJob) -> None:

@@ -105,7 +105,7 @@ def test_parameters_that_can_work_are_not_refused() -> None:
     ("definition", "message"),
     [
         ({"methd": "grid"}, "'methd' is unknown; did you mean 'method'"),
-        ({"method": "grid"}, "'parameters' is missing"),
+        ({"method": "grid"}, "parameters is missing"),
         ({"method": "hyperband", "parameters": {"lr0": {"value": 1}}}, "choose one of grid, random, bayes"),
         ({"method": "bayes", "parameters": {"lr0": {"value": 1}}}, "bayes needs a metric"),
         (

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.names import training_inputs_name
 from ultralytics_wb_ddp.config.options import RUN_ONLY_OPTIONS, RunOptions, WandbConfig, merge
 from ultralytics_wb_ddp.config.scope import active_scopes, forget_scopes_applied, mark_scopes_applied, scope_settings
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_text, group_of_environment, raise_type_error
+from ultralytics_wb_ddp.config.types import Name, group_of_environment
+from ultralytics_wb_ddp.config.validation import ConfigurationError, validate
 from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.runs import journal
@@ -105,10 +106,8 @@ class WandbManager:
 
     def __init__(self, cfg: Any, job_name: str | None = None, experiment_group_name: str | None = None) -> None:
         for parameter, value in (("job_name", job_name), ("experiment_group_name", experiment_group_name)):
-            if not isinstance(value, (str, type(None))):
-                raise_type_error(parameter, value)
-            if value:
-                check_text(parameter, value)
+            if value not in (None, ""):
+                validate(Name, value, parameter)
         self._scopes = active_scopes()
         self.config = WandbConfig.from_cfg(cfg, scope_settings(*(("name",) if job_name else ())))
         if not (job_name or self.config.name):

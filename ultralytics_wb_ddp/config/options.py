@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, get_args
 
 from typing_extensions import Self
 
-from ultralytics_wb_ddp.config.validation import (
-    ConfigurationError,
-    check_bool,
-    check_choice,
-    check_environment,
-    check_job_type,
-    check_known_keys,
-    check_link,
-    check_non_negative_int,
-    check_project,
-    check_run_id,
-    check_s3_prefix,
-    check_seconds,
-    check_tags,
-    check_text,
-    check_uri,
-    raise_type_error,
+from ultralytics_wb_ddp.config.types import (
+    Count,
+    Directory,
+    Flag,
+    JobType,
+    Link,
+    Name,
+    Project,
+    RunId,
+    S3Prefix,
+    Seconds,
+    SecondsOrNone,
+    Tags,
+    Text,
+    Uri,
+    at_least,
+    validate_environment,
 )
+from ultralytics_wb_ddp.config.validation import ConfigurationError, Rule, check_known_keys, validate
 from ultralytics_wb_ddp.utils.serialization import REDACTED, to_plain
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ Strategy = Literal["main", "node", "all"]
 Checkpoints = Literal["best", "best+last", "all", "none"]
 ErrorPolicy = Literal["warn", "raise"]
 OrphanPolicy = Literal["continue", "stop"]
+MAX_MISTAKES = 256  # images; a rank keeps up to 1.5 MB for each
+Mistakes = Annotated[int, Rule(f"a whole number of images, 0 to {MAX_MISTAKES},", at_least(0, MAX_MISTAKES))]
 MODES = get_args(Mode)
-RUN_MODES = get_args(RunMode)
-RANK_SCOPES = get_args(RankScope)
 STRATEGIES = {"main": ("auto", "global"), "node": ("auto", "worker"), "all": ("new", "global")}  # W&B's own names
 RUN_ONLY_OPTIONS = (
     "project",
@@ -55,32 +56,7 @@ RUN_ONLY_OPTIONS = (
     "mode",
     "dir",
 )  # not of a training
-MAX_MISTAKES = 256  # images; a rank keeps up to 1.5 MB for each
 OMEGACONF_MISSING = "???"  # OmegaConf's mark of a mandatory value that is missing
-_CHOICES = {
-    "mode": MODES,
-    "on_error": get_args(ErrorPolicy),
-    "on_launcher_lost": get_args(OrphanPolicy),
-    "run_mode": RUN_MODES,
-    "rank_scope": RANK_SCOPES,
-    "checkpoints": get_args(Checkpoints),
-    "strategy": tuple(STRATEGIES),
-}
-# By the first word of a field's annotation.
-_CHECK_BY_TYPE: dict[str, Callable[[str, Any], Any]] = {
-    "bool": check_bool,
-    "int": check_non_negative_int,
-    "tuple[str,": check_tags,
-}
-_CHECK_BY_NAME: dict[str, Callable[[str, str], str]] = {
-    "project": check_project,
-    "name": check_text,
-    "group": check_text,
-    "job_type": check_job_type,
-    "link": check_link,
-    "checkpoint_store": check_s3_prefix,
-    "data_uri": check_uri,
-}
 OFFLINE_MODES = ("offline", "dryrun")  # values of WANDB_MODE
 
 
@@ -184,41 +160,36 @@ class RunOptions:
             any other value writes each row of a training at once.
     """
 
-    project: str | None = None
-    entity: str | None = None
-    name: str | None = None
-    group: str | None = None
-    job_type: str | None = None
-    tags: tuple[str, ...] | None = None
-    notes: str | None = None
-    mode: str | None = None
-    dir: str | None = None
-    run_mode: str | None = None
-    rank_scope: str | None = None
-    strategy: str | None = None
-    rank_metrics: bool = True
-    batch_interval: int = 0
-    inputs: bool = True
-    data_uri: str | None = None
-    mistakes: int = 16
-    checkpoints: str = "best"
-    checkpoint_interval: int | None = None
-    checkpoint_keep: int | None = None
-    checkpoint_ttl: int | None = None
-    checkpoint_store: str | None = None
-    link: str | None = None
-    on_error: str = "warn"
-    on_launcher_lost: str = "continue"
-    init_timeout: float = 30.0
-    finish_timeout: float = 120.0
-    flush_interval: float = 1.0
+    project: Project | None = None
+    entity: Text | None = None
+    name: Name | None = None
+    group: Name | None = None
+    job_type: JobType | None = None
+    tags: Tags | None = None
+    notes: Text | None = None
+    mode: Mode | None = None
+    dir: Directory | None = None
+    run_mode: RunMode | None = None
+    rank_scope: RankScope | None = None
+    strategy: Strategy | None = None
+    rank_metrics: Flag = True
+    batch_interval: Count = 0
+    inputs: Flag = True
+    data_uri: Uri | None = None
+    mistakes: Mistakes = 16
+    checkpoints: Checkpoints = "best"
+    checkpoint_interval: Count | None = None
+    checkpoint_keep: Count | None = None
+    checkpoint_ttl: Count | None = None
+    checkpoint_store: S3Prefix | None = None
+    link: Link | None = None
+    on_error: ErrorPolicy = "warn"
+    on_launcher_lost: OrphanPolicy = "continue"
+    init_timeout: Seconds = 30.0
+    finish_timeout: Seconds = 120.0
+    flush_interval: SecondsOrNone = 1.0
 
     def __post_init__(self) -> None:
-        if self.mistakes > MAX_MISTAKES:
-            msg = (
-                f"mistakes={self.mistakes}: the table of mistakes shows {MAX_MISTAKES} images at most, for their memory"
-            )
-            raise ConfigurationError(msg)
         _split_strategy(self.as_layer())  # raises if the strategy contradicts the other options
 
     def as_layer(self) -> dict[str, Any]:
@@ -249,8 +220,9 @@ class RunOptions:
         """
         check_known_keys(values, [field.name for field in fields(cls)], where)
         options = {name: value for name, value in values.items() if value is not None}
-        check_environment(options)
-        return cls(**{name: _check(name, value, where) for name, value in options.items()})
+        validate_environment(options)
+        prefix = where if where == "--" else f"{where}{'.' if where.endswith('wandb') else ': '}"
+        return validate(cls, options, prefix)  # type: ignore[no-any-return]
 
     @classmethod
     def parse_layer(cls, values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -304,9 +276,9 @@ class WandbConfig(RunOptions):
         keep_open: Leave the run open during the training, so that workers attach to it instead of resuming it.
     """
 
-    id: str | None = None
-    api_key: str | None = None
-    keep_open: bool = False
+    id: RunId | None = None
+    api_key: Text | None = None
+    keep_open: Flag = False
 
     def __repr__(self) -> str:
         """Return the settings without the API key, because logs and tracebacks contain representations."""
@@ -342,22 +314,3 @@ class WandbConfig(RunOptions):
             msg = f"{where}.project is missing; name the W&B project that the run belongs to"
             raise ConfigurationError(msg)
         return cls.parse(settings, where)
-
-
-def _check(name: str, value: Any, where: str) -> Any:
-    """Return a setting in the type of its field. Raise :class:`ConfigurationError` if the value is wrong."""
-    setting = f"{where}{name}" if where == "--" else f"{where}{'.' if where.endswith('wandb') else ': '}{name}"
-    kind = next(str(field.type) for field in fields(WandbConfig) if field.name == name).partition(" ")[0]
-    if kind == "float":
-        return check_seconds(setting, value, least=0.0 if name == "flush_interval" else 1.0)
-    if kind in _CHECK_BY_TYPE:
-        return _CHECK_BY_TYPE[kind](setting, value)
-    if name == "dir" and isinstance(value, PathLike):
-        return fspath(value)
-    if not isinstance(value, str):
-        raise_type_error(setting, value)
-    if name in _CHOICES:
-        return check_choice(setting, value, _CHOICES[name])
-    if name == "id":
-        return check_run_id(value, setting)
-    return _CHECK_BY_NAME[name](setting, value) if name in _CHECK_BY_NAME else value

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from ultralytics_wb_ddp.config.names import file_name, run_name
 from ultralytics_wb_ddp.config.options import WandbConfig
 from ultralytics_wb_ddp.config.scope import scope_settings
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_run_id
+from ultralytics_wb_ddp.config.types import RunId
+from ultralytics_wb_ddp.config.validation import ConfigurationError, validate
 from ultralytics_wb_ddp.cross_validation.results import Statistics, load_finished_results, select_metrics
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process
 from ultralytics_wb_ddp.runs.links import Links
@@ -267,7 +268,7 @@ def _check(config: WandbConfig, name: str, runs: int, job_type: str, *, resume: 
     if cause:
         raise ConfigurationError(cause)
     for end in (f"{job_type}-{runs - 1}", SUMMARY_JOB_TYPE):
-        check_run_id(f"{name}-{end}", "id in the group")
+        validate(RunId, f"{name}-{end}", "id in the group")
     return config
 
 

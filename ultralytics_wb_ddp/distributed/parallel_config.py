@@ -9,10 +9,11 @@ import random
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 from ultralytics_wb_ddp.config.options import OMEGACONF_MISSING
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_known_keys
+from ultralytics_wb_ddp.config.types import Flag, at_least
+from ultralytics_wb_ddp.config.validation import ConfigurationError, Rule, check_known_keys, validate
 from ultralytics_wb_ddp.distributed.slurm import FIRST_PORT, LOOPBACK, PORTS, integer, slurm_environment
 from ultralytics_wb_ddp.distributed.topology import reject_lone_local_rank, validate_ranks
 from ultralytics_wb_ddp.utils.serialization import to_plain
@@ -49,6 +50,34 @@ VARIABLE_OF_SETTING = {  # environment variable by setting
 }
 
 
+def _as_integer(value: Any) -> Any:
+    is_number = isinstance(value, str) and value.strip().lstrip("-").isdigit()  # ${oc.env:...} gives strings
+    return int(value) if is_number else value
+
+
+def _check_host(host: str) -> str:
+    if not host.strip():
+        raise ValueError
+    return host
+
+
+def _check_backend(backend: str) -> str:
+    names = [part.rpartition(":")[2] for part in backend.split(",")]  # such as "cpu:gloo,cuda:nccl"
+    if wrong := [name for name in names if name not in BACKENDS]:
+        close = difflib.get_close_matches(wrong[0].lower(), BACKENDS, n=1)
+        msg = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(BACKENDS)}"
+        raise ValueError(msg)
+    return backend
+
+
+ProcessCount = Annotated[int, Rule("the number of processes on all nodes, 1 or more,", at_least(1), _as_integer)]
+Rank = Annotated[int, Rule("a rank, counted from 0,", at_least(0), _as_integer)]
+Host = Annotated[str, Rule("the name or the address of rank 0's host", _check_host)]
+Port = Annotated[int, Rule(f"a port, from 1 to {LAST_PORT},", at_least(1, LAST_PORT), _as_integer)]
+Backend = Annotated[str, Rule(f"a backend, such as {BACKENDS[0]!r},", _check_backend)]
+GpuIndex = Annotated[int, Rule("the index of a GPU of this machine, counted from 0,", at_least(0), _as_integer)]
+
+
 @dataclass(frozen=True)
 class ParallelConfig:
     """The settings of ``cfg.parallel``.
@@ -70,31 +99,25 @@ class ParallelConfig:
         ConfigurationError: A value is of a wrong type or outside its range.
     """
 
-    world_size: int | None = None
-    rank: int | None = None
-    master_addr: str | None = None
-    master_port: int | None = None
-    backend: str | None = None
-    find_unused_parameters: bool | None = None
-    output_device: int | None = None
+    world_size: ProcessCount | None = None
+    rank: Rank | None = None
+    master_addr: Host | None = None
+    master_port: Port | None = None
+    backend: Backend | None = None
+    find_unused_parameters: Flag | None = None
+    output_device: GpuIndex | None = None
 
     def __post_init__(self) -> None:
-        self._check_integer("world_size", 1, None, "give the number of processes on all nodes, 1 or more")
-        self._check_integer("rank", 0, None, "ranks count from 0")
-        self._check_integer("output_device", 0, None, "give the index of a GPU of this machine, counted from 0")
-        self._check_integer("master_port", 1, LAST_PORT, f"ports go from 1 to {LAST_PORT}")
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        kinds = get_type_hints(ParallelConfig, include_extras=True) if given else {}
+        for name, value in given.items():
+            object.__setattr__(self, name, validate(kinds[name], value, f"parallel.{name}"))
         if self.world_size is not None and self.rank is not None and self.rank >= self.world_size:
             msg = (
                 f"parallel.rank={self.rank} is outside parallel.world_size={self.world_size}; "
                 f"ranks go from 0 to {self.world_size - 1}"
             )
             raise ConfigurationError(msg)
-        if self.master_addr is not None and not (isinstance(self.master_addr, str) and self.master_addr.strip()):
-            self._invalid("master_addr", "give the name or the address of rank 0's host")
-        if self.backend is not None:
-            self._check_backend(self.backend)
-        if self.find_unused_parameters is not None and not isinstance(self.find_unused_parameters, bool):
-            self._invalid("find_unused_parameters", "true or false is expected")
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> ParallelConfig:
@@ -261,28 +284,6 @@ class ParallelConfig:
             "MASTER_ADDR": env.get("MASTER_ADDR", LOOPBACK),
             "MASTER_PORT": str(port),
         }
-
-    def _check_integer(self, name: str, least: int, most: int | None, remedy: str) -> None:
-        value = getattr(self, name)
-        if isinstance(value, str) and value.strip().lstrip("-").isdigit():  # ${oc.env:...} gives strings
-            value = int(value)
-            object.__setattr__(self, name, value)
-        if value is None:
-            return
-        is_integer = isinstance(value, int) and not isinstance(value, bool)
-        if not is_integer or value < least or (most is not None and value > most):
-            self._invalid(name, remedy)
-
-    def _check_backend(self, backend: Any) -> None:
-        names = [part.rpartition(":")[2] for part in backend.split(",")] if isinstance(backend, str) else [""]
-        wrong = [name for name in names if name not in BACKENDS]
-        if wrong:
-            close = difflib.get_close_matches(wrong[0].lower(), BACKENDS, n=1)
-            self._invalid("backend", f"did you mean {close[0]!r}?" if close else f"known are {', '.join(BACKENDS)}")
-
-    def _invalid(self, name: str, remedy: str) -> None:
-        msg = f"parallel.{name}={getattr(self, name)!r}: {remedy}"
-        raise ConfigurationError(msg)
 
 
 def find_free_port() -> int:

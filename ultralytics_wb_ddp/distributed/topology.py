@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ultralytics_wb_ddp.config.names import derived_id
-from ultralytics_wb_ddp.config.options import RANK_SCOPES, RUN_MODES
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_choice
+from ultralytics_wb_ddp.config.options import RankScope, RunMode
+from ultralytics_wb_ddp.config.validation import ConfigurationError, validate
 from ultralytics_wb_ddp.distributed.slurm import integer, slurm_environment
 
 if TYPE_CHECKING:
@@ -111,8 +111,9 @@ def plan_rank(topology: Topology | None, run_mode: str, rank_scope: str, base_id
         ConfigurationError: The mode or the scope is unknown, or the scope is ``"worker"`` and the rank's node is
             unknown.
     """
-    check_choice("run_mode", run_mode, RUN_MODES)
-    check_choice("rank_scope", rank_scope, RANK_SCOPES)
+    if run_mode not in get_args(RunMode) or rank_scope not in get_args(RankScope):
+        validate(RunMode, run_mode, "run_mode")
+        validate(RankScope, rank_scope, "rank_scope")
     if topology is None:
         return RankPlan(base_id)
     if rank_scope == "worker" and topology.worker_index is None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.artifacts.training_state import TrainingState
-from ultralytics_wb_ddp.config.validation import ConfigurationError, group_of_environment
+from ultralytics_wb_ddp.config.types import group_of_environment
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.devices import devices_of
 from ultralytics_wb_ddp.distributed.train import check_launch, trains_on_cpu
 from ultralytics_wb_ddp.doctor.finding import DoctorRequest

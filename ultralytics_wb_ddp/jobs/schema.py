@@ -5,28 +5,72 @@ from __future__ import annotations
 import difflib
 import pkgutil
 import re
-from dataclasses import dataclass, field, fields
-from importlib.util import find_spec
+from collections.abc import Mapping  # noqa: TC003  # pydantic reads the types
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from ultralytics_wb_ddp.config.names import alias_problem, artifact_name_problem, run_name
+from ultralytics_wb_ddp.config.names import run_name
 from ultralytics_wb_ddp.config.options import OMEGACONF_MISSING, WandbConfig
-from ultralytics_wb_ddp.config.s3_path import S3Error, S3Path
 from ultralytics_wb_ddp.config.scope import scope_settings
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_known_keys, check_text
+from ultralytics_wb_ddp.config.types import Aliases, ArtifactName, Name, S3Object, Text, UploadedPath
+from ultralytics_wb_ddp.config.validation import FORBID_OTHERS, SECTION, ConfigurationError, Rule, known_keys, validate
 from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
 from ultralytics_wb_ddp.jobs.train_arguments import check_data, check_train_arguments, quiet_ultralytics
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-SECTIONS = ["name", "group", "wandb", "model", "train", "parallel", "artifacts"]
+THE_JOB = "the job"
 TRAINER = "trainer"  # an argument of model.train that takes a class; a job gives the name of the class
 TASKS_BY_NAME = {"-seg": "segment", "-cls": "classify", "-pose": "pose", "-obb": "obb"}  # of Ultralytics' weights
 MOVED_ARGUMENTS = {"model": "model", "task": "model.task"}  # training arguments and their settings in a job
+
+
+def _check_inputs(paths: tuple[str, ...]) -> tuple[str, ...]:
+    by_name: dict[str, str] = {}
+    for path in paths:
+        name = Path(path).resolve().name
+        if name in by_name:
+            msg = f"{path!r} and {by_name[name]!r} have the same name; give a folder that holds both"
+            raise ValueError(msg)
+        by_name[name] = path
+    return paths
+
+
+def _check_path(path: str) -> str:
+    if not Path(path).exists():
+        msg = "it does not exist; check the path"
+        raise ValueError(msg)
+    return path
+
+
+def _check_task(task: str) -> str:
+    from ultralytics.cfg import TASKS
+
+    if task not in TASKS:
+        msg = f"it is unknown; choose one of {', '.join(sorted(TASKS))}"
+        raise ValueError(msg)
+    return task
+
+
+def _as_list(value: Any) -> Any:
+    return [] if value is None else [value] if isinstance(value, str) else value
+
+
+def _as_section(value: Any) -> Any:
+    return {} if value is None else value
+
+
+def _as_model(value: Any) -> Any:
+    return {"weights": value} if isinstance(value, str) else value
+
+
+LIST = "a list, each item with a '-' before it,"
+WEIGHTS = "weights or a model's YAML, such as yolo11n.pt,"
+InputPath = Annotated[str, Rule("a path", _check_path)]
+InputPaths = Annotated[tuple[InputPath, ...], Rule(LIST, _check_inputs, _as_list)]
+Weights = Annotated[str, Rule(WEIGHTS)]
+OptionalName = Annotated[Name | None, Rule(convert=lambda name: name or None)]
+Task = Annotated[str, Rule("a task of Ultralytics", _check_task)]
 
 
 @dataclass(frozen=True)
@@ -38,44 +82,61 @@ class Output:
         upload: File or directory that is uploaded to ``s3`` first. A relative path is below the training's directory.
     """
 
-    s3: str
-    name: str
-    upload: str | None = None
-    type: str = "model"
-    aliases: tuple[str, ...] = ()
+    __pydantic_config__ = FORBID_OTHERS
+
+    s3: S3Object
+    name: ArtifactName
+    upload: UploadedPath | None = None
+    type: Text = "model"
+    aliases: Aliases = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def parse(cls, values: Any, where: str) -> Output:
-        """Return a checked output. ``where`` names it in messages.
 
-        Raises:
-            ConfigurationError: A setting is missing or wrong.
-        """
-        section = _parse_section(values, where, [item.name for item in fields(cls)])
-        for name in ("s3", "name"):
-            if not section.get(name):
-                msg = f"{where}.{name} is missing; give 's3: s3://bucket/key' and a name for the artifact"
-                raise ConfigurationError(msg)
-        aliases = section.get("aliases") or ()
-        section["aliases"] = (aliases,) if isinstance(aliases, str) else tuple(aliases)
-        output = cls(**{name: value for name, value in section.items() if value is not None})
-        try:
-            S3Path.parse(output.s3)
-        except S3Error as error:
-            msg = f"{where}.s3: {error}"
-            raise ConfigurationError(msg) from error
-        if problem := artifact_name_problem(output.name):
-            msg = f"{where}.name={output.name!r}: {problem}"
-            raise ConfigurationError(msg)
-        for alias in output.aliases:
-            if problem := alias_problem(alias):
-                msg = f"{where}.aliases: {alias!r}: {problem}"
-                raise ConfigurationError(msg)
-        if output.upload is not None and find_spec("boto3") is None:
-            msg = f"{where}.upload needs boto3; install it with: pip install 'ultralytics-wb-ddp[s3]'"
-            raise ConfigurationError(msg)
-        return output
+Outputs = Annotated[tuple[Output, ...], Rule(LIST, convert=_as_list)]
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The section ``artifacts`` of a job.
+
+    Attributes:
+        inputs: Files and directories that become input artifacts of the run.
+        outputs: Objects in S3 that the run references after the training.
+    """
+
+    __pydantic_config__ = FORBID_OTHERS
+
+    inputs: InputPaths = ()
+    outputs: Outputs = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """The section ``model`` of a job. A string is the weights.
+
+    Attributes:
+        task: Task of the model; None leaves the task to Ultralytics.
+    """
+
+    __pydantic_config__ = FORBID_OTHERS
+
+    weights: Weights
+    task: Task | None = None
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The settings of a job, as the user writes them."""
+
+    __pydantic_config__ = FORBID_OTHERS
+
+    model: Annotated[Model, Rule(WEIGHTS, convert=_as_model)]
+    name: OptionalName = None
+    group: OptionalName = None
+    wandb: Any = None
+    train: Annotated[dict[str, Any], Rule(SECTION, convert=_as_section)] = field(default_factory=dict)
+    parallel: Any = None
+    artifacts: Annotated[Artifacts, Rule(convert=_as_section)] = field(default_factory=Artifacts)
 
 
 @dataclass(frozen=True)
@@ -114,14 +175,13 @@ class Job:
         """
         values = to_plain(cfg, resolve=True)
         _reject_misplaced_settings(values)
-        values = _parse_section(values, "the job", SECTIONS)
-        names = [name_key for name_key in ("name", "group") if values.get(name_key)]
-        for name_key in names:
-            _check_text(name_key, values[name_key])
-            check_text(name_key, values[name_key])
+        sections: Sections = validate(Sections, _as_section(values), title=THE_JOB)
+        _reject_missing_values({"train": sections.train})
+        names = [key for key in ("name", "group") if getattr(sections, key)]
         wandb = WandbConfig.from_cfg(values, {"keep_open": True, **scope_settings(*names)}, where="wandb")
-        model, task = _read_model(values.get("model"))
-        train = _parse_section(values.get("train"), "train")
+        weights, task = sections.model.weights, sections.model.task
+        _check_weights(weights)
+        train = dict(sections.train)
         for argument, setting in MOVED_ARGUMENTS.items():
             if argument in train:
                 msg = f"train.{argument}={train[argument]!r}: a job has it in {setting}; write it there"
@@ -133,89 +193,40 @@ class Job:
             "train.data",
             needed=not (train.get("resume") or train.get("cfg")),
             own_format=trainer is not None and _reads_data_itself(trainer),
-            task=lambda: task or _task_of(model),
+            task=lambda: task or _task_of(weights),
         )
-        artifacts = _parse_section(values.get("artifacts"), "artifacts", ["inputs", "outputs"])
-        outputs = _parse_list(artifacts.get("outputs"), "artifacts.outputs")
         return cls(
-            name=values.get("name") or run_name(name),
-            group=values.get("group"),
+            name=sections.name or run_name(name),
+            group=sections.group,
             wandb=wandb,
-            model=model,
+            model=weights,
             task=task,
             trainer=trainer,
             train=train,
             parallel=ParallelConfig.from_cfg(values),
-            inputs=_check_inputs(_parse_list(artifacts.get("inputs"), "artifacts.inputs")),
-            outputs=tuple(Output.parse(output, f"artifacts.outputs[{index}]") for index, output in enumerate(outputs)),
+            inputs=sections.artifacts.inputs,
+            outputs=sections.artifacts.outputs,
         )
-
-
-def _parse_section(values: Any, where: str, known: list[str] | None = None) -> dict[str, Any]:
-    """Return a checked section of a job. A missing one is empty."""
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        msg = f"{where}={values!r}: 'name: value' lines are expected" + (f": {', '.join(known)}" if known else "")
-        raise ConfigurationError(msg)
-    if known:
-        check_known_keys(values, known, where)
-    missing = next((name for name, value in values.items() if value == OMEGACONF_MISSING), None)
-    if missing is not None:
-        setting = missing if where == "the job" else f"{where}.{missing}"
-        msg = f"{setting} is {OMEGACONF_MISSING}, to be given when the job is run: {setting}=VALUE"
-        raise ConfigurationError(msg)
-    return dict(values)
 
 
 def _reject_misplaced_settings(values: Any) -> None:
     from ultralytics.utils import DEFAULT_CFG_DICT
 
-    settings = {"wandb": [item.name for item in fields(WandbConfig)], "train": list(DEFAULT_CFG_DICT)}
+    settings = {"wandb": known_keys(WandbConfig), "train": list(DEFAULT_CFG_DICT)}
     for name in values if isinstance(values, dict) else ():
         section = next((section for section, known in settings.items() if name in known), None)
-        if section and name not in SECTIONS:
-            msg = f"the job: {name!r} is unknown; did you mean '{section}.{name}'?"
+        if section and name not in known_keys(Sections):
+            msg = f"{THE_JOB}: {name!r} is unknown; did you mean '{section}.{name}'?"
             raise ConfigurationError(msg)
 
 
-def _parse_list(values: Any, where: str) -> list[Any]:
-    """Return a list of a job. A single string becomes a list of one item."""
-    if values is None:
-        return []
-    if not isinstance(values, (list, str)):
-        msg = f"{where}={values!r}: a list is expected, each with a '-' before it"
+def _reject_missing_values(values: Any, setting: str = "") -> None:
+    """Refuse a job of which values are still to be given."""
+    if values == OMEGACONF_MISSING:
+        msg = f"{setting} is {OMEGACONF_MISSING}, to be given when the job is run: {setting}=VALUE"
         raise ConfigurationError(msg)
-    return [values] if isinstance(values, str) else values
-
-
-def _check_text(setting: str, value: Any) -> None:
-    if value is not None and not isinstance(value, str):
-        msg = f"{setting}={value!r} is of type {type(value).__name__}; a string is expected"
-        raise ConfigurationError(msg)
-
-
-def _read_model(section: Any) -> tuple[str, str | None]:
-    """Return the weights and the task of the model.
-
-    Raises:
-        ConfigurationError: The weights are missing, Ultralytics cannot find or download them, or the task is unknown.
-    """
-    values = _parse_section({"weights": section} if isinstance(section, str) else section, "model", ["weights", "task"])
-    weights, task = values.get("weights"), values.get("task")
-    if weights is None:
-        msg = "model is missing; name weights or a model's YAML, such as model: yolo11n.pt"
-        raise ConfigurationError(msg)
-    _check_text("model.weights", weights)
-    _check_text("model.task", task)
-    _check_weights(weights)
-    if task is not None:
-        from ultralytics.cfg import TASKS
-
-        if task not in TASKS:
-            msg = f"model.task={task!r} is unknown; choose one of {', '.join(sorted(TASKS))}"
-            raise ConfigurationError(msg)
-    return weights, task
+    for name, value in values.items() if isinstance(values, dict) else ():
+        _reject_missing_values(value, f"{setting}.{name}".removeprefix("."))
 
 
 def _check_weights(weights: str) -> None:
@@ -280,20 +291,3 @@ def _reads_data_itself(trainer: Any) -> bool:
     from ultralytics.engine.trainer import BaseTrainer
 
     return trainer.get_dataset is not BaseTrainer.get_dataset
-
-
-def _check_inputs(paths: list[Any]) -> tuple[str, ...]:
-    """Return the inputs, which must exist and have different names."""
-    by_name: dict[str, str] = {}
-    for index, path in enumerate(paths):
-        setting = f"artifacts.inputs[{index}]"
-        _check_text(setting, path)
-        if not Path(path).exists():
-            msg = f"{setting}={path!r} does not exist; check the path"
-            raise ConfigurationError(msg)
-        name = Path(path).resolve().name
-        if name in by_name:
-            msg = f"{setting}={path!r} and {by_name[name]!r} have the same name; give a folder that holds both"
-            raise ConfigurationError(msg)
-        by_name[name] = path
-    return tuple(paths)

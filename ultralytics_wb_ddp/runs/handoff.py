@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from ultralytics_wb_ddp.config.options import MODES, RunOptions
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_run_id
+from ultralytics_wb_ddp.config.types import RunId
+from ultralytics_wb_ddp.config.validation import ConfigurationError, validate
 from ultralytics_wb_ddp.utils.files import write_json
 from ultralytics_wb_ddp.wandb_client.run_state import get_next_step, is_shared
 
@@ -127,7 +128,7 @@ class Handoff:
         if record.get("run_id") != run_id:
             record = {}
         return cls(
-            run_id=check_run_id(run_id, "WANDB_RUN_ID"),
+            run_id=run_id if record else validate(RunId, run_id, "WANDB_RUN_ID"),
             project=env.get("WANDB_PROJECT") or None,
             entity=env.get("WANDB_ENTITY") or None,
             state=record.get("state", "closed"),

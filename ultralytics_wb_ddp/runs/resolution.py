@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.names import run_name
 from ultralytics_wb_ddp.config.options import OFFLINE_MODES, RUN_ONLY_OPTIONS, RunOptions, merge
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_environment
+from ultralytics_wb_ddp.config.types import validate_environment
+from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.topology import RankPlan, Topology, plan_nodes, plan_rank
 from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
 from ultralytics_wb_ddp.runs.handoff import Handoff
@@ -321,7 +322,7 @@ def open_run(resolution: RunResolution, active_run: Any = None) -> GuardedRun | 
         _log_disabled(options)
         return None
     if resolution.action in {"new", "resume"}:
-        check_environment({name for name in RUN_ONLY_OPTIONS if getattr(options, name)})
+        validate_environment({name for name in RUN_ONLY_OPTIONS if getattr(options, name)})
     guarded_run: GuardedRun | None
     try:
         guarded_run = _open(resolution, active_run)

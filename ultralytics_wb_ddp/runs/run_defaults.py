@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.names import MAX_LENGTH, run_name
-from ultralytics_wb_ddp.config.validation import RESERVED_IN_PROJECT
+from ultralytics_wb_ddp.config.types import RESERVED_IN_PROJECT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,11 @@ import re
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from ultralytics_wb_ddp.config.validation import ConfigurationError, check_choice, check_known_keys
+from ultralytics_wb_ddp.config.types import Text  # noqa: TC001  # pydantic reads the types
+from ultralytics_wb_ddp.config.validation import FORBID_OTHERS, ConfigurationError, Rule, validate
 from ultralytics_wb_ddp.config.yaml_file import read_config, yaml_errors_as_user_errors
 from ultralytics_wb_ddp.jobs.train_arguments import check_train_arguments
 from ultralytics_wb_ddp.utils.serialization import to_plain
@@ -20,17 +21,48 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-SWEEP_KEYS = (
-    *("name", "description", "project", "entity", "method", "metric", "parameters"),
-    *("early_terminate", "run_cap"),
-)
-METHODS = ("grid", "random", "bayes")
-GOALS = ("minimize", "maximize")
-REQUIRED = ("method", "parameters")
 LOGGED = ("train/", "val/", "lr/", "model/", "best/", "final/", "ranks/", "batch/")  # prefixes of further logged keys
 CONTINUOUS = ("uniform", "log_uniform_values", "inv_log_uniform_values")
 SAMPLE_FRACTION = 0.37  # of the range from min to max; gives a value that is not an integer in most ranges
 SWEEP_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def _check_not_empty(parameters: dict[str, Any]) -> dict[str, Any]:
+    if not parameters:
+        raise ValueError
+    return parameters
+
+
+Ranges = Annotated[
+    dict[str, Any],
+    Rule("a section of names, each with value, values, or min and max,", _check_not_empty),
+]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The section ``metric`` of a sweep: its objective."""
+
+    name: Text
+    goal: Literal["minimize", "maximize"] = "minimize"
+
+
+@dataclass(frozen=True)
+class SweepKeys:
+    """W&B's configuration of a sweep, as far as it is checked here."""
+
+    __pydantic_config__ = FORBID_OTHERS
+
+    method: Literal["grid", "random", "bayes"]
+    parameters: Ranges
+    metric: Annotated[Metric | None, Rule("a metric with a name and a goal")] = None
+    early_terminate: Any = None
+    name: Any = None
+    description: Any = None
+    project: Any = None
+    entity: Any = None
+    run_cap: Any = None
+    job: Any = None
 
 
 @dataclass(frozen=True)
@@ -105,24 +137,10 @@ def _check(plain: dict[str, Any], where: str) -> None:
         if name in plain:
             msg = f"{where}: {name!r} is for W&B's own agent; give the job under 'job', or a function in Python"
             raise ConfigurationError(msg)
-    check_known_keys(plain, [*SWEEP_KEYS, "job"], where)
-    for name in REQUIRED:
-        if not plain.get(name):
-            msg = f"{where}: {name!r} is missing; a sweep has at least method and parameters"
-            raise ConfigurationError(msg)
-    check_choice(f"{where}: method", plain["method"], METHODS)
-    metric = plain.get("metric")
-    needs = "method: bayes" if plain["method"] == "bayes" else "early_terminate" if plain.get("early_terminate") else ""
-    if needs and not metric:
+    sweep: SweepKeys = validate(SweepKeys, plain, f"{where}: ")
+    needs = "method: bayes" if sweep.method == "bayes" else "early_terminate" if sweep.early_terminate else ""
+    if needs and not sweep.metric:
         msg = f"{where}: {needs} needs a metric, such as metric: {{name: metrics/mAP50-95(B), goal: maximize}}"
-        raise ConfigurationError(msg)
-    if metric is not None and not (isinstance(metric, dict) and isinstance(metric.get("name"), str)):
-        msg = f"{where}: metric={metric!r}; a name and a goal are expected"
-        raise ConfigurationError(msg)
-    if metric:
-        check_choice(f"{where}: metric.goal", metric.get("goal", GOALS[0]), GOALS)
-    if not isinstance(plain["parameters"], dict):
-        msg = f"{where}: parameters={plain['parameters']!r}; names with value, values, or min and max are expected"
         raise ConfigurationError(msg)
 
 
