@@ -242,7 +242,7 @@ def test_run_that_is_named_but_not_there_is_not_found(monkeypatch: pytest.Monkey
 
 
 def test_run_that_another_process_has_left_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    record = {"version": 1, "run_id": "gone", "state": "closed", "host": "launcher", "mode": "online"}
+    record = {"version": 2, "run_id": "gone", "state": "closed", "host": "launcher", "mode": "online"}
     handoff = {"WANDB_RUN_ID": "gone", "WANDB_PROJECT": "demo", "ULTRALYTICS_WB_DDP": json.dumps(record)}
     with WandbServer() as server:
         status, text = ask_server(monkeypatch, server.url, env=handoff)["run"]
@@ -377,7 +377,7 @@ def test_nothing_left_over() -> None:
         ({"WANDB_SWEEP_ID": "s"}, "warning", "joins this sweep -> unset WANDB_SWEEP_ID"),
         ({"WANDB_RESUME": "must"}, "warning", "unset WANDB_RESUME"),
         ({"WANDB_DISABLED": "true"}, "warning", "so the training is logged"),
-        ({"ULTRALYTICS_WB_DDP": '{"version": 1, "state": "open"}'}, "warning", "without WANDB_RUN_ID it is not read"),
+        ({"ULTRALYTICS_WB_DDP": '{"version": 2, "state": "open"}'}, "warning", "without WANDB_RUN_ID it is not read"),
     ],
 )
 def test_leftover_variable_is_named_with_effect_and_remedy(env: dict[str, str], status: str, words: str) -> None:

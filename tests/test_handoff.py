@@ -49,11 +49,11 @@ def test_record_of_another_run_than_the_named_one_is_left_out() -> None:
     [
         ("{open", ["'{open'", "not JSON", "unset"]),
         ("[1]", ["version None", "unset"]),
-        (json.dumps({"version": 2, "state": "open"}), ["version 2", "version 1", "different releases"]),
-        (json.dumps({"version": 1, "state": "ajar"}), ["state='ajar'", "unset"]),
-        (json.dumps({"version": 1, "state": "open", "next_step": "x"}), ["next_step='x'"]),
-        (json.dumps({"version": 1, "state": "open", "mode": "sharp"}), ["mode='sharp'"]),
-        (json.dumps({"version": 1, "state": "open", "config_keys": 3}), ["config_keys=3"]),
+        (json.dumps({"version": 1, "state": "open"}), ["version 1", "version 2", "different releases"]),
+        (json.dumps({"version": 2, "run_id": "abc", "state": "ajar"}), ["state='ajar'", "unset"]),
+        (json.dumps({"version": 2, "run_id": "abc", "next_step": "x"}), ["next_step='x'"]),
+        (json.dumps({"version": 2, "run_id": "abc", "mode": "sharp"}), ["mode='sharp'"]),
+        (json.dumps({"version": 2, "run_id": "abc", "config_keys": 3}), ["config_keys=3"]),
     ],
 )
 def test_damaged_record_is_an_error_with_value_cause_and_remedy(value: str, words: list[str]) -> None:

@@ -171,7 +171,7 @@ with WandbManager(CFG, "job") as manager:
 
 @NIGHTLY
 def test_launcher_that_cannot_be_reached_leaves_a_run_on_disk(run_job: RunJob, patched_path: str) -> None:
-    record = {"version": 1, "run_id": "lost", "state": "open", "host": "elsewhere", "mode": "online"}
+    record = {"version": 2, "run_id": "lost", "state": "open", "host": "elsewhere", "mode": "online"}
     job: Job = run_job(
         STOCK + "model.train(**ONE_PROCESS)\n",
         WANDB_RUN_ID="lost",

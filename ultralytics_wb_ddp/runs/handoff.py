@@ -12,28 +12,27 @@ import json
 import os
 import socket
 import time
+from collections.abc import Mapping  # noqa: TC003  # pydantic reads the types of the fields
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import psutil
 
-from ultralytics_wb_ddp.config.options import MODES, RunOptions
+from ultralytics_wb_ddp.config.options import Mode  # noqa: TC001
 from ultralytics_wb_ddp.config.types import RunId
 from ultralytics_wb_ddp.config.validation import ConfigurationError, validate
+from ultralytics_wb_ddp.distributed.slurm import integer
 from ultralytics_wb_ddp.utils.files import write_json
 from ultralytics_wb_ddp.wandb_client.run_state import get_next_step, is_shared
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 HANDOFF_VARIABLE = "ULTRALYTICS_WB_DDP"
 HANDBACK_FILE = "worker.json"  # beside the run's files in the launcher
 ROW_COUNT_TIMEOUT = 15.0  # seconds after which the service has counted all sent rows; it lags 2 to 4 s
-HANDOFF_VERSION = 1
-STATES = ("open", "closed")
+HANDOFF_VERSION = 2
+IN_OTHER_VARIABLES = {"project", "entity"}
+NOT_EXPORTED = {"training_dir"}
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,9 @@ class Handoff:
     run_id: str
     project: str | None = None
     entity: str | None = None
-    state: str = "closed"
+    state: Literal["open", "closed"] = "closed"
     host: str | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     next_step: int = 0
     closed_at: float | None = None
     files_dir: str | None = None
@@ -125,44 +124,16 @@ class Handoff:
         run_id = env.get("WANDB_RUN_ID", "")
         if not run_id:
             return None
+        named: dict[str, Any] = {name: env.get(f"WANDB_{name.upper()}") or None for name in IN_OTHER_VARIABLES}
         if record.get("run_id") != run_id:
-            record = {}
-        return cls(
-            run_id=run_id if record else validate(RunId, run_id, "WANDB_RUN_ID"),
-            project=env.get("WANDB_PROJECT") or None,
-            entity=env.get("WANDB_ENTITY") or None,
-            state=record.get("state", "closed"),
-            host=record.get("host"),
-            mode=record.get("mode"),
-            next_step=record.get("next_step", 0),
-            closed_at=record.get("closed_at"),
-            files_dir=record.get("files_dir"),
-            service=record.get("service"),
-            is_user_run=bool(record.get("is_users")),
-            is_shared=bool(record.get("is_shared")),
-            is_job_run=bool(record.get("is_jobs")),
-            options=RunOptions.parse(record.get("options", {}), HANDOFF_VARIABLE).training_options(),
-            config_keys=tuple(record.get("config_keys", ())),
-        )
+            return cls(validate(RunId, run_id, "WANDB_RUN_ID"), **named)
+        values = {item.name: record[item.name] for item in fields(cls) if item.name in record} | named
+        return cls(**{**values, "config_keys": tuple(values.get("config_keys", ()))})
 
     def to_env(self) -> dict[str, str]:
         """Return the environment variables that :meth:`from_env` reads."""
-        record = {
-            "version": HANDOFF_VERSION,
-            "run_id": self.run_id,
-            "state": self.state,
-            "host": self.host,
-            "mode": self.mode,
-            "next_step": self.next_step,
-            "closed_at": self.closed_at,
-            "files_dir": self.files_dir,
-            "service": self.service,
-            "is_users": self.is_user_run,
-            "is_shared": self.is_shared,
-            "is_jobs": self.is_job_run,
-            "options": dict(self.options),
-            "config_keys": list(self.config_keys),
-        }
+        exported = [item.name for item in fields(self) if item.name not in IN_OTHER_VARIABLES | NOT_EXPORTED]
+        record = {"version": HANDOFF_VERSION, **{name: getattr(self, name) for name in exported}}
         named = {"WANDB_RUN_ID": self.run_id, "WANDB_PROJECT": self.project, "WANDB_ENTITY": self.entity}
         return {**{name: value for name, value in named.items() if value}, HANDOFF_VARIABLE: json.dumps(record)}
 
@@ -283,23 +254,10 @@ def _read_record(text: str) -> dict[str, Any]:
             f"launcher and workers run different releases of ultralytics_wb_ddp; {remedy}"
         )
         raise ConfigurationError(msg)
-    keys = record.get("config_keys", [])
-    wrong = (
-        f"state={record.get('state')!r}"
-        if record.get("state") not in STATES
-        else f"mode={record.get('mode')!r}"
-        if record.get("mode") not in (None, *MODES)
-        else f"options={record.get('options')!r}"
-        if not isinstance(record.get("options", {}), dict)
-        else f"next_step={record.get('next_step')!r}"
-        if not isinstance(record.get("next_step", 0), int)
-        else f"closed_at={record.get('closed_at')!r}"
-        if not isinstance(record.get("closed_at", 0.0), (int, float, type(None)))
-        else f"config_keys={keys!r}"
-        if not isinstance(keys, list)
-        else None
-    )
-    if wrong:
-        msg = f"{HANDOFF_VARIABLE} holds {wrong}, which no release writes; {remedy}"
-        raise ConfigurationError(msg)
+    if integer(os.environ, "RANK", 0) <= 0:  # the other ranks do without pydantic; if this one fails, they end, too
+        try:
+            validate(Handoff, {name: value for name, value in record.items() if name != "version"})
+        except ConfigurationError as error:
+            msg = f"{HANDOFF_VARIABLE}: {error}; {remedy}"
+            raise ConfigurationError(msg) from None
     return record

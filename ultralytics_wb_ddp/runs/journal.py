@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from ultralytics_wb_ddp.config.validation import ConfigurationError, validate
 from ultralytics_wb_ddp.distributed.processes import ProcessIdentity
 from ultralytics_wb_ddp.utils.files import append_line
 
@@ -186,13 +187,12 @@ def read_journal(directory: Path) -> list[Session]:
             facts = json.loads(line)
             folder = Path(os.path.normpath(directory.absolute() / facts.pop("folder")))
             sessions.setdefault(folder, {}).update(facts)
-    known = {item.name for item in fields(Session)}
-    described = []
+    described: list[Session] = []
     for folder, facts in sessions.items():
         run_id = facts.get("id") or run_id_of(folder)
         if run_id:
-            values = {name: value for name, value in facts.items() if name in known}
-            described.append(Session(folder, **{**values, "id": str(run_id)}))
+            with suppress(ConfigurationError):  # the line is damaged
+                described.append(validate(Session, {**facts, "folder": folder, "id": str(run_id)}))
     return described
 
 
