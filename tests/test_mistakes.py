@@ -287,23 +287,7 @@ def test_validator_that_cannot_be_read_goes_on_and_the_cause_is_told(
     assert validator.seen == 1
 
 
-# What travels
-
-
-def test_mistake_travels_as_json_and_stays_the_same(tmp_path: Path) -> None:
-    for task in VALIDATORS:
-        batch = labels(task)
-        (found,) = collect(make_validator(task, tmp_path), answers(task, batch), batch)
-
-        arrived = Mistake.from_json(json.loads(json.dumps(found.to_json())))
-
-        assert (arrived.name, arrived.rank, arrived.picture) == (found.name, found.rank, found.picture)
-        for here, there in ((found.truth, arrived.truth), (found.predictions, arrived.predictions)):
-            assert there.boxes == pytest.approx(here.boxes, abs=1e-4)
-            assert there.corners == pytest.approx(here.corners, abs=1e-4)
-            assert there.points[0] == pytest.approx(here.points[0], abs=1e-4)
-            assert (there.mask is None) == (here.mask is None)
-            assert here.mask is None or (there.mask == here.mask).all()
+# Between ranks
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import socket
 import threading
 import time
@@ -146,7 +147,7 @@ def test_what_is_put_before_parting_arrives(store: dist.TCPStore) -> None:
     here.write("a", 1)
     here.close()
 
-    assert store.get("ultralytics_wb_ddp/0/training/a") == b"1"
+    assert pickle.loads(store.get("ultralytics_wb_ddp/0/training/a")) == 1
 
 
 def test_store_that_is_gone_has_nothing_and_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

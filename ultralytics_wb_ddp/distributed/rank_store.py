@@ -1,14 +1,15 @@
 """Exchange values between ranks over their rendezvous store, without collectives.
 
 A collective would hang if one rank is missing. Torchrun or rank 0 keeps the store. Each rank has a connection of its
-own and a thread that uses it: a store that does not answer delays no training.
+own and a thread that uses it: a store that does not answer delays no training. Values are pickled, as PyTorch's own
+collectives for objects do it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import pickle
 import queue
 import threading
 import time
@@ -61,11 +62,11 @@ class PendingRead:
         missing = [key for key in self._keys if key not in self._found]
         paths = [f"{space}/{key}" for key in missing]
         if store.check(paths):  # usually all at once
-            self._found.update(zip(missing, map(json.loads, store.multi_get(paths))))
+            self._found.update(zip(missing, map(pickle.loads, store.multi_get(paths))))
         elif len(paths) > 1:
             for key, path in zip(missing, paths):
                 if store.check([path]):
-                    self._found[key] = json.loads(store.get(path))
+                    self._found[key] = pickle.loads(store.get(path))  # noqa: S301  # of this launch
         if self.is_answered or time.monotonic() >= self._deadline:
             self._is_over.set()
             return False
@@ -88,7 +89,7 @@ class RankStore:
             threading.Thread(target=self._work, name="wandb-ddp-store", daemon=True).start()
 
     def write(self, key: str, value: Any) -> None:
-        """Write a value that JSON can hold, in the background."""
+        """Write a value that pickle can hold, in the background."""
         self.write_many({key: value})
 
     def write_many(self, values: Mapping[str, Any], patience: float = 0.0) -> None:
@@ -97,13 +98,13 @@ class RankStore:
         ``patience`` is the time in seconds to wait until they are written. Without a wait they would be late if this
         thread then holds the interpreter, such as in a garbage collection.
         """
-        paths, texts = [f"{self._space}/{key}" for key in values], [json.dumps(value) for value in values.values()]
+        paths, pickled = [f"{self._space}/{key}" for key in values], [pickle.dumps(value) for value in values.values()]
         if self._is_lost or not paths:
             return
         is_written = threading.Event()
 
         def put(store: Any) -> None:
-            store.multi_set(paths, texts)
+            store.multi_set(paths, pickled)
             is_written.set()
 
         self._jobs.put(put)

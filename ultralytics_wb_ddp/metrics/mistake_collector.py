@@ -83,9 +83,7 @@ class MistakeCollector:
             self._is_done = False
             own_mistakes = self._worst.sorted()
             chosen = _select_worst({**self._summaries(), self._rank: _summary(own_mistakes)}, self._size)
-            entries = {
-                _store_key(rank, index): own_mistakes[index].to_json() for rank, index in chosen if rank == self._rank
-            }
+            entries = {_store_key(rank, index): own_mistakes[index] for rank, index in chosen if rank == self._rank}
             self.store.write_many(entries, patience=READ_TIMEOUT)
 
     def gather(self) -> list[Mistake]:
@@ -102,7 +100,7 @@ class MistakeCollector:
         chosen = _select_worst({**self._summaries(), 0: _summary(own_mistakes)}, self._size)
         received = self.store.wait([_store_key(rank, index) for rank, index in chosen if rank], GATHER_TIMEOUT)
         return [
-            Mistake.from_json(received[_store_key(rank, index)]) if rank else own_mistakes[index]
+            received[_store_key(rank, index)] if rank else own_mistakes[index]
             for rank, index in chosen
             if not rank or _store_key(rank, index) in received
         ]

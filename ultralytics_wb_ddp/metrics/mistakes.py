@@ -1,22 +1,20 @@
-"""Define the mistakes in an image, their order, and their JSON form.
+"""Define the mistakes in an image and their order.
 
 This file knows neither trainers nor W&B.
 """
 
 from __future__ import annotations
 
-import base64
 import heapq
 import io
 import itertools
-import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
 
 MAX_PICTURE_SIDE = 640  # maximum width and height of a picture, in pixels
@@ -25,7 +23,6 @@ MASK_SIDE = (
 )
 MAX_OBJECTS = 300  # maximum number of labels and of predictions of an image, the surest first
 QUALITY = 90  # of a JPEG, from 0 to 100
-COORDINATE_DIGITS = 4  # of a relative coordinate: a tenth of a pixel
 
 
 @dataclass(frozen=True, order=True)
@@ -74,38 +71,6 @@ class ImageAnnotations:
     confidence: np.ndarray = field(default_factory=lambda: np.zeros(0))
     correct: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
 
-    def to_json(self) -> dict[str, Any]:
-        """Convert to a dictionary that JSON can hold."""
-        lists = {
-            "classes": self.classes.tolist(),
-            "boxes": self.boxes.round(COORDINATE_DIGITS).tolist(),
-            "corners": self.corners.round(COORDINATE_DIGITS).tolist(),
-            "points": [self.points[0].round(COORDINATE_DIGITS).tolist(), self.points[1].tolist()],
-            "confidence": self.confidence.round(COORDINATE_DIGITS).tolist(),
-            "correct": self.correct.tolist(),
-        }
-        if self.mask is None:
-            return lists
-        return {**lists, "mask": [*self.mask.shape, _text(zlib.compress(self.mask.astype("<u2").tobytes()))]}
-
-    @classmethod
-    def from_json(cls, lists: Mapping[str, Any]) -> ImageAnnotations:
-        """Create an object from the result of :meth:`to_json`."""
-        mask = None
-        if "mask" in lists:
-            height, width, text = lists["mask"]
-            mask = np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2").reshape(height, width)
-        points, owners = lists["points"]
-        return cls(
-            classes=np.array(lists["classes"], int),
-            boxes=np.array(lists["boxes"], float).reshape(-1, 4),
-            corners=np.array(lists["corners"], float).reshape(-1, 4, 2),
-            points=(np.array(points, float).reshape(-1, 2), np.array(owners, int)),
-            mask=mask,
-            confidence=np.array(lists["confidence"], float),
-            correct=np.array(lists["correct"], bool),
-        )
-
 
 @dataclass
 class Mistake:
@@ -124,31 +89,6 @@ class Mistake:
     picture: bytes
     truth: ImageAnnotations
     predictions: ImageAnnotations
-
-    def to_json(self) -> dict[str, Any]:
-        """Convert to a dictionary that JSON can hold."""
-        return {
-            "name": self.name,
-            "rank": [self.rank.mistakes, self.rank.confidence],
-            "labelled": self.labelled,
-            "wrong": self.wrong,
-            "picture": _text(self.picture),
-            "truth": self.truth.to_json(),
-            "predictions": self.predictions.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, lists: Mapping[str, Any]) -> Mistake:
-        """Create an object from the result of :meth:`to_json`."""
-        return cls(
-            name=lists["name"],
-            rank=MistakeScore(*lists["rank"]),
-            labelled=lists["labelled"],
-            wrong=lists["wrong"],
-            picture=base64.b64decode(lists["picture"]),
-            truth=ImageAnnotations.from_json(lists["truth"]),
-            predictions=ImageAnnotations.from_json(lists["predictions"]),
-        )
 
 
 class WorstImages:
@@ -205,7 +145,3 @@ def encode_picture(pixels: np.ndarray) -> bytes:
     target = io.BytesIO()
     image.save(target, "JPEG", quality=QUALITY)
     return target.getvalue()
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
