@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -95,26 +96,10 @@ def test_decorator_is_a_block_around_each_call() -> None:
     assert project() is None
 
 
-def test_thread_is_inside_the_block_in_which_it_was_started() -> None:
-    started, block_is_there = threading.Event(), threading.Event()
-    before: list[str | None] = []
-
-    def look_later() -> None:
-        started.set()
-        block_is_there.wait(10)
-        before.append(project())
-
-    outside = threading.Thread(target=look_later)
-    outside.start()
-    started.wait(10)
-    inside = ThreadPoolExecutor(1)
-    with wandb_config(project="demo"):
-        assert inside.submit(project).result() == "demo"
-        block_is_there.set()
-        outside.join()
-    inside.shutdown()
-
-    assert before == [None]
+def test_thread_is_inside_the_block_if_it_runs_in_its_context() -> None:
+    with wandb_config(project="demo"), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(copy_context().run, project).result() == "demo"
+        assert pool.submit(project).result() is None
 
 
 def test_threads_at_the_same_time_do_not_see_each_others_blocks() -> None:
@@ -124,13 +109,13 @@ def test_threads_at_the_same_time_do_not_see_each_others_blocks() -> None:
         with wandb_config(project=name):
             everybody_is_inside.wait()
             with ThreadPoolExecutor(1) as pool:
-                grandchild = pool.submit(project).result()
+                grandchild = pool.submit(copy_context().run, project).result()
             everybody_is_inside.wait()
             mine = project()
         return mine, grandchild, WandbCallback().options.entity
 
     with wandb_config(entity="team"), ThreadPoolExecutor(4) as pool:
-        seen = list(pool.map(look, "abcd"))
+        seen = [each.result() for each in [pool.submit(copy_context().run, look, name) for name in "abcd"]]
 
     assert seen == [(name, name, "team") for name in "abcd"]
 
@@ -197,7 +182,8 @@ from ultralytics_wb_ddp import wandb_config
 with wandb_config(project="block", tags=["a"], mode="offline", mistakes=0, checkpoints="none"):
     import threading
     {made}
-    thread = threading.Thread(target=model.train, kwargs=TWO_PROCESSES)
+    from contextvars import copy_context
+    thread = threading.Thread(target=copy_context().run, args=(model.train,), kwargs=TWO_PROCESSES)
     thread.start()
     thread.join()
     {done}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 from contextvars import ContextVar
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,10 +19,8 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.config.options import ScopeOptionsDict
 
 
-INHERITED = "_ultralytics_wb_ddp_blocks"  # attribute of a thread: the scopes in which it was started
-_active: ContextVar[tuple[ConfigScope, ...] | None] = ContextVar("ultralytics_wb_ddp_blocks", default=None)
+_active: ContextVar[tuple[ConfigScope, ...]] = ContextVar("ultralytics_wb_ddp_scopes", default=())
 _applied_by_run_id: dict[str, tuple[ConfigScope, ...]] = {}  # by the id of a run that a manager keeps open
-_installing = threading.Lock()
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
@@ -37,7 +34,6 @@ class ConfigScope:
         self.values = values
 
     def __enter__(self) -> Self:
-        _make_threads_inherit_scopes()
         _active.set((*active_scopes(), self))
         return self
 
@@ -76,8 +72,9 @@ def wandb_config(**options: Unpack[ScopeOptionsDict]) -> ConfigScope:
 
     Use it in a ``with`` statement or as a decorator. It applies to callbacks, managers and jobs. Their own arguments,
     names and groups of the run included, win over the block. An inner block wins over an outer one. The block also
-    applies to the threads that are started in it, to asyncio's tasks and to the processes of its trainings. It does
-    not apply to processes that the script starts.
+    applies to the processes of its trainings, to asyncio's tasks, and to a callback that was created in it and trains
+    in another thread. For other code in a thread, Python's own rule counts: it runs inside the block if it is started
+    by ``contextvars.copy_context().run``. The block does not apply to processes that the script starts.
 
     Args:
         **options: As for ``add_wandb_callback``; for managers and jobs also ``id``, ``api_key`` and ``keep_open``, see
@@ -94,8 +91,7 @@ def wandb_config(**options: Unpack[ScopeOptionsDict]) -> ConfigScope:
 
 def active_scopes() -> tuple[ConfigScope, ...]:
     """Return the active scopes, the outermost first."""
-    entered = _active.get()
-    return getattr(threading.current_thread(), INHERITED, ()) if entered is None else entered
+    return _active.get()
 
 
 def merge_scopes(around: Iterable[ConfigScope]) -> dict[str, Any]:
@@ -131,19 +127,3 @@ def mark_scopes_applied(run_id: str, around: tuple[ConfigScope, ...]) -> None:
 def forget_scopes_applied(run_id: str) -> None:
     """Forget the scopes of a run whose manager has ended."""
     _applied_by_run_id.pop(run_id, None)
-
-
-def _make_threads_inherit_scopes() -> None:
-    """Patch ``Thread.start``, because before Python 3.14 threads do not inherit context variables."""
-    with _installing:
-        start = threading.Thread.start
-        if hasattr(start, INHERITED):
-            return
-
-        @functools.wraps(start)
-        def start_inside(thread: threading.Thread) -> None:
-            setattr(thread, INHERITED, active_scopes())
-            start(thread)
-
-        setattr(start_inside, INHERITED, True)
-        threading.Thread.start = start_inside  # type: ignore[assignment,method-assign]
