@@ -17,8 +17,8 @@ from click.testing import CliRunner
 
 from conftest import RunJob
 from ultralytics_wb_ddp import ConfigurationError
+from ultralytics_wb_ddp.artifacts.prune import find_checkpoints
 from ultralytics_wb_ddp.cli.main import Commands, main
-from ultralytics_wb_ddp.tools.prune import find_checkpoints
 from ultralytics_wb_ddp.utils.errors import user_message
 from ultralytics_wb_ddp.utils.progress import status, track
 from ultralytics_wb_ddp.wandb_client.run_file import read_run

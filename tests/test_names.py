@@ -200,7 +200,7 @@ model.train(**{**ONE_PROCESS, "epochs": 3})
 run.finish()
 
 from ultralytics_wb_ddp import restore_checkpoint
-from ultralytics_wb_ddp.tools.prune import find_checkpoints
+from ultralytics_wb_ddp.artifacts.prune import find_checkpoints
 print("VERSIONS", len(find_checkpoints(run.entity, run.project, run.id)))
 print("RESTORED", restore_checkpoint(f"{run.entity}/{run.project}/{run.id}", alias="epoch-2").is_file())
 """,

@@ -12,7 +12,7 @@ import pytest
 from wandb_server import WandbServer
 
 from conftest import run_command
-from ultralytics_wb_ddp.tools.prune import CheckpointVersion, superseded
+from ultralytics_wb_ddp.artifacts.prune import CheckpointVersion, superseded
 
 
 def test_best_last_newest_and_what_people_have_named_is_kept() -> None:

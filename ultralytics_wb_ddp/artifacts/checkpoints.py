@@ -6,11 +6,8 @@ ranks, so that all ranks then have the same weights and the same optimizer state
 
 from __future__ import annotations
 
-import os
 import queue
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, checkpoint_metadata, file_sha256, git_state
 from ultralytics_wb_ddp.artifacts.model_registry import link_checkpoint
+from ultralytics_wb_ddp.artifacts.prune import prune
 from ultralytics_wb_ddp.config.names import model_collection, safe_name
-from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.utils.logging import format_exception, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -242,24 +240,17 @@ class CheckpointUploader:
         )
 
     def _prune(self, *, is_end: bool = False) -> None:
-        """Delete superseded checkpoints from W&B in another process.
+        """Delete superseded checkpoints from W&B.
 
-        The deletion would keep the training's interpreter busy. A version takes its aliases when its upload is
-        complete. Only the end of the training waits for that.
+        A version takes its aliases when its upload is complete. Only the end of the training waits for that.
         """
         run = self._run.wandb_run
         if self._keep_newest is None or self._newest is None or run.offline or (is_end and len(self._logged) == 1):
             return
-        command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", "prune", f"{run.entity}/{run.project}/{run.id}"]
-        command += ["--keep", str(self._keep_newest), *(["--ttl", str(self._ttl)] if self._ttl else [])]
-        environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         try:
             if is_end:
                 self._newest.wait(timeout=self._timeout)
-            subprocess.run(  # noqa: S603  # this package's own command
-                command, env=environment, capture_output=True, text=True, check=True, timeout=self._timeout
-            )
+            prune(f"{run.entity}/{run.project}/{run.id}", keep=self._keep_newest, ttl=self._ttl or None)
         except Exception as error:  # noqa: BLE001  # superseded checkpoints harm nothing: the training goes on
-            output = str(getattr(error, "stderr", "") or error).strip().splitlines()
-            logger.warning("superseded checkpoints of run %s stay at W&B: %s", run.id, output[-1] if output else error)
+            logger.warning("superseded checkpoints of run %s stay at W&B: %s", run.id, format_exception(error))
             self._keep_newest = None

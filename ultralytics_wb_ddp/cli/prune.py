@@ -16,7 +16,7 @@ def prune(run: str, keep: int, ttl: int | None, *, dry_run: bool) -> None:
     RUN is entity/project/run-id, or its URL. The best and the last checkpoint are kept, and those to which you gave an
     alias.
     """
-    from ultralytics_wb_ddp.tools.prune import prune
+    from ultralytics_wb_ddp.artifacts.prune import prune
 
     versions = prune(run, keep=keep, ttl=ttl, dry_run=dry_run, progress=True)
     verb = f"{'would be' if dry_run else 'is'} deleted{f' in {ttl} days' if ttl else ''}"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress, file_sha256
 from ultralytics_wb_ddp.artifacts.inputs import FINGERPRINT_FILE
+from ultralytics_wb_ddp.artifacts.prune import find_checkpoints
 from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS, CHECKPOINT, RESULTS
 from ultralytics_wb_ddp.runs.run_record import RunRecord
-from ultralytics_wb_ddp.tools.prune import find_checkpoints
 from ultralytics_wb_ddp.utils.errors import UserError
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
 from ultralytics_wb_ddp.utils.progress import status
