@@ -6,10 +6,8 @@ ranks, so that all ranks then have the same weights and the same optimizer state
 
 from __future__ import annotations
 
-import queue
 import shutil
 import tempfile
-import threading
 import time
 import zipfile
 from contextlib import suppress
@@ -22,6 +20,7 @@ from ultralytics_wb_ddp.artifacts.model_registry import link_checkpoint
 from ultralytics_wb_ddp.artifacts.prune import prune
 from ultralytics_wb_ddp.config.names import model_collection, safe_name
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
+from ultralytics_wb_ddp.utils.threads import BackgroundQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,9 +87,7 @@ class CheckpointUploader:
         self._ttl = options.checkpoint_ttl
         self._store = options.checkpoint_store
         self._link = options.link
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._is_handed_over = threading.Event()
+        self._uploads = BackgroundQueue("wandb-ddp-checkpoints")
         self._errors: list[Exception] = []
         self._logged: dict[str, str] = {}  # SHA-256 of the file that has an alias, by alias
         self._epoch = 0  # the last epoch whose checkpoint was saved
@@ -147,14 +144,16 @@ class CheckpointUploader:
             with suppress(Exception):  # the training's own error is the one to report
                 aliases = ("last", f"epoch-{self._epoch}")
                 self._snapshot(Path(trainer.last), aliases, checkpoint_metadata(trainer, self._epoch, self._measured))
-        if self._thread is None:
+        if not self._uploads.is_started:
             return None
-        self._jobs.put(None)
         deadline = time.monotonic() + self._timeout
-        if not self._is_handed_over.wait(self._timeout):
+        if self._uploads.drain(self._timeout):
+            self._uploads.submit(lambda: self._prune(is_end=True))
+            self._uploads.drain(max(0.0, deadline - time.monotonic()))
+        else:
             msg = "checkpoints could not be handed to W&B within %g s; they are in %s"
             logger.warning(msg, self._timeout, Path(trainer.last).parent)
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._uploads.close()
         return self._errors[0] if self._errors else None
 
     def _snapshot(self, file: Path, aliases: tuple[str, ...], metadata: dict[str, Any]) -> None:
@@ -190,16 +189,7 @@ class CheckpointUploader:
             finally:
                 on_done()
 
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="wandb-ddp-checkpoints", daemon=True)
-            self._thread.start()
-        self._jobs.put(job)
-
-    def _work(self) -> None:
-        while job := self._jobs.get():
-            job()
-        self._is_handed_over.set()
-        self._prune(is_end=True)
+        self._uploads.submit(job)
 
     def _log(self, file: Path, aliases: tuple[str, ...], metadata: dict[str, Any]) -> None:
         """Log a file as a version of the run's model artifact, unless it has these aliases already.

@@ -7,14 +7,14 @@ collectives for objects do it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
-import queue
 import threading
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+from ultralytics_wb_ddp.utils.threads import BackgroundQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -83,10 +83,10 @@ class RankStore:
         restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun keeps its store
         self._space = f"ultralytics_wb_ddp/{restarts}/{name}"
         self._is_lost = "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ
-        self._jobs: queue.SimpleQueue[Callable[[Any], None] | None] = queue.SimpleQueue()
+        self._queue = BackgroundQueue("wandb-ddp-store")
+        self._store: Any = None
         self._pending_reads: list[PendingRead] = []
-        if not self._is_lost:
-            threading.Thread(target=self._work, name="wandb-ddp-store", daemon=True).start()
+        self._submit(lambda _: None)
 
     def write(self, key: str, value: Any) -> None:
         """Write a value that pickle can hold, in the background."""
@@ -107,7 +107,7 @@ class RankStore:
             store.multi_set(paths, pickled)
             is_written.set()
 
-        self._jobs.put(put)
+        self._submit(put)
         is_written.wait(patience)
 
     def read_async(
@@ -124,13 +124,13 @@ class RankStore:
 
         def find(store: Any) -> None:
             if pending_read.poll(store, self._space):
-                self._jobs.put(find)  # other jobs run first
+                self._submit(find)  # other jobs run first
                 return
             self._pending_reads.remove(pending_read)
             if then and pending_read.is_answered:
                 then()
 
-        self._jobs.put(find)
+        self._submit(find)
         return pending_read
 
     def call_when(self, key: str, action: Callable[[], None]) -> None:
@@ -150,26 +150,33 @@ class RankStore:
 
     def close(self) -> None:
         """Disconnect after the last write; wait :data:`STORE_TIMEOUT` at most."""
-        is_written = threading.Event()
-        self._jobs.put(lambda _: is_written.set())
-        self._jobs.put(None)
         if not self._is_lost:
-            is_written.wait(STORE_TIMEOUT.total_seconds())
+            self._queue.drain(STORE_TIMEOUT.total_seconds())
+        self._submit(lambda _: self._lose())
+        self._queue.close()
 
-    def _work(self) -> None:
-        """Run jobs until the store fails: it ends with its launch."""
-        import torch.distributed as dist
+    def _submit(self, job: Callable[[Any], None]) -> None:
+        """Run a job with the connected store in the background, unless the store is lost: it ends with its launch."""
 
-        with contextlib.suppress(Exception):
-            store = dist.TCPStore(
-                os.environ["MASTER_ADDR"],
-                int(os.environ["MASTER_PORT"]),
-                is_master=False,
-                timeout=STORE_TIMEOUT,
-                wait_for_workers=False,
-            )
-            while job := self._jobs.get():
-                job(store)
-        self._is_lost = True
+        def run() -> None:
+            if self._is_lost:
+                return
+            try:
+                self._store = self._store or _connect()
+                job(self._store)
+            except Exception:  # noqa: BLE001  # PyTorch raises several classes
+                self._lose()
+
+        self._queue.submit(run)
+
+    def _lose(self) -> None:
+        self._is_lost, self._store = True, None
         for pending_read in list(self._pending_reads):
             pending_read.cancel()
+
+
+def _connect() -> Any:
+    import torch.distributed as dist
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return dist.TCPStore(address, port, is_master=False, timeout=STORE_TIMEOUT, wait_for_workers=False)

@@ -48,20 +48,29 @@ def run_in_thread(name: str, work: Callable[[], T]) -> Future[T]:
 class BackgroundQueue:
     """Queue of jobs that run in order in a daemon thread.
 
-    The thread starts with the first job. A job handles its own errors: an exception ends the thread.
+    The thread starts with the first job, and ends by :meth:`close`. A job handles its own errors: an exception ends the
+    thread.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._is_closed = False
 
     def submit(self, job: Callable[[], None]) -> None:
         """Run a job after the jobs before it."""
+        if self._is_closed:
+            return
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
         self._jobs.put(job)
+
+    @property
+    def is_started(self) -> bool:
+        """Whether a job was submitted."""
+        return self._thread is not None
 
     def drain(self, timeout: float) -> bool:
         """Wait for all submitted jobs, ``timeout`` seconds at most, and return whether they are finished.
@@ -74,6 +83,11 @@ class BackgroundQueue:
         self._jobs.put(finished.set)
         return finished.wait(timeout)
 
+    def close(self) -> None:
+        """End the thread after the submitted jobs, without waiting. Later jobs are dropped."""
+        self._is_closed = True
+        self._jobs.put(None)
+
     def _work(self) -> None:
-        while True:
-            self._jobs.get()()
+        while job := self._jobs.get():
+            job()
