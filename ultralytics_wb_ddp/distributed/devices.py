@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.config.devices import parse_devices
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.topology import Topology
 from ultralytics_wb_ddp.distributed.trainer_mixin import device_names
@@ -53,5 +54,4 @@ def devices_of(device: Any, parallel: ParallelConfig) -> list[str]:
         device = list(range(topology.local_world_size if topology else 1))
     elif device is None and parallel.world_size:
         device = list(range(parallel.world_size))
-    names = device if isinstance(device, list) else str("" if device is None else device).strip("[]() ").split(",")
-    return [str(name).strip() for name in names if str(name).strip()]
+    return parse_devices(device)

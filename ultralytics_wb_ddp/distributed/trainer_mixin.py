@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.config.devices import parse_devices
 from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
 from ultralytics_wb_ddp.distributed.slurm import integer
 
@@ -139,12 +140,8 @@ class DistributedTrainerMixin:
 
 
 def device_names(device: Any) -> list[str]:
-    """Return the devices of Ultralytics' notation; none for the CPU and for Ultralytics' own choice."""
-    names = (
-        device if isinstance(device, (list, tuple)) else str("" if device is None else device).strip("[]()").split(",")
-    )
-    device_ids = [str(name).strip().removeprefix("cuda:") for name in names]
-    return [name for name in device_ids if name not in {"", "cpu", "mps", "None"}]
+    """Return the GPUs in a device argument; none for the CPU and for Ultralytics' own choice."""
+    return [name for name in parse_devices(device) if name not in {"cpu", "mps", "None"}]
 
 
 def local_device_number(device: int, names: list[str], own_device: int | None) -> int:

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ultralytics_wb_ddp.config.devices import parse_devices
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -60,8 +62,7 @@ class DoctorRequest:
     @property
     def devices(self) -> list[str]:
         """Names of the devices, one for each process; empty if Ultralytics chooses."""
-        text = (self.device or "").strip("[]() ")
-        return [name.strip(" '").removeprefix("cuda:") for name in text.split(",") if name.strip()]
+        return parse_devices(self.device)
 
     @property
     def directory(self) -> Path | None:

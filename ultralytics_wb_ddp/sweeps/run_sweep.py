@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.config.devices import parse_devices
 from ultralytics_wb_ddp.config.scope import active_scopes, merge_scopes
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.processes import is_worker
@@ -135,7 +136,7 @@ def split_devices(devices: Sequence[Any] | str, agents: int) -> list[Any]:
     Raises:
         ConfigurationError: The devices cannot be shared equally.
     """
-    names = devices.split(",") if isinstance(devices, str) else list(devices)
+    names = parse_devices(devices) if isinstance(devices, str) else list(devices)
     devices_per_agent, rest = divmod(len(names), agents)
     if rest or not devices_per_agent:
         msg = f"{agents} agents cannot share device={devices!r} equally; 2 agents can share 8 GPUs, 4 for each"

@@ -26,6 +26,7 @@ from ultralytics.models.yolo.pose import PoseTrainer
 from ultralytics.models.yolo.segment import SegmentationTrainer
 from ultralytics.utils import DEFAULT_CFG
 
+from ultralytics_wb_ddp.config.devices import parse_devices
 from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ class CpuDDPMixin:
     def check_resume(self, overrides: Any) -> None:
         """Store the requested devices; a resumed training does not know them earlier."""
         super().check_resume(overrides)  # type: ignore[misc]
-        device = self.args.device
-        names = device if isinstance(device, (list, tuple)) else str(device or "").strip("[]()").split(",")
-        self._requested_device = ",".join(str(name).strip() for name in names)
+        self._requested_device = ",".join(parse_devices(self.args.device))
 
     @property
     def world_size(self) -> int:
