@@ -6,19 +6,20 @@ only the process of the scan.
 
 from __future__ import annotations
 
-import json
+import functools
 import os
+import pickle
 import subprocess
-import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.artifacts.dataset_fingerprint import Dataset, Fingerprint, describe_changes
+from ultralytics_wb_ddp.wandb_client.child_process import run_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 
 NICENESS = 10  # the training comes first
@@ -80,21 +81,11 @@ def scan_dataset(
 
 
 class DatasetScan:
-    """A process that calls :func:`scan_dataset`."""
+    """A process that calls :func:`scan_dataset`, until this process ends."""
 
     def __init__(self, dataset: Dataset, file: Path, previous: Sequence[Path]) -> None:
-        request = {**asdict(dataset), "file": file, "previous": previous}
-        self._request = json.dumps(request, default=str)  # paths
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "ultralytics_wb_ddp.artifacts.dataset_scan"],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C does not reach it; the scan stops when this process has ended
-            text=True,
-        )
+        scan = functools.partial(_scan_for_parent, dataset, file, list(previous))
+        self._process = run_in_child(scan, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def wait(self) -> ScanResult | None:
         """Return the result; None if the process was stopped.
@@ -102,15 +93,13 @@ class DatasetScan:
         Raises:
             RuntimeError: The process has failed; the text is the last line of its stderr.
         """
-        output, errors = self._process.communicate(self._request)
+        output, errors = self._process.communicate()
         if self._process.returncode < 0:
             return None
         if self._process.returncode:
-            raise RuntimeError((errors.strip().splitlines() or ["it printed nothing"])[-1])
-        values = json.loads(output)
-        return ScanResult(
-            values["digest"], {name: SplitSummary(**part) for name, part in values["parts"].items()}, values["changes"]
-        )
+            raise RuntimeError((errors.decode(errors="replace").strip().splitlines() or ["it printed nothing"])[-1])
+        result: ScanResult = pickle.loads(output)  # noqa: S301  # from this process's child
+        return result
 
     def stop(self) -> None:
         """Kill the process."""
@@ -118,18 +107,7 @@ class DatasetScan:
             self._process.kill()
 
 
-def main() -> None:
-    """Scan the dataset that :class:`DatasetScan` describes on stdin; print the result."""
+def _scan_for_parent(dataset: Dataset, file: Path, previous: Sequence[Path]) -> ScanResult:
     parent = os.getppid()
     os.nice(NICENESS)
-    request = json.load(sys.stdin)
-    file, previous = Path(request.pop("file")), [Path(path) for path in request.pop("previous")]
-    splits = {split: tuple(map(Path, paths)) for split, paths in request.pop("splits").items()}
-    options: dict[str, Any] = {name: tuple(request.pop(name)) for name in ("classes", "label_suffixes", "formats")}
-    dataset = Dataset(Path(request.pop("root")), splits, **options, **request)
-    result = scan_dataset(dataset, file, previous, lambda: os.getppid() == parent)
-    print(json.dumps(asdict(result)))  # noqa: T201  # read by DatasetScan.wait
-
-
-if __name__ == "__main__":
-    main()
+    return scan_dataset(dataset, file, previous, lambda: os.getppid() == parent)

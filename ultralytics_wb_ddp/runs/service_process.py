@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import psutil
 
 from ultralytics_wb_ddp.utils.errors import exit_code_of
+from ultralytics_wb_ddp.wandb_client.child_process import start_module
 
 if TYPE_CHECKING:
     from ultralytics_wb_ddp.runs.handoff import Handoff
@@ -126,16 +127,13 @@ class ServiceProcess:
         return service_process
 
     def __init__(self, finish_timeout: float) -> None:
-        environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-        environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
-        self._start = subprocess.Popen(  # noqa: S603  # the command is this module
-            [sys.executable, "-m", "ultralytics_wb_ddp.runs.service_process", str(finish_timeout), str(os.getpid())],
-            env=environment,
-            stdin=subprocess.PIPE,
+        self._start = start_module(
+            "ultralytics_wb_ddp.runs.service_process",
+            str(finish_timeout),
+            str(os.getpid()),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            start_new_session=True,  # a signal to the owner's process group must not end it
         )
         self.pid, self.token = 0, ""
         self.watched_run_id = ""

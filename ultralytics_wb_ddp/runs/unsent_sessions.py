@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.runs.journal import find_sessions
 from ultralytics_wb_ddp.utils.logging import logger
+from ultralytics_wb_ddp.wandb_client.child_process import child_environment
 from ultralytics_wb_ddp.wandb_client.run_state import sync_command
 
 if TYPE_CHECKING:
@@ -50,13 +50,11 @@ def send_session(folder: Path, timeout: float | None = SEND_TIMEOUT) -> str:
         The reason for which data is missing at W&B; empty if nothing is missing.
     """
     command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", "sync", str(folder)]
-    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
     try:
         done = subprocess.run(  # noqa: S603  # this package's own command
             command,
             check=False,
-            env=environment,
+            env=child_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

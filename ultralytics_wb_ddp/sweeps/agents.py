@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -16,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from ultralytics_wb_ddp.runs.trial_env import stop_request_file
+from ultralytics_wb_ddp.sweeps.trial_process import run_trial_process
 from ultralytics_wb_ddp.utils.errors import UserError
 from ultralytics_wb_ddp.utils.logging import format_exception, logger, pluralize
+from ultralytics_wb_ddp.wandb_client.child_process import run_in_child
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ultralytics_wb_ddp.wandb_client.internals import SweepAgentClient
@@ -190,25 +192,12 @@ class AgentPool:
         stop_request_file(agent.parameters).unlink(missing_ok=True)
         values = {name: {"value": value} for name, value in trial.parameters.items()}
         agent.parameters.write_text(yaml.safe_dump({"wandb_version": 1, **values}, sort_keys=False), encoding="utf-8")
-        environment = {**os.environ, **self._environment}
-        environment.pop("WANDB_SERVICE", None)  # the trial needs a wandb-core of its own
-        environment |= {
-            "WANDB_RUN_ID": trial.run_id,
-            "WANDB_SWEEP_PARAM_PATH": str(agent.parameters),
-            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-        }
+        own = {"WANDB_RUN_ID": trial.run_id, "WANDB_SWEEP_PARAM_PATH": str(agent.parameters)}
         logger.info("trial %s: %s", trial.run_id, trial.parameters)
-        agent.process = subprocess.Popen(  # this package itself
-            [sys.executable, "-m", "ultralytics_wb_ddp.sweeps.trial_process"],
-            env=environment,
-            stdin=subprocess.PIPE,
-            start_new_session=True,  # run() sends Ctrl-C to each trial once
-        )
+        run_trial = functools.partial(run_trial_process, agent.work)
+        agent.process = run_in_child(run_trial, variables={**self._environment, **own})
         agent.trial = trial
         self.trials.append(trial)
-        assert agent.process.stdin is not None  # noqa: S101  # stdin=PIPE
-        with contextlib.suppress(BrokenPipeError), agent.process.stdin as pipe:  # a dead process has an exit code
-            pipe.write(agent.work)
 
     def _ask_to_stop(self, agent: _AgentState) -> None:
         assert agent.trial is not None  # noqa: S101  # the callers check for a trial

@@ -1,4 +1,4 @@
-"""Run one trial: ``python -m ultralytics_wb_ddp.sweeps.trial_process``, with a pickled function on stdin.
+"""Run one trial of a sweep in a process of its own.
 
 Each trial needs a process of its own to launch several GPUs: signals reach the main thread, W&B starts without state,
 and the GPU memory is free after the trial.
@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.utils.errors import exit_code_of
@@ -29,11 +29,14 @@ def read_parameters(file: Path) -> dict[str, Any]:
     return {name: entry["value"] for name, entry in content.items() if name != "wandb_version"}
 
 
-def _main() -> None:
+def run_trial_process(work: bytes) -> NoReturn:
+    """Call the function of a trial, finish the trial's runs, and end this process.
+
+    Args:
+        work: Function of the trial, pickled by cloudpickle. It takes the trial's parameters.
+    """
     import cloudpickle
 
-    work = sys.stdin.buffer.read()
-    sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # open until the process ends
     on_termination(_preempt)
     error: BaseException | None = None
     try:
@@ -113,7 +116,3 @@ def _preempt() -> None:
     if run is not None and not is_ours(run):
         registry.add_user_run(run)
     preempt_runs()
-
-
-if __name__ == "__main__":
-    _main()
