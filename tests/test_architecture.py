@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from support.paths import ROOT
+
 PACKAGE = ROOT / "ultralytics_wb_ddp"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 

@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]  # carries no types
 from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
-from conftest import INTERRUPTED, NIGHTLY, Job, RunJob, RunOnline, run_command
+from support.jobs import INTERRUPTED, NIGHTLY, Job, RunJob, RunOnline, run_command
 from ultralytics_wb_ddp.artifacts.results_csv import ResultsError, read_results
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord

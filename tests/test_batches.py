@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from releases import Releases
 
-from conftest import NIGHTLY, RunJob
+from support.jobs import NIGHTLY, RunJob
+from support.releases import Releases
 
 NOTE = """
 def note(trainer):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from releases import INSTALLED, Releases
 
-from conftest import NIGHTLY, RunJob, epochs
+from support.jobs import NIGHTLY, RunJob, epochs
+from support.releases import INSTALLED, Releases
 
 NO_TRAINING = """\
 import os, sys

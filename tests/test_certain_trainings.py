@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from releases import Releases
 
-from conftest import NIGHTLY, RunJob, RunOnline, epochs
+from support.jobs import NIGHTLY, RunJob, RunOnline, epochs
+from support.releases import Releases
 
 BY_HAND = "for event, function in callbacks.items():\n    model.add_callback(event, function)\n"
 OURS = 'add_wandb_callback(model, project="demo")\n'

@@ -25,7 +25,8 @@ from chaos.trial import API_KEY
 from chaos.usages import EPOCHS, RUN_ID
 from wandb_server import StoredArtifact, StoredRun
 
-from conftest import NIGHTLY
+from support.jobs import NIGHTLY
+from support.paths import TESTS
 
 HISTORY = "wandb-history.jsonl"
 PLAN = draw(1, 1)
@@ -370,7 +371,7 @@ def test_table_counts_runs_violations_and_limits(tmp_path: Path) -> None:
 
 
 def campaign(*words: str) -> str:
-    tests = Path(__file__).parent
+    tests = TESTS
     done = subprocess.run(
         [sys.executable, "-m", "chaos", *words],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests), *sys.path[1:]])},

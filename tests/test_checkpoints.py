@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3_service import S3Service
 from wandb_server import WandbServer
 from wandb_server.store import StoredArtifact
 
-from conftest import NIGHTLY, Job, RunJob, RunOnline
+from support.jobs import NIGHTLY, Job, RunJob, RunOnline
+from support.s3_service import S3Service
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import git_state
 from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointPolicy
 from ultralytics_wb_ddp.config.options import RunOptions

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from wandb_server import WandbServer
 
-from conftest import NIGHTLY, run_command
+from support.jobs import NIGHTLY, run_command
 from ultralytics_wb_ddp import __version__
 from ultralytics_wb_ddp.cli.main import COMMANDS, Commands, main
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run

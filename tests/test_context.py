@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from conftest import NIGHTLY, RunJob
+from support.jobs import NIGHTLY, RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbCallback, WandbManager, wandb_config
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.runs.resolution import logging_ranks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import END, EPOCHS, INTERRUPTED, NIGHTLY, RunJob, epochs
+from support.jobs import END, EPOCHS, INTERRUPTED, NIGHTLY, RunJob, epochs
 
 
 def test_resumed_training_continues_its_run(run_job: RunJob) -> None:

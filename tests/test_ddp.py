@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from releases import Releases
 
-from conftest import END, EPOCHS, NIGHTLY, PRELUDE, Job, LaunchAgents, RunJob, epochs
+from support.jobs import END, EPOCHS, NIGHTLY, PRELUDE, Job, LaunchAgents, RunJob, epochs
+from support.paths import EXAMPLES
+from support.releases import Releases
 from ultralytics_wb_ddp import ConfigurationError, ParallelConfig, train_distributed
 from ultralytics_wb_ddp.distributed.parallel_config import find_free_port
 from ultralytics_wb_ddp.distributed.trainer_mixin import local_device_number
 from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
 
-EXAMPLE = Path(__file__).parent.parent / "examples/torchrun_two_nodes.py"
+EXAMPLE = EXAMPLES / "torchrun_two_nodes.py"
 
 # Notes what each rank sees at the end of each epoch, with a checksum of its weights.
 NOTES = """

@@ -12,10 +12,10 @@ import click
 import pytest
 from chaos.__main__ import main as chaos
 
+from support.paths import ROOT
 from ultralytics_wb_ddp.cli.main import COMMANDS, main
 from ultralytics_wb_ddp.config.options import WandbConfig
 
-ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ultralytics_wb_ddp"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "patches/README.md", *sorted(ROOT.glob("docs/*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]

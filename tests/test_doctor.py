@@ -18,7 +18,7 @@ import wandb
 from click.testing import CliRunner
 from wandb_server import WandbServer
 
-from conftest import job_environment, run_command
+from support.jobs import job_environment, run_command
 from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.config.options import WandbConfig
 from ultralytics_wb_ddp.doctor.environment_checks import check_leftovers

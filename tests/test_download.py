@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from wandb_server import WandbServer
 
-from conftest import Job, RunJob, run_command
+from support.jobs import Job, RunJob, run_command
 from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.tools.download import (
     DownloadedRun,

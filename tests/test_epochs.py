@@ -6,9 +6,9 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from releases import Releases
 
-from conftest import NIGHTLY, Job, RunJob
+from support.jobs import NIGHTLY, Job, RunJob
+from support.releases import Releases
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Measurement, checkpoint_metadata
 from ultralytics_wb_ddp.artifacts.results_csv import without_placeholders
 from ultralytics_wb_ddp.training.training_logger import effective_arguments

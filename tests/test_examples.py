@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from s3_service import S3Service
 from wandb_server import WandbServer
 
-from conftest import END, EPOCHS, NIGHTLY, Job, epochs, job_environment, run_in
+from support.jobs import END, EPOCHS, NIGHTLY, Job, epochs, job_environment, run_in
+from support.paths import ROOT, TESTS, TINY
+from support.s3_service import S3Service
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").iterdir() if path.is_file())
 
@@ -68,7 +68,7 @@ def test_every_example_is_run_by_a_test() -> None:
     assert sorted(RUN_BY) == EXAMPLES
     for name, test in RUN_BY.items():
         file, _, function = test.partition("::")
-        text = (Path(__file__).parent / file).read_text(encoding="utf-8")
+        text = (TESTS / file).read_text(encoding="utf-8")
         assert f'"examples/{name}"' in text
         assert f"def {function}(" in text
 
@@ -82,7 +82,7 @@ def run_as_it_says(example: str, directory: Path, **env: str) -> Job:
     for folder in ("home", "yolo"):
         (directory / folder).mkdir()
     (directory / "examples").symlink_to(ROOT / "examples")
-    shutil.copy(Path(__file__).with_name("tiny.yaml"), directory / "yolo11.yaml")  # where "yolo11n.yaml" is looked for
+    shutil.copy(TINY, directory / "yolo11.yaml")  # where "yolo11n.yaml" is looked for
     # By default a relative project lies in the repository that Ultralytics is installed in.
     shell = [f"yolo settings runs_dir={directory / 'runs'}", *commands(header(example).partition("Without ")[2])]
     environment = {

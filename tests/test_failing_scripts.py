@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import Job, RunJob
+from support.jobs import Job, RunJob
 
 SCRIPT = """
 import contextlib, wandb

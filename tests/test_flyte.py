@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from conftest import END, EPOCHS, NIGHTLY, PRELUDE, Job, LaunchAgents, RunJob, RunOnline, epochs
+from support.jobs import END, EPOCHS, NIGHTLY, PRELUDE, Job, LaunchAgents, RunJob, RunOnline, epochs
+from support.paths import EXAMPLES
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 
 pytest.importorskip("flyteplugins.wandb", reason="the extra 'flyte' is not installed")
 
-EXAMPLE = Path(__file__).parent.parent / "examples/flyte_task.py"
+EXAMPLE = EXAMPLES / "flyte_task.py"
 
 # The example as it stands, and a task whose training fails in its second epoch.
 SCRIPT = f"""

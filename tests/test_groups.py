@@ -17,14 +17,15 @@ import yaml  # type: ignore[import-untyped]  # carries no types
 from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
-from conftest import NIGHTLY, Job, RunOnline, job_environment
+from support.jobs import NIGHTLY, Job, RunOnline, job_environment
+from support.paths import EXAMPLES
 from ultralytics_wb_ddp import ConfigurationError, Statistics, WandbManager, kfold
 from ultralytics_wb_ddp.cross_validation.results import select_metrics
 from ultralytics_wb_ddp.testing.shapes_dataset import make_shapes_dataset
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
 
 CFG = {"wandb": {"project": "demo", "mode": "offline"}}
-EXAMPLE = Path(__file__).parent.parent / "examples/kfold.py"
+EXAMPLE = EXAMPLES / "kfold.py"
 SCORES = [1.0, 2.0, 4.0]
 
 # Fold 1 fails when it is trained first; started again, the group trains it alone.

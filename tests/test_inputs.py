@@ -17,7 +17,7 @@ import torch
 import wandb
 from wandb_server import StoredArtifact, StoredRun, WandbServer
 
-from conftest import Job, RunOnline
+from support.jobs import Job, RunOnline
 from ultralytics_wb_ddp.artifacts import inputs
 from ultralytics_wb_ddp.artifacts.inputs import FINGERPRINT_FILE, InputLogger, InputSources
 from ultralytics_wb_ddp.runs.run_record import RunRecord

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from measures import assert_is_one_whole_run, epochs_of
 from test_true_state import CLOSED, KILL, NAMES, OPEN, OWN, USERS, in_epoch_2
 from wandb_server import WandbServer
 
-from conftest import INTERRUPTED, NIGHTLY, ONLINE, Job, RunJob, RunOnline, wait_until_closed
+from support.jobs import INTERRUPTED, NIGHTLY, ONLINE, Job, RunJob, RunOnline, wait_until_closed
+from support.measures import assert_is_one_whole_run, epochs_of
 from ultralytics_wb_ddp.wandb_client.run_file import read_run
 
 # The Stop button

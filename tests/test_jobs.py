@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from omegaconf import OmegaConf
-from s3_service import S3Service
 from wandb_server import WandbServer
 
-from conftest import NIGHTLY, LaunchAgents, job_environment, run_command
+from support.jobs import NIGHTLY, LaunchAgents, job_environment, run_command
+from support.paths import EXAMPLES, TINY
+from support.s3_service import S3Service
 from ultralytics_wb_ddp import ConfigurationError, TrainingState, wandb_config
 from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.cli.train import describe_job
@@ -23,8 +24,7 @@ from ultralytics_wb_ddp.jobs.checks import doctor_request_for
 from ultralytics_wb_ddp.jobs.schema import Job
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
-EXAMPLE = Path(__file__).parent.parent / "examples/job.yaml"
-TINY = Path(__file__).with_name("tiny.yaml")
+EXAMPLE = EXAMPLES / "job.yaml"
 KEY = "hunter22" * 5
 
 # The example in the size of a test.

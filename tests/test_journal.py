@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from measures import epochs_of
 from wandb_server import WandbServer
 
-from conftest import NIGHTLY, PRELUDE, Job, RunJob, job_environment, run_command, run_in
+from support.jobs import NIGHTLY, PRELUDE, Job, RunJob, job_environment, run_command, run_in
+from support.measures import epochs_of
 from ultralytics_wb_ddp.runs.journal import (
     JOURNAL_FILE,
     find_sessions,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from wandb_server import WandbServer
 
-from conftest import Job, RunJob
+from support.jobs import Job, RunJob
 from ultralytics_wb_ddp import Links, RankPlan, Topology
 from ultralytics_wb_ddp.distributed.topology import plan_nodes
 from ultralytics_wb_ddp.runs.run_record import RunRecord

@@ -13,7 +13,7 @@ import pytest
 import wandb
 from omegaconf import OmegaConf
 
-from conftest import RunJob
+from support.jobs import RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbManager, wandb_config
 from ultralytics_wb_ddp.runs.handoff import HANDOFF_VARIABLE, Handoff
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run

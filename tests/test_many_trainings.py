@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
-from measures import assert_is_one_whole_run, epochs_of
 from wandb_server import WandbServer
 
-from conftest import NIGHTLY, ONLINE, Job, RunJob, RunOnline
+from support.jobs import NIGHTLY, ONLINE, Job, RunJob, RunOnline
+from support.measures import assert_is_one_whole_run, epochs_of
 from ultralytics_wb_ddp import Links
 
 ONE_EPOCH = "model.train(**{**ONE_PROCESS, 'epochs': 1})\n"

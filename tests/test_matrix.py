@@ -11,10 +11,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
-from releases import INSTALLED, NAMED, Releases, number_of
 from wandb_server import StoredRun, WandbServer
 
-from conftest import END, EPOCHS, NIGHTLY, Job, Patch, RunJob, wait_until_closed
+from support.jobs import END, EPOCHS, NIGHTLY, Job, Patch, RunJob, wait_until_closed
+from support.releases import INSTALLED, NAMED, Releases, number_of
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 
 PASSES_CALLBACKS = (8, 4, 140)  # the first release whose launch takes callbacks along

@@ -15,7 +15,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from conftest import RunJob
+from support.jobs import RunJob
+from support.paths import ROOT
 from ultralytics_wb_ddp import ConfigurationError
 from ultralytics_wb_ddp.artifacts.prune import find_checkpoints
 from ultralytics_wb_ddp.cli.main import Commands, main
@@ -24,7 +25,7 @@ from ultralytics_wb_ddp.utils.progress import status, track
 from ultralytics_wb_ddp.wandb_client.run_file import read_run
 from ultralytics_wb_ddp.wandb_client.server import ServerError
 
-PACKAGE = Path(__file__).parent.parent / "ultralytics_wb_ddp"
+PACKAGE = ROOT / "ultralytics_wb_ddp"
 KEY = "0123456789" * 4
 LEVELS = {"debug", "info", "warning", "error", "exception"}
 

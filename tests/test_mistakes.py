@@ -21,7 +21,7 @@ from ultralytics.models.yolo.obb import OBBValidator
 from ultralytics.models.yolo.pose import PoseValidator
 from ultralytics.models.yolo.segment import SegmentationValidator
 
-from conftest import Job, RunJob
+from support.jobs import Job, RunJob
 from ultralytics_wb_ddp.distributed.rank_store import RankStore
 from ultralytics_wb_ddp.distributed.topology import Topology
 from ultralytics_wb_ddp.metrics import mistake_collector

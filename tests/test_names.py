@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conftest import NIGHTLY, RunJob, RunOnline
+from support.jobs import NIGHTLY, RunJob, RunOnline
 from ultralytics_wb_ddp import ConfigurationError, WandbManager
 from ultralytics_wb_ddp.config.names import (
     derived_id,

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from conftest import NIGHTLY, Job, RunJob, RunOnline
+from support.jobs import NIGHTLY, Job, RunJob, RunOnline
 from ultralytics_wb_ddp.runs.journal import find_sessions
 
 OPENED = "import wandb\nrun = wandb.init(project='demo', id='mine')\nadd_wandb_callback(model, run=run)\n"

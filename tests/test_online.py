@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from measures import assert_is_one_whole_run
-
-from conftest import NIGHTLY, RunOnline
+from support.jobs import NIGHTLY, RunOnline
+from support.measures import assert_is_one_whole_run
 
 COMPLETE: dict[str, Any] = {"epochs": [1, 2, 2, 2], "state": "finished", "exit_code": 0}
 

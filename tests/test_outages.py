@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measures import assert_is_one_whole_run, epochs_of, note
 from wandb_server import WandbServer
 
-from conftest import NIGHTLY, PRELUDE, Job, RunJob, job_environment
+from support.jobs import NIGHTLY, PRELUDE, Job, RunJob, job_environment
+from support.measures import assert_is_one_whole_run, epochs_of, note
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 
 Trouble = Callable[[WandbServer, dict[str, str]], None]

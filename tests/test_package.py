@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import ultralytics_wb_ddp
+from support.paths import TESTS
 from ultralytics_wb_ddp import testing
 
 
@@ -109,7 +110,7 @@ def public_names() -> Iterator[tuple[str, Any]]:
 
 
 def test_typed_example_uses_the_whole_public_api() -> None:
-    tree = ast.parse(Path(__file__).with_name("typing").joinpath("api.py").read_text(encoding="utf-8"))
+    tree = ast.parse(TESTS.joinpath("typing").joinpath("api.py").read_text(encoding="utf-8"))
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     used |= {str(node.arg) for node in ast.walk(tree) if isinstance(node, ast.keyword)}

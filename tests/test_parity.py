@@ -11,7 +11,7 @@ import pytest
 import torch
 from ultralytics.models.yolo.classify import ClassificationValidator
 
-from conftest import Job, RunJob
+from support.jobs import Job, RunJob
 from ultralytics_wb_ddp.metrics import evaluation_charts
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from releases import Releases
 from wandb_server import WandbServer
 
-from conftest import NIGHTLY, Job, Patch, RunJob, epochs
+from support.jobs import NIGHTLY, Job, Patch, RunJob, epochs
+from support.releases import Releases
 
 STOCK = """\
 from ultralytics import settings

@@ -14,12 +14,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from releases import PATHS
 
-from conftest import run_command
+from support.jobs import run_command
+from support.paths import ROOT
+from support.releases import PATHS
 from ultralytics_wb_ddp.tools import stock_callback_patch
 
-ROOT = Path(__file__).parent.parent
 DIFFS = stock_callback_patch.read_diffs()
 
 

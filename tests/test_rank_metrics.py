@@ -10,7 +10,7 @@ import time
 import pytest
 import torch.distributed as dist
 
-from conftest import NIGHTLY, Job, RunJob
+from support.jobs import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp.distributed.rank_store import RankStore
 from ultralytics_wb_ddp.metrics.rank_metrics import ranks_row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import NIGHTLY, PRELUDE, LaunchAgents, RunJob
+from support.jobs import NIGHTLY, PRELUDE, LaunchAgents, RunJob
 from ultralytics_wb_ddp import (
     ConfigurationError,
     RankPlan,

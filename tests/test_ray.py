@@ -9,16 +9,16 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from conftest import job_environment
+from support.jobs import job_environment
+from support.paths import EXAMPLES
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
 pytest.importorskip("ray.train", reason="the extra 'ray' is not installed")
 
-EXAMPLE = Path(__file__).parent.parent / "examples/ray_train.py"
+EXAMPLE = EXAMPLES / "ray_train.py"
 EPOCHS = 12
 
 

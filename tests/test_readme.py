@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import matrix_table
 import pytest
-from s3_service import S3Service
 
-from conftest import NIGHTLY, RunJob
+from support import matrix_table
+from support.jobs import NIGHTLY, RunJob
+from support.paths import ROOT
+from support.s3_service import S3Service
 from ultralytics_wb_ddp.tools.stock_callback_patch import known_releases
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = {
     f"{page.stem}-{number}": code

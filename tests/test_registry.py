@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from wandb_server import WandbServer
 
-from conftest import RunJob
+from support.jobs import RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbConfig
 
 PRELUDE = """\

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from measures import assert_is_one_whole_run
 from wandb_server import WandbServer
 
-from conftest import ONLINE, Job, RunJob, run_command, wait_until_closed
+from support.jobs import ONLINE, Job, RunJob, run_command, wait_until_closed
+from support.measures import assert_is_one_whole_run
 
 LOST = """
 def fail(trainer):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from wandb_server import WandbServer
 
-from conftest import run_command
+from support.jobs import run_command
 from ultralytics_wb_ddp.artifacts.prune import CheckpointVersion, superseded
 
 

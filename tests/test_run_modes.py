@@ -10,7 +10,7 @@ import pytest
 from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
-from conftest import NIGHTLY, PRELUDE, LaunchAgents, RunJob, RunOnline, wait_until_closed
+from support.jobs import NIGHTLY, PRELUDE, LaunchAgents, RunJob, RunOnline, wait_until_closed
 from ultralytics_wb_ddp import Links, RankPlan, Topology, plan_rank
 
 MODES = list(itertools.product(("auto", "new", "shared"), ("global", "worker")))

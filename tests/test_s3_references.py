@@ -12,10 +12,10 @@ from typing import Any
 import boto3
 import pytest
 import wandb
-from s3_service import S3Service
 from wandb_server import WandbServer
 
-from conftest import RunJob
+from support.jobs import RunJob
+from support.s3_service import S3Service
 from ultralytics_wb_ddp import ConfigurationError, S3Error, WandbManager
 from ultralytics_wb_ddp.artifacts import s3_reference as references
 from ultralytics_wb_ddp.distributed.parallel_config import find_free_port

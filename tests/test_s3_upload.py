@@ -11,8 +11,8 @@ from typing import Any
 
 import boto3
 import pytest
-from s3_service import S3Service
 
+from support.s3_service import S3Service
 from ultralytics_wb_ddp import S3Error, upload_to_s3
 from ultralytics_wb_ddp.artifacts.s3_upload import PART
 from ultralytics_wb_ddp.distributed.parallel_config import find_free_port

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
-DOCS = Path(__file__).parent.parent / "docs"
+from support.paths import ROOT
+
+DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS))
 
 from screenshot import CELL, PAPER, PICTURE, draw, show  # noqa: E402  # found through the line above

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from wandb_server import WandbServer
 
-from conftest import ONLINE, Job, RunJob
+from support.jobs import ONLINE, Job, RunJob
 
 # Collects, in rank 0 while the training runs, the start files and pickles of the launch, which are deleted afterwards,
 # and the argument lists of all processes of the job.

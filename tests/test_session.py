@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import NIGHTLY, RunJob
+from support.jobs import NIGHTLY, RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbConfig
 
 # Nothing listens on port 9 of this machine.

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import NIGHTLY, job_environment
+from support.jobs import NIGHTLY, job_environment
+from support.paths import EXAMPLES
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
-EXAMPLE = Path(__file__).parent.parent / "examples/slurm.sbatch"
+EXAMPLE = EXAMPLES / "slurm.sbatch"
 
 # What the example takes for granted, in the size of a test; the first start never gets beyond its second epoch.
 ON_A_CLUSTER = """\

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import NIGHTLY, Job, RunJob
+from support.jobs import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp.artifacts.starting_weights import WeightSample
 
 WAYS = """

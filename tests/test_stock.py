@@ -11,11 +11,11 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from releases import INSTALLED, Releases
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils.callbacks import mlflow, wb
 
-from conftest import NIGHTLY, RunJob
+from support.jobs import NIGHTLY, RunJob
+from support.releases import INSTALLED, Releases
 from ultralytics_wb_ddp.tools.stock_callback_patch import TARGET, read_diffs
 from ultralytics_wb_ddp.training.stock_callback import is_stock, switch_off_stock_callback
 

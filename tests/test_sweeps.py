@@ -16,7 +16,8 @@ import pytest
 from click.testing import CliRunner
 from wandb_server import API_KEY, StoredRun, WandbServer
 
-from conftest import NIGHTLY, PRELUDE, RunOnline, job_environment, run_command, wait_until_closed
+from support.jobs import NIGHTLY, PRELUDE, RunOnline, job_environment, run_command, wait_until_closed
+from support.paths import EXAMPLES, TINY
 from ultralytics_wb_ddp import ConfigurationError, get_wandb_sweep_id, run_sweep
 from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.sweeps.run_sweep import split_devices
@@ -41,7 +42,6 @@ def sweep(parameters, trial, method="grid", **arguments):
     definition = {"method": method, "project": "demo", "metric": metric, "parameters": parameters}
     return run_sweep(definition, trial, **arguments)
 """
-TINY = Path(__file__).with_name("tiny.yaml")
 LONG = 300  # epochs: longer than any test waits
 
 
@@ -408,7 +408,7 @@ def test_trial_that_is_ended_early_is_finished_and_the_next_one_is_ended_with_th
 # The command
 
 
-EXAMPLE = Path(__file__).parent.parent / "examples/sweep.yaml"
+EXAMPLE = EXAMPLES / "sweep.yaml"
 SMALL = [f"job.model={TINY}", "job.train.epochs=1", "job.train.imgsz=64", "job.train.workers=0"]
 SMALL += ["job.train.plots=false", "job.train.deterministic=false", "parameters.batch.values=[8]"]
 TWO_PROCESSES = ["job.train.device=[0,1]", "job.train.trainer=ultralytics_wb_ddp.testing:CpuDDPTrainer"]

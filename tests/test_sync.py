@@ -14,7 +14,7 @@ from wandb_server import WandbServer
 from wandb_server.faults import Request
 from wandb_server.store import StoredRun
 
-from conftest import NIGHTLY, RunJob, job_environment, run_command, run_in
+from support.jobs import NIGHTLY, RunJob, job_environment, run_command, run_in
 from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.tools import sync as sync_module
 from ultralytics_wb_ddp.tools.sync import sync

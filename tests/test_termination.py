@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from measures import epochs_of
 from wandb_server import WandbServer
 from wandb_server.faults import Request
 
-from conftest import RunJob
+from support.jobs import RunJob
+from support.measures import epochs_of
 
 TERMINATE = """
 import signal, threading, time

@@ -9,7 +9,7 @@ import wandb
 import yaml
 from PIL import Image
 
-from conftest import NIGHTLY, Job, RunJob
+from support.jobs import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer, cpu_settings
 from ultralytics_wb_ddp.testing.shapes_dataset import TASKS, make_shapes_dataset
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run

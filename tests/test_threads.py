@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import END, EPOCHS, Job, RunJob
+from support.jobs import END, EPOCHS, Job, RunJob
 
 SCRIPT = """
 import threading

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from wandb_server import WandbServer
 
-from conftest import END, EPOCHS, WITNESS, Job, RunJob, epochs
+from support.jobs import END, EPOCHS, WITNESS, Job, RunJob, epochs
 
 
 @pytest.fixture(scope="module")

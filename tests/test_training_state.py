@@ -12,11 +12,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 from omegaconf import OmegaConf
-from releases import Releases
 from test_jobs import ONE_PROCESS, TWO_PROCESSES, run_example
 from wandb_server import WandbServer
 
-from conftest import NIGHTLY, RunJob, wait_until_closed
+from support.jobs import NIGHTLY, RunJob, wait_until_closed
+from support.releases import Releases
 from ultralytics_wb_ddp import ConfigurationError, TrainingState
 from ultralytics_wb_ddp.artifacts import training_state
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress

@@ -20,7 +20,7 @@ import pytest
 import wandb
 from wandb_server import API_KEY, WandbServer
 
-from conftest import job_environment, run_command
+from support.jobs import job_environment, run_command
 from ultralytics_wb_ddp.wandb_client.server import Server, ServerError
 from ultralytics_wb_ddp.wandb_client.transport import Failure, NoAnswerError, _post_directly
 

@@ -6,10 +6,10 @@ import signal
 import time
 
 import pytest
-from measures import assert_is_one_whole_run
 from wandb_server import WandbServer
 
-from conftest import NIGHTLY, ONLINE, PRELUDE, LaunchAgents, RunJob, RunOnline, wait_until_closed
+from support.jobs import NIGHTLY, ONLINE, PRELUDE, LaunchAgents, RunJob, RunOnline, wait_until_closed
+from support.measures import assert_is_one_whole_run
 
 # The usages: a run that stays open in the launcher, one that is closed and resumed, and one that rank 0 makes.
 OPEN = """

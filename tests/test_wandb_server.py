@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from wandb_server import StoredRun, WandbServer
 
-from conftest import job_environment
+from support.jobs import job_environment
 
 PRELUDE = """\
 import json, os, sys, time

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from conftest import NIGHTLY, Job, RunJob, RunOnline
+from support.jobs import NIGHTLY, Job, RunJob, RunOnline
 
 # A row of each kind of trouble, through a session as a training has it.
 ROWS = """

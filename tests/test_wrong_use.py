@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import wandb
 
-from conftest import NIGHTLY, Job, RunJob
+from support.jobs import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp import ConfigurationError, WandbCallback, WandbManager, wandb_config
 from ultralytics_wb_ddp.runs.misuse_warnings import unused_options
 

@@ -22,7 +22,7 @@ from chaos.faults import Target
 from chaos.plan import Strike
 from chaos.processes import VARIABLE
 from chaos.timeline import Timeline
-from conftest import job_environment
+from support.jobs import job_environment
 from ultralytics_wb_ddp.distributed.parallel_config import find_free_port
 
 STEP = 0.02  # seconds between two looks for the moment of a fault

@@ -16,7 +16,7 @@ from chaos.evidence import COMPANION, Command, Life, Outcome, read_marks, read_r
 from chaos.life import Job, live
 from chaos.plan import Plan, Strike
 from chaos.timeline import Timeline
-from conftest import job_environment
+from support.jobs import job_environment
 
 API_KEY = "5ec2e7" * 6 + "cafe"  # 40 characters that are found again
 NAME = "train"
