@@ -27,9 +27,10 @@ from support.jobs import (
     Patch,
     RunJob,
     RunOnline,
-    job_environment,
     run_command,
     run_in,
+    scenario_environment,
+    script_file,
     wait_until_closed,
 )
 from support.releases import RELEASES, Releases
@@ -167,15 +168,11 @@ def patch(releases: Releases, tmp_path_factory: pytest.TempPathFactory) -> Patch
 
 @pytest.fixture(scope="session")
 def run_job(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> RunJob:
-    def run(script: str, *, check: bool = True, prelude: str = PRELUDE, **env: str) -> Job:
+    def run(script: str, *arguments: str, check: bool = True, prelude: str = PRELUDE, **env: str) -> Job:
         directory = tmp_path_factory.mktemp("job")
-        for folder in ("home", "yolo"):
-            (directory / folder).mkdir()
-        file = directory / "job.py"
-        file.write_text(prelude + textwrap.dedent(script), encoding="utf-8")
-        return run_in(
-            directory, [sys.executable, str(file)], {**job_environment(directory, shapes), **env}, check=check
-        )
+        file = script_file(script, directory, prelude)
+        environment = scenario_environment(directory, shapes, env)
+        return run_in(directory, [sys.executable, str(file), *arguments], environment, check=check)
 
     return run
 
@@ -184,10 +181,7 @@ def run_job(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> RunJob:
 def launch_agents(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> LaunchAgents:
     def launch(script: str, *words: str, nodes: int = 1, processes: int = 2, apart: str = "", **env: str) -> Job:
         directory = tmp_path_factory.mktemp("job")
-        for folder in ("home", "yolo"):
-            (directory / folder).mkdir()
-        file = directory / "job.py"
-        file.write_text(script, encoding="utf-8")
+        file = script_file(script, directory, prelude="")
         port = find_free_port()
         outputs = [directory / f"agent-{node}.log" for node in range(nodes)]
         agents = []
@@ -204,7 +198,7 @@ def launch_agents(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Lau
                     subprocess.Popen(
                         command,
                         cwd=directory,
-                        env={**job_environment(directory, shapes), **env},
+                        env=scenario_environment(directory, shapes, env),
                         stdin=subprocess.DEVNULL,
                         stdout=target,
                         stderr=subprocess.STDOUT,
@@ -222,10 +216,13 @@ def launch_agents(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Lau
 
 @pytest.fixture(scope="session")
 def run_online(run_job: RunJob) -> RunOnline:
-    def run(script: str, *, count_lag: float = 0.0, check: bool = True, **env: str) -> tuple[Job, WandbServer]:
+    def run(
+        script: str, *arguments: str, count_lag: float = 0.0, check: bool = True, **env: str
+    ) -> tuple[Job, WandbServer]:
         with WandbServer() as server:
             server.backend.count_lag = count_lag
-            job = run_job(ONLINE + textwrap.dedent(script), check=check, **{**server.environment, **env})
+            text = script if script.endswith(".py") else ONLINE + textwrap.dedent(script)
+            job = run_job(text, *arguments, check=check, **{**server.environment, **env})
             wait_until_closed(server)
         return job, server
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +15,7 @@ from typing import Protocol
 import pytest
 from wandb_server import WandbServer
 
-from support.paths import TINY
+from support.paths import SCENARIOS, TESTS, TINY
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
 PRELUDE = """\
@@ -93,10 +95,18 @@ def epochs(job: Job) -> list[int | None]:
 
 
 class RunJob(Protocol):
-    """Runs a script after :data:`PRELUDE` and returns how it went; it must succeed unless ``check`` is false."""
+    """Runs a scenario, or a script after :data:`PRELUDE`, and returns how it went."""
 
-    def __call__(self, script: str, *, check: bool = True, prelude: str = PRELUDE, **env: str) -> Job:
-        """Keyword arguments besides are environment variables."""
+    def __call__(self, script: str, *arguments: str, check: bool = True, prelude: str = PRELUDE, **env: str) -> Job:
+        """Run it in a new directory; it must succeed unless ``check`` is false.
+
+        Args:
+            script: Name of a file in ``tests/scenarios`` such as ``"ends.py"``, or the text of a script.
+            arguments: Function of the scenario, and the function's arguments.
+            check: Whether the script must succeed.
+            prelude: Text before that of the script.
+            env: Environment variables.
+        """
 
 
 def job_environment(directory: Path, data: Path) -> dict[str, str]:
@@ -117,6 +127,29 @@ def job_environment(directory: Path, data: Path) -> dict[str, str]:
         "WANDB_SILENT": "true",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+def scenario_environment(directory: Path, data: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a scenario: a user's shell that finds the scenarios' modules, too."""
+    paths = [path for path in (variables.get("PYTHONPATH"), str(TESTS)) if path]
+    return {**job_environment(directory, data), **variables, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def script_file(script: str, directory: Path, prelude: str) -> Path:
+    """Prepare a directory for a script, and return the script's file.
+
+    Args:
+        script: Name of a file in ``tests/scenarios``, or the text of a script.
+        directory: Directory in which the script will run.
+        prelude: Text before that of the script.
+    """
+    for folder in ("home", "yolo"):
+        (directory / folder).mkdir()
+    if script.endswith(".py"):
+        return SCENARIOS / script
+    file = directory / "job.py"
+    file.write_text(prelude + textwrap.dedent(script), encoding="utf-8")
+    return file
 
 
 def run_command(directory: Path, *arguments: str, timeout: float, **env: str) -> subprocess.CompletedProcess[str]:
@@ -177,9 +210,9 @@ class RunOnline(Protocol):
     """Runs a script online and returns it with the backend, which has nothing left to wait for."""
 
     def __call__(
-        self, script: str, *, count_lag: float = 0.0, check: bool = True, **env: str
+        self, script: str, *arguments: str, count_lag: float = 0.0, check: bool = True, **env: str
     ) -> tuple[Job, WandbServer]:
-        """Keyword arguments besides are environment variables."""
+        """Run it as :class:`RunJob` does, with W&B's counts of rows late by ``count_lag`` seconds."""
 
 
 def wait_until_closed(server: WandbServer, timeout: float = 20.0) -> None:

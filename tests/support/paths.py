@@ -7,4 +7,5 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 TINY = TESTS / "tiny.yaml"  # a model that trains in seconds
+SCENARIOS = TESTS / "scenarios"  # scripts that tests run
 EXAMPLES = ROOT / "examples"
