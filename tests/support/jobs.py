@@ -131,7 +131,7 @@ def job_environment(directory: Path, data: Path) -> dict[str, str]:
 
 def scenario_environment(directory: Path, data: Path, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a scenario: a user's shell that finds the scenarios' modules, too."""
-    paths = [path for path in (variables.get("PYTHONPATH"), str(TESTS)) if path]
+    paths = [path for path in (variables.get("PYTHONPATH", os.environ.get("PYTHONPATH")), str(TESTS)) if path]
     return {**job_environment(directory, data), **variables, "PYTHONPATH": os.pathsep.join(paths)}
 
 
