@@ -6,13 +6,12 @@ The variables ``MODEL`` and ``DATA`` name the files, ``WANDB_MODE`` the mode of 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ultralytics import YOLO
 
+from scenarios.calls import run_named as run_named  # noqa: PLC0414  # scripts that train import it from here
 from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
 
 CFG: dict[str, Any] = {"wandb": {"project": "demo", "mode": os.environ["WANDB_MODE"]}}
@@ -39,8 +38,3 @@ def new_model() -> YOLO:
 def last_checkpoint() -> str:
     """Return the path of the training's last checkpoint."""
     return str(Path("train/weights/last.pt"))
-
-
-def run_named(functions: dict[str, Callable[..., None]]) -> None:
-    """Call the function that the command line names, with its other words as arguments."""
-    functions[sys.argv[1]](*sys.argv[2:])
