@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-STARTS_PROCESS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec", "os.system"})
+STARTS_PROCESS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.exec", "os.system"})
+OF_LIBRARIES = frozenset({"git", "ldconfig", "uname"})  # which torch, wandb and Python ask about the machine, once
 _started: list[str] = []
 
 
 def _note_process(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in STARTS_PROCESS:
+    if event in STARTS_PROCESS and Path(str(arguments[0] if arguments else "")).name not in OF_LIBRARIES:
         _started.append(f"{event} {arguments[0] if arguments else ''}")
 
 
