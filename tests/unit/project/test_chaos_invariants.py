@@ -1,36 +1,32 @@
-"""The campaign of random faults: its invariants see what is wrong, its plans are reproducible, and a short one finds nothing."""
+"""The campaign of random faults: its invariants see what is wrong with the run of a trial."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from chaos import commands, processes
+from chaos import commands
 from chaos.endings import ending
 from chaos.evidence import Command, Life, Mark, Outcome, read_marks, read_results
-from chaos.faults import FAULTS
 from chaos.invariants import INVARIANTS, checkpoint_arrived, every_epoch_once, no_row_lost, one_run
 from chaos.plan import Strike, draw
 from chaos.report import judge, table
-from chaos.timeline import Timeline
 from chaos.trial import API_KEY
 from chaos.usages import EPOCHS, RUN_ID
 from wandb_server import StoredArtifact, StoredRun
 
-from support.jobs import NIGHTLY
-from support.paths import TESTS
-
 HISTORY = "wandb-history.jsonl"
+
+
 PLAN = draw(1, 1)
+
+
 KILL = Strike("kill rank 0", 0.5)
+
+
 HANG = Strike("hangs for seconds", 0.5, details={"seconds": 2.0})
 
 
@@ -48,6 +44,8 @@ def epoch_row(epoch: int, loss: float | None = None) -> str:
 
 
 ROWS = ['{"user/before": 1}', *(epoch_row(epoch) for epoch in range(1, EPOCHS + 1)), '{"user/after": 1}']
+
+
 MARKS = [
     Mark("opened", 1, 1.0),
     Mark("before", 1, 2.0),
@@ -223,6 +221,8 @@ def test_checkpoint_may_be_missing_where_a_message_says_so(tmp_path: Path) -> No
 
 
 RAISES = {"place": "after", "event": "on_train_start", "rank": 0, "epoch": 0}
+
+
 EXIT = Strike("exception", 0.5, details={**RAISES, "error": "SystemExit"})
 
 
@@ -255,9 +255,6 @@ def test_job_that_ends_well_has_a_finished_run(tmp_path: Path) -> None:
     assert any(text.startswith("true_state") for text in violations(found))
 
 
-# Evidence
-
-
 def test_marks_and_results_that_a_kill_has_cut_are_read(tmp_path: Path) -> None:
     marks, results = tmp_path / "marks", tmp_path / "results.csv"
     marks.write_text('{"what": "opened", "life": 1, "at": 2.0}\n{"what": "tra')
@@ -283,77 +280,6 @@ def test_commands_are_those_that_messages_name_and_ours_come_before_wandbs() -> 
     ]
 
 
-def test_processes_of_a_job_are_found_with_those_that_they_have_started() -> None:
-    command = [sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '60'])"]
-    launcher = subprocess.Popen(command, env={**os.environ, processes.VARIABLE: "a-job"})
-    try:
-        found = _find_processes("a-job", launcher.pid, 2)
-    finally:
-        for process in processes.find("a-job", launcher.pid):
-            os.kill(process.pid, signal.SIGKILL)
-        launcher.wait()
-
-    assert {process.role for process in found} == {"launcher", "other"}
-    assert processes.find("another", launcher.pid) == []
-    assert _find_processes("a-job", launcher.pid, 0) == []
-
-
-def _find_processes(job: str, launcher: int, count: int) -> list[processes.Found]:
-    """Return the processes of a job as soon as they are that many: they start, and end by a signal, a moment later."""
-    deadline = time.monotonic() + 20
-    while len(found := processes.find(job, launcher)) != count and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
-
-
-# Plans
-
-
-def test_plan_is_drawn_again_from_its_seed_and_number() -> None:
-    plans = [draw(7, number) for number in range(200)]
-
-    assert plans == [draw(7, number) for number in range(200)]
-    assert "--seed 7 --only 3: " in str(plans[3])
-    assert {strike.kind.group for plan in plans for strike in plan.strikes} == {kind.group for kind in FAULTS.values()}
-    assert all(
-        strike.kind.is_possible(plan.usage, plan.processes, online=plan.online)
-        for plan in plans
-        for strike in plan.strikes
-    )
-
-
-def test_faults_and_usages_that_are_asked_for_are_drawn() -> None:
-    plans = [draw(1, number, ["A"], ["1", "2"], ["server", "kill torchrun"]) for number in range(50)]
-
-    assert {plan.usage for plan in plans} == {"A"}
-    assert {plan.processes for plan in plans} <= {"1", "2", "torchrun"}
-    assert str(plans[3]).startswith(
-        "--seed 1 --only 3 --usage A --processes 1 --processes 2 --fault server --fault 'kill torchrun': A, "
-    )
-    assert {strike.kind.group for plan in plans for strike in plan.strikes} == {"server", "kill"}
-    assert {strike.fault for plan in plans for strike in plan.strikes if strike.kind.group == "kill"} == {
-        "kill torchrun"
-    }
-
-
-def test_fault_that_is_asked_for_is_drawn_where_it_is_possible() -> None:
-    plans = [draw(1, number, faults=["kill torchrun"]) for number in range(20)]
-
-    assert {(plan.strikes[0].fault, plan.processes) for plan in plans} == {("kill torchrun", "2")}
-    assert "A" not in {draw(1, number, faults=["kill service process"]).usage for number in range(20)}
-
-
-def test_moment_of_a_fault_is_found_by_the_marks_before_it() -> None:
-    timeline = Timeline(10.0, (2.0, 4.0, 8.0))
-
-    assert timeline.moment(0.1, by_steps=False) == (0, 1.0)
-    assert timeline.moment(0.5, by_steps=False) == (2, 1.0)
-    assert timeline.moment(1.0, by_steps=False) == (3, 2.0)
-    assert timeline.moment(0.125, by_steps=True) == (0, 1.0)
-    assert timeline.moment(0.625, by_steps=True) == (2, 2.0)
-    assert timeline.moment(1.0, by_steps=True) == (3, 2.0)
-
-
 def test_table_counts_runs_violations_and_limits(tmp_path: Path) -> None:
     broken = outcome(
         tmp_path, strike=Strike("kill every process", 0.5), exit_code=-9, marks=4.0, ended=("running", None)
@@ -365,42 +291,3 @@ def test_table_counts_runs_violations_and_limits(tmp_path: Path) -> None:
     assert "| B open, two processes | kill | 1 | 0 | 1 |" in text
     assert "| B open, two processes | server | 1 | 0 | 0 |" in text
     assert "1 x limit: killed together with its service process" in text
-
-
-# Campaigns
-
-
-def campaign(*words: str) -> str:
-    tests = TESTS
-    done = subprocess.run(
-        [sys.executable, "-m", "chaos", *words],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests), *sys.path[1:]])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
-def only(*numbers: int) -> list[str]:
-    return [word for number in numbers for word in ("--only", str(number))]
-
-
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    "words",
-    [
-        pytest.param(["--seed", "11", "--processes", "1", *only(2, 4, 6, 12)], id="one-process"),
-        pytest.param(["--seed", "1", *only(38)], id="two-processes"),
-    ],
-)
-def test_short_campaign_finds_no_violation(words: list[str]) -> None:
-    assert f"| all |  | {words.count('--only')} | 0 |" in campaign(*words)
-
-
-@NIGHTLY
-@pytest.mark.timeout(40_000)
-def test_long_campaign_finds_no_violation() -> None:
-    assert "| all |  | 200 | 0 |" in campaign("--seed", "2", "--runs", "200")
