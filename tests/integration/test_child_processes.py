@@ -9,9 +9,7 @@ import pickle
 import subprocess
 import sys
 
-import pytest
-
-from ultralytics_wb_ddp.wandb_client.child_process import child_environment, run_in_child
+from ultralytics_wb_ddp.wandb_client.child_process import run_in_child
 
 
 def test_function_is_called_in_another_process() -> None:
@@ -43,13 +41,3 @@ def test_process_is_out_of_reach_of_this_group_s_signals() -> None:
     output, _ = run_in_child(os.getpgrp, stdout=subprocess.PIPE).communicate()
 
     assert pickle.loads(output) != os.getpgrp()
-
-
-def test_child_imports_the_same_modules_and_has_its_own_wandb_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_SERVICE", "3-1-tcp-localhost-1")
-    monkeypatch.setattr(sys, "path", ["/extra", "", *sys.path])
-
-    environment = child_environment()
-
-    assert "WANDB_SERVICE" not in environment
-    assert environment["PYTHONPATH"].startswith(f"/extra{os.pathsep}{sys.path[2]}")

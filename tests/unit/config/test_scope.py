@@ -7,26 +7,17 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.jobs import NIGHTLY, RunJob
-from ultralytics_wb_ddp import ConfigurationError, WandbCallback, WandbManager, wandb_config
+from ultralytics_wb_ddp import ConfigurationError, WandbCallback, wandb_config
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.runs.resolution import logging_ranks
-
-OFFLINE = {"project": "demo", "mode": "offline"}
 
 
 def project() -> str | None:
     return WandbCallback().options.project
-
-
-@pytest.fixture
-def no_run(no_s3: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # noqa: ARG001
-    monkeypatch.chdir(tmp_path)
 
 
 def test_block_gives_defaults_to_what_is_made_inside() -> None:
@@ -145,63 +136,3 @@ def test_api_key_of_a_block_is_neither_shown_nor_pickled() -> None:
 
     assert "hunter22" not in repr(block)
     assert b"hunter22" not in pickle.dumps(block)
-
-
-@pytest.mark.usefixtures("no_run")
-def test_manager_takes_from_the_block_what_its_config_and_arguments_leave_open() -> None:
-    with wandb_config(**OFFLINE, name="block", group="block", entity="team"):
-        with WandbManager({}, "job") as manager:
-            assert (manager.run.project, manager.run.name, manager.run.group) == ("demo", "job", "block")
-        with WandbManager({"wandb": {"project": "mine", "entity": None}}, "job", "exp-1") as manager:
-            assert (manager.run.project, manager.config.entity, manager.run.group) == ("mine", "team", "exp-1")
-
-        with WandbManager.group({}, "folds", runs=1) as group, next(iter(group))[1] as member:
-            assert (member.run.project, member.run.name, member.run.group) == ("demo", "folds-fold-0", "folds")
-
-    with pytest.raises(ConfigurationError, match=r"cfg\.wandb is missing"):
-        WandbManager({}, "job")
-
-
-@pytest.mark.usefixtures("no_run")
-def test_config_of_a_manager_wins_over_blocks_around_it_and_blocks_inside_win_over_it() -> None:
-    cfg = {"wandb": {"checkpoints": "best", "mistakes": 4}}
-    with wandb_config(**OFFLINE, checkpoints="none", link="a/b"), WandbManager(cfg, "job"):
-        around = WandbCallback().options
-        with wandb_config(mistakes=8):
-            inside = WandbCallback()
-            arrived = pickle.loads(pickle.dumps(inside))
-        mistakes = [inside.options.mistakes, arrived.options.mistakes]
-
-    assert (around.checkpoints, around.mistakes, around.link) == ("best", 4, "a/b")
-    assert mistakes == [8, 8]
-
-
-IN_A_BLOCK = """
-from ultralytics_wb_ddp import wandb_config
-
-with wandb_config(project="block", tags=["a"], mode="offline", mistakes=0, checkpoints="none"):
-    import threading
-    {made}
-    from contextvars import copy_context
-    thread = threading.Thread(target=copy_context().run, args=(model.train,), kwargs=TWO_PROCESSES)
-    thread.start()
-    thread.join()
-    {done}
-"""
-WITHOUT = IN_A_BLOCK.format(made="add_wandb_callback(model, tags=['b'])", done="")
-WITH = IN_A_BLOCK.format(
-    made="manager = WandbManager({'wandb': {'tags': ['b']}}, 'job'); manager.initialize(); add_wandb_callback(model)",
-    done="manager.finish()",
-)
-
-
-@pytest.mark.parametrize(
-    "script", [pytest.param(WITHOUT, marks=NIGHTLY), pytest.param(WITH, marks=NIGHTLY)], ids=["callback", "manager"]
-)
-def test_block_reaches_the_workers_of_a_training_in_a_thread(run_job: RunJob, script: str) -> None:
-    run = run_job(script).run
-
-    assert (run.state, run.project, run.tags) == ("finished", "block", ("b",))
-    assert [row["epoch"] for row in run.history if "epoch" in row] == [1, 2, 2, 2]
-    assert not [row for row in run.history if "mistakes" in row]
-    assert not [artifact for artifact in run.artifacts if artifact.name.endswith("_model")]

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from ultralytics_wb_ddp import ConfigurationError
-from ultralytics_wb_ddp.runs import run_record as record_module
 from ultralytics_wb_ddp.runs.run_record import RunRecord, best_values
 
 
@@ -89,43 +83,6 @@ def test_session_that_was_killed_may_have_left_rows_unsent(trained: Path) -> Non
     closed = RunRecord.find(trained, None)
     assert closed
     assert closed.handoff().is_complete
-
-
-WORKER = """\
-import sys, time
-from pathlib import Path
-from types import SimpleNamespace
-from ultralytics_wb_ddp.runs.run_record import RunRecord
-
-run = SimpleNamespace(id="abc", project="demo", entity="team", offline=True)
-RunRecord.of_run(run, None, {}).save(Path(sys.argv[1]))
-print("saved", flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.mark.parametrize("is_worker", [True, False])
-def test_training_that_goes_on_in_a_worker_is_not_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_worker: bool
-) -> None:
-    monkeypatch.setattr(record_module, "TRAINING_END_TIMEOUT", 0.2)
-    environment = {**os.environ, **({"LOCAL_RANK": "0"} if is_worker else {})}
-    command = [sys.executable, "-c", WORKER, str(tmp_path)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "saved\n"
-        record = RunRecord.find(tmp_path, None)
-        assert record
-        assert record.live_training_pid() == process.pid
-        said = pytest.raises(
-            ConfigurationError, match=f"still goes on in process {process.pid}, .* 'kill {process.pid}'"
-        )
-        with said if is_worker else nullcontext():  # a script may do other things after its training
-            record.check_not_running()
-        process.kill()
-
-    assert record.live_training_pid() is None
-    record.check_not_running()
 
 
 def test_closed_training_has_no_process(trained: Path) -> None:

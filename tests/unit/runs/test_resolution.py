@@ -1,4 +1,4 @@
-"""How a logging rank gets its run: every case of the decision, and what exceptions mean for a run's state."""
+"""How a logging rank gets its run: every case of the decision, and which ranks log."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import itertools
 
 import pytest
 
-from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.config.options import RunOptions, merge
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.topology import Topology
 from ultralytics_wb_ddp.runs.handoff import Handoff
-from ultralytics_wb_ddp.runs.resolution import RunResolution, resolve, resolve_rank
+from ultralytics_wb_ddp.runs.resolution import RunResolution, logging_ranks, resolve, resolve_rank
 from ultralytics_wb_ddp.runs.run_record import RunRecord
-from ultralytics_wb_ddp.utils.errors import exit_code_of
 
 LOCAL = Handoff("local", "demo", state="open", host="here", mode="online", service="token")
 OPEN = Handoff("abc", "demo", "team", state="open", host="here", mode="online", service="token")
@@ -185,17 +184,39 @@ def test_other_ranks_follow_the_run_of_rank_0() -> None:
     assert (resolution.is_main, resolution.init) == (False, {"settings": {"x_disable_stats": True}})
 
 
+# Which mode: the argument, then the launcher's configuration, then the default
+
+
 @pytest.mark.parametrize(
-    ("error", "exit_code"),
+    ("options", "launchers", "expected"),
     [
-        (None, 0),
-        (RuntimeError(), 1),
-        (KeyboardInterrupt(), 255),
-        (SystemExit(), 0),
-        (SystemExit(0), 0),
-        (SystemExit(3), 3),
-        (SystemExit("a message"), 1),
+        ({}, {}, ("auto", "global")),
+        ({"run_mode": "new"}, {}, ("new", "global")),
+        ({}, {"run_mode": "shared", "rank_scope": "worker"}, ("shared", "worker")),
+        ({"run_mode": "new"}, {"run_mode": "shared", "rank_scope": "worker"}, ("new", "worker")),
+        ({"strategy": "main"}, {"run_mode": "shared"}, ("auto", "global")),
+        ({"strategy": "node"}, {}, ("auto", "worker")),
+        ({"strategy": "all"}, {}, ("new", "global")),
     ],
 )
-def test_exit_code_is_that_of_the_exception(error: BaseException | None, exit_code: int) -> None:
-    assert exit_code_of(error) == exit_code
+def test_argument_comes_before_the_launchers_configuration(
+    options: dict[str, str], launchers: dict[str, str], expected: tuple[str, str]
+) -> None:
+    asked = RunOptions(**merge(RunOptions.parse_layer(options, "add_wandb_callback"), launchers))
+
+    assert logging_ranks(asked, None, {}) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "handoff", "env", "named"),
+    [
+        ({"mode": "offline"}, None, {}, "mode='offline'"),
+        ({}, Handoff("base", mode="offline"), {}, "the launcher's run in mode='offline'"),
+        ({}, None, {"WANDB_MODE": "dryrun"}, "WANDB_MODE='dryrun'"),
+    ],
+)
+def test_shared_mode_offline_says_what_to_use(
+    options: dict[str, str], handoff: Handoff | None, env: dict[str, str], named: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"run_mode='shared' with {named}: .* use run_mode='auto'"):
+        logging_ranks(RunOptions.parse({"run_mode": "shared", **options}, "add_wandb_callback"), handoff, env)

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from support.jobs import NIGHTLY, PRELUDE, LaunchAgents, RunJob
 from ultralytics_wb_ddp import (
     ConfigurationError,
     RankPlan,
     Topology,
-    WandbConfig,
     get_distributed_info,
     is_main_process,
     plan_rank,
 )
-from ultralytics_wb_ddp.config.options import RunOptions, merge
-from ultralytics_wb_ddp.runs.handoff import Handoff
-from ultralytics_wb_ddp.runs.resolution import logging_ranks
 
 TORCHRUN = {
     "RANK": "5",
@@ -187,95 +182,3 @@ def test_worker_scope_needs_to_know_the_node_of_each_rank() -> None:
     assert plan_rank(topology, "auto", "global", "base") is None
     with pytest.raises(ConfigurationError, match="GROUP_RANK and LOCAL_WORLD_SIZE are not set; launch with torchrun"):
         plan_rank(topology, "auto", "worker", "base")
-
-
-# Which mode: the argument, then the launcher's configuration, then the default
-
-
-@pytest.mark.parametrize(
-    ("options", "launchers", "expected"),
-    [
-        ({}, {}, ("auto", "global")),
-        ({"run_mode": "new"}, {}, ("new", "global")),
-        ({}, {"run_mode": "shared", "rank_scope": "worker"}, ("shared", "worker")),
-        ({"run_mode": "new"}, {"run_mode": "shared", "rank_scope": "worker"}, ("new", "worker")),
-        ({"strategy": "main"}, {"run_mode": "shared"}, ("auto", "global")),
-        ({"strategy": "node"}, {}, ("auto", "worker")),
-        ({"strategy": "all"}, {}, ("new", "global")),
-    ],
-)
-def test_argument_comes_before_the_launchers_configuration(
-    options: dict[str, str], launchers: dict[str, str], expected: tuple[str, str]
-) -> None:
-    asked = RunOptions(**merge(RunOptions.parse_layer(options, "add_wandb_callback"), launchers))
-
-    assert logging_ranks(asked, None, {}) == expected
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"run_mode": "every"}, "run_mode='every' is unknown"),
-        ({"strategy": "some"}, "strategy='some' is unknown; choose one of main, node, all"),
-        ({"strategy": "all", "run_mode": "auto"}, "strategy='all' means run_mode='new', but run_mode='auto' is given"),
-        ({"mode": "shared"}, "mode='shared' is unknown; use run_mode='shared'"),
-    ],
-)
-def test_wrong_mode_in_the_configuration_is_named(options: dict[str, str], message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        WandbConfig.from_cfg({"wandb": {"project": "demo", **options}})
-
-
-@pytest.mark.parametrize(
-    ("options", "handoff", "env", "named"),
-    [
-        ({"mode": "offline"}, None, {}, "mode='offline'"),
-        ({}, Handoff("base", mode="offline"), {}, "the launcher's run in mode='offline'"),
-        ({}, None, {"WANDB_MODE": "dryrun"}, "WANDB_MODE='dryrun'"),
-    ],
-)
-def test_shared_mode_offline_says_what_to_use(
-    options: dict[str, str], handoff: Handoff | None, env: dict[str, str], named: str
-) -> None:
-    with pytest.raises(ConfigurationError, match=f"run_mode='shared' with {named}: .* use run_mode='auto'"):
-        logging_ranks(RunOptions.parse({"run_mode": "shared", **options}, "add_wandb_callback"), handoff, env)
-
-
-def test_run_that_a_rank_without_a_run_has_opened_is_named(run_job: RunJob) -> None:
-    job = run_job(
-        """
-import sys
-from ultralytics_wb_ddp.runs.open_runs import warn_of_unused_run
-warn_of_unused_run(None)
-assert "wandb" not in sys.modules
-
-import wandb
-with wandb.init(project="demo", id="theirs", mode="offline") as run:
-    warn_of_unused_run("theirs")  # the launcher's, joined here
-    warn_of_unused_run(None)
-warn_of_unused_run(None)  # it is finished
-""",
-        prelude="",
-    )
-
-    told = "this rank has opened run theirs, which gets no rows of this training: rank 0 logs it; call wandb.init on"
-    assert job.output.count(told) == 1
-
-
-@NIGHTLY
-def test_every_rank_that_opens_a_run_under_torchrun_hears_of_it(launch_agents: LaunchAgents) -> None:
-    job = launch_agents(
-        PRELUDE
-        + """
-import wandb
-from ultralytics_wb_ddp import train_distributed
-run = wandb.init(project="demo", id=f"rank-{os.environ['RANK']}", mode="offline")
-add_wandb_callback(model, run=run)
-train_distributed(model, trainer=CpuDDPTrainer, **SETTINGS)
-run.finish()
-"""
-    )
-
-    assert job.exit_code == 0, job.output[-3000:]
-    assert job.output.count("this rank has opened run") == 1
-    assert "[RANK 1] this rank has opened run rank-1, which gets no rows" in job.output
