@@ -21,7 +21,6 @@ from support import measures
 from support.jobs import (
     ONLINE,
     PRELUDE,
-    WITNESS,
     Job,
     LaunchAgents,
     Patch,
@@ -238,14 +237,7 @@ def usage_c(run_job: RunJob, tmp_path_factory: pytest.TempPathFactory, testrun_u
     record = tmp_path_factory.getbasetemp().parent / f"usage-c-{testrun_uid}.json"
     with FileLock(record.with_suffix(".lock")):
         if not record.exists():
-            job = run_job(
-                WITNESS
-                + """\
-for event, function in callbacks.items():
-    model.add_callback(event, function)
-model.train(**{**TWO_PROCESSES, "plots": True})
-"""
-            )
+            job = run_job("training.py", "callbacks_by_hand")
             record.write_text(json.dumps([str(job.directory), job.exit_code, job.output]))
         directory, exit_code, output = json.loads(record.read_text())
     return Job(Path(directory), exit_code, output)

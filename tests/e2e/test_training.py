@@ -12,54 +12,23 @@ from pathlib import Path
 import pytest
 from wandb_server import WandbServer
 
-from support.jobs import END, EPOCHS, WITNESS, Job, RunJob, epochs
+from support.jobs import END, EPOCHS, NIGHTLY, Job, RunJob, epochs
 
 
 @pytest.fixture(scope="module")
 def usage_a(run_job: RunJob) -> Job:
-    return run_job(
-        WITNESS
-        + """\
-import wandb
-from ultralytics import settings
-settings.update(wandb=True)  # the stock callback is wanted by the settings, and switched off for this training
-
-run = wandb.init(project="demo", dir="elsewhere", config={"epochs": 99, "mine": 1})
-run.log({"before": 1})
-add_wandb_callback(model, run=run)
-def finish_what_is_the_launchers(trainer):
-    if "wandb" in sys.modules:
-        with sys.modules["wandb"].init():
-            pass
-        sys.modules["wandb"].finish()
-model.add_callback("on_train_epoch_end", finish_what_is_the_launchers)
-model.train(**TWO_PROCESSES)
-run.log({"after": 1})
-run.finish()
-"""
-    )
+    return run_job("training.py", "users_run")
 
 
 @pytest.fixture(scope="module")
 def usage_b(run_job: RunJob) -> Job:
-    return run_job(
-        WITNESS
-        + """\
-cfg = {"wandb": {**CFG["wandb"], "dir": "elsewhere"}}
-with WandbManager(cfg, job_name="my-training", experiment_group_name="exp-1") as manager:
-    manager.save_config(CFG)
-    manager.run.log({"before": 1})
-    add_wandb_callback(model)
-    manager.prepare_for_training()
-    model.train(**{**TWO_PROCESSES, "plots": True})
-    manager.resume_after_training()
-    manager.run.log({"after": 1})
-    manager.save_training_artifacts("train/weights/best.pt", name="final_model", type="model")
-"""
-    )
+    return run_job("training.py", "managers_run")
 
 
-@pytest.mark.parametrize("usage", ["usage_a", "usage_b"])
+USAGE_A = pytest.param("usage_a", marks=NIGHTLY)
+
+
+@pytest.mark.parametrize("usage", [USAGE_A, "usage_b"])
 def test_run_of_the_launcher_gets_the_rows_of_before_during_and_after(
     usage: str, request: pytest.FixtureRequest
 ) -> None:
@@ -71,7 +40,7 @@ def test_run_of_the_launcher_gets_the_rows_of_before_during_and_after(
     assert [row["_step"] for row in job.run.history] == list(range(6))
 
 
-@pytest.mark.parametrize("usage", ["usage_a", "usage_b", "usage_c"])
+@pytest.mark.parametrize("usage", [USAGE_A, "usage_b", "usage_c"])
 def test_one_finished_run_with_one_fragment(usage: str, request: pytest.FixtureRequest) -> None:
     job: Job = request.getfixturevalue(usage)
 
@@ -79,12 +48,15 @@ def test_one_finished_run_with_one_fragment(usage: str, request: pytest.FixtureR
     assert (job.run.state, job.run.exit_code) == ("finished", 0)
 
 
-def test_callback_of_the_users_cannot_finish_the_launchers_run(usage_a: Job) -> None:
-    assert f"run {usage_a.run.id} stays open: it is the launcher's" in usage_a.output
-    assert epochs(usage_a)[-1] is None  # what the launcher has logged afterwards
+@pytest.mark.parametrize("usage", [USAGE_A, "usage_b"])
+def test_callback_of_the_users_cannot_finish_the_launchers_run(usage: str, request: pytest.FixtureRequest) -> None:
+    job: Job = request.getfixturevalue(usage)
+
+    assert f"run {job.run.id} stays open: it is the launcher's" in job.output
+    assert epochs(job)[-1] is None  # the row that the launcher has logged afterwards
 
 
-@pytest.mark.parametrize("usage", ["usage_a", "usage_b", "usage_c"])
+@pytest.mark.parametrize("usage", [USAGE_A, "usage_b", "usage_c"])
 def test_rank_1_never_imports_wandb_and_starts_no_process(usage: str, request: pytest.FixtureRequest) -> None:
     directory = request.getfixturevalue(usage).directory
     rank_0, rank_1 = (json.loads((directory / f"rank-{rank}.json").read_text()) for rank in (0, 1))
@@ -128,8 +100,11 @@ def test_best_checkpoint_is_a_model_artifact_with_alias_best(usage_b: Job) -> No
     assert final.name == "final_model"
 
 
-def test_config_keeps_what_the_user_set_and_shows_the_trainings_value_beside_it(usage_a: Job) -> None:
-    config = usage_a.run.config
+@pytest.mark.parametrize("usage", [USAGE_A, "usage_b"])
+def test_config_keeps_the_users_values_and_shows_the_trainings_value_beside_them(
+    usage: str, request: pytest.FixtureRequest
+) -> None:
+    config = request.getfixturevalue(usage).run.config
 
     assert config["mine"] == 1
     assert config["epochs"] == 99
@@ -144,7 +119,7 @@ def test_training_directory_names_its_run(usage_b: Job) -> None:
     assert (usage_b.directory / "train/weights/wandb_run.json").exists()
 
 
-@pytest.mark.parametrize("usage", ["usage_a", "usage_b", "usage_c"])
+@pytest.mark.parametrize("usage", [USAGE_A, "usage_b", "usage_c"])
 def test_dataset_and_config_are_inputs_of_the_run(usage: str, request: pytest.FixtureRequest) -> None:
     artifacts = request.getfixturevalue(usage).run.artifacts
     config = next(artifact for artifact in artifacts if artifact.type == "config")
@@ -156,8 +131,8 @@ def test_dataset_and_config_are_inputs_of_the_run(usage: str, request: pytest.Fi
     ]
 
 
-def test_inputs_of_a_run_on_disk_are_its_inputs_once_it_is_sent(usage_a: Job, tmp_path: Path) -> None:
-    folder = shutil.copytree(usage_a.run.path.parent, tmp_path / usage_a.run.path.parent.name)
+def test_inputs_of_a_run_on_disk_are_its_inputs_once_it_is_sent(usage_c: Job, tmp_path: Path) -> None:
+    folder = shutil.copytree(usage_c.run.path.parent, tmp_path / usage_c.run.path.parent.name)
     with WandbServer() as server:
         subprocess.run(
             [Path(sys.executable).with_name("wandb"), "sync", folder],
