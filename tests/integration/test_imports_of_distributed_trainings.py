@@ -1,4 +1,4 @@
-"""What the settings of a distributed training load."""
+"""Modules that the settings of a distributed training load."""
 
 from __future__ import annotations
 

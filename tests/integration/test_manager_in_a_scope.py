@@ -1,4 +1,4 @@
-"""What a manager takes from the block around it, and what it gives to the blocks inside."""
+"""A manager among the blocks of wandb_config around and inside it."""
 
 from __future__ import annotations
 

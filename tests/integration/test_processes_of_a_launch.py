@@ -31,7 +31,7 @@ def test_launcher_that_has_ended_is_gone() -> None:
     assert launcher.is_lost()
 
 
-def test_launch_that_is_ended_leaves_its_exit_code_to_whoever_waits_for_it() -> None:
+def test_launch_that_is_ended_leaves_its_exit_code_to_its_parent() -> None:
     launch = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "torch.distributed.run"])
 
     assert terminate_workers()

@@ -34,7 +34,7 @@ def test_name_of_the_find_checkpoints_an_ordinary_run_is_the_stock_callbacks(run
     assert model_collection(run_id) == f"run_{run_id}_model"
 
 
-def test_name_of_the_inputs_of_an_ordinary_run_is_what_it_was() -> None:
+def test_name_of_the_inputs_of_an_ordinary_run_stays_the_same() -> None:
     assert (training_inputs_name("abc"), input_artifact_name("dataset", "coco8")) == (
         "run_abc_training_inputs",
         "dataset_coco8",
@@ -66,7 +66,7 @@ def test_ids_of_the_ranks_of_a_run_with_a_long_id_are_short_enough_and_differ() 
     assert derived_id("x" * 121, "rank-1") == f"{'x' * 121}-rank-1"
 
 
-def test_names_of_runs_are_shortened_in_front_of_what_tells_them_apart() -> None:
+def test_names_of_runs_are_shortened_in_front_of_the_part_that_differs() -> None:
     assert run_name("a" * 128) == "a" * 128
     assert run_name("a" * 200) == f"{'a' * 125}..."
     assert run_name("a" * 200, "rank-1") == f"{'a' * 118}...-rank-1"

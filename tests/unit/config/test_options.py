@@ -1,4 +1,4 @@
-"""What cfg.wandb may hold, and what is refused."""
+"""Options of cfg.wandb, from every kind of config, and the refusal of wrong ones."""
 
 from __future__ import annotations
 

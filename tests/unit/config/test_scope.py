@@ -1,4 +1,4 @@
-"""Settings for everything inside a block: what wins over what, and where a block reaches."""
+"""Settings for everything inside a block: their order, and the reach of a block."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_strategy_and_its_parts_win_over_each_other() -> None:
         ({"strategy": "all", "run_mode": "auto"}, "leave one out"),
     ],
 )
-def test_what_is_wrong_is_said_before_the_block_begins(options: dict[str, Any], words: str) -> None:
+def test_wrong_option_is_refused_before_the_block_begins(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         wandb_config(**options)
 
@@ -94,14 +94,14 @@ def test_thread_is_inside_the_block_if_it_runs_in_its_context() -> None:
 
 
 def test_threads_at_the_same_time_do_not_see_each_others_blocks() -> None:
-    everybody_is_inside = threading.Barrier(4, timeout=10)
+    all_are_inside = threading.Barrier(4, timeout=10)
 
     def look(name: str) -> tuple[str | None, str | None, str | None]:
         with wandb_config(project=name):
-            everybody_is_inside.wait()
+            all_are_inside.wait()
             with ThreadPoolExecutor(1) as pool:
                 grandchild = pool.submit(copy_context().run, project).result()
-            everybody_is_inside.wait()
+            all_are_inside.wait()
             mine = project()
         return mine, grandchild, WandbCallback().options.entity
 

@@ -1,4 +1,4 @@
-"""What W&B's own rules refuse, in options and in variables."""
+"""W&B's own rules for options and variables."""
 
 from __future__ import annotations
 

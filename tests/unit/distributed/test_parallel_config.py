@@ -36,7 +36,7 @@ def busy_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-# What cfg.parallel may hold
+# The section of a config
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_single_process_gets_a_free_port() -> None:
     assert is_port_free(int(ParallelConfig().resolve({"RANK": "0", "WORLD_SIZE": "1"})["MASTER_PORT"]))
 
 
-def test_what_is_resolved_is_what_the_callback_reads() -> None:
+def test_callback_reads_the_resolved_environment() -> None:
     found = ParallelConfig(world_size=2, rank=1, master_port=29501).resolve({})
 
     assert Topology.from_env(found) == Topology(1, 1, 2, 2, 0, 1)

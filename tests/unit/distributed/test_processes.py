@@ -23,7 +23,7 @@ def test_process_that_has_got_the_launchers_id_is_another_one() -> None:
     assert replace(Launcher.of_this_process(), pid=parent.pid, started=parent.create_time() - 60).is_lost()
 
 
-def test_launcher_is_not_gone_because_somebody_has_set_the_clock() -> None:
+def test_launcher_is_not_gone_because_the_clock_was_set() -> None:
     parent = psutil.Process(os.getppid())
 
     assert not replace(Launcher.of_this_process(), pid=parent.pid, started=parent.create_time() - 5).is_lost()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from support.paths import EXAMPLES
 from ultralytics_wb_ddp import ConfigurationError, ParallelConfig
 from ultralytics_wb_ddp.distributed.slurm import first_host, slurm_environment, tasks_per_node
 
@@ -139,3 +140,7 @@ def test_tasks_per_node_as_slurm_writes_them(text: str, counts: list[int]) -> No
 )
 def test_first_host_of_a_list_as_slurm_writes_it(nodelist: str, host: str) -> None:
     assert first_host(nodelist) == host
+
+
+def test_example_says_first_that_no_cluster_has_run_it() -> None:
+    assert "# Not run on a cluster" in (EXAMPLES / "slurm.sbatch").read_text().partition("#SBATCH")[0]

@@ -1,4 +1,4 @@
-"""What cannot work is refused before anything is loaded or launched."""
+"""Settings that cannot work are refused before anything is loaded or launched."""
 
 from __future__ import annotations
 

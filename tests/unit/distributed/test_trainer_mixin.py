@@ -12,7 +12,7 @@ from ultralytics_wb_ddp.distributed.trainer_mixin import local_device_number
     [
         (["0", "1"], 1, 1),
         (["2", "3"], 3, 3),  # a release that counts as the user does
-        (["2", "3"], 1, 1),  # one that shows its workers nothing else than what trains
+        (["2", "3"], 1, 1),  # one that shows its workers only the devices that train
         ([], None, 3),
     ],
 )

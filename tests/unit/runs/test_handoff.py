@@ -34,7 +34,7 @@ def test_no_run_no_handoff() -> None:
     assert Handoff.from_env({"WANDB_PROJECT": "demo"}) is None
 
 
-def test_run_that_somebody_else_named_is_closed() -> None:
+def test_run_that_other_code_has_named_is_closed() -> None:
     assert Handoff.from_env({"WANDB_RUN_ID": "abc", "WANDB_PROJECT": "demo"}) == Handoff("abc", "demo", state="closed")
 
 

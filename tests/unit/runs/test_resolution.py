@@ -215,7 +215,7 @@ def test_argument_comes_before_the_launchers_configuration(
         ({}, None, {"WANDB_MODE": "dryrun"}, "WANDB_MODE='dryrun'"),
     ],
 )
-def test_shared_mode_offline_says_what_to_use(
+def test_shared_mode_offline_names_other_modes(
     options: dict[str, str], handoff: Handoff | None, env: dict[str, str], named: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"run_mode='shared' with {named}: .* use run_mode='auto'"):

@@ -47,7 +47,7 @@ def test_checkpoint_that_lies_here_comes_before_the_directory_it_was_made_in(tra
     assert record.id == "abc"
 
 
-def test_damaged_record_and_what_the_stock_callback_left(tmp_path: Path) -> None:
+def test_damaged_record_gives_way_to_the_folder_of_the_stock_callback(tmp_path: Path) -> None:
     for run_id in ("old", "train_20260101_120000"):
         file = tmp_path / "wandb" / f"offline-run-20260101_120000-{run_id}" / f"run-{run_id}.wandb"
         file.parent.mkdir(parents=True)
@@ -104,7 +104,7 @@ def test_best_of_an_earlier_session_is_kept_in_the_summary() -> None:
     assert record.best == {"metrics/mAP50(B)": 0.9, "val/box_loss": 0.7}
 
     assert record.update_best(run, {"metrics/mAP50(B)": 0.95, "val/box_loss": float("nan")}) == {
-        "metrics/mAP50(B)": {"max": 0.95}  # what the summary was told once, it must be told again
+        "metrics/mAP50(B)": {"max": 0.95}  # a key that was in the summary once is given again
     }
 
 

@@ -1,4 +1,4 @@
-"""What exceptions mean for the state of a run."""
+"""Exit codes of exceptions, which decide the state of a run."""
 
 from __future__ import annotations
 

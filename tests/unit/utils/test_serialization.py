@@ -38,7 +38,7 @@ def test_key_in_use_is_redacted_wherever_it_stands() -> None:
     }
 
 
-def test_to_plain_keeps_interpolations_unless_asked_and_names_what_yaml_has_no_word_for() -> None:
+def test_to_plain_keeps_interpolations_and_gives_values_that_yaml_lacks_their_names() -> None:
     class Colour(Enum):
         RED = 1
 

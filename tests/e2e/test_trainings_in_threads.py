@@ -6,37 +6,10 @@ import pytest
 
 from support.jobs import END, EPOCHS, Job, RunJob
 
-SCRIPT = """
-import threading
-from ultralytics_wb_ddp import get_wandb_run
-
-first_trains, both_train = threading.Event(), threading.Barrier(2, timeout=60)
-
-def train(name):
-    model = YOLO(os.environ["MODEL"])
-    add_wandb_callback(model, project="demo", name=name)
-    def meet(trainer):
-        both_train.wait()
-        get_wandb_run().summary["seen_by"] = name
-        both_train.wait()
-        if name == "fails" and trainer.epoch == 1:
-            raise RuntimeError("in the second epoch")
-    model.add_callback("on_train_start", lambda trainer: first_trains.set())
-    model.add_callback("on_train_epoch_end", meet)
-    model.train(**{**ONE_PROCESS, "name": name})
-
-threads = [threading.Thread(target=train, args=[name]) for name in ("works", "fails")]
-for thread in threads:
-    thread.start()
-    first_trains.wait(60)
-for thread in threads:
-    thread.join()
-"""
-
 
 @pytest.fixture(scope="module")
 def threads(run_job: RunJob) -> Job:
-    return run_job(SCRIPT)
+    return run_job("threads.py", "train_side_by_side")
 
 
 @pytest.mark.parametrize(

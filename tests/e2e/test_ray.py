@@ -12,19 +12,20 @@ from dataclasses import dataclass
 
 import pytest
 
-from support.jobs import job_environment
+from support.jobs import NIGHTLY, job_environment
 from support.paths import EXAMPLES
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
 pytest.importorskip("ray.train", reason="the extra 'ray' is not installed")
 
+pytestmark = NIGHTLY
 EXAMPLE = EXAMPLES / "ray_train.py"
 EPOCHS = 12
 
 
 @dataclass
 class RayJob:
-    """What became of a job in which the worker of rank 1 was killed."""
+    """A job in which the worker of rank 1 was killed."""
 
     exit_code: int
     output: str

@@ -20,23 +20,19 @@ import pytest
 import wandb
 from wandb_server import API_KEY, WandbServer
 
-from support.jobs import job_environment, run_command
+from support.jobs import NIGHTLY, run_command, run_in, scenario_environment
+from support.paths import SCENARIOS
 from ultralytics_wb_ddp.wandb_client.server import Server, ServerError
 from ultralytics_wb_ddp.wandb_client.transport import Failure, NoAnswerError, _post_directly
 
-CLIENT = """
-import wandb
-with wandb.init(project="demo", id="abc", settings={"init_timeout": 3}) as run:
-    run.log({"x": 1})
-"""
-OFFLINE = "import wandb\nwith wandb.init(project='demo', id='kept', mode='offline') as run:\n    run.log({'x': 1})\n"
+SCENARIO = str(SCENARIOS / "plain_runs.py")
 DIRECT = build_opener(ProxyHandler({}))
 SECRET = "the-word-at-the-gate"
 VIEWER = "query Viewer { viewer { id entity } }"
 
 
 class Proxy(ThreadingHTTPServer):
-    """A forward proxy that keeps what it was asked for."""
+    """A forward proxy that keeps the addresses of its requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -88,7 +84,7 @@ def proxy() -> Iterator[Proxy]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate that nobody knows, in a file with its key."""
+    """A certificate that the system does not know, in a file with its key."""
     if not (openssl := shutil.which("openssl")):
         pytest.skip("there is no openssl to make a certificate")
     folder = tmp_path_factory.mktemp("certificate")
@@ -101,7 +97,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Answers(NamedTuple):
-    """Whether each of them works, and all that they print."""
+    """Whether the client and each command works, and all that they print."""
 
     client: bool
     doctor: bool
@@ -115,28 +111,39 @@ class Answers(NamedTuple):
 
 
 def ask_all(directory: Path, server: WandbServer, **env: str) -> Answers:
-    """Have the client make a run, and the commands ask for it, with the same variables."""
+    """Let the client make a run, and the commands ask for it, with the same variables."""
     variables = {**server.environment, "NO_PROXY": "", "no_proxy": "", **env}
-    (directory / "home").mkdir(exist_ok=True)
-    (directory / "yolo").mkdir(exist_ok=True)
-
-    def python(code: str) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-c", code]
-        whole = {**job_environment(directory, directory), **variables}
-        return subprocess.run(words, cwd=directory, env=whole, capture_output=True, text=True, check=False)
-
-    client = python(CLIENT)
-    python(OFFLINE)
+    for folder in ("home", "yolo"):
+        (directory / folder).mkdir(exist_ok=True)
+    environment = scenario_environment(directory, directory, variables)
+    client = run_in(directory, [sys.executable, SCENARIO, "log_online"], environment, check=False)
+    run_in(directory, [sys.executable, SCENARIO, "log_offline"], environment)
     (kept,) = (directory / "wandb").glob("offline-run-*-kept")
     commands = (
         ["doctor", "--project", "demo"],
         ["sync", str(kept)],
         ["download", "team/demo/abc", str(directory / "down")],
     )
-    done = [client, *(run_command(directory, *words, timeout=120, **variables) for words in commands)]
-    return Answers(*(one.returncode == 0 for one in done), "".join(one.stdout + one.stderr for one in done))
+    done = [run_command(directory, *words, timeout=120, **variables) for words in commands]
+    codes = [client.exit_code, *(one.returncode for one in done)]
+    text = "".join([client.output, *(one.stdout + one.stderr for one in done)])
+    return Answers(*(code == 0 for code in codes), text)
 
 
+def test_commands_use_proxy_and_headers_of_the_client(tmp_path: Path, proxy: Proxy) -> None:
+    header = f'{{"X-Gate": "{SECRET}"}}'
+    with WandbServer() as server:
+        server.faults.add("GraphQL", status=403, when=lambda request: SECRET not in request.head)
+        answers = ask_all(tmp_path, server, WANDB_HTTP_PROXY=proxy.url, WANDB_X_EXTRA_HTTP_HEADERS=header)
+        asked = sum(path.endswith("/graphql") for path in proxy.asked)
+        graphql = server.count("GraphQL")
+
+    assert answers.all == {True}, answers
+    assert asked == graphql, "nothing goes past the proxy"
+    assert SECRET not in answers.text
+
+
+@NIGHTLY
 @pytest.mark.parametrize(
     ("variables", "works"),
     [
@@ -162,6 +169,7 @@ def test_server_is_trusted_where_the_client_trusts_it(
     assert works or "SSL_CERT_FILE or SSL_CERT_DIR" in " ".join(answers.text.split())
 
 
+@NIGHTLY
 def test_proxy_that_the_client_uses_is_used(tmp_path: Path, proxy: Proxy) -> None:
     with WandbServer() as server:
         answers = ask_all(tmp_path, server, WANDB_HTTP_PROXY=proxy.url)
@@ -174,6 +182,7 @@ def test_proxy_that_the_client_uses_is_used(tmp_path: Path, proxy: Proxy) -> Non
     assert asked == graphql, "nothing goes past the proxy"
 
 
+@NIGHTLY
 def test_proxy_for_https_is_used(tmp_path: Path, certificate: Path, proxy: Proxy) -> None:
     trusted = str(certificate.with_name("certificate.pem"))
     with WandbServer(certificate) as server:
@@ -192,6 +201,7 @@ def test_proxy_for_https_is_used(tmp_path: Path, certificate: Path, proxy: Proxy
     assert set(proxy.asked) == {server.url.removeprefix("https://")}
 
 
+@NIGHTLY
 def test_proxy_that_is_away_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         away = f"http://user:{SECRET}@127.0.0.1:{unused.getsockname()[1]}"
@@ -203,6 +213,7 @@ def test_proxy_that_is_away_is_named(tmp_path: Path) -> None:
     assert SECRET not in done.stdout + done.stderr
 
 
+@NIGHTLY
 @pytest.mark.parametrize("given", [True, False])
 def test_header_that_the_client_sends_is_sent_and_never_shown(tmp_path: Path, *, given: bool) -> None:
     header = {"WANDB_X_EXTRA_HTTP_HEADERS": f'{{"X-Gate": "{SECRET}"}}'} if given else {}
@@ -214,6 +225,7 @@ def test_header_that_the_client_sends_is_sent_and_never_shown(tmp_path: Path, *,
     assert SECRET not in answers.text
 
 
+@NIGHTLY
 def test_proxy_of_a_settings_file_is_used(tmp_path: Path, proxy: Proxy) -> None:
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb" / "settings").write_text(f"[default]\nhttp_proxy = {proxy.url}\n")
@@ -224,7 +236,7 @@ def test_proxy_of_a_settings_file_is_used(tmp_path: Path, proxy: Proxy) -> None:
     assert proxy.asked
 
 
-# What went wrong, told apart
+# Causes of failed queries
 
 
 def ask(server: WandbServer | str, timeout: float = 2) -> ServerError:
@@ -261,6 +273,18 @@ def test_odd_key_is_an_error_that_does_not_show_it(key: str) -> None:
             asked.ask("Viewer", VIEWER)
 
     assert key.strip() not in str(raised.value)
+
+
+def test_certificate_that_the_client_knows_is_known(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
+    with WandbServer(certificate) as server:
+        unknown = ask(server)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_name("certificate.pem")))
+        settings = wandb.Settings(base_url=server.url)
+        entity = Server(server.url, API_KEY, "WANDB_API_KEY", 2, settings).default_entity()
+
+    assert "ertificate signed by unknown authority" in unknown.text
+    assert "SSL_CERT_FILE or SSL_CERT_DIR" in unknown.remedy
+    assert entity == "team"
 
 
 def test_host_without_an_address_is_told() -> None:

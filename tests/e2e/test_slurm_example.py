@@ -12,52 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from support.jobs import NIGHTLY, job_environment
-from support.paths import EXAMPLES
+from support.jobs import NIGHTLY, scenario_environment
+from support.paths import EXAMPLES, SCENARIOS
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
+pytestmark = NIGHTLY
 EXAMPLE = EXAMPLES / "slurm.sbatch"
 
-# What the example takes for granted, in the size of a test; the first start never gets beyond its second epoch.
-ON_A_CLUSTER = """\
-import os, time
-from ultralytics import YOLO
-from ultralytics.utils import DEFAULT_CFG, callbacks
-from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
-
-class SmallTrainer(CpuDDPTrainer):
-    def __init__(self, cfg=DEFAULT_CFG, overrides=None, _callbacks=None):
-        small = {"data": os.environ["DATA"], "epochs": 3, "imgsz": 64, "batch": 8, "workers": 0, "plots": False}
-        if os.environ["SLURM_STEP_NUM_TASKS"] == "1":
-            small["device"] = "cpu"
-        super().__init__(cfg, {**overrides, **small}, _callbacks)
-
-def take_too_long(trainer):
-    if trainer.epoch == 2 and os.environ["SLURM_RESTART_COUNT"] == "0":
-        open(f"late-{os.environ['SLURM_PROCID']}", "w").close()
-        time.sleep(60)
-
-callbacks.default_callbacks["on_train_epoch_start"].append(take_too_long)
-YOLO.task_map = {"detect": {**YOLO(os.environ["MODEL"]).task_map["detect"], "trainer": SmallTrainer}}
-if not os.path.exists("yolo11n.pt"):
-    YOLO(os.environ["MODEL"]).save("yolo11n.pt")
-"""
-
-# Starts the tasks of a step with what comes on its standard input, and ends with the highest of their exit codes.
-SRUN = f"""\
-#!{sys.executable}
-import os, subprocess, sys
-script = {ON_A_CLUSTER!r} + sys.stdin.read()
-number = int(os.environ["SLURM_STEP_NUM_TASKS"])
-tasks = []
-for task in range(number):
-    place = {{"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task), "SLURM_STEP_TASKS_PER_NODE": str(number)}}
-    command = [sys.executable, "-c", script]
-    tasks.append(subprocess.Popen(command, env={{**os.environ, "SLURM_NODEID": "0", **place}}))
-open("tasks", "w").write(" ".join(str(task.pid) for task in tasks))
-codes = [task.wait() for task in tasks]
-sys.exit(max(128 - code if code < 0 else code for code in codes))
-"""
+SRUN = f'#!/bin/sh\nexec "{sys.executable}" "{SCENARIOS / "srun.py"}"\n'
 SCANCEL = '#!/bin/bash\n[ "$*" = "--signal=TERM 7" ] && kill -TERM $(cat tasks)\n'
 SCONTROL = '#!/bin/bash\necho "$*" >> scontrol\n'
 
@@ -72,7 +34,7 @@ class SlurmJob:
     output: str
 
 
-@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=NIGHTLY)], ids=["one-task", "two-tasks"])
+@pytest.fixture(scope="module", params=[1, 2], ids=["one-task", "two-tasks"])
 def slurm_job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> SlurmJob:
     directory = tmp_path_factory.mktemp("job")
     for folder in ("home", "yolo", "bin"):
@@ -80,12 +42,12 @@ def slurm_job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     for name, text in {"srun": SRUN, "scancel": SCANCEL, "scontrol": SCONTROL}.items():
         (directory / "bin" / name).write_text(text)
         (directory / "bin" / name).chmod(0o755)
-    environment = {
-        **job_environment(directory, shapes),
+    variables = {
         "PATH": f"{directory / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SLURM_JOB_ID": "7",
         "SLURM_STEP_NUM_TASKS": str(request.param),
     }
+    environment = scenario_environment(directory, shapes, variables)
     output, exit_codes = directory / "output.log", []
     for start in range(3):
         with output.open("ab") as target:
@@ -127,7 +89,3 @@ def test_job_that_is_over_is_not_trained_again(slurm_job: SlurmJob) -> None:
 
 def test_start_that_was_cut_off_ends_as_preempted(slurm_job: SlurmJob) -> None:
     assert [(run.state, run.exit_code) for run in slurm_job.sessions] == [("failed", 143), ("finished", 0)]
-
-
-def test_what_was_not_tried_is_said_before_the_job_begins() -> None:
-    assert "# Not run on a cluster" in EXAMPLE.read_text().partition("#SBATCH")[0]
