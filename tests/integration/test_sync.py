@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import random
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from wandb_server import WandbServer
 from wandb_server.faults import Request
 from wandb_server.store import StoredRun
 
-from support.jobs import NIGHTLY, RunJob, job_environment, run_command, run_in
-from ultralytics_wb_ddp.cli.main import main
+from support.jobs import NIGHTLY, Job, RunJob, job_environment, run_command, run_in, scenario_environment
+from support.paths import SCENARIOS
 from ultralytics_wb_ddp.tools import sync as sync_module
 from ultralytics_wb_ddp.tools.sync import sync
 from ultralytics_wb_ddp.wandb_client.run_file import HEADER_SIZE, decode_records, encode_records, find_run_files
-from ultralytics_wb_ddp.wandb_client.run_state import sync_command
 from ultralytics_wb_ddp.wandb_client.server import ServerError
 
-# A session whose process is killed: the rows of the first seconds have arrived, the last has not.
-CUT_OFF = """
-import os, signal, time, wandb
-settings = {"x_file_stream_transmit_interval": 2, "x_transaction_log_flush_interval": 0.1}
-run = wandb.init(project="demo", id="abc", resume=RESUME, settings=settings)
-run.log({"x": FIRST, "image": wandb.Image("picture.png")})
-run.log({"x": FIRST + 1})
-time.sleep(4)
-run.log({"x": FIRST + 2})
-time.sleep(0.5)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-PICTURE = "from PIL import Image\nImage.new('RGB', (4, 4)).save('picture.png')\n"
+SCENARIO = "sessions_on_disk.py"
 
 
 def rows(run: StoredRun) -> list[tuple[int, int]]:
@@ -43,8 +29,7 @@ def rows(run: StoredRun) -> list[tuple[int, int]]:
 
 def test_rows_that_have_arrived_are_not_sent_again(run_job: RunJob) -> None:
     with WandbServer() as server:
-        cut_off = CUT_OFF.replace("FIRST", "0").replace("RESUME", "None")
-        job = run_job(PICTURE + cut_off, prelude="", check=False, **server.environment)
+        job = run_job(SCENARIO, "be_cut_off", "0", check=False, **server.environment)
         (run,) = server.runs
         assert rows(run) == [(0, 0), (1, 1)]
 
@@ -60,10 +45,8 @@ def test_rows_that_have_arrived_are_not_sent_again(run_job: RunJob) -> None:
 
 def test_session_that_continued_the_run_goes_on_where_it_was_cut_off(run_job: RunJob) -> None:
     with WandbServer() as server:
-        complete = "import wandb\nwith wandb.init(project='demo', id='abc') as run:\n    run.log({'x': 0})\n"
-        run_job(complete, prelude="", **server.environment)
-        cut_off = CUT_OFF.replace("FIRST", "1").replace("RESUME", "'must'")
-        job = run_job(PICTURE + cut_off, prelude="", check=False, **server.environment)
+        run_job(SCENARIO, "log_one_row", **server.environment)
+        job = run_job(SCENARIO, "be_cut_off", "1", "must", check=False, **server.environment)
         (file,) = find_run_files(job.directory)
         done = run_command(job.directory, "sync", str(file.parent), timeout=60, **server.environment)
 
@@ -73,8 +56,7 @@ def test_session_that_continued_the_run_goes_on_where_it_was_cut_off(run_job: Ru
 
 def test_session_of_which_nothing_has_arrived_is_sent_whole(run_job: RunJob) -> None:
     with WandbServer() as server, WandbServer() as other:
-        cut_off = CUT_OFF.replace("FIRST", "0").replace("RESUME", "None")
-        job = run_job(PICTURE + cut_off, prelude="", check=False, **server.environment)
+        job = run_job(SCENARIO, "be_cut_off", "0", check=False, **server.environment)
         (file,) = find_run_files(job.directory)
         run_command(job.directory, "sync", str(file.parent), timeout=60, **other.environment)
 
@@ -83,8 +65,7 @@ def test_session_of_which_nothing_has_arrived_is_sent_whole(run_job: RunJob) -> 
 
 def test_server_that_is_away_is_an_error_and_nothing_is_marked_as_sent(run_job: RunJob) -> None:
     with WandbServer() as server:
-        cut_off = CUT_OFF.replace("FIRST", "0").replace("RESUME", "None")
-        job = run_job(PICTURE + cut_off, prelude="", check=False, **server.environment)
+        job = run_job(SCENARIO, "be_cut_off", "0", check=False, **server.environment)
     (file,) = find_run_files(job.directory)
     done = run_command(job.directory, "sync", str(file.parent), timeout=60, **server.environment)
 
@@ -96,28 +77,11 @@ def test_server_that_is_away_is_an_error_and_nothing_is_marked_as_sent(run_job: 
 
 # What the server does not take
 
-KEPT = """
-import wandb
-from ultralytics_wb_ddp.wandb_client.internals import use_artifact
-run = wandb.init(project="demo", id="abc", mode="offline", resume="allow", config={"lr": 0.1})
-for x in range(3):
-    run.log({"x": x})
-open("note.txt", "w").write("what is kept")
-run.save("note.txt")
-artifact = wandb.Artifact("weights", "model")
-artifact.add_file("note.txt")
-run.log_artifact(artifact)
-dataset = wandb.Artifact("images", "dataset")
-dataset.add_reference("s3://bucket/images", checksum=False)
-use_artifact(run, dataset)  # as a training does it
-run.finish(exit_code=2)
-"""
-
 
 @pytest.fixture(scope="module")
 def kept(run_job: RunJob) -> Path:
     """The folder of a session that was written offline."""
-    return run_job(KEPT, prelude="").run.path.parent
+    return run_job(SCENARIO, "log_all_that_there_is").run.path.parent
 
 
 def send(kept: Path, server: WandbServer, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -210,58 +174,36 @@ def test_session_that_found_the_disk_full_has_nothing_to_send(kept: Path, tmp_pa
     assert [row["x"] for row in server.runs[0].history] == [0, 1, 2]
 
 
-def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["sync", str(tmp_path)])
+def test_file_of_a_run_is_packed_as_wandb_packs_it(run_job: RunJob) -> None:
+    run = run_job(SCENARIO, "log_long_text").run
+    content = run.path.read_bytes()
 
-    assert done.exit_code == 1
-    assert "holds no .wandb file; give a directory that W&B has written" in done.output
-
-
-def test_part_that_was_written_offline_takes_wandbs_own_command() -> None:
-    assert sync_command("wandb/offline-run-1-a") == "ultralytics-wb-ddp sync wandb/offline-run-1-a"
-    assert sync_command("wandb/run-1-a") == "ultralytics-wb-ddp sync wandb/run-1-a"
-    assert sync_command("wandb/run-1-a", "x/offline-run-2-a").endswith(" sync wandb/run-1-a x/offline-run-2-a")
-
-
-def test_records_of_any_size_are_packed_as_wandb_packs_them(run_job: RunJob, tmp_path: Path) -> None:
-    sizes = [0, 1, 32_754, 32_755, 32_761, 32_768, 200_000]
-    records = [random.Random(size).randbytes(size) for size in sizes]
-    assert list(decode_records(encode_records(b":W&B\0\0\0", records), tmp_path)) == records
-
-    job = run_job(
-        "import wandb\nwith wandb.init(project='demo') as run:\n    run.log({'text': 'x' * 70_000})\n", prelude=""
-    )
-    content = job.run.path.read_bytes()
-    assert encode_records(content[:HEADER_SIZE], decode_records(content, job.run.path)) == content
+    assert encode_records(content[:HEADER_SIZE], decode_records(content, run.path)) == content
 
 
 # Several sessions of one run
 
-LATER = """
-import wandb
-run = wandb.init(project="demo", id="abc", resume="allow", mode=MODE, config={"lr": 0.2})
-run.define_metric("score", summary="max")
-for x, score in ROWS:
-    run.log({"x": x, "score": score})
-run.finish(exit_code=CODE)
-"""
+
+Rows = list[tuple[int, float]]
 
 
-def later(rows: list[tuple[int, float]], mode: str = "online", code: int = 0) -> str:
-    return LATER.replace("ROWS", repr(rows)).replace("MODE", repr(mode)).replace("CODE", str(code))
+def words(rows: Rows, mode: str = "online", code: int = 0) -> tuple[str, ...]:
+    """Return what the command line of a session that goes on says."""
+    return ("go_on", json.dumps(rows), mode, str(code))
+
+
+def go_on(job: Job, rows: Rows, server: WandbServer, mode: str = "online", code: int = 0) -> None:
+    """Log further rows, in the directory of the job."""
+    environment = scenario_environment(job.directory, job.directory, server.environment)
+    run_in(job.directory, [sys.executable, str(SCENARIOS / SCENARIO), *words(rows, mode, code)], environment)
 
 
 def test_rows_of_a_killed_session_are_sent_after_a_later_session_has_ended_the_run(run_job: RunJob) -> None:
     with WandbServer() as server:
-        cut_off = CUT_OFF.replace("FIRST", "0").replace("RESUME", "None")
-        job = run_job(PICTURE + cut_off, prelude="", check=False, **server.environment)
+        job = run_job(SCENARIO, "be_cut_off", "0", check=False, **server.environment)
         (run,) = server.runs
         assert rows(run) == [(0, 0), (1, 1)], "the row with x=2 has not arrived"
-        run_in(
-            job.directory,
-            [sys.executable, "-c", later([(3, 0.5), (4, 0.4)])],
-            {**job_environment(job.directory, job.directory), **server.environment},
-        )
+        go_on(job, [(3, 0.5), (4, 0.4)], server)
         summary = run.summary
 
         (first, _) = find_run_files(job.directory)
@@ -283,13 +225,9 @@ def test_parts_of_an_offline_run_are_sent_in_their_order_whatever_the_order_give
 ) -> None:
     with WandbServer() as server:
         server.backend.store.count_lag = count_lag
-        job = run_job(later([(0, 0.1), (1, 0.9)], "offline", 1), prelude="")
+        job = run_job(SCENARIO, *words([(0, 0.1), (1, 0.9)], "offline", 1))
         for part, code in (([(2, 0.3)], 1), ([(3, 0.2), (4, 0.2)], 0)):
-            run_in(
-                job.directory,
-                [sys.executable, "-c", later(part, "offline", code)],
-                {**job_environment(job.directory, job.directory), **server.environment},
-            )
+            go_on(job, part, server, "offline", code)
         folders = [file.parent for file in find_run_files(job.directory)]
         named = [str(folders[number]) for number in order]
         done = run_command(job.directory, "sync", *named, timeout=120, **server.environment)
@@ -303,18 +241,8 @@ def test_parts_of_an_offline_run_are_sent_in_their_order_whatever_the_order_give
 
 
 def test_artifacts_of_every_part_of_an_offline_run_are_sent(run_job: RunJob) -> None:
-    script = """
-import wandb
-for number in range(2):
-    with wandb.init(project="demo", id="abc", resume="allow", mode="offline") as run:
-        run.log({"x": number})
-        open("note.txt", "w").write(f"note {number}")
-        artifact = wandb.Artifact(f"note-{number}", "note")
-        artifact.add_file("note.txt")
-        run.log_artifact(artifact)
-"""
     with WandbServer() as server:
-        job = run_job(script, prelude="")
+        job = run_job(SCENARIO, "log_artifacts_in_two_sessions")
         done = run_command(job.directory, "sync", ".", timeout=120, **server.environment)
 
     assert done.returncode == 0, done.stderr
@@ -323,12 +251,8 @@ for number in range(2):
 
 def test_any_one_part_leads_to_all_parts_of_the_run(run_job: RunJob) -> None:
     with WandbServer() as server:
-        job = run_job(later([(0, 0.1)], "offline", 1), prelude="")
-        run_in(
-            job.directory,
-            [sys.executable, "-c", later([(1, 0.2)], "offline")],
-            {**job_environment(job.directory, job.directory), **server.environment},
-        )
+        job = run_job(SCENARIO, *words([(0, 0.1)], "offline", 1))
+        go_on(job, [(1, 0.2)], server, "offline")
         newest = find_run_files(job.directory)[-1].parent
         done = run_command(job.directory, "sync", str(newest), timeout=120, **server.environment)
 
