@@ -1,4 +1,4 @@
-"""The code and the commands of README and docs name things that there are."""
+"""The code of README, docs and examples, and the README's commands, name things that there are."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from importlib import import_module
 
 import ultralytics_wb_ddp
 from support.documents import CODE, COMMANDS
-from support.paths import ROOT
+from support.paths import EXAMPLES, ROOT
 from ultralytics_wb_ddp.config.options import GroupOptionsDict, ScopeOptionsDict
 
-NODES = [node for code in CODE.values() for node in ast.walk(ast.parse(code))]
+EXAMPLES_CODE = [file.read_text(encoding="utf-8") for file in sorted(EXAMPLES.glob("*.py"))]
+NODES = [node for code in [*CODE.values(), *EXAMPLES_CODE] for node in ast.walk(ast.parse(code))]
 OPTIONS = {*ScopeOptionsDict.__annotations__, *GroupOptionsDict.__annotations__}
 OF_MODEL_TRAIN = {"train_distributed"}  # takes the arguments of Ultralytics
 
