@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ from ultralytics.models.yolo.obb import OBBValidator
 from ultralytics.models.yolo.pose import PoseValidator
 from ultralytics.models.yolo.segment import SegmentationValidator
 
-from support.jobs import Job, RunJob
 from ultralytics_wb_ddp.distributed.rank_store import RankStore
 from ultralytics_wb_ddp.distributed.topology import Topology
 from ultralytics_wb_ddp.metrics import mistake_collector
@@ -196,7 +194,7 @@ def test_threshold_is_the_confidence_that_the_training_was_given(tmp_path: Path)
 
 
 @pytest.mark.parametrize("task", VALIDATORS)
-def test_what_is_predicted_right_lies_where_the_labels_lie(task: str, tmp_path: Path) -> None:
+def test_right_predictions_lie_where_the_labels_lie(task: str, tmp_path: Path) -> None:
     batch = labels(task)
 
     (found,) = collect(make_validator(task, tmp_path), answers(task, batch), batch)
@@ -321,11 +319,9 @@ def test_rank_0_gets_the_worst_images_of_all_ranks_and_others_send_no_more(ranks
     assert set(RankStore("training").read(places, 5)) == {"mistakes/1/0", "mistakes/1/1"}
 
 
+@pytest.mark.timeout(60)
 def test_rank_that_does_not_send_its_images_is_left_out_after_a_bounded_time(ranks: list[MistakeCollector]) -> None:
-    begun = time.monotonic()
-
     assert [each.name for each in ranks[0].gather()] == ["5.jpg"]
-    assert time.monotonic() - begun < 3
 
 
 # What W&B shows
@@ -376,72 +372,18 @@ def test_classes_beyond_what_masks_can_hold_are_numbered_anew() -> None:
     assert (pixels[0, 0], pixels[0, -1], pixels[-1, 0]) == (2, 1, 0)
 
 
+def test_pictures_of_two_tables_are_the_same_files(tmp_path: Path) -> None:
+    batch = labels("detect")
+
+    tables = [
+        mistakes_table(collect(make_validator("detect", tmp_path), answers("detect", batch), batch), NAMES, "detect")
+        for _ in range(2)
+    ]
+    first, second = ({path for path in stored(table)[1] if path.endswith(".jpg")} for table in tables)
+
+    assert len(first) == 1
+    assert first == second
+
+
 def test_model_without_mistakes_has_no_table() -> None:
     assert mistakes_table([], NAMES, "detect") is None
-
-
-# Trainings
-
-
-def tables(job: Job) -> list[dict[str, Any]]:
-    """Return the tables of mistakes that W&B has taken into artifacts, the newest last."""
-    staged = sorted(job.directory.glob("home/**/artifacts/staging/*"), key=lambda file: file.stat().st_mtime_ns)
-    texts = [file.read_bytes() for file in staged]
-    return [json.loads(text) for text in dict.fromkeys(texts) if text.startswith(b"{") and b"Surest wrong" in text]
-
-
-def test_table_has_the_images_of_both_ranks(usage_c: Job) -> None:
-    ((table),) = tables(usage_c)
-    (row,) = usage_c.run.rows("mistakes")
-
-    assert row["mistakes"]["nrows"] == 4
-    assert row["epoch"] == 2
-    files = {line[1] for line in table["data"]}
-    assert files == {f"images/val/{number:05d}.png" for number in range(4)}  # two of each rank
-
-
-@pytest.fixture(scope="module")
-def twice(run_job: RunJob) -> Job:
-    """Two trainings in one run that count every prediction, and one that collects no mistakes."""
-    return run_job("""\
-        import wandb
-        run = wandb.init(project="demo")
-        add_wandb_callback(model, run=run, mistakes=3)
-        settings = {**ONE_PROCESS, "epochs": 1, "conf": 1e-6}
-        model.train(**settings)
-        model.train(**{**settings, "name": "again"})
-        run.finish()
-        add_wandb_callback(model, mistakes=0)
-        model.train(**{**settings, "name": "none"})
-    """)
-
-
-def test_labels_lie_on_the_objects_and_predictions_are_shown(twice: Job) -> None:
-    table = tables(twice)[0]
-
-    assert len(table["data"]) == 3
-    for image, name, mistakes, missed, wrong, right, surest in table["data"]:
-        (box,) = image["boxes"]["ground_truth"]
-        side = [box["position"][key] for key in ("minX", "minY", "maxX", "maxY")]
-        assert 0.1 < side[2] - side[0] < 0.8
-        assert mistakes == missed + wrong
-        assert missed + right == 1
-        assert len(image["boxes"]["predictions"]) == wrong + right > 10
-        assert 0 < surest < 0.1
-        assert name.startswith("images/val/")
-
-
-def test_pictures_are_stored_once_however_many_tables_show_them(twice: Job) -> None:
-    both = [each for run in twice.runs for each in run.artifacts if each.name.endswith("-mistakes")]
-    pictures = [{name for name in each.entries if name.endswith(".jpg")} for each in both]
-
-    assert len(both) == 2
-    assert len(pictures[0]) == 3
-    assert len(pictures[0] | pictures[1]) <= 4  # of the four images that are evaluated
-
-
-def test_no_table_where_it_is_switched_off(twice: Job) -> None:
-    *_, last = twice.runs
-
-    assert last.rows("epoch")
-    assert not last.rows("mistakes")

@@ -1,4 +1,4 @@
-"""What a dataset consists of, as Ultralytics itself finds it, and what has changed in it."""
+"""The files of a dataset, as Ultralytics itself finds them, and the changes since an earlier training."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_each_image_has_a_line_with_its_size_and_the_hash_of_its_label(data: Pat
 def test_images_are_not_opened(data: Path) -> None:
     image = data.parent / "images/train/00002.png"
     image.unlink()
-    os.mkfifo(image)  # whoever opens it waits for ever
+    os.mkfifo(image)  # to open it is to wait for ever
 
     assert take(data).for_split("train").counts() == (6, 6)
 
@@ -119,7 +119,7 @@ def test_lists_of_the_same_images_are_the_same_wherever_list_and_images_lie(
 
 
 def listed(root: Path, place: Path, *, beside: bool) -> Path:
-    """Have text files list the images: beside them by relative paths, elsewhere by absolute ones."""
+    """List the images in text files: beside them by relative paths, elsewhere by absolute ones."""
     place.mkdir()
     lists = root if beside else place
     for split in ("train", "val"):
@@ -282,6 +282,6 @@ def test_file_of_an_earlier_version_of_this_package_is_compared_with_nothing(tmp
     assert Fingerprint.load(tmp_path / "dataset.tsv") is None
 
 
-def test_looking_ends_when_nobody_waits_for_it(data: Path) -> None:
+def test_scan_ends_when_it_is_cancelled(data: Path) -> None:
     with pytest.raises(ScanCancelled):
         Fingerprint.compute(Dataset.of_training(check_det_dataset(data), "detect"), lambda: False)

@@ -1,4 +1,4 @@
-"""Trainings that nobody has logged become runs, once each: ``ultralytics-wb-ddp import``."""
+"""Trainings that were not logged become runs, once each: ``ultralytics-wb-ddp import``."""
 
 from __future__ import annotations
 
@@ -6,27 +6,16 @@ import json
 import math
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # carries no types
 from wandb_server import WandbServer
 from wandb_server.store import StoredRun
 
-from support.jobs import INTERRUPTED, NIGHTLY, Job, RunJob, RunOnline, run_command
-from ultralytics_wb_ddp.artifacts.results_csv import ResultsError, read_results
-from ultralytics_wb_ddp.config.options import RunOptions
+from support.jobs import NIGHTLY, Job, RunOnline
+from support.past_trainings import OLD_RESULTS, import_command, write_training
 from ultralytics_wb_ddp.runs.run_record import RECORD_FILE, RunRecord
-from ultralytics_wb_ddp.tools.backfill import import_trainings
-from ultralytics_wb_ddp.tools.training_directory import PastTraining
-from ultralytics_wb_ddp.wandb_client.run_file import read_run
 
-OLD = """\
-                  epoch,         train/box_loss,       metrics/mAP50(B),                 lr/pg0
-                      1,                 1.2345,                    0.1,                   0.01
-                      2,                 1.1111,                    0.2,                   0.02
-"""
 CLASSIFY = """\
 epoch,time,train/loss,metrics/accuracy_top1,metrics/accuracy_top5,val/loss,lr/pg0
 1,10,0.5,0.25,1,nan,0.01
@@ -42,54 +31,42 @@ YOLOV5 = """\
 END = 1_700_000_000.0  # when the old training was over, in seconds since 1970
 
 
-def command(server: WandbServer, directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    done = run_command(directory, "import", *words, timeout=200, **server.environment)
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
-
-
 def copy_of(training: Path, place: Path) -> Path:
-    """Copy a training's directory as it is where nobody has logged it."""
+    """Copy a training's directory without W&B's files."""
     shutil.copytree(training, place, ignore=shutil.ignore_patterns("wandb", "wandb_*"))
     return place
 
 
-def write(place: Path, results: str, **arguments: object) -> Path:
-    place.mkdir(parents=True)
-    (place / "results.csv").write_text(results)
-    if arguments:
-        (place / "args.yaml").write_text(yaml.safe_dump(arguments))
-    return place
-
-
 class Backfill:
-    """A tree of trainings that was imported, and what was told of it."""
+    """A tree of trainings that was imported, and the lines that the command printed."""
 
     def __init__(self, server: WandbServer, root: Path, logged: Job) -> None:
         self.server, self.root, self.logged = server, root, logged
         self.runs_dir = root / "runs"
         copy_of(logged.directory / "train", self.runs_dir / "detect/train")
-        old = write(self.runs_dir / "old", OLD)
+        old = write_training(self.runs_dir / "old", OLD_RESULTS)
         (old / "labels.jpg").write_text("no picture")
         os.utime(old / "results.csv", (END, END))
-        write(self.runs_dir / "classify/a b", CLASSIFY, name="a b", epochs=100, project="p/q")
-        write(self.runs_dir / "damaged", "epoc,loss\n1,2\n")
-        write(self.runs_dir / "before", "", epochs=3)
-        (write(self.runs_dir / "begun", "", epochs=3) / "results.csv").unlink()
-        write(self.runs_dir / "twice", TWICE, epochs=2)
-        foreign = write(self.runs_dir / "exp2", YOLOV5)
+        write_training(self.runs_dir / "classify/a b", CLASSIFY, name="a b", epochs=100, project="p/q")
+        write_training(self.runs_dir / "damaged", "epoc,loss\n1,2\n")
+        write_training(self.runs_dir / "before", "", epochs=3)
+        (write_training(self.runs_dir / "begun", "", epochs=3) / "results.csv").unlink()
+        write_training(self.runs_dir / "twice", TWICE, epochs=2)
+        foreign = write_training(self.runs_dir / "exp2", YOLOV5)
         (foreign / "opt.yaml").write_text("epochs: 2\nname: exp\nproject: runs/train\nsave_dir: runs/train/exp2\n")
         (foreign / "hyp.yaml").write_bytes(b"lr0: 0.01\nnote: caf\xe9\n")
-        (write(self.runs_dir / "yolov7", "") / "results.csv").rename(self.runs_dir / "yolov7/results.txt")
+        (write_training(self.runs_dir / "yolov7", "") / "results.csv").rename(self.runs_dir / "yolov7/results.txt")
         (self.runs_dir / "yolov7/opt.yaml").write_text("epochs: 2\n")
-        (write(self.runs_dir / "folder", "") / "results.csv").unlink()
+        (write_training(self.runs_dir / "folder", "") / "results.csv").unlink()
         (self.runs_dir / "folder/results.csv").mkdir()
-        RunRecord("abc").save(write(self.runs_dir / "live", OLD), closed=True)
-        (write(self.runs_dir / "stock", OLD) / "wandb/run-20260101_120000-xyz").mkdir(parents=True)
+        RunRecord("abc").save(write_training(self.runs_dir / "live", OLD_RESULTS), closed=True)
+        (write_training(self.runs_dir / "stock", OLD_RESULTS) / "wandb/run-20260101_120000-xyz").mkdir(parents=True)
         (self.runs_dir / "stock/wandb/run-20260101_120000-xyz/run-xyz.wandb").write_bytes(b"")
-        self.dry = command(server, root, "runs/**", "--dry-run")
+        self.dry = import_command(server, root, "runs/**", "--dry-run")
         self.runs_after_dry_run = len(server.runs)
-        self.done = command(server, root, "runs/**", "nowhere", "--checkpoints", "best+last", "--group", "old ones")
+        self.done = import_command(
+            server, root, "runs/**", "nowhere", "--checkpoints", "best+last", "--group", "old ones"
+        )
 
     def run(self, name: str) -> StoredRun:
         (run,) = [run for run in self.server.runs if run.fields["displayName"] == name]
@@ -182,16 +159,7 @@ def test_training_that_was_not_over_is_a_failed_run(backfill: Backfill) -> None:
     assert "line 4 of results.csv has 4 of 7 values and is left out" in backfill.done.stdout
 
 
-def test_one_epoch_is_no_plural(tmp_path: Path) -> None:
-    (tmp_path / "args.yaml").write_text("task: detect\nmode: train\nepochs: 1\n")
-    (tmp_path / "results.csv").write_text("epoch,time,train/box_loss\n1,10,0.5\n")
-
-    (result,) = import_trainings([str(tmp_path)], RunOptions(), dry_run=True)
-
-    assert result.text.endswith(", 1 epoch, 0 pictures")
-
-
-def test_what_cannot_be_imported_is_named_and_the_others_go_on(backfill: Backfill) -> None:
+def test_directory_that_cannot_be_imported_is_named_and_the_others_go_on(backfill: Backfill) -> None:
     assert backfill.done.returncode == 1
     assert "results.csv has no column 'epoch' (its first columns: epoc, loss)" in backfill.line("runs/damaged")
     assert "failed: [Errno 21] Is a directory: " in backfill.line("runs/folder")
@@ -222,25 +190,6 @@ def test_training_of_yolov5_has_its_options_and_hyperparameters(backfill: Backfi
     assert "hyp.yaml is not UTF-8 in line 2" in backfill.done.stdout
 
 
-def test_training_that_came_after_an_import_is_a_run_of_its_own(tmp_path: Path) -> None:
-    training = write(tmp_path / "old", OLD, epochs=2, name="old")
-    first = run_command(tmp_path, "import", "old", "--mode", "offline", timeout=100)
-    run_id = json.loads((training / RECORD_FILE).read_text())["id"]
-    with (training / "results.csv").open("a") as file:
-        file.write("1,9,0.3,0.03\n2,8,0.4,0.03\n3,7,0.5,0.03\n")
-
-    second = run_command(tmp_path, "import", "old", "--mode", "offline", timeout=100)
-    third = run_command(tmp_path, "import", "old", "--mode", "offline", timeout=100)
-
-    record = json.loads((training / RECORD_FILE).read_text())
-    assert (first.returncode, second.returncode, record["imported_epochs"]) == (0, 0, 3)
-    assert record["id"] != run_id
-    assert f"run {run_id} is of an earlier training in this directory and stays as it is" in second.stdout
-    assert f"skipped: it was imported as run {record['id']}" in third.stdout
-    (folder,) = (training / "wandb").glob(f"offline-run-*-{record['id']}")
-    assert [row["epoch"] for row in read_run(folder / f"run-{record['id']}.wandb").rows("epoch")] == [1, 2, 3]
-
-
 def test_training_that_was_logged_is_left_alone(backfill: Backfill) -> None:
     assert backfill.line("runs/live") == "runs/live: skipped: it was logged as run abc"
     assert "skipped: W&B's files of run xyz are in runs/stock/wandb: it was logged" in backfill.line("runs/stock")
@@ -255,7 +204,7 @@ def test_training_is_imported_once_wherever_it_lies(backfill: Backfill, tmp_path
 
     with backfill.server as server:
         server.backend.store.runs = {(run.entity, run.project, run.id): run}
-        done = command(server, tmp_path, str(moved), str(copied), str(moved / "results.csv"))
+        done = import_command(server, tmp_path, str(moved), str(copied), str(moved / "results.csv"))
 
         assert list(server.runs) == [run]
     assert f"{moved}: skipped: it was imported as run {run.id}" in done.stdout
@@ -267,120 +216,8 @@ def test_training_is_imported_once_wherever_it_lies(backfill: Backfill, tmp_path
 
 @NIGHTLY
 def test_resumed_training_continues_its_imported_run(run_online: RunOnline) -> None:
-    _, server = run_online(
-        INTERRUPTED
-        + """\
-import subprocess
-command = [sys.executable, "-m", "ultralytics_wb_ddp.cli", "import", "train", "--project", "demo"]
-subprocess.run(command, check=True)
-model = YOLO("train/weights/last.pt")
-add_wandb_callback(model)
-model.train(resume=True)
-subprocess.run(command, check=True)
-""",
-    )
+    _, server = run_online("imports.py", "resume_an_imported_training")
     (run,) = server.runs
 
     assert [row["epoch"] for row in run.history] == [1, 2, 2, 2]
     assert (run.state, run.sessions, run.destroyed_rows) == ("finished", 2, [])
-
-
-@NIGHTLY
-def test_import_that_was_cut_off_is_completed_and_epochs_that_came_since_are_added(
-    run_job: RunJob, tmp_path: Path
-) -> None:
-    training = write(tmp_path / "old", OLD, epochs=3, name="old")
-    run_id = PastTraining.read(training).run_id
-    with WandbServer() as server:
-        cut_off = f"import wandb\nwith wandb.init(project='demo', id={run_id!r}) as run:\n    run.log({{'epoch': 1}})\n"
-        run_job(cut_off, prelude="", **server.environment)
-        first = command(server, tmp_path, "old", "--project", "demo")
-        (run,) = server.runs
-        assert [row["epoch"] for row in run.history] == [1, 2]
-        assert (first.returncode, run.state) == (0, "failed")
-
-        with (training / "results.csv").open("a") as file:
-            file.write("3,1.0,0.3,0.03\n")
-        command(server, tmp_path, "old", "--project", "other")
-        again = command(server, tmp_path, "old")
-
-    assert [row["epoch"] for row in run.history] == [1, 2, 3]
-    assert (run.state, run.destroyed_rows, len(server.runs)) == ("finished", [], 1)
-    assert f"skipped: it was imported as run {run_id}" in again.stdout
-
-
-def test_w_and_b_that_is_away_is_said_once_and_nothing_is_marked_as_imported(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write(tmp_path / name, OLD)
-
-    done = run_command(tmp_path, "import", "a", "b", timeout=100, WANDB_MODE="online")  # without a key
-
-    assert done.returncode == 1
-    assert done.stdout.count("failed: W&B cannot be used: ") == 2
-    assert not (tmp_path / "a" / RECORD_FILE).exists()
-
-
-def test_import_whose_rows_are_refused_has_failed_and_names_the_command_that_sends_them(tmp_path: Path) -> None:
-    write(tmp_path / "a", OLD, epochs=3)
-    with WandbServer() as server:
-        server.faults.add("FileStream", status=404)
-        done = command(server, tmp_path, "a")
-        server.faults.clear()
-        (folder,) = (tmp_path / "a" / "wandb").glob("run-*-*")
-        sent = run_command(tmp_path, "sync", str(folder), timeout=100, **server.environment)
-
-    assert done.returncode == 1
-    assert "W&B has not got 2 of 2 rows, the run's end" in done.stdout
-    assert "send it with: ultralytics-wb-ddp sync " in done.stdout
-    assert folder.name in done.stdout
-    assert sent.returncode == 0, sent.stderr
-    assert [row["epoch"] for row in server.runs[0].history if "epoch" in row][:2] == [1, 2]
-
-
-def test_nothing_to_import_is_an_error(tmp_path: Path) -> None:
-    done = run_command(tmp_path, "import", ".", timeout=60)
-
-    assert done.returncode == 1
-    assert "there is no training in .: a training's directory holds results.csv and args.yaml" in done.stderr
-
-
-def results(tmp_path: Path, text: str) -> Path:
-    file = tmp_path / "results.csv"
-    file.write_text(text)
-    return file
-
-
-def test_epoch_that_was_trained_twice_counts_as_the_second_one(tmp_path: Path) -> None:
-    read = read_results(results(tmp_path, "epoch,time,a\n1,5,0.1\n2,10,0.2\n2,4,0.3\n3,8,0.4\n"))
-
-    assert [row["a"] for row in read.rows] == [0.1, 0.3, 0.4]
-    assert read.seconds == (5, 9, 13)
-
-
-def test_epochs_that_the_release_counts_from_0_are_counted_from_1(tmp_path: Path) -> None:
-    assert [row["epoch"] for row in read_results(results(tmp_path, "epoch,a\n0,1\n1,2\n")).rows] == [1, 2]
-
-
-def test_last_number_of_a_line_without_an_end_is_not_believed(tmp_path: Path) -> None:
-    assert read_results(results(tmp_path, "epoch,a,b\n1,1,1\n2,2,0.")).rows[-1] == {"epoch": 2, "a": 2}
-
-
-@pytest.mark.parametrize("line", ["1,\0\0", "x,1", "nan,1", "1"])
-def test_line_that_is_damaged_is_left_out(tmp_path: Path, line: str) -> None:
-    read = read_results(results(tmp_path, f"epoch,a\n{line}\n2,2\n"))
-
-    assert [row["epoch"] for row in read.rows] == [2]
-    assert read.notes[0].startswith("line 2 of results.csv ")
-
-
-def test_file_without_an_epoch_says_that_none_was_over(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match=r"results\.csv holds no epoch: the training ended before"):
-        read_results(results(tmp_path, "epoch,a\n"))
-
-
-def test_training_that_stopped_early_is_over(tmp_path: Path) -> None:
-    training = PastTraining.read(write(tmp_path / "train", OLD, epochs=100))
-    assert training.is_complete({}) is False
-
-    (tmp_path / "train/results.png").write_bytes(b"")
-    assert training.is_complete({}) is True

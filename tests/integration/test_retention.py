@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from wandb_server import WandbServer
 
-from support.jobs import run_command
-from ultralytics_wb_ddp.artifacts.prune import CheckpointVersion, superseded
-
-
-def test_best_last_newest_and_what_people_have_named_is_kept() -> None:
-    versions = [
-        CheckpointVersion(4, ("last", "epoch-50", "latest")),
-        CheckpointVersion(3, ("epoch-40",)),
-        CheckpointVersion(2, ("epoch-30", "best")),
-        CheckpointVersion(1, ("epoch-20", "in-production")),
-        CheckpointVersion(0, ("epoch-10",)),
-        CheckpointVersion(10, ("latest",)),
-    ]
-
-    assert [version.number for version in superseded(versions, keep=0)] == [0, 3, 10]
-    assert [version.number for version in superseded(versions, keep=1)] == [0, 3]
-    assert superseded(versions, keep=3) == []
+from support.jobs import RunJob, run_command
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbServer]:
+def server(run_job: RunJob) -> Iterator[WandbServer]:
     """A server with four versions of a run's model: v0 to v3, of which v1 is the best and v3 the last one."""
-    directory = tmp_path_factory.mktemp("models")
     with WandbServer() as server:
-        (directory / "home").mkdir()
-        aliases = [["epoch-1"], ["epoch-2", "best"], ["epoch-3"], ["epoch-4", "last"]]
-        script = f"""
-import wandb
-with wandb.init(project="demo", id="trained") as run:
-    for number, aliases in enumerate({aliases!r}):
-        artifact = wandb.Artifact("run_trained_model", type="model")
-        with artifact.new_file("last.pt") as file:
-            file.write(str(number))
-        run.log_artifact(artifact, aliases=aliases).wait()
-"""
-        (directory / "job.py").write_text(script)
-        environment = {**os.environ, **server.environment, "HOME": str(directory / "home"), "WANDB_SILENT": "true"}
-        subprocess.run([sys.executable, "job.py"], cwd=directory, env=environment, check=True)
+        run_job("retention.py", "log_four_versions", **server.environment)
         yield server
 
 

@@ -1,21 +1,12 @@
-"""What a directory says of a training that is over: epochs, arguments and checkpoints, also of old and foreign releases."""
+"""The epochs in results.csv, also of old and foreign releases, of several trainings, and of damaged files."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PosixPath
-from types import ModuleType
-from typing import Any
+from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # carries no types
 
 from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, Results, ResultsError, read_results
-from ultralytics_wb_ddp.tools.checkpoint_reader import Checkpoint
-from ultralytics_wb_ddp.tools.training_directory import PastTraining
 
 HEADER = "epoch,time,train/box_loss,metrics/mAP50(B),val/box_loss,lr/pg0"
 BOX = "train/box_loss"
@@ -192,132 +183,32 @@ def test_file_of_something_else_is_no_training_without_an_epoch(tmp_path: Path) 
     assert not isinstance(caught.value, NoEpochError)
 
 
-# Arguments
+# Epochs and lines
 
 
-def training(directory: Path, *, arguments: str | bytes | None = None, **files: object) -> PastTraining:
-    """Read a directory of two epochs."""
-    (directory / "results.csv").write_text(f"{HEADER}\n{lines(1, 2)}")
-    if arguments is not None:
-        content = arguments.encode() if isinstance(arguments, str) else arguments
-        (directory / "args.yaml").write_bytes(content)
-    for name, values in files.items():
-        (directory / f"{name}.yaml").write_text(yaml.safe_dump(values))
-    return PastTraining.read(directory)
+def test_epoch_that_was_trained_twice_counts_as_the_second_one(tmp_path: Path) -> None:
+    found = read(tmp_path, "epoch,time,a\n1,5,0.1\n2,10,0.2\n2,4,0.3\n3,8,0.4\n")
+
+    assert [row["a"] for row in found.rows] == [0.1, 0.3, 0.4]
+    assert found.seconds == (5, 9, 13)
 
 
-def test_byte_that_is_not_utf_8_costs_nothing_else(tmp_path: Path) -> None:
-    found = training(tmp_path, arguments=b"data: /home/Jos\xe9/d.yaml\nepochs: 2\nname: a\n")
-
-    assert found.arguments == {"data": "/home/Jos\ufffd/d.yaml", "epochs": 2, "name": "a"}
-    assert found.notes == ("args.yaml is not UTF-8 in line 1: what cannot be read there is '\ufffd'",)
-    assert found.is_complete({}) is True
+def test_epochs_that_the_release_counts_from_0_are_counted_from_1(tmp_path: Path) -> None:
+    assert [row["epoch"] for row in read(tmp_path, "epoch,a\n0,1\n1,2\n").rows] == [1, 2]
 
 
-def test_lines_that_are_no_yaml_cost_no_other(tmp_path: Path) -> None:
-    found = training(tmp_path, arguments="task: detect\ndata: [1, 2\nepochs: 2\nname: {\nclasses:\n- 0\n- 1\n")
-
-    assert found.arguments == {"task": "detect", "epochs": 2, "classes": [0, 1]}
-    assert found.notes == tuple(f"line {number} of args.yaml cannot be read and is left out" for number in (2, 4))
+def test_last_number_of_a_line_without_an_end_is_not_believed(tmp_path: Path) -> None:
+    assert read(tmp_path, "epoch,a,b\n1,1,1\n2,2,0.").rows[-1] == {"epoch": 2, "a": 2}
 
 
-def test_path_that_was_written_as_an_object_of_python_is_a_path(tmp_path: Path) -> None:
-    arguments = yaml.dump({"project": PosixPath("/runs/detect"), "epochs": 2})
+@pytest.mark.parametrize("line", ["1,\0\0", "x,1", "nan,1", "1"])
+def test_line_that_is_damaged_is_left_out(tmp_path: Path, line: str) -> None:
+    found = read(tmp_path, f"epoch,a\n{line}\n2,2\n")
 
-    assert training(tmp_path, arguments=arguments).arguments == {"project": "/runs/detect", "epochs": 2}
-
-
-def test_arguments_of_yolov5_are_its_options_and_hyperparameters(tmp_path: Path) -> None:
-    options = {
-        "weights": "yolov5s.pt",
-        "epochs": 2,
-        "project": "runs/train",
-        "name": "exp",
-        "save_dir": "runs/train/exp2",
-    }
-    found = training(tmp_path, opt=options, hyp={"lr0": 0.01, "fl_gamma": 0.0})
-
-    assert found.arguments == {**options, "lr0": 0.01, "fl_gamma": 0.0}
-    assert (found.name, found.project, found.notes, found.is_complete({})) == ("exp2", "YOLOv5", (), True)
+    assert [row["epoch"] for row in found.rows] == [2]
+    assert found.notes[0].startswith("line 2 of results.csv ")
 
 
-# Whether it was over
-
-
-def test_files_that_cannot_be_read_make_no_training_fail(tmp_path: Path) -> None:
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights/last.pt").write_bytes(b"damaged")
-
-    assert training(tmp_path, arguments="epochs: 9\n").is_complete({}) is None
-    (tmp_path / "args.yaml").write_bytes(b"\0\xff: [")
-    (tmp_path / "weights/last.pt").unlink()
-    assert PastTraining.read(tmp_path).is_complete({}) is None
-
-
-def test_end_of_an_earlier_training_is_not_that_of_the_last_one(tmp_path: Path) -> None:
-    training(tmp_path, arguments="epochs: 9\n")
-    (tmp_path / "results.csv").write_text(f"{HEADER}\n{lines(1, 2, 3)}{lines(1, 2)}")
-    (tmp_path / "results.png").write_bytes(b"")
-    os.utime(tmp_path / "results.png", (1e9, 1e9))
-
-    assert PastTraining.read(tmp_path).is_complete({}) is False
-
-
-# Checkpoints
-
-
-@contextmanager
-def module(name: str, **content: Any) -> Iterator[ModuleType]:
-    """Have a module that is gone again afterwards, as those of old releases are."""
-    names = [".".join(name.split(".")[:count]) for count in range(1, name.count(".") + 2)]
-    added = [each for each in names if each not in sys.modules]
-    for each in added:
-        sys.modules[each] = ModuleType(each)
-    for key, value in content.items():
-        value.__module__ = name
-        setattr(sys.modules[name], key, value)
-    yield sys.modules[name]
-    for each in added:
-        del sys.modules[each]
-
-
-class Model:
-    """Stands for a model, with a state and a part in a list."""
-
-    def __init__(self, parts: tuple[Any, ...] = ()) -> None:
-        self.parts = list(parts)
-
-
-class Names(dict[int, str]):
-    """Stands for a container of a project's own."""
-
-
-@pytest.mark.parametrize("name", ["ultralytics.yolo.v8.detect.train", "models.yolo", "lost.package"])
-def test_checkpoint_whose_classes_are_gone_is_read(tmp_path: Path, name: str) -> None:
-    import torch
-
-    file = tmp_path / "last.pt"
-    arguments = {"epochs": 3, "project": PosixPath("runs"), "api_key": "secret"}
-    with module(name, Model=Model, Names=Names):
-        torch.save(
-            {
-                "model": Model((Model(), torch.zeros(2), Names({0: "a"}))),
-                "optimizer": {"state": {}},
-                "train_metrics": {"fitness": torch.tensor(0.5), "metrics/mAP50(B)": 0.25, "odd": Model()},
-                "opt" if name == "models.yolo" else "train_args": arguments,
-            },
-            file,
-        )
-    checkpoint = Checkpoint.read(file)
-
-    assert (checkpoint.is_stripped, checkpoint.fitness, checkpoint.metrics) == (False, 0.5, {"metrics/mAP50(B)": 0.25})
-    assert checkpoint.arguments == {"epochs": 3, "project": "runs", "api_key": "[redacted]"}
-
-
-def test_file_that_holds_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    import torch
-
-    torch.save([1], tmp_path / "last.pt")
-
-    with pytest.raises(ValueError, match=r"last\.pt holds no checkpoint but list"):
-        Checkpoint.read(tmp_path / "last.pt")
+def test_file_without_an_epoch_says_that_none_was_over(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match=r"results\.csv holds no epoch: the training ended before"):
+        read(tmp_path, "epoch,a\n")

@@ -10,24 +10,17 @@ import pytest
 import torch
 from wandb_server import WandbServer
 
-from support.jobs import ONLINE, Job, RunJob, run_command, wait_until_closed
+from support.jobs import RunJob, run_command, wait_until_closed
 from support.measures import assert_is_one_whole_run
 
-LOST = """
-def fail(trainer):
-    if trainer.epoch == 2:
-        raise RuntimeError("the machine is gone")
-model.add_callback("on_train_epoch_start", fail)
-add_wandb_callback(model, project="demo", checkpoints="best+last", checkpoint_interval=1)
-model.train(**{**ONE_PROCESS, "epochs": 4})
-"""
+SCENARIO = "restore.py"
 
 
 @pytest.fixture(scope="module")
 def lost(run_job: RunJob) -> Iterator[tuple[WandbServer, str]]:
     """A server with the run of a training that failed in its third epoch, and the path of the run."""
     with WandbServer() as server:
-        run_job(ONLINE + LOST, check=False, **server.environment)
+        run_job(SCENARIO, "lose_the_machine_in_epoch_3", check=False, **server.environment)
         wait_until_closed(server)
         (run,) = server.runs
         yield server, f"{run.entity}/{run.project}/{run.id}"
@@ -73,7 +66,7 @@ def test_directory_is_that_of_a_training_which_knows_its_run(
         (None, ["batch"], "'batch' is no KEY=VALUE, such as device=0,1"),
     ],
 )
-def test_what_cannot_be_restored_is_named_and_leaves_nothing(
+def test_checkpoint_that_cannot_be_restored_is_named_and_leaves_nothing(
     lost: tuple[WandbServer, str], tmp_path: Path, path: str | None, options: list[str], message: str
 ) -> None:
     server, known = lost
@@ -89,16 +82,7 @@ def test_training_goes_on_in_the_same_run_with_another_number_of_processes(
     lost: tuple[WandbServer, str], run_job: RunJob
 ) -> None:
     server, path = lost
-    job: Job = run_job(
-        ONLINE
-        + f"""
-from ultralytics_wb_ddp import restore_checkpoint
-model = YOLO(restore_checkpoint({path!r}, "here", data=os.environ["DATA"]))
-add_wandb_callback(model)
-model.train(resume=True, trainer=CpuDDPTrainer, device="0,1")
-""",
-        **server.environment,
-    )
+    job = run_job(SCENARIO, "go_on_in_two_processes", path, **server.environment)
     wait_until_closed(server)
 
     fault = "machine lost; restored on another one with two processes"

@@ -28,7 +28,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def on_event(monkeypatch: pytest.MonkeyPatch, event: str, react: Callable[[], object]) -> None:
-    """Have something happen at a moment of boto3's."""
+    """React to an event of boto3."""
 
     class Session(boto3.session.Session):
         def client(self, *given: Any, **more: Any) -> Any:
@@ -133,7 +133,7 @@ def test_progress_is_shown_on_a_terminal_only(
     assert "100%" in terminal.getvalue()
 
 
-def test_what_cannot_be_uploaded_is_named(use: S3Service, checkpoint: Path, tmp_path: Path) -> None:
+def test_upload_that_cannot_be_made_is_named(use: S3Service, checkpoint: Path, tmp_path: Path) -> None:
     bucket = use.make_bucket()
     use.deny(bucket, "secret/*")
     (tmp_path / "nothing").mkdir()

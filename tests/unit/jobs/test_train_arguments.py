@@ -19,7 +19,7 @@ from ultralytics_wb_ddp.jobs.train_arguments import check_train_arguments
         {"project": "runs", "name": 3, "optimizer": "AdamW", "auto_augment": None},
     ],
 )
-def test_what_ultralytics_takes_is_taken(values: dict[str, Any]) -> None:
+def test_arguments_that_ultralytics_takes_are_taken(values: dict[str, Any]) -> None:
     assert check_train_arguments(values, "train") == values
 
 
@@ -52,7 +52,7 @@ def test_text_becomes_the_number_or_switch_that_is_needed() -> None:
         ({"trianer": "x"}, ["did you mean 'trainer'?"]),
     ],
 )
-def test_what_cannot_be_is_refused_with_a_remedy(
+def test_argument_that_cannot_be_is_refused_with_a_remedy(
     values: dict[Any, Any], words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ConfigurationError) as refused:

@@ -1,88 +1,24 @@
-"""The weights that a training starts from: the files whose tensors the network holds, whatever its arguments say."""
+"""The files that hold the tensors of a network, and the files in which they are looked for."""
 
 from __future__ import annotations
 
 import copy
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from ultralytics import YOLO
 
-from support.jobs import NIGHTLY, Job, RunJob
-from ultralytics_wb_ddp.artifacts.starting_weights import WeightSample
-
-WAYS = """
-YAML = os.environ["MODEL"]
-for name in "ab":
-    made = YOLO(YAML)
-    made.ckpt = made.ckpt or {}  # Ultralytics 8.3.0 cannot save it otherwise
-    made.save(f"{name}.pt")
-
-def train(title, model, **arguments):
-    add_wandb_callback(model, project="demo", mode="offline", name=title)
-    model.train(**{**ONE_PROCESS, "epochs": 1, "val": False, "name": title, **arguments})
-    return model
-"""
-IN_ONE_PROCESS = """
-train("checkpoint", YOLO("a.pt"))
-train("not pretrained", YOLO("a.pt"), pretrained=False)
-train("load", YOLO("a.pt").load("b.pt"))
-train("yaml", YOLO(YAML), pretrained=True)
-train("yaml load", YOLO(YAML).load("a.pt"))
-train("other pretrained", YOLO("a.pt"), pretrained="b.pt")
-fused = YOLO("a.pt")
-fused.fuse()
-model = train("fused", fused)
-train("second", model)
-model.load("b.pt")
-train("load after", model)
-"""
-IN_TWO_PROCESSES = """
-train("load", YOLO("a.pt").load("b.pt"), **TWO_PROCESSES)
-train("not pretrained", YOLO("a.pt"), **TWO_PROCESSES, pretrained=False)
-"""
-
-
-@pytest.fixture(scope="module")
-def one_process(run_job: RunJob) -> Job:
-    return run_job(WAYS + IN_ONE_PROCESS)
-
-
-def weights_of(job: Job, title: str) -> list[str]:
-    """Return which weights are inputs of a run."""
-    (run,) = (run for run in job.runs if run.name == title)
-    inputs = [artifact.name for artifact in run.artifacts if artifact.is_input and artifact.type == "model"]
-    return [name.removeprefix("weights_") for name in inputs]
-
-
-@pytest.mark.parametrize(
-    ("title", "weights"),
-    [
-        ("checkpoint", ["a"]),
-        ("not pretrained", []),
-        ("load", ["b"]),
-        ("yaml", []),
-        ("yaml load", ["a"]),
-        ("other pretrained", ["b"]),
-        ("fused", ["a"]),  # the layers that cannot be fused
-        ("second", ["fused_best"]),  # of the first training of the same model
-        ("load after", ["b"]),
-    ],
+from support.paths import TINY
+from ultralytics_wb_ddp.artifacts.starting_weights import (
+    WeightSample,
+    candidate_files_of_calling_model,
+    candidate_files_of_trainer,
 )
-def test_weights_are_those_that_the_network_holds(one_process: Job, title: str, weights: list[str]) -> None:
-    assert weights_of(one_process, title) == weights
-
-
-@NIGHTLY
-def test_weights_are_those_that_the_network_of_the_workers_holds(run_job: RunJob) -> None:
-    job = run_job(WAYS + IN_TWO_PROCESSES.replace("**TWO_PROCESSES", 'device="0,1", trainer=CpuDDPTrainer'))
-
-    assert (weights_of(job, "load"), weights_of(job, "not pretrained")) == (["b"], [])
-
-
-# Without a training
 
 
 def make(seed: int, classes: int = 2) -> nn.Sequential:
@@ -140,7 +76,7 @@ def test_file_that_a_large_part_is_from_is_found_beside_another_and_one_of_a_hea
     assert WeightSample.of_network(network).matching_files([head, part, body]) == [body, part]
 
 
-def test_what_every_new_network_has_is_no_sign(tmp_path: Path) -> None:
+def test_constants_of_every_new_network_are_no_sign(tmp_path: Path) -> None:
     constant = nn.Sequential(nn.BatchNorm2d(64), nn.Linear(16, 16))
     nn.init.zeros_(constant[1].weight)
 
@@ -190,3 +126,50 @@ def test_file_that_is_no_checkpoint_holds_no_tensors(tmp_path: Path, content: by
         (tmp_path / "a.pt").write_bytes(content)
 
     assert WeightSample.of_network(make(1)).matching_files([tmp_path / "a.pt"]) == []
+
+
+# Where they are looked for
+
+
+class Model(YOLO):
+    """A model whose training only returns the files that may hold its weights."""
+
+    def train(self) -> tuple[str, ...]:
+        return candidate_files_of_calling_model()
+
+
+@pytest.mark.parametrize(
+    ("make_model", "weights"),
+    [
+        pytest.param(lambda: Model("a.pt"), ["a.pt"], id="checkpoint"),
+        pytest.param(lambda: Model("a.pt").load("b.pt"), ["b.pt"], id="load"),
+        pytest.param(lambda: Model(str(TINY)).load("a.pt"), ["a.pt"], id="yaml-load"),
+        pytest.param(lambda: Model(str(TINY)), [], id="yaml"),
+    ],
+)
+def test_weights_of_a_model_are_in_a_file_that_its_calls_have_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_model: Callable[[], Model], weights: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.pt", "b.pt"):
+        new = YOLO(str(TINY))
+        new.ckpt = new.ckpt or {}  # Ultralytics 8.3.0 cannot save it otherwise
+        new.save(name)
+    model = make_model()
+
+    files = [Path(file) for file in model.train()]
+
+    assert WeightSample.of_network(model.model).matching_files(files) == [tmp_path / name for name in weights]
+
+
+def test_files_of_a_trainer_are_those_that_exist_the_likeliest_first(tmp_path: Path) -> None:
+    files = {name: tmp_path / f"{name}.pt" for name in ("own", "pretrained", "model", "further")}
+    for file in files.values():
+        file.touch()
+    arguments = SimpleNamespace(pretrained=str(files["pretrained"]), model=str(files["model"]))
+    trainer = SimpleNamespace(model=SimpleNamespace(pt_path=str(files["own"])), args=arguments)
+    files["model"].unlink()
+
+    found = candidate_files_of_trainer(trainer, [str(files["further"]), str(files["own"])])
+
+    assert found == (files["own"], files["pretrained"], files["further"])
