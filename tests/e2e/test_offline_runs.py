@@ -9,16 +9,7 @@ import pytest
 from support.jobs import NIGHTLY, Job, RunJob, RunOnline
 from ultralytics_wb_ddp.runs.journal import find_sessions
 
-OPENED = "import wandb\nrun = wandb.init(project='demo', id='mine')\nadd_wandb_callback(model, run=run)\n"
-TRAINING = "model.train(**{{**{}, 'epochs': 1}})\n"
-ONE, TWO = (TRAINING.format(settings) for settings in ("ONE_PROCESS", "TWO_PROCESSES"))
-TERMINATION = """
-import signal, time
-def terminate(trainer):
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(60)
-model.add_callback("on_train_end", terminate)
-"""
+SCENARIO = "offline_runs.py"
 
 
 def commands(job: Job) -> list[str]:
@@ -35,38 +26,42 @@ def check_last_word(job: Job) -> None:
 
 
 @pytest.mark.parametrize(
-    "script",
+    ("processes", "end"),
     [
-        pytest.param(OPENED + ONE + "run.finish()\nrun.finish()\n", id="finish"),
-        pytest.param(OPENED + "wandb.finish()\n", id="wandb.finish"),
-        pytest.param(OPENED + "with run:\n    pass\n", id="with-block"),
-        pytest.param(OPENED, id="end-of-the-script"),
-        pytest.param(OPENED + "wandb.teardown()\n", id="teardown", marks=NIGHTLY),
-        pytest.param(
-            "import wandb\nrun = wandb.init(project='demo', id='mine')\nadd_wandb_callback(model)\n" + TWO,
-            id="two-processes",
-        ),
-        pytest.param(OPENED + TWO + "run.finish()\n", id="two-processes-finish", marks=NIGHTLY),
+        ("one-process", "finish-twice"),
+        ("no-training", "wandb.finish"),
+        ("no-training", "with-block"),
+        ("no-training", "end-of-the-script"),
+        pytest.param("no-training", "teardown", marks=NIGHTLY),
+        pytest.param("two-processes", "finish", marks=NIGHTLY),
     ],
 )
-def test_last_line_names_the_command_however_the_run_ends(run_job: RunJob, script: str) -> None:
-    check_last_word(run_job(script, WANDB_SILENT="false"))
+def test_last_line_names_the_command_however_the_run_ends(run_job: RunJob, processes: str, end: str) -> None:
+    check_last_word(run_job(SCENARIO, "train_and_end", processes, end, WANDB_SILENT="false"))
+
+
+@NIGHTLY
+def test_last_line_names_the_command_for_the_active_run_that_two_processes_log_to(run_job: RunJob) -> None:
+    check_last_word(run_job(SCENARIO, "train_with_active_run", "two-processes", WANDB_SILENT="false"))
 
 
 @pytest.mark.parametrize(
-    ("end", "exit_code"),
-    [("raise ValueError", 1), pytest.param(TERMINATION + ONE, 128 + signal.SIGTERM, marks=NIGHTLY)],
+    ("words", "exit_code"),
+    [
+        (["train_and_end", "no-training", "exception"], 1),
+        pytest.param(["be_terminated"], 128 + signal.SIGTERM, marks=NIGHTLY),
+    ],
     ids=["exception", "sigterm"],
 )
-def test_last_line_names_the_command_where_the_script_fails(run_job: RunJob, end: str, exit_code: int) -> None:
-    job = run_job(OPENED + end, check=False, WANDB_SILENT="false")
+def test_last_line_names_the_command_where_the_script_fails(run_job: RunJob, words: list[str], exit_code: int) -> None:
+    job = run_job(SCENARIO, *words, check=False, WANDB_SILENT="false")
 
     assert job.exit_code == exit_code
     check_last_word(job)
 
 
 def test_command_names_one_part_which_leads_to_those_of_earlier_sessions(run_job: RunJob) -> None:
-    job = run_job(OPENED + "run.finish()\nimport time\ntime.sleep(1)\n" + OPENED)
+    job = run_job(SCENARIO, "open_twice")
     first, second = sorted((job.directory / "wandb").glob("offline-run-*-mine"))
 
     assert [line.partition(" sync ")[2] for line in commands(job)] == [str(first), str(second)]
@@ -74,8 +69,7 @@ def test_command_names_one_part_which_leads_to_those_of_earlier_sessions(run_job
 
 
 def test_each_rank_names_the_command_for_a_run_of_its_own(run_job: RunJob) -> None:
-    opened = OPENED.replace("run=run", "run=run, run_mode='new'")
-    job = run_job(opened + TWO + "run.finish()\n", WANDB_SILENT="false")
+    job = run_job(SCENARIO, "train_with_a_run_for_each_rank", WANDB_SILENT="false")
     runs = {run.id: run for run in job.runs}
 
     assert {run_id: run.group for run_id, run in runs.items()} == {
@@ -90,7 +84,8 @@ def test_each_rank_names_the_command_for_a_run_of_its_own(run_job: RunJob) -> No
 
 
 def test_run_that_is_sent_or_disabled_names_no_command(run_job: RunJob, run_online: RunOnline) -> None:
-    online, _ = run_online(OPENED + "run.finish()\n")
+    words = SCENARIO, "train_and_end", "no-training", "finish"
+    online, _ = run_online(*words)
 
     assert commands(online) == []
-    assert commands(run_job(OPENED + "run.finish()\n", WANDB_MODE="disabled")) == []
+    assert commands(run_job(*words, WANDB_MODE="disabled")) == []

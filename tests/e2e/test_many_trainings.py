@@ -7,28 +7,15 @@ import threading
 import pytest
 from wandb_server import WandbServer
 
-from support.jobs import NIGHTLY, ONLINE, Job, RunJob, RunOnline
+from support.jobs import NIGHTLY, Job, RunJob, RunOnline
 from support.measures import assert_is_one_whole_run, epochs_of
 from ultralytics_wb_ddp import Links
 
-ONE_EPOCH = "model.train(**{**ONE_PROCESS, 'epochs': 1})\n"
-FINISHES = """\
-def finish_what_is_not_the_users(trainer):
-    sys.modules["wandb"].finish()
-
-model.add_callback("on_train_start", finish_what_is_not_the_users)
-"""
+SCENARIO = "many_trainings.py"
 
 
 def test_folds_in_one_process_have_a_run_each(run_online: RunOnline) -> None:
-    _, server = run_online(
-        """\
-for fold in range(2):
-    model = YOLO(os.environ["MODEL"])
-    add_wandb_callback(model, project="demo", name=f"fold-{fold}", group="folds")
-    model.train(**{**ONE_PROCESS, "epochs": 1, "name": f"fold-{fold}"})
-""",
-    )
+    _, server = run_online(SCENARIO, "train_folds")
 
     assert [(run.fields["displayName"], run.fields["groupName"]) for run in server.runs] == [
         ("fold-0", "folds"),
@@ -38,19 +25,9 @@ for fold in range(2):
     assert [(run.state, run.exit_code, run.sessions) for run in server.runs] == [("finished", 0, 1)] * 2
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param(f"add_wandb_callback(model)\n{ONE_EPOCH}", id="new"),
-        pytest.param(
-            f"with WandbManager(CFG, 'job') as manager:\n    add_wandb_callback(model)\n    {ONE_EPOCH}",
-            id="managers",
-            marks=NIGHTLY,
-        ),
-    ],
-)
-def test_callback_of_the_users_cannot_finish_the_run_of_its_training(run_job: RunJob, script: str) -> None:
-    job = run_job(FINISHES + script)
+@pytest.mark.parametrize("usage", ["new", pytest.param("managers", marks=NIGHTLY)])
+def test_callback_of_the_users_cannot_finish_the_run_of_its_training(run_job: RunJob, usage: str) -> None:
+    job = run_job(SCENARIO, "train_and_finish_within", usage)
 
     assert f"run {job.run.id} stays open: this package finishes it after the training" in job.output
     assert (job.run.state, epochs_of(job.run)) == ("finished", [1, 1, 1])
@@ -58,17 +35,7 @@ def test_callback_of_the_users_cannot_finish_the_run_of_its_training(run_job: Ru
 
 @NIGHTLY
 def test_run_of_the_users_beside_a_training_is_left_alone(run_online: RunOnline) -> None:
-    _, server = run_online(
-        f"""\
-import wandb
-with WandbManager(CFG, "job") as manager:
-    add_wandb_callback(model)
-    {ONE_EPOCH}
-later = wandb.init(project="demo", id="later")
-later.log({{"x": 1}})
-raise SystemExit(0)  # W&B finishes it at the end of the process
-""",
-    )
+    _, server = run_online(SCENARIO, "open_another_run_later")
     ours, later = server.runs
 
     assert epochs_of(ours) == [1, 1, 1]
@@ -78,9 +45,9 @@ raise SystemExit(0)  # W&B finishes it at the end of the process
 def test_jobs_at_the_same_time_have_a_run_each(run_job: RunJob) -> None:
     jobs: list[Job] = []
     with WandbServer() as server:
-        script = ONLINE + "with WandbManager(CFG, 'job'):\n    add_wandb_callback(model)\n    " + ONE_EPOCH
         threads = [
-            threading.Thread(target=lambda: jobs.append(run_job(script, **server.environment))) for _ in range(2)
+            threading.Thread(target=lambda: jobs.append(run_job(SCENARIO, "train_with_manager", **server.environment)))
+            for _ in range(2)
         ]
         for thread in threads:
             thread.start()
@@ -95,10 +62,9 @@ def test_jobs_at_the_same_time_have_a_run_each(run_job: RunJob) -> None:
 @NIGHTLY
 def test_run_id_left_over_in_the_shell_is_doubted(run_job: RunJob) -> None:
     with WandbServer() as server:
-        script = ONLINE + "add_wandb_callback(model, project='demo')\n" + ONE_EPOCH
         named = {**server.environment, "WANDB_RUN_ID": "yesterdays"}
-        first = run_job(script, **named)
-        second = run_job(script, **named)
+        first = run_job(SCENARIO, "train_alone", **named)
+        second = run_job(SCENARIO, "train_alone", **named)
 
     assert "unset WANDB_RUN_ID" not in first.output
     assert "run yesterdays holds 1 epoch of an earlier training already" in second.output
@@ -108,27 +74,9 @@ def test_run_id_left_over_in_the_shell_is_doubted(run_job: RunJob) -> None:
     assert run.destroyed_rows == []
 
 
-@pytest.mark.parametrize(
-    "usage",
-    [
-        pytest.param("add_wandb_callback(model, project='demo')", id="ours", marks=NIGHTLY),
-        pytest.param("import wandb; add_wandb_callback(model, run=wandb.init(project='demo'))", id="users"),
-    ],
-)
+@pytest.mark.parametrize("usage", [pytest.param("ours", marks=NIGHTLY), "users"])
 def test_preempted_single_process_marks_the_run(run_online: RunOnline, usage: str) -> None:
-    job, server = run_online(
-        f"""\
-import signal, time
-{usage}
-def terminate(trainer):
-    if trainer.epoch == 1:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
-model.add_callback("on_train_epoch_start", terminate)
-model.train(**ONE_PROCESS)
-""",
-        check=False,
-    )
+    job, server = run_online(SCENARIO, "be_preempted", usage, check=False)
 
     assert job.exit_code == 143
     assert_is_one_whole_run("SIGTERM, one process", server, epochs=[1], state="preempted", exit_code=143)
@@ -136,17 +84,7 @@ model.train(**ONE_PROCESS)
 
 @NIGHTLY
 def test_trial_of_a_sweep_keeps_what_the_sweep_has_set_and_leads_to_it(run_online: RunOnline) -> None:
-    job, server = run_online(
-        """\
-import wandb
-sweep = {"method": "grid", "metric": {"name": "best/epoch", "goal": "minimize"}, "parameters": {"lr0": {"values": [0.5]}}}
-def trial():
-    with wandb.init(project="demo") as run:
-        add_wandb_callback(model, run=run)
-        model.train(**{**TWO_PROCESSES, "epochs": 1, "optimizer": "SGD"})
-wandb.agent(wandb.sweep(sweep, project="demo"), trial, count=1, project="demo")
-""",
-    )
+    job, server = run_online(SCENARIO, "run_sweep")
 
     run = assert_is_one_whole_run(
         "trial of a sweep, the script's run", server, epochs=[1, 1, 1], state="finished", exit_code=0

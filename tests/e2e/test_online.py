@@ -1,33 +1,30 @@
-"""The life of a run online: the real client against a W&B backend on loopback that counts rows late, as W&B does."""
+"""The life of a run online, and its API key, which no file, log, pickle, argument list or request shows.
+
+The real client logs to a W&B backend on loopback that counts rows late, as W&B does.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from support.jobs import NIGHTLY, RunOnline
+import pytest
+from wandb_server import API_KEY, WandbServer
+
+from support.jobs import NIGHTLY, Job, RunOnline
 from support.measures import assert_is_one_whole_run
 
 COMPLETE: dict[str, Any] = {"epochs": [1, 2, 2, 2], "state": "finished", "exit_code": 0}
 
 
-def test_managers_run_is_closed_continued_by_rank_0_and_taken_back(run_online: RunOnline) -> None:
-    _, server = run_online(
-        """\
-CFG["wandb"].update(tags=["baseline"], notes="what it is about", job_type="train")
-with WandbManager(CFG, "my-training", "exp-1") as manager:
-    manager.save_config(CFG)
-    manager.run.config.update({"epochs": 99})
-    for _ in range(3):
-        manager.run.log({"before": 1})
-    add_wandb_callback(model)
-    manager.prepare_for_training()
-    assert manager.run is None
-    model.train(**TWO_PROCESSES)
-    manager.resume_after_training()
-    manager.run.log({"after": 1})
-""",
-        count_lag=4.0,
-    )
+@pytest.fixture(scope="module")
+def closed(run_online: RunOnline) -> tuple[Job, WandbServer]:
+    """A training whose run is closed before it, and whose config holds the API key."""
+    parts = API_KEY[:20], API_KEY[20:]  # no argument list holds the key
+    return run_online("online.py", "close_and_take_back", *parts, count_lag=4.0, WANDB_API_KEY="")
+
+
+def test_managers_run_is_closed_continued_by_rank_0_and_taken_back(closed: tuple[Job, WandbServer]) -> None:
+    _, server = closed
 
     run = assert_is_one_whole_run("none: closed, resumed, taken back; counts 4 s late", server, **COMPLETE)
     assert [row.get("epoch") for row in run.history] == [None, None, None, 1, 2, 2, 2, None]
@@ -54,13 +51,7 @@ with WandbManager(CFG, "my-training", "exp-1") as manager:
 
 @NIGHTLY
 def test_run_that_stays_open_is_attached_to(run_online: RunOnline) -> None:
-    _, server = run_online("""\
-with WandbManager(CFG, "job") as manager:
-    manager.run.log({"before": 1})
-    add_wandb_callback(model)
-    model.train(**TWO_PROCESSES)
-    manager.run.log({"after": 1})
-""")
+    _, server = run_online("online.py", "stay_open")
 
     run = assert_is_one_whole_run("none: attached to", server, **COMPLETE)
     assert [row.get("epoch") for row in run.history] == [None, 1, 2, 2, 2, None]
@@ -72,20 +63,7 @@ with WandbManager(CFG, "job") as manager:
 
 @NIGHTLY
 def test_failed_training_of_a_closed_run_ends_in_a_failed_run(run_online: RunOnline) -> None:
-    job, server = run_online(
-        """\
-def fail(trainer):
-    if trainer.epoch == 1 and os.environ["RANK"] == "0":
-        raise RuntimeError("the training's own fault")
-model.add_callback("on_train_epoch_start", fail)
-with WandbManager(CFG, "job") as manager:
-    manager.run.log({"before": 1})
-    add_wandb_callback(model)
-    manager.prepare_for_training()
-    model.train(**TWO_PROCESSES)
-""",
-        check=False,
-    )
+    job, server = run_online("online.py", "fail_with_closed_run", check=False)
 
     assert "CalledProcessError" in job.output
     run = assert_is_one_whole_run(
@@ -94,20 +72,27 @@ with WandbManager(CFG, "job") as manager:
     assert run.sessions == 2, "the worker has recorded the failure, nobody opens the run for it again"
 
 
-def test_session_that_would_write_over_rows_waits_until_they_are_counted(run_online: RunOnline) -> None:
-    _, server = run_online(
-        """\
-with WandbManager(CFG, "job") as manager:
-    for _ in range(3):
-        manager.run.log({"before": 1})
-    manager.prepare_for_training()
-    manager.resume_after_training()
-    manager.run.log({"after": 1})
-""",
-        count_lag=12.0,
-    )
+# The key
 
-    run = assert_is_one_whole_run(
-        "none: closed and taken back; counts 12 s late", server, epochs=[], state="finished", exit_code=0
-    )
-    assert len(run.history) == 4
+
+def test_server_gets_the_key_for_authorisation_only(closed: tuple[Job, WandbServer]) -> None:
+    _, server = closed
+
+    assert len(server.received) > 20
+    assert [request[:100] for request in server.received if API_KEY.encode() in request] == []
+
+
+def test_no_file_holds_the_key(closed: tuple[Job, WandbServer]) -> None:
+    job, _ = closed
+    files = [file for file in job.directory.rglob("*") if file.is_file()]
+
+    assert any(file.suffix == ".wandb" for file in files)
+    assert any("_temp_" in file.name for file in files if "collected" in file.parts), "the launch's own files"
+    assert [file for file in files if API_KEY.encode() in file.read_bytes()] == []
+
+
+def test_no_log_holds_the_key(closed: tuple[Job, WandbServer]) -> None:
+    job, _ = closed
+
+    assert "[redacted]" in job.output
+    assert API_KEY not in job.output

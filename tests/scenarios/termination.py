@@ -1,0 +1,62 @@
+"""Trainings that SIGTERM reaches while a run is opened, finished or saved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from scenarios.common import ONE_PROCESS, new_model, run_named
+from ultralytics_wb_ddp import add_wandb_callback
+
+
+def terminate_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def be_terminated_while_opening(mark: str) -> None:
+    def terminate() -> None:
+        while not Path(mark).exists():
+            time.sleep(0.1)
+        terminate_this_process()
+
+    threading.Thread(target=terminate, daemon=True).start()
+    model = new_model()
+    add_wandb_callback(model, project="demo")
+    model.train(**{**ONE_PROCESS, "epochs": 300})
+
+
+def be_terminated_while_finishing() -> None:
+    model = new_model()
+    model.add_callback("on_train_end", lambda _: threading.Timer(0.5, terminate_this_process).start())
+    add_wandb_callback(model, project="demo")
+    model.train(**ONE_PROCESS)
+    time.sleep(60)
+
+
+def be_terminated_before_the_training() -> None:
+    run = wandb.init(project="demo")
+    run.log({"before": 1})
+    add_wandb_callback(new_model(), run=run)
+    terminate_this_process()
+    time.sleep(60)
+
+
+def be_terminated_at(event: str) -> None:
+    def terminate(trainer_or_validator: Any) -> None:
+        if Path("train/results.csv").exists() and getattr(trainer_or_validator, "epoch", 1) == 1:
+            terminate_this_process()
+
+    model = new_model()
+    add_wandb_callback(model, project="demo")
+    model.add_callback(event, terminate)
+    model.train(**{**ONE_PROCESS, "epochs": 200})
+
+
+if __name__ == "__main__":
+    run_named(globals())
