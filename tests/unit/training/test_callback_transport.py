@@ -33,7 +33,9 @@ def test_callback_that_cannot_be_pickled_is_named_with_its_event(callback: Calla
     with pytest.raises(ConfigurationError) as refusal:
         check_picklable({"on_train_end": [print], "on_train_start": [callback]})
 
-    assert f"{name}' of event 'on_train_start' cannot be sent to the processes that train" in str(refusal.value)
+    assert f"callback '{name}' of event 'on_train_start' cannot be sent to the processes that train" in str(
+        refusal.value
+    )
     assert "cannot pickle '_thread.lock' object" in str(refusal.value)
 
 
