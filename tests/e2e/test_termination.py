@@ -36,16 +36,6 @@ def test_sigterm_while_the_run_is_being_finished_ends_it_once(run_job: RunJob, d
     assert (run.state, run.exit_code) in {("finished", 0), ("preempted", 143)}
 
 
-def test_users_run_is_preempted_before_the_training_begins(run_job: RunJob) -> None:
-    with WandbServer() as server:
-        job = run_job(SCENARIO, "be_terminated_before_the_training", check=False, **server.environment)
-
-    (run,) = server.runs
-    assert job.exit_code == 143
-    assert [row["before"] for row in run.history] == [1]
-    assert (run.state, run.exit_code) == ("preempted", 143)
-
-
 @pytest.mark.parametrize(
     "event",
     [

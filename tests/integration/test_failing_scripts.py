@@ -1,8 +1,9 @@
-"""A run of the user's own that is finished while an exception is on its way, as ``finally`` does, has failed."""
+"""A run of the user's own says how its script ended: by an exception, on whose way ``finally`` finishes it, or SIGTERM."""
 
 from __future__ import annotations
 
 import pytest
+from wandb_server import WandbServer
 
 from support.jobs import Job, RunJob
 
@@ -28,3 +29,13 @@ def test_run_ends_as_the_training_that_it_was_given_to(failing: Job, run_id: str
     (run,) = (run for run in failing.runs if run.id == run_id)
 
     assert (run.state, run.exit_code) == (state, exit_code)
+
+
+def test_users_run_is_preempted_before_the_training_begins(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        job = run_job("termination.py", "be_terminated_before_the_training", check=False, **server.environment)
+
+    (run,) = server.runs
+    assert job.exit_code == 143
+    assert [row["before"] for row in run.history] == [1]
+    assert (run.state, run.exit_code) == ("preempted", 143)
