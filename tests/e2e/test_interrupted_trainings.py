@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -13,12 +12,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_true_state import CLOSED, KILL, NAMES, OPEN, OWN, USERS, in_epoch_2
 from wandb_server import WandbServer
 
-from support.jobs import INTERRUPTED, NIGHTLY, ONLINE, Job, RunJob, RunOnline, wait_until_closed
+from support.jobs import NIGHTLY, Job, RunJob, wait_until_closed
 from support.measures import assert_is_one_whole_run, epochs_of
 from ultralytics_wb_ddp.wandb_client.run_file import read_run
+
+SCENARIO = "interrupted_trainings.py"
+NAMES = {
+    "open": "run open in the launcher",
+    "closed": "run closed and resumed",
+    "own": "run of rank 0",
+    "users": "the script's run",
+}
+# The client tells the server what is new, and hears of the Stop button, every 15 s; here, every second.
+SENDS_OFTEN = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}
 
 # The Stop button
 
@@ -29,7 +37,7 @@ RunStopped = Callable[..., tuple[Job, WandbServer]]
 def run_stopped(run_job: RunJob) -> RunStopped:
     """Run a long training and press Stop once the first epoch of a run, whose id ends in a way, has arrived."""
 
-    def run(script: str, run_id_ends: str = "") -> tuple[Job, WandbServer]:
+    def run(usage: str, processes: str = "2", run_id_ends: str = "") -> tuple[Job, WandbServer]:
         with WandbServer() as server:
             over = threading.Event()
 
@@ -41,33 +49,16 @@ def run_stopped(run_job: RunJob) -> RunStopped:
                             return
 
             threading.Thread(target=press, daemon=True).start()
-            script = script.replace("**TWO_PROCESSES", "**{**TWO_PROCESSES, 'epochs': 60}")
-            script = script.replace("**ONE_PROCESS", "**{**ONE_PROCESS, 'epochs': 60}")
-            job = run_job(ONLINE + SENDS_OFTEN + script, **server.environment)
+            job = run_job(SCENARIO, "train_long", usage, processes, **server.environment, **SENDS_OFTEN)
             over.set()
         return job, server
 
     return run
 
 
-# The client tells the server what is new, and hears of the button, every 15 s; here, every second.
-SENDS_OFTEN = """
-os.environ["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "1"
-"""
-
-
-@pytest.mark.parametrize(
-    "usage",
-    [
-        pytest.param(OPEN, id="open"),
-        pytest.param(CLOSED, id="closed", marks=NIGHTLY),
-        pytest.param(OWN, id="own", marks=NIGHTLY),
-        pytest.param(USERS, id="users", marks=NIGHTLY),
-    ],
-)
-def test_stop_button_ends_the_training_gracefully(
-    run_stopped: RunStopped, usage: str, request: pytest.FixtureRequest
-) -> None:
+@NIGHTLY
+@pytest.mark.parametrize("usage", ["open", "closed", "own", "users"])
+def test_stop_button_ends_the_training_gracefully(run_stopped: RunStopped, usage: str) -> None:
     job, server = run_stopped(usage)
     last = max(epochs_of(server.runs[0]))
 
@@ -75,14 +66,11 @@ def test_stop_button_ends_the_training_gracefully(
     assert (job.directory / "train/weights/last.pt").exists()
     best_checkpoint_and_end = [last, last]
     complete = [*range(1, last + 1), *best_checkpoint_and_end]
-    assert_is_one_whole_run(
-        f"Stop, {NAMES[request.node.callspec.id]}", server, epochs=complete, state="finished", exit_code=0
-    )
+    assert_is_one_whole_run(f"Stop, {NAMES[usage]}", server, epochs=complete, state="finished", exit_code=0)
 
 
-@NIGHTLY
 def test_stop_button_ends_a_training_in_one_process_gracefully(run_stopped: RunStopped) -> None:
-    _, server = run_stopped(USERS.replace("TWO_PROCESSES", "ONE_PROCESS"))
+    _, server = run_stopped("users", "1")
     last = max(epochs_of(server.runs[0]))
 
     assert last < 60
@@ -92,7 +80,7 @@ def test_stop_button_ends_a_training_in_one_process_gracefully(run_stopped: RunS
 
 @NIGHTLY
 def test_stop_button_of_another_ranks_run_ends_the_training_gracefully(run_stopped: RunStopped) -> None:
-    job, server = run_stopped(OWN.replace("project=", "run_mode='new', project="), "-rank-1")
+    job, server = run_stopped("own-of-each-rank", run_id_ends="-rank-1")
 
     assert (job.directory / "train/weights/last.pt").exists()
     assert [(run.state, max(epochs_of(run)) < 60) for run in server.runs] == [("finished", True)] * 2
@@ -100,27 +88,16 @@ def test_stop_button_of_another_ranks_run_ends_the_training_gracefully(run_stopp
 
 # A launcher that is gone
 
-KILL_LAUNCHER = "os.environ['LAUNCHER'] = str(os.getpid())\n" + in_epoch_2(
-    1, "time.sleep(2)", "os.kill(int(os.environ['LAUNCHER']), signal.SIGKILL)", "time.sleep(1)"
-)
 
-
-@pytest.mark.parametrize(
-    ("sends", "usage"),
-    [
-        pytest.param("", OPEN, id="late-open", marks=NIGHTLY),
-        pytest.param("", USERS, id="late-users", marks=NIGHTLY),
-        pytest.param(SENDS_OFTEN, OPEN, id="often-open", marks=NIGHTLY),
-        pytest.param(SENDS_OFTEN, USERS, id="often-users", marks=NIGHTLY),
-    ],
-)
-def test_orphans_train_on_and_keep_what_they_log(
-    run_job: RunJob, sends: str, usage: str, request: pytest.FixtureRequest
-) -> None:
+@NIGHTLY
+@pytest.mark.parametrize("sends", ["late", "often"])
+@pytest.mark.parametrize("usage", ["open", "users"])
+def test_orphans_train_on_and_keep_the_rows_that_they_log(run_job: RunJob, sends: str, usage: str) -> None:
     with WandbServer() as server:
-        job = run_job(ONLINE + sends + KILL_LAUNCHER + usage, check=False, **server.environment)
+        variables = {**server.environment, **(SENDS_OFTEN if sends == "often" else {})}
+        job = run_job(SCENARIO, "lose_the_launcher", usage, check=False, **variables)
         wait_for_fragment(job)
-        if usage == OPEN:
+        if usage == "open":
             wait_until_closed(server)
         (command,) = re.findall(
             r"is gone: the training goes on; .* with: ((?:wandb|ultralytics-wb-ddp) sync .*)", said_by(job)
@@ -134,17 +111,14 @@ def test_orphans_train_on_and_keep_what_they_log(
             capture_output=True,
         )
 
-    sends_id, usage_id = request.node.callspec.id.split("-")
-    name = f"launcher killed, {NAMES[usage_id]}, sends {sends_id}; then the command that the message names"
+    name = f"launcher killed, {NAMES[usage]}, sends {sends}; then the command that the message names"
     assert_is_one_whole_run(name, server, epochs=[1, 2, 2, 2], state="finished", exit_code=0)
 
 
 @NIGHTLY
 def test_orphans_stop_if_that_is_wanted(run_job: RunJob) -> None:
-    usage = OPEN.replace("add_wandb_callback(model)", "add_wandb_callback(model, on_launcher_lost='stop')")
     with WandbServer() as server:
-        script = ONLINE + KILL_LAUNCHER + usage.replace("**TWO_PROCESSES", "**{**TWO_PROCESSES, 'epochs': 60}")
-        job = run_job(script, check=False, **server.environment)
+        job = run_job(SCENARIO, "lose_the_launcher_and_stop", check=False, **server.environment)
         fragment = wait_for_fragment(job)
 
     assert said_by(job).count("is gone: the training stops at the end of this epoch") == 1
@@ -170,29 +144,18 @@ def wait_for_fragment(job: Job) -> Path:
 
 # Restarts
 
-RESUME = """
-model = YOLO("train/weights/last.pt")
-add_wandb_callback(model, project="demo")
-"""
 
-
-@pytest.mark.parametrize("count_lag", [pytest.param(0.0, id="prompt", marks=NIGHTLY), pytest.param(3.0, id="lagging")])
+@NIGHTLY
+@pytest.mark.parametrize("count_lag", [pytest.param(0.0, id="prompt"), pytest.param(3.0, id="lagging")])
 def test_restarted_training_continues_its_run_any_number_of_times(run_job: RunJob, count_lag: float) -> None:
     """Killed whole in the second epoch, resumed on one process and killed again, resumed on two."""
-    first = "add_wandb_callback(model, project='demo')\nmodel.train(**{**TWO_PROCESSES, 'epochs': 4})\n"
-    kill_all = "os.killpg(0, signal.SIGKILL)"
-    die_in_epoch_3 = in_epoch_2(0, KILL).replace("trainer.epoch == 1", "trainer.epoch == 2")
     with WandbServer() as server:
         server.backend.count_lag = count_lag
-        job = run_job(
-            ONLINE + "os.setpgid(0, 0)\n" + in_epoch_2(0, kill_all) + first, check=False, **server.environment
-        )
+        job = run_job(SCENARIO, "train_until_all_are_killed", check=False, **server.environment)
         wait_until_closed(server)
-        one = f"os.chdir({str(job.directory)!r})\n{RESUME}\n{die_in_epoch_3}"
-        run_job(ONLINE + one + "model.train(resume=True, device='cpu')", check=False, **server.environment)
+        run_job(SCENARIO, "resume_until_killed", str(job.directory), check=False, **server.environment)
         wait_until_closed(server)
-        two = f"os.chdir({str(job.directory)!r})\n{RESUME}\n"
-        run_job(ONLINE + two + "model.train(resume=True, device='0,1', trainer=CpuDDPTrainer)", **server.environment)
+        run_job(SCENARIO, "resume_in_two_processes", str(job.directory), **server.environment)
 
     fault = f"killed whole, resumed, killed, resumed; counts {count_lag:g} s late"
     run = assert_is_one_whole_run(fault, server, epochs=[1, 2, 3, 4, 4, 4], state="finished", exit_code=0)
@@ -203,21 +166,3 @@ def test_restarted_training_continues_its_run_any_number_of_times(run_job: RunJo
     assert 1 <= run.summary["best/epoch"] <= 4
     by_epoch = {f"{prefix}/*": "epoch" for prefix in ("train", "lr", "metrics", "val", "ranks")}
     assert run.metrics == {**by_epoch, "batch/*": "batch"}
-
-
-@NIGHTLY
-def test_run_that_is_given_wins_over_the_one_of_the_training(run_online: RunOnline) -> None:
-    offline = "os.environ['WANDB_MODE'] = 'offline'\nadd_wandb_callback(model, project='demo')\n"
-    given = """
-import wandb
-os.environ["WANDB_MODE"] = "online"
-model = YOLO("train/weights/last.pt")
-with wandb.init(project="demo", id="given") as run:
-    add_wandb_callback(model, run=run)
-    model.train(resume=True)
-"""
-    job, server = run_online(offline + INTERRUPTED + given)
-
-    assert [run.id for run in server.runs] == ["given"]
-    assert epochs_of(server.runs[0]) == [2, 2, 2]
-    assert json.loads((job.directory / "train/wandb_run.json").read_text())["id"] == "given"
