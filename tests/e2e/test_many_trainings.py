@@ -14,8 +14,14 @@ from ultralytics_wb_ddp import Links
 SCENARIO = "many_trainings.py"
 
 
-def test_folds_in_one_process_have_a_run_each(run_online: RunOnline) -> None:
-    _, server = run_online(SCENARIO, "train_folds")
+@pytest.fixture(scope="module")
+def folds(run_online: RunOnline) -> tuple[Job, WandbServer]:
+    """Two trainings in one process, of models with a callback that finishes the active run."""
+    return run_online(SCENARIO, "train_folds")
+
+
+def test_folds_in_one_process_have_a_run_each(folds: tuple[Job, WandbServer]) -> None:
+    _, server = folds
 
     assert [(run.fields["displayName"], run.fields["groupName"]) for run in server.runs] == [
         ("fold-0", "folds"),
@@ -25,11 +31,22 @@ def test_folds_in_one_process_have_a_run_each(run_online: RunOnline) -> None:
     assert [(run.state, run.exit_code, run.sessions) for run in server.runs] == [("finished", 0, 1)] * 2
 
 
-@pytest.mark.parametrize("usage", ["new", pytest.param("managers", marks=NIGHTLY)])
-def test_callback_of_the_users_cannot_finish_the_run_of_its_training(run_job: RunJob, usage: str) -> None:
-    job = run_job(SCENARIO, "train_and_finish_within", usage)
+def stays_open(run_id: str) -> str:
+    return f"run {run_id} stays open: this package finishes it after the training"
 
-    assert f"run {job.run.id} stays open: this package finishes it after the training" in job.output
+
+def test_callback_of_the_users_cannot_finish_the_run_of_its_training(folds: tuple[Job, WandbServer]) -> None:
+    job, server = folds
+
+    assert [job.output.count(stays_open(run.id)) for run in server.runs] == [1, 1]
+    assert [(run.state, epochs_of(run)) for run in server.runs] == [("finished", [1, 1, 1])] * 2
+
+
+@NIGHTLY
+def test_callback_of_the_users_cannot_finish_the_managers_run(run_job: RunJob) -> None:
+    job = run_job(SCENARIO, "finish_the_managers_run")
+
+    assert stays_open(job.run.id) in job.output
     assert (job.run.state, epochs_of(job.run)) == ("finished", [1, 1, 1])
 
 

@@ -15,25 +15,22 @@ from ultralytics_wb_ddp import WandbManager, add_wandb_callback
 ONE_EPOCH = {**ONE_PROCESS, "epochs": 1}
 
 
-def train_folds() -> None:
-    for fold in range(2):
-        model = new_model()
-        add_wandb_callback(model, project="demo", name=f"fold-{fold}", group="folds")
-        model.train(**{**ONE_EPOCH, "name": f"fold-{fold}"})
-
-
 def finish_what_is_not_the_users(_: Any) -> None:
     wandb.finish()
 
 
-def train_and_finish_within(usage: str) -> None:
+def train_folds() -> None:
+    for fold in range(2):
+        model = new_model()
+        model.add_callback("on_train_start", finish_what_is_not_the_users)
+        add_wandb_callback(model, project="demo", name=f"fold-{fold}", group="folds")
+        model.train(**{**ONE_EPOCH, "name": f"fold-{fold}"})
+
+
+def finish_the_managers_run() -> None:
     model = new_model()
     model.add_callback("on_train_start", finish_what_is_not_the_users)
-    if usage == "managers":
-        with WandbManager(CFG, "job"):
-            add_wandb_callback(model)
-            model.train(**ONE_EPOCH)
-    else:
+    with WandbManager(CFG, "job"):
         add_wandb_callback(model)
         model.train(**ONE_EPOCH)
 
