@@ -22,13 +22,14 @@ def files_below(directory: Path) -> dict[str, tuple[int, bytes]]:
     return {str(file): (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
 
 
+@NIGHTLY
 @pytest.mark.parametrize(
     ("processes", "mode", "dies_in", "epochs"),
     [
         pytest.param("1", "online", "final_eval", [1, 2, 2], id="online"),
-        pytest.param("1", "online", "save_model", [1, 2], id="before-the-last-row", marks=NIGHTLY),
-        pytest.param("1", "offline", "final_eval", [], id="offline", marks=NIGHTLY),
-        pytest.param("2", "online", "final_eval", [1, 2, 2], id="two-processes", marks=NIGHTLY),
+        pytest.param("1", "online", "save_model", [1, 2], id="before-the-last-row"),
+        pytest.param("1", "offline", "final_eval", [], id="offline"),
+        pytest.param("2", "online", "final_eval", [1, 2, 2], id="two-processes"),
     ],
 )
 def test_job_that_was_killed_at_its_very_end_gets_its_run_finished_once_and_is_not_trained_again(
@@ -82,12 +83,13 @@ def test_run_of_a_training_that_was_killed_at_its_very_end_is_finished_with_its_
     assert any(name.startswith("final/metrics/") for name in last.summary)
 
 
+@NIGHTLY
 @pytest.mark.parametrize(
     ("mode", "count"),
     [
         pytest.param("offline", 3, id="offline-resumed-without-the-callback"),
-        pytest.param("offline", 2, id="offline-last-epoch", marks=NIGHTLY),
-        pytest.param("online", 3, id="online-resumed-without-the-callback", marks=NIGHTLY),
+        pytest.param("offline", 2, id="offline-last-epoch"),
+        pytest.param("online", 3, id="online-resumed-without-the-callback"),
     ],
 )
 def test_epochs_that_only_the_results_file_has_are_logged_once_when_the_run_is_finished(

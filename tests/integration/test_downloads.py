@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from wandb_server import WandbServer
 
-from support.jobs import Job, RunJob, run_command
+from support.jobs import NIGHTLY, Job, RunJob, run_command
 
 SCENARIO = "download.py"
 
@@ -57,6 +57,7 @@ def test_manager_that_cannot_download_says_so_and_goes_on(finished: tuple[WandbS
     assert "format='xlsx' is unknown; choose one of csv, parquet" in job.output
 
 
+@NIGHTLY
 def test_run_on_disk_names_the_command_that_sends_it(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "download_a_run_on_disk")
 
@@ -88,6 +89,7 @@ def test_names_from_the_server_never_leave_the_directory(finished: tuple[WandbSe
     assert table.schema["epoch"] == pl.Int64
 
 
+@NIGHTLY
 def test_command_downloads_what_a_web_address_leads_to(finished: tuple[WandbServer, Job], tmp_path: Path) -> None:
     server, _ = finished
 
@@ -98,6 +100,7 @@ def test_command_downloads_what_a_web_address_leads_to(finished: tuple[WandbServ
     assert (tmp_path / "out/console.log").exists()
 
 
+@NIGHTLY
 def test_run_that_cannot_be_downloaded_is_named(finished: tuple[WandbServer, Job], tmp_path: Path) -> None:
     server, _ = finished
     (tmp_path / "file").write_text("")

@@ -14,6 +14,7 @@ from ultralytics_wb_ddp.tools.training_directory import PastTraining
 from ultralytics_wb_ddp.wandb_client.run_file import read_run
 
 
+@NIGHTLY
 def test_training_that_came_after_an_import_is_a_run_of_its_own(tmp_path: Path) -> None:
     training = write_training(tmp_path / "old", OLD_RESULTS, epochs=2, name="old")
     first = run_command(tmp_path, "import", "old", "--mode", "offline", timeout=100)
@@ -67,6 +68,7 @@ def test_server_that_is_away_is_named_and_nothing_is_marked_as_imported(tmp_path
     assert not (tmp_path / "a" / RECORD_FILE).exists()
 
 
+@NIGHTLY
 def test_import_whose_rows_are_refused_has_failed_and_names_the_command_that_sends_them(tmp_path: Path) -> None:
     write_training(tmp_path / "a", OLD_RESULTS, epochs=3)
     with WandbServer() as server:

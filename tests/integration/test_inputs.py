@@ -16,6 +16,7 @@ import wandb
 from wandb_server import WandbServer
 
 from support.input_sources import inputs_of, save_weights, sources_of
+from support.jobs import NIGHTLY
 from ultralytics_wb_ddp.artifacts import inputs
 from ultralytics_wb_ddp.artifacts.inputs import InputLogger, InputSources
 from ultralytics_wb_ddp.runs.run_record import RunRecord
@@ -95,9 +96,9 @@ def test_dataset_that_lies_elsewhere_is_the_same_version(online: OpenOnline, dat
     ("yaml", "given"),
     [
         ("path: s3://bucket/shapes\n", {}),
-        ("train: [s3://bucket/shapes]\n", {}),
-        ("", {"data_uri": "s3://bucket/shapes"}),
-        ("", {"data": "s3://bucket/shapes"}),
+        pytest.param("train: [s3://bucket/shapes]\n", {}, marks=NIGHTLY),
+        pytest.param("", {"data_uri": "s3://bucket/shapes"}, marks=NIGHTLY),
+        pytest.param("", {"data": "s3://bucket/shapes"}, marks=NIGHTLY),
     ],
 )
 def test_dataset_that_lives_elsewhere_is_referred_to_there(
@@ -145,6 +146,7 @@ def test_files_that_do_not_answer_hold_nothing_up(
     assert recorded(run, tmp_path).keys() == {"training_config"}
 
 
+@NIGHTLY
 def test_input_that_cannot_be_looked_at_costs_only_itself(
     run: Any, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -181,6 +183,7 @@ def test_weights_that_were_downloaded_are_the_artifact_that_they_came_from(
     assert logged in server.runs[0].used_artifacts
 
 
+@NIGHTLY
 def test_weights_that_were_changed_since_are_another_artifact(online: OpenOnline, data: Path, tmp_path: Path) -> None:
     with online() as (run, server):
         weights, _ = logged_and_downloaded(run, tmp_path)
@@ -194,6 +197,7 @@ def test_weights_that_were_changed_since_are_another_artifact(online: OpenOnline
     assert "theirs:v0" not in inputs_of(server.runs[0])
 
 
+@NIGHTLY
 def test_weights_are_referred_to_where_wandb_does_not_say_what_they_are(
     online: OpenOnline, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from wandb_server import WandbServer
 
-from support.jobs import RunJob, run_command
+from support.jobs import NIGHTLY, RunJob, run_command
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_dry_run_ttl_and_deletion(server: WandbServer, tmp_path: Path) -> None:
     assert kept(server) == {"v1": -2, "v2": -2, "v3": -2}
 
 
-@pytest.mark.parametrize("path", ["team/demo/unknown", "trained"])
+@pytest.mark.parametrize("path", ["team/demo/unknown", pytest.param("trained", marks=NIGHTLY)])
 def test_run_without_checkpoints_is_named(server: WandbServer, tmp_path: Path, path: str) -> None:
     done = run_command(tmp_path, "prune", path, "--keep", "1", timeout=120, **server.environment)
 

@@ -13,7 +13,7 @@ import pytest
 import wandb
 from wandb_server import WandbServer
 
-from support.jobs import RunJob
+from support.jobs import NIGHTLY, RunJob
 from support.s3_service import S3Service
 from ultralytics_wb_ddp import ConfigurationError, S3Error, WandbManager
 from ultralytics_wb_ddp.artifacts import s3_reference as references
@@ -58,8 +58,17 @@ def entries(artifact: Any) -> dict[str, tuple[Any, ...]]:
     }
 
 
-@pytest.mark.parametrize("versioned", [False, True], ids=["without versions", "versioned"])
-@pytest.mark.parametrize("place", ["runs/1/best.pt", "runs/1", "runs/1/"])
+@pytest.mark.parametrize(
+    ("place", "versioned"),
+    [
+        ("runs/1", True),
+        pytest.param("runs/1", False, marks=NIGHTLY),
+        pytest.param("runs/1/", True, marks=NIGHTLY),
+        pytest.param("runs/1/", False, marks=NIGHTLY),
+        pytest.param("runs/1/best.pt", True, marks=NIGHTLY),
+        pytest.param("runs/1/best.pt", False, marks=NIGHTLY),
+    ],
+)
 def test_reference_holds_what_wandb_would_record(use: S3Service, log: Job, place: str, *, versioned: bool) -> None:
     bucket = use.make_bucket(versioned=versioned)
     use.put(bucket, "runs/1/best.pt", b"best")
@@ -97,6 +106,7 @@ def test_reference_is_what_wandb_downloads_also_when_the_object_has_changed(
     assert run.artifacts[2].manifest["best.pt"]["extra"]["versionID"] == first
 
 
+@NIGHTLY
 def test_prefix_ends_where_a_folder_would(use: S3Service, log: Job) -> None:
     bucket = use.make_bucket()
     use.put(bucket, "runs/1/best.pt")
@@ -105,7 +115,14 @@ def test_prefix_ends_where_a_folder_would(use: S3Service, log: Job) -> None:
     assert entries(log(f"s3://{bucket}/runs/1")).keys() == {"best.pt"}
 
 
-@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT_URL"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "AWS_S3_ENDPOINT_URL",
+        pytest.param("AWS_ENDPOINT_URL", marks=NIGHTLY),
+        pytest.param("AWS_ENDPOINT_URL_S3", marks=NIGHTLY),
+    ],
+)
 def test_endpoint_is_taken_from_the_variables_of_boto3_and_wandb(
     use: S3Service, log: Job, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
@@ -179,6 +196,7 @@ def test_place_that_cannot_be_referred_to_leaves_a_message_and_no_artifact(
     assert log.logged() == []
 
 
+@NIGHTLY
 def test_object_that_is_deleted_while_its_prefix_is_read(
     use: S3Service, log: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,8 +222,17 @@ def test_object_that_is_deleted_while_its_prefix_is_read(
     assert log.logged() == []
 
 
-@pytest.mark.parametrize("versioned", [False, True], ids=["without versions", "versioned"])
-@pytest.mark.parametrize(("change", "place"), [("deleted", "runs/b"), ("deleted", "runs"), ("overwritten", "runs/b")])
+@pytest.mark.parametrize(
+    ("change", "place", "versioned"),
+    [
+        ("overwritten", "runs/b", False),
+        ("deleted", "runs", True),
+        pytest.param("deleted", "runs", False, marks=NIGHTLY),
+        pytest.param("deleted", "runs/b", False, marks=NIGHTLY),
+        pytest.param("deleted", "runs/b", True, marks=NIGHTLY),
+        pytest.param("overwritten", "runs/b", True, marks=NIGHTLY),
+    ],
+)
 def test_object_that_changes_after_it_was_read_and_before_it_is_recorded(
     use: S3Service, log: Job, monkeypatch: pytest.MonkeyPatch, change: str, place: str, *, versioned: bool
 ) -> None:
@@ -250,6 +277,7 @@ def test_without_credentials_a_reference_has_no_checksum(log: Job, caplog: pytes
     assert record.entries == {"best.pt": "s3://bucket/models/best.pt"}
 
 
+@NIGHTLY
 def test_without_boto3_a_reference_has_no_checksum_and_says_what_to_install(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "log_without_boto3")
 
@@ -269,6 +297,7 @@ def test_where_no_service_answers_a_reference_has_no_checksum(
     assert "cannot be reached" in caplog.text
 
 
+@NIGHTLY
 def test_incomplete_credentials_are_named(
     log: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

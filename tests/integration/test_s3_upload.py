@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
+from support.jobs import NIGHTLY
 from support.s3_service import S3Service
 from ultralytics_wb_ddp import S3Error, upload_to_s3
 from ultralytics_wb_ddp.artifacts.s3_upload import PART
@@ -62,8 +63,17 @@ def test_directory_is_uploaded_under_relative_paths(use: S3Service, tmp_path: Pa
     assert use.get(bucket, "runs/1/weights/last.pt") == b"last.pt"
 
 
-@pytest.mark.parametrize("checksums", ["when_supported", "when_required"])
-@pytest.mark.parametrize("size", [PART, PART + 1, 2 * PART + 5])
+@pytest.mark.parametrize(
+    ("size", "checksums"),
+    [
+        (PART + 1, "when_supported"),
+        (PART, "when_required"),
+        pytest.param(PART, "when_supported", marks=NIGHTLY),
+        pytest.param(PART + 1, "when_required", marks=NIGHTLY),
+        pytest.param(2 * PART + 5, "when_supported", marks=NIGHTLY),
+        pytest.param(2 * PART + 5, "when_required", marks=NIGHTLY),
+    ],
+)
 def test_large_file_goes_in_parts_and_is_verified(
     use: S3Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, checksums: str
 ) -> None:
