@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import wandb
 from omegaconf import OmegaConf
 
 from support.jobs import RunJob
-from ultralytics_wb_ddp import ConfigurationError, WandbManager, wandb_config
+from support.managers import MakeManager, clean_environment, manager_maker
+from ultralytics_wb_ddp import wandb_config
 from ultralytics_wb_ddp.runs.handoff import HANDOFF_VARIABLE, Handoff
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
-MakeManager = Callable[..., WandbManager]
 API_KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in list(os.environ):
-        if name.startswith(("WANDB_", "AWS_")) or name in {HANDOFF_VARIABLE, "RANK", "EXPERIMENT_GROUP_NAME"}:
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))  # no netrc and no credentials of whoever runs the tests
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB_CONSOLE", "off")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    clean_environment(monkeypatch, tmp_path)
     yield
     if wandb.run is not None:
         wandb.run.finish()
@@ -38,11 +30,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
 
 @pytest.fixture
 def make_manager(tmp_path: Path) -> MakeManager:
-    def make(job_name: str = "job", experiment: str | None = None, **section: Any) -> WandbManager:
-        cfg = {"wandb": {"project": "demo", "mode": "offline", "dir": str(tmp_path), **section}}
-        return WandbManager(cfg, job_name, experiment)
-
-    return make
+    return manager_maker(tmp_path)
 
 
 def all_recorded(directory: Path) -> list[RecordedRun]:
@@ -67,15 +55,6 @@ def test_initialize_returns_the_run_and_its_address(make_manager: MakeManager) -
     manager.finish()
 
 
-def test_attributes_are_what_was_given() -> None:
-    cfg = OmegaConf.create({"wandb": {"project": "demo", "mode": "offline"}, "lr": 0.1})
-
-    manager = WandbManager(cfg, job_name="my-job", experiment_group_name="exp-1")
-
-    assert (manager.cfg, manager.job_name, manager.experiment_group_name) == (cfg, "my-job", "exp-1")
-    assert manager.run is None
-
-
 def test_options_of_cfg_reach_the_run(make_manager: MakeManager, tmp_path: Path) -> None:
     options = {"id": "my-id", "name": "n", "group": "g", "job_type": "train", "tags": ["a", "b"], "notes": "text"}
     with make_manager("ignored", **options):
@@ -84,19 +63,6 @@ def test_options_of_cfg_reach_the_run(make_manager: MakeManager, tmp_path: Path)
     run = recorded(tmp_path)
     assert (run.id, run.name, run.group, run.job_type) == ("my-id", "n", "g", "train")
     assert (set(run.tags), run.notes) == ({"a", "b"}, "text")
-
-
-@pytest.mark.parametrize("around", [{}, {"name": "of the block"}])
-def test_job_without_a_name_has_the_runs(around: dict[str, Any]) -> None:
-    cfg = {"wandb": {"project": "demo"} | ({} if around else {"name": "of cfg"})}
-
-    with wandb_config(**around):
-        assert WandbManager(cfg).job_name == around.get("name", "of cfg")
-
-
-def test_job_and_run_without_a_name_are_an_error() -> None:
-    with pytest.raises(ConfigurationError, match=r"job_name is missing; give WandbManager\(cfg, job_name=\.\.\.\), or"):
-        WandbManager({"wandb": {"project": "demo"}})
 
 
 @pytest.mark.parametrize(
@@ -165,17 +131,6 @@ def test_group_is_the_arguments_or_that_of_cfg_or_the_blocks_or_the_variables(
         assert [name or None for name in exported] == [expected, expected]
 
 
-def test_group_of_the_variable_is_checked_where_it_is_the_runs(
-    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EXPERIMENT_GROUP_NAME", "e" * 129)
-
-    with pytest.raises(ConfigurationError, match=r"EXPERIMENT_GROUP_NAME='e+' has 129 characters; .*, shorten it"):
-        make_manager("job")
-    make_manager("job", group="mine")
-    make_manager("job", "exp-1")
-
-
 @pytest.mark.parametrize("of_user", [None, "the user's"])
 def test_group_and_entity_of_another_manager_are_not_this_ones(
     make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch, of_user: str | None
@@ -185,24 +140,6 @@ def test_group_and_entity_of_another_manager_are_not_this_ones(
     with make_manager("a", "exp-1", entity="team"), make_manager("b", "exp-2"), make_manager("c") as manager:
         assert (manager.run.group or None) == of_user
         assert manager.run.entity != "team"
-
-
-def test_missing_project_is_an_error_before_anything_else_happens(tmp_path: Path) -> None:
-    before = dict(os.environ)
-
-    with pytest.raises(ConfigurationError, match=r"cfg\.wandb\.project is missing"):
-        WandbManager(Namespace(wandb={}), "job")
-
-    assert dict(os.environ) == before
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("names", [{"job_name": 3}, {"job_name": "job", "experiment_group_name": 3}])
-def test_name_that_is_no_string_is_an_error(names: dict[str, Any]) -> None:
-    *_, wrong = names
-
-    with pytest.raises(ConfigurationError, match=f"{wrong}=3 is of type int; a string is expected"):
-        WandbManager({"wandb": {"project": "demo"}}, **names)
 
 
 def test_handoff_is_exported_and_the_environment_put_back(make_manager: MakeManager) -> None:
@@ -242,18 +179,6 @@ def test_environment_is_put_back_to_what_somebody_else_had_set(
     with make_manager() as manager:
         assert manager.run.id == "their-run"  # a run that is named is continued
         assert os.environ["WANDB_PROJECT"] == "demo"  # and cfg says more than the environment
-
-    assert dict(os.environ) == before
-
-
-def test_failed_initialize_leaves_the_environment_alone(
-    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(HANDOFF_VARIABLE, "not json")
-    before = dict(os.environ)
-
-    with pytest.raises(ConfigurationError, match="not JSON"):
-        make_manager(api_key=API_KEY).initialize()
 
     assert dict(os.environ) == before
 
@@ -318,19 +243,7 @@ def test_exported_group_is_the_one_that_an_adopted_run_really_has(
 
 
 def test_script_that_the_job_starts_logs_into_the_jobs_run(run_job: RunJob) -> None:
-    job = run_job(
-        """\
-        import subprocess, sys
-        from ultralytics_wb_ddp import WandbManager
-        cfg = {"wandb": {"project": "demo"}}
-        with WandbManager(cfg, "job") as manager:
-            manager.run.log({"outer": 1})
-            if "inner" not in sys.argv:
-                subprocess.run([sys.executable, __file__, "inner"], check=True)
-            manager.run.log({"outer": 2})
-        """,
-        prelude="",
-    )
+    job = run_job("nested_jobs.py", "outer")
 
     assert [row["outer"] for row in job.run.history] == [1, 1, 2, 2]
     assert job.run.state == "finished"
@@ -452,43 +365,6 @@ def test_training_artifacts_with_two_files_of_one_name(make_manager: MakeManager
 
     with make_manager() as manager, pytest.raises(ValueError, match="rename one"):
         manager.save_training_artifacts(tmp_path / "a/data.yaml", tmp_path / "b/data.yaml")
-
-
-def test_on_rank_1_every_method_is_a_quiet_no_op(
-    make_manager: MakeManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    before = dict(os.environ)
-    manager = make_manager()
-
-    assert manager.initialize() == (None, None)
-    with manager:
-        manager.save_config({"a": 1})
-        manager.save_training_artifacts(tmp_path / "nowhere")
-        manager.save_training_job_metadata({"a": 1})
-        manager.prepare_for_training()
-        assert manager.resume_after_training() is None
-        manager.log_s3_artifact("s3://bucket/best.pt", "final_model")
-    manager.finish()
-    assert manager.download_logs(tmp_path / "logs") is None
-
-    assert dict(os.environ) == before
-    assert find_run_files(tmp_path) == []
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("name", "words"), [("log", "; the run has it: manager.run.log$"), ("lgo", "attribute 'lgo'$")]
-)
-def test_attribute_of_the_run_is_pointed_to(make_manager: MakeManager, name: str, words: str) -> None:
-    with pytest.raises(AttributeError, match=words):
-        getattr(make_manager(), name)
-
-
-def test_method_without_a_run_says_to_initialize(make_manager: MakeManager) -> None:
-    with pytest.raises(RuntimeError, match=r"call initialize\(\) first"):
-        make_manager().save_config({})
 
 
 def test_disabled_run_does_nothing_and_fails_nowhere(make_manager: MakeManager, tmp_path: Path) -> None:
