@@ -32,17 +32,20 @@ def seldom_validated(run_job: RunJob) -> Job:
     return run_job(SCENARIO, "validate_seldom")
 
 
+@NIGHTLY
 def test_metrics_are_in_the_rows_of_epochs_that_were_validated(seldom_validated: Job) -> None:
     assert numbered(seldom_validated, "train/box_loss") == [1, 2, 3, 4, 5]
     assert numbered(seldom_validated, "val/box_loss") == [2, 5]
     assert numbered(seldom_validated, "metrics/mAP50(B)") == [2, 5, 5]
 
 
+@NIGHTLY
 def test_model_is_described_in_the_first_epoch_and_its_speed_once_it_was_measured(seldom_validated: Job) -> None:
     assert numbered(seldom_validated, "model/parameters") == [1]
     assert numbered(seldom_validated, "model/speed_PyTorch(ms)") == [2]
 
 
+@NIGHTLY
 def test_best_values_are_of_epochs_that_were_validated(seldom_validated: Job) -> None:
     record, summary = record_of(seldom_validated), seldom_validated.runs[-1].summary
     losses = [row["val/box_loss"] for row in rows_of(seldom_validated) if "val/box_loss" in row]

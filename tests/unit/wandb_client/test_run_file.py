@@ -27,3 +27,20 @@ def test_records_of_any_size_are_packed_and_unpacked(tmp_path: Path) -> None:
     records = [random.Random(size).randbytes(size) for size in sizes]
 
     assert list(decode_records(encode_records(b":W&B\0\0\0", records), tmp_path)) == records
+
+
+def test_read_run_of_nothing() -> None:
+    with pytest.raises(FileNotFoundError, match=r"'nope' does not exist; give a \.wandb file, or the directory"):
+        read_run("nope")
+
+
+def test_read_run_of_something_else(tmp_path: Path) -> None:
+    file = tmp_path / "run-x.wandb"
+    file.write_bytes(b"something else")
+    with pytest.raises(ValueError, match=r"no \.wandb file"):
+        read_run(file)
+
+
+def test_read_run_of_an_empty_directory(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no \.wandb file; give a directory that W&B has written"):
+        read_run(tmp_path)

@@ -9,38 +9,13 @@ import pytest
 from support.jobs import NIGHTLY, RunJob
 from support.releases import Releases
 
-NOTE = """
-def note(trainer):
-    import json
-    rates = {f"batch/lr/pg{number}": group["lr"] for number, group in enumerate(trainer.optimizer.param_groups)}
-    row = {**trainer.label_loss_items(trainer.loss_items, prefix="batch"), **rates}
-    open("batches.jsonl", "a").write(json.dumps(row) + "\\n")
-"""
+SCENARIO = "batches.py"
 
 
+@NIGHTLY
 def test_every_nth_batch_is_a_row_on_an_axis_of_its_own(run_job: RunJob) -> None:
     """Three epochs of three batches; the third is trained after an interruption."""
-    job = run_job(
-        NOTE
-        + """
-def fail(trainer):
-    if trainer.epoch == 2:
-        raise RuntimeError
-
-def train(weights, **arguments):
-    model = YOLO(weights)
-    add_wandb_callback(model, batch_interval=2)
-    model.add_callback("on_train_batch_end", note)
-    if not arguments.get("resume"):
-        model.add_callback("on_train_epoch_start", fail)
-    model.train(**arguments)
-
-try:
-    train(os.environ["MODEL"], **{**ONE_PROCESS, "batch": 4, "epochs": 3})
-except RuntimeError:
-    train("train/weights/last.pt", resume=True)
-"""
-    )
+    job = run_job(SCENARIO, "train_three_epochs_with_an_interruption")
 
     seen = [json.loads(line) for line in (job.directory / "batches.jsonl").read_text().splitlines()]
     rows = [row for run in job.runs for row in run.rows("batch")]
@@ -54,10 +29,7 @@ except RuntimeError:
 
 @NIGHTLY
 def test_batches_of_two_processes_are_those_of_rank_0(run_job: RunJob) -> None:
-    run = run_job("""
-        add_wandb_callback(model, batch_interval=1)
-        model.train(**TWO_PROCESSES)
-    """).run
+    run = run_job(SCENARIO, "log_each_batch", "2").run
 
     assert [row["batch"] for row in run.rows("batch")] == list(range(1, len(run.rows("batch")) + 1))
     assert {key.rpartition("/")[2] for key in run.rows("batch")[0]} >= {"box_loss", "cls_loss", "dfl_loss", "pg0"}
@@ -66,13 +38,8 @@ def test_batches_of_two_processes_are_those_of_rank_0(run_job: RunJob) -> None:
 @NIGHTLY
 @pytest.mark.parametrize("version", ["8.3.0", "8.4.139"])
 def test_batches_are_rows_in_older_releases(run_job: RunJob, releases: Releases, version: str) -> None:
-    run = run_job(
-        """
-        add_wandb_callback(model, batch_interval=1)
-        model.train(**ONE_PROCESS)
-        """,
-        PYTHONPATH=releases.path(releases.ultralytics(version)),
-    ).run
+    path = releases.path(releases.ultralytics(version))
+    run = run_job(SCENARIO, "log_each_batch", "1", PYTHONPATH=path).run
 
     assert {key for key in run.rows("batch")[0] if not key.startswith("_")} >= {
         "batch",
