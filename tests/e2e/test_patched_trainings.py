@@ -1,4 +1,4 @@
-"""What the patched stock callback does in real trainings, besides what `test_matrix.py` has it do in all releases."""
+"""The patched stock callback in real trainings, beside those that `test_matrix.py` has in all releases."""
 
 from __future__ import annotations
 
@@ -13,16 +13,7 @@ from wandb_server import WandbServer
 from support.jobs import NIGHTLY, Job, Patch, RunJob, epochs
 from support.releases import Releases
 
-STOCK = """\
-from ultralytics import settings
-settings.update(wandb=True)
-settings.update(runs_dir=os.path.abspath("runs"))
-ONE_PROCESS.update(trainer=CpuDDPTrainer)  # which replaces what early releases want of NumPy
-import ultralytics
-if ultralytics.__version__ in {f"8.3.{number}" for number in range(32)}:
-    for arguments in (ONE_PROCESS, TWO_PROCESSES):  # there the stock callback needs plots, and something on them
-        arguments.update(conf=1e-6, plots=True)
-"""
+SCENARIO = "patched_trainings.py"
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +29,12 @@ def patched_path(release: Path, releases: Releases, patch: Patch) -> str:
 
 
 def rows(history: list[dict[str, object]]) -> list[set[str]]:
-    """The names in each row, without those of W&B's own."""
+    """Return the names in each row, without W&B's own."""
     return [{key for key in row if not key.startswith("_")} for row in history]
 
 
 def assert_holds_the_training(history: list[dict[str, object]], *, epochs: int = 2) -> None:
-    """All that stock logs of a training is there, and each epoch is one row."""
+    """Assert that all that stock logs of a training is there, and that each epoch is one row."""
     trained = [row for row in history if "train/box_loss" in row]
     assert [row["epoch"] for row in trained] == list(range(1, epochs + 1))
     assert all({"lr/pg0", "val/box_loss", "metrics/mAP50(B)"} <= set(row) for row in trained)
@@ -52,9 +43,9 @@ def assert_holds_the_training(history: list[dict[str, object]], *, epochs: int =
 
 
 def test_run_that_a_shell_names_is_resumed(run_job: RunJob, patched_path: str) -> None:
-    train = STOCK + "for _ in range(2):\n    YOLO(os.environ['MODEL']).train(**ONE_PROCESS)\n"
     with WandbServer() as server:
-        run_job(train, **server.environment, WANDB_RUN_ID="mine", WANDB_PROJECT="shell", PYTHONPATH=patched_path)
+        variables = {**server.environment, "WANDB_RUN_ID": "mine", "WANDB_PROJECT": "shell"}
+        run_job(SCENARIO, "train_twice", PYTHONPATH=patched_path, **variables)
         (run,) = server.runs
     half = len(run.history) // 2
 
@@ -65,17 +56,7 @@ def test_run_that_a_shell_names_is_resumed(run_job: RunJob, patched_path: str) -
 
 @NIGHTLY
 def test_one_process_logs_to_the_run_of_the_script(run_job: RunJob, patched_path: str) -> None:
-    job = run_job(
-        STOCK
-        + """\
-with WandbManager(CFG, "job") as manager:
-    for number in range(5):
-        manager.run.log({"before": number})
-    model.train(**ONE_PROCESS)
-    manager.run.log({"after": 1})
-""",
-        PYTHONPATH=patched_path,
-    )
+    job = run_job(SCENARIO, "train_in_the_scripts_process", PYTHONPATH=patched_path)
 
     assert_holds_the_training(job.run.history)
     assert rows(job.run.history)[-1] == {"after"}
@@ -84,10 +65,8 @@ with WandbManager(CFG, "job") as manager:
 
 @NIGHTLY
 def test_without_the_variables_it_is_the_stock_callback(run_job: RunJob, original_path: str, patched_path: str) -> None:
-    train = STOCK + 'model.train(**{**ONE_PROCESS, "project": "stock", "plots": True, "conf": 1e-6})\n'
-
-    original = run_job(train, PYTHONPATH=original_path).run
-    patched = run_job(train, PYTHONPATH=patched_path, WANDB_PROJECT="half-named").run
+    original = run_job(SCENARIO, "train_with_plots", PYTHONPATH=original_path).run
+    patched = run_job(SCENARIO, "train_with_plots", PYTHONPATH=patched_path, WANDB_PROJECT="half-named").run
 
     assert rows(patched.history) == rows(original.history)
     assert [row["_step"] for row in patched.history] == [row["_step"] for row in original.history]
@@ -95,32 +74,11 @@ def test_without_the_variables_it_is_the_stock_callback(run_job: RunJob, origina
     assert set(patched.config) == set(original.config)
 
 
-FAILURE = """\
-def fail(trainer):
-    if trainer.epoch == 1 and os.environ.get("RANK") == "0":
-        raise InterruptedError
-model.add_callback("on_train_epoch_start", fail)
-"""
-
-
-@pytest.mark.parametrize("mode", [pytest.param("offline", marks=NIGHTLY), pytest.param("online", marks=NIGHTLY)])
+@NIGHTLY
+@pytest.mark.parametrize("mode", ["offline", "online"])
 def test_failed_training_is_a_failed_run(run_job: RunJob, patched_path: str, mode: str) -> None:
     with WandbServer() as server:
-        job = run_job(
-            f"CFG['wandb']['mode'] = '{mode}'\n"
-            + STOCK
-            + FAILURE
-            + """\
-from ultralytics_wb_ddp.training.callback_transport import install_callback_transport
-install_callback_transport()
-with WandbManager(CFG, "job") as manager:
-    manager.prepare_for_training()
-    model.train(**TWO_PROCESSES)
-""",
-            **server.environment,
-            PYTHONPATH=patched_path,
-            check=False,
-        )
+        job = run_job(SCENARIO, "fail", mode, check=False, PYTHONPATH=patched_path, **server.environment)
         (run,) = server.runs if mode == "online" else job.runs
 
     assert job.exit_code
@@ -138,29 +96,11 @@ def wait_for(happened: Callable[[], object]) -> None:
 @NIGHTLY
 def test_training_goes_on_when_the_launcher_is_gone(run_job: RunJob, patched_path: str) -> None:
     job = run_job(
-        STOCK
-        + """\
-def kill_launcher(trainer):
-    if trainer.epoch == 1 and os.environ.get("RANK") == "0":
-        import psutil, signal
-        os.kill(psutil.Process().parent().ppid(), signal.SIGKILL)
-        import time
-        time.sleep(3)
-model.add_callback("on_train_epoch_start", kill_launcher)
-def note(trainer):
-    if os.environ.get("RANK") == "0":
-        open("ended", "w").write(str(trainer.epoch))
-model.add_callback("on_train_end", note)
-from ultralytics_wb_ddp.training.callback_transport import install_callback_transport
-install_callback_transport()
-sys.stdout.flush()
-with WandbManager(CFG, "job") as manager:
-    manager.prepare_for_training()
-    model.train(**TWO_PROCESSES)
-""",
-        PYTHONPATH=patched_path,
-        WANDB_CONSOLE="wrap",  # otherwise what the ranks print goes through the launcher
+        SCENARIO,
+        "lose_the_launcher",
         check=False,
+        PYTHONPATH=patched_path,
+        WANDB_CONSOLE="wrap",  # otherwise the launcher reads the output of the ranks
     )
     wait_for((job.directory / "ended").exists)
 
@@ -173,7 +113,8 @@ with WandbManager(CFG, "job") as manager:
 def test_launcher_that_cannot_be_reached_leaves_a_run_on_disk(run_job: RunJob, patched_path: str) -> None:
     record = {"version": 2, "run_id": "lost", "state": "open", "host": "elsewhere", "mode": "online"}
     job: Job = run_job(
-        STOCK + "model.train(**ONE_PROCESS)\n",
+        SCENARIO,
+        "train_once",
         WANDB_RUN_ID="lost",
         WANDB_PROJECT="demo",
         ULTRALYTICS_WB_DDP=json.dumps(record),
