@@ -13,12 +13,13 @@ pytest.importorskip("flyteplugins.wandb", reason="the extra 'flyte' is not insta
 
 EXAMPLE = EXAMPLES / "flyte_task.py"
 SCENARIO = "flyte_tasks.py"
+pytestmark = NIGHTLY
 
 
 RUNS_OF_RANKS = {"one": [["failing", "failing"]], "two": [["failing", "failing"], [None, None]]}
 
 
-@pytest.fixture(scope="module", params=["one", pytest.param("two", marks=NIGHTLY)])
+@pytest.fixture(scope="module", params=["one", "two"])
 def processes(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -29,7 +30,6 @@ def failing_job(run_job: RunJob, processes: str) -> Job:
     return run_job(SCENARIO, "failing", processes)
 
 
-@NIGHTLY
 def test_training_in_a_flyte_task_is_one_run(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "example", str(EXAMPLE))
 
@@ -51,7 +51,6 @@ def test_both_ways_to_the_run_agree_in_each_process(failing_job: Job, processes:
     assert [json.loads(file.read_text()) for file in notes] == RUNS_OF_RANKS[processes]
 
 
-@NIGHTLY
 def test_task_whose_processes_are_there_already_is_one_run(launch_agents: LaunchAgents) -> None:
     job = launch_agents(SCENARIO, "elastic")
 
@@ -60,7 +59,6 @@ def test_task_whose_processes_are_there_already_is_one_run(launch_agents: Launch
     assert (job.run.id, job.run.state) == ("elastic", "finished")
 
 
-@NIGHTLY
 def test_run_that_the_plugin_opens_on_a_cluster_can_be_used(run_online: RunOnline) -> None:
     job, server = run_online(SCENARIO, "shared_run")
 

@@ -110,7 +110,7 @@ class Agent:
 @pytest.mark.parametrize(
     ("number", "exit_code", "state"),
     [
-        (signal.SIGTERM, 143, ("preempted", 143)),
+        pytest.param(signal.SIGTERM, 143, ("preempted", 143), marks=NIGHTLY),
         pytest.param(signal.SIGINT, -signal.SIGINT, ("failed", 255), marks=NIGHTLY),
         pytest.param(None, 0, ("finished", 0), marks=NIGHTLY, id="cancelled at W&B"),
     ],

@@ -8,15 +8,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from support.jobs import run_command, scenario_environment
+from support.jobs import scenario_environment
+from support.managers import clean_environment
 from support.paths import SCENARIOS
+from ultralytics_wb_ddp.cli.main import main
 
 
-def test_demo_online_without_a_login_says_what_to_do(tmp_path: Path) -> None:
-    done = run_command(tmp_path, "demo", "--online", timeout=300)
+def test_demo_online_without_a_login_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean_environment(monkeypatch, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["demo", "--online"])
 
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "wandb login" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -13,7 +13,7 @@ import wandb
 from wandb_server import WandbServer
 
 from support.doctor import KEY, Answer, Doctor
-from support.jobs import run_command
+from support.jobs import NIGHTLY, run_command
 from support.releases import PATHS
 from ultralytics_wb_ddp.config.options import WandbConfig
 from ultralytics_wb_ddp.doctor.finding import DoctorRequest
@@ -49,6 +49,7 @@ def test_everything_in_order_online(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) <= 25, "it fits a screen"
     assert KEY not in done.stdout
     assert (runs, "UpsertBucket" in asked) == ([], False)
+    assert list((tmp_path / "home").iterdir()) == []
     assert not (tmp_path / "wandb").exists()
 
 
@@ -170,7 +171,8 @@ def ask_server(
     return {finding.check: (finding.status, f"{finding.message} -> {finding.remedy}") for finding in findings}
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+@NIGHTLY
+def test_command_tells_all_that_is_wrong_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / "cloudpickle.py").write_text("raise ImportError('half installed')")

@@ -53,7 +53,6 @@ class Doctor:
         clean_environment(monkeypatch, directory)
         monkeypatch.chdir(directory)
         monkeypatch.setenv("WANDB_MODE", "offline")
-        monkeypatch.setenv("YOLO_VERBOSE", "False")  # which the doctor sets
 
     def ask(self, *arguments: str, **env: str) -> Answer:
         """Return the answer to a call of the command."""

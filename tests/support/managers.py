@@ -24,6 +24,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_CONSOLE", "off")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("YOLO_VERBOSE", "False")  # which the commands set where it is not set
 
 
 def manager_maker(directory: Path) -> MakeManager:

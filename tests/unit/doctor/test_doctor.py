@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,21 @@ def test_damaged_handoff_is_an_error_in_every_output(doctor: Doctor) -> None:
     assert "ULTRALYTICS_WB_DDP='{nonsense' is not JSON" in words
     assert "-> unset ULTRALYTICS_WB_DDP" in words
     assert "1 error" in output.splitlines()[-1]
+
+
+def test_all_that_is_wrong_is_told_at_once(doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "cloudpickle.py").write_text("raise ImportError('half installed')")
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    monkeypatch.delitem(sys.modules, "cloudpickle", raising=False)
+
+    answer = doctor.ask("--dir", str(tmp_path / "file" / "x"))
+
+    assert answer.exit_code == 1
+    errors = answer.of("error")
+    assert f"because {tmp_path / 'file'} is a file" in errors["directory"]
+    assert "ImportError: half installed -> pip install 'cloudpickle'" in errors["cloudpickle"]
 
 
 WRONG_KEY = "f" * 40
