@@ -18,108 +18,31 @@ from support.releases import INSTALLED, NAMED, Releases, number_of
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 
 PASSES_CALLBACKS = (8, 4, 140)  # the first release whose launch takes callbacks along
-ONLINE = "CFG['wandb']['mode'] = 'online'\n"
-STOCK = """\
-from ultralytics import settings
-settings.update(wandb=True)
-"""
-PLOTS = "TWO_PROCESSES.update(conf=1e-6, plots=True)\n"
 NEEDS_NO_PLOTS = (8, 3, 32)  # before, the stock callback needs plots, and something on them
-
-# Callbacks of a user's, of each kind, that note where they are called; and what rank 0 was started with.
-CALLBACKS = """\
-import functools, sys
-from pathlib import Path
-
-Path("beside.py").write_text("def of_a_module(trainer):\\n    trainer.note('module')\\n")
-import beside
-
-def note(kind, trainer):
-    with open(f"rank-{os.environ.get('RANK')}.txt", "a") as file:
-        print(kind, file=file)
-
-class Noter:
-    def method(self, trainer):
-        note("method", trainer)
-
-def function(trainer):
-    trainer.note = lambda kind: note(kind, trainer)
-    note("function", trainer)
-    Path("wandb-" + os.environ["RANK"]).write_text(str("wandb" in sys.modules))
-    Path("start.py").write_text(Path(sys.argv[0]).read_text())
-
-for callback in (function, Noter().method, lambda trainer: note("lambda", trainer), functools.partial(note, "partial"), beside.of_a_module):
-    model.add_callback("on_train_epoch_end", callback)
-"""
-KINDS = {"function", "method", "lambda", "partial", "module"}
+KINDS = {"function", "method", "lambda", "partial", "module"}  # of the user's callbacks
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How a run comes to the workers.
+    """The way of a run to the workers.
 
     Attributes:
-        script: What a user writes, after :data:`STOCK`.
+        function: The user's code, in the scenario.
         online: Whether the run is one of the server's.
         patched: Whether the stock callback logs, patched.
     """
 
-    script: str
+    function: str
     online: bool = False
     patched: bool = False
 
 
 USAGES = {
-    "A": Usage("""\
-import wandb
-run = wandb.init(project="demo")
-add_wandb_callback(model, run=run)
-run.log({"before": 1})
-model.train(**TWO_PROCESSES)
-run.log({"after": 1})
-run.finish()
-"""),
-    "B": Usage(
-        """\
-with WandbManager(CFG, "job") as manager:
-    manager.run.log({"before": 1})
-    add_wandb_callback(model)
-    manager.prepare_for_training()
-    model.train(**TWO_PROCESSES)
-    manager.resume_after_training()
-    manager.run.log({"after": 1})
-""",
-        online=True,
-    ),
-    "C": Usage("""\
-for event, function in callbacks.items():
-    model.add_callback(event, function)
-model.train(**TWO_PROCESSES)
-"""),
-    "patch-open": Usage(
-        """\
-with WandbManager(CFG, "job") as manager:
-    manager.run.config.update({"epochs": "mine"})
-    manager.run.log({"before": 1})
-    manager.prepare_for_training()
-    model.train(**TWO_PROCESSES)
-    manager.run.log({"after": 1})
-""",
-        patched=True,
-    ),
-    "patch-closed": Usage(
-        """\
-with WandbManager(CFG, "job") as manager:
-    manager.run.config.update({"epochs": "mine"})
-    manager.run.log({"before": 1})
-    manager.prepare_for_training()
-    model.train(**TWO_PROCESSES)
-    manager.resume_after_training()
-    manager.run.log({"after": 1})
-""",
-        online=True,
-        patched=True,
-    ),
+    "A": Usage("users_run"),
+    "B": Usage("managers_run", online=True),
+    "C": Usage("callbacks_by_hand"),
+    "patch-open": Usage("patched_with_open_run", patched=True),
+    "patch-closed": Usage("patched_with_closed_run", online=True, patched=True),
 }
 
 CHOICE = [
@@ -132,13 +55,7 @@ CHOICE = [
     ("8.4.183", INSTALLED, "patch-closed"),
     (INSTALLED, "0.28.1", "patch-open"),
 ]
-AT_NIGHT = {
-    ("8.3.0", "0.28.1", "A"),
-    ("8.3.199", INSTALLED, "A"),
-    ("8.4.139", INSTALLED, "patch-open"),
-    ("8.4.183", INSTALLED, "B"),
-    ("8.4.183", INSTALLED, "patch-closed"),
-}  # of the choice
+IN_EVERY_RUN = ("8.4.139", INSTALLED, "C")  # the last release whose launch leaves the callbacks behind
 PRODUCT = [
     (ultralytics, wandb, usage)
     for usage, wandb, ultralytics in itertools.product(
@@ -147,7 +64,7 @@ PRODUCT = [
 ]
 CELLS = [pytest.param(*cell, id="-".join(cell)) for cell in PRODUCT]
 if not any(NAMED.values()):
-    CELLS = [pytest.param(*cell, id="-".join(cell), marks=NIGHTLY if cell in AT_NIGHT else ()) for cell in CHOICE]
+    CELLS = [pytest.param(*cell, id="-".join(cell), marks=() if cell == IN_EVERY_RUN else NIGHTLY) for cell in CHOICE]
 
 
 @pytest.mark.parametrize(("ultralytics", "wandb", "usage"), CELLS)
@@ -157,12 +74,12 @@ def test_training_is_one_run(
     release, recipe = releases.ultralytics(ultralytics), USAGES[usage]
     path = releases.path(patch(release) if recipe.patched else release, wandb)
     plots = wandb != INSTALLED or number_of(release) < NEEDS_NO_PLOTS  # which take a good part of the time
-    script = (ONLINE if recipe.online else "") + STOCK + (PLOTS if plots else "")
-    script += ("" if recipe.patched else CALLBACKS) + recipe.script
 
     with WandbServer() as server:
         server.backend.count_lag = 3
-        job = run_job(script, PYTHONPATH=path, **(server.environment if recipe.online else {}))
+        variables = server.environment if recipe.online else {}
+        words = (recipe.function, "plots" if plots else "no-plots")
+        job = run_job("matrix.py", *words, PYTHONPATH=path, **variables)
         wait_until_closed(server)
         (run,) = server.runs if recipe.online else job.runs
 
@@ -186,18 +103,18 @@ def test_training_is_one_run(
 
 
 def assert_is_what_stock_logs(run: RecordedRun | StoredRun) -> None:
-    """All that the stock callback logs of a training is there, and each epoch is one row."""
+    """Assert that all that the stock callback logs of a training is there, and that each epoch is one row."""
     trained = [row for row in run.history if "train/box_loss" in row]
     assert [row["epoch"] for row in trained] == [1, 2]
     assert all({"lr/pg0", "val/box_loss", "metrics/mAP50(B)"} <= set(row) for row in trained)
     assert sum("model/parameters" in row for row in run.history) == 1
     assert sum("metrics/mAP50(B)" in row for row in run.history) == len(EPOCHS)
     config = run.values if isinstance(run, StoredRun) else run.config
-    assert (config["epochs"], config["imgsz"]) == ("mine", 64)  # what the launcher has set stays
+    assert (config["epochs"], config["imgsz"]) == ("mine", 64)  # the launcher's value stays
 
 
 def assert_users_callbacks_ran_in_every_rank(job: Job, *, is_launch_rewritten: bool) -> None:
-    """Each ran once an epoch; the start file of the workers is Ultralytics' own where that takes them along."""
+    """Assert that each ran once an epoch, from Ultralytics' own start file where that takes callbacks along."""
     for rank in (0, 1):
         ran = (job.directory / f"rank-{rank}.txt").read_text().split()
         assert Counter(ran) == dict.fromkeys(KINDS, EPOCHS[-1])
