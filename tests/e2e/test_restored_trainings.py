@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from support.jobs import NIGHTLY, Job, RunJob, run_command, wait_until_closed
 from support.measures import assert_is_one_whole_run
 
 SCENARIO = "restore.py"
+nightly = partial(pytest.param, marks=NIGHTLY)
 
 
 @dataclass
@@ -76,20 +78,13 @@ def test_directory_is_that_of_a_training_which_knows_its_run(lost: Lost, restore
     ("path", "options", "message"),
     [
         (None, ["--alias", "epoch-9"], "has no checkpoint 'epoch-9' to go on from: there are "),
-        *(
-            pytest.param(path, options, message, marks=NIGHTLY)
-            for path, options, message in (
-                ("team/demo/unknown", [], "run 'team/demo/unknown' cannot be read"),
-                (
-                    None,
-                    ["--data", "nowhere.yaml"],
-                    "dataset 'nowhere.yaml' is not on this machine; give its place with data=",
-                ),
-                (None, ["--dir", "/proc/nowhere"], "'/proc/nowhere' cannot be written: "),
-                (None, ["--dir", "."], "exists already; resume the training that is there with"),
-                (None, ["batch"], "'batch' is no KEY=VALUE, such as device=0,1"),
-            )
+        nightly("team/demo/unknown", [], "run 'team/demo/unknown' cannot be read"),
+        nightly(
+            None, ["--data", "nowhere.yaml"], "dataset 'nowhere.yaml' is not on this machine; give its place with data="
         ),
+        nightly(None, ["--dir", "/proc/nowhere"], "'/proc/nowhere' cannot be written: "),
+        nightly(None, ["--dir", "."], "exists already; resume the training that is there with"),
+        nightly(None, ["batch"], "'batch' is no KEY=VALUE, such as device=0,1"),
     ],
 )
 def test_checkpoint_that_cannot_be_restored_is_named_and_leaves_nothing(
