@@ -134,7 +134,7 @@ Project = Annotated[str, Rule("a string", _check_project)]
 Name = Annotated[str, Rule("a string", _of_length(MAX_LENGTH))]
 JobType = Annotated[str, Rule("a string", _of_length(MAX_JOB_TYPE_LENGTH))]
 Tag = Annotated[str, Rule("a string", _of_length(MAX_TAG_LENGTH))]
-Tags = Annotated[tuple[Tag, ...], Rule(convert=_as_list)]  # a string is one tag
+Tags = Annotated[tuple[Tag, ...], Rule("a list of strings", convert=_as_list)]  # a string is one tag
 Uri = Annotated[str, Rule("an address", _check_uri)]
 S3Object = Annotated[str, Rule("an address such as 's3://bucket/key'", _check_s3_path)]
 S3Prefix = Annotated[str, Rule("an address such as 's3://bucket/prefix'", _check_s3_prefix)]

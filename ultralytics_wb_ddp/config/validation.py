@@ -31,6 +31,7 @@ MANAGER_OPTIONS = {  # options that a callback does not take
 FORBID_OTHERS = {"extra": "forbid"}  # pydantic's configuration of a dataclass whose names are all known
 SECTION = "a section of 'name: value' lines"
 UNKNOWN_KEY = "unexpected_keyword_argument"  # pydantic's type of error
+EXPECTED_TYPES = {"tuple_type": "a list", "list_type": "a list", "mapping_type": SECTION, "dict_type": SECTION}
 STRICT_TYPES = {"bool", "int", "float", "str"}  # in which pydantic must convert nothing, such as "yes" to True
 
 
@@ -125,7 +126,11 @@ def _explain(kind: Any, error: Any, prefix: str, title: str) -> str:
         return f"{shown} is unknown; {remedy}"
     if error["type"] == "dataclass_type":
         return f"{shown}: {SECTION} is expected, of {', '.join(known_keys(kind, error['loc']))}"
-    problem = error["ctx"]["error"] if error["type"] == "value_error" else error["msg"]
+    if error["type"] == "value_error":
+        problem = error["ctx"]["error"]
+    else:
+        expected = EXPECTED_TYPES.get(error["type"]) or error["msg"].removeprefix("Input should be ")
+        problem = f"{expected} is expected"
     return f"{setting} is missing; {problem}" if value is None else f"{shown}: {problem}"
 
 
