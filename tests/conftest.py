@@ -158,7 +158,7 @@ def patch(releases: Releases, tmp_path_factory: pytest.TempPathFactory) -> Patch
         if release not in known:
             known[release] = folder = tmp_path_factory.mktemp("patched")
             shutil.copytree(release / "ultralytics", folder / "ultralytics")
-            done = run_command(folder, "patch", "apply", timeout=120, PYTHONPATH=releases.path(folder))
+            done = run_command(folder, "patch", "apply", timeout=400, PYTHONPATH=releases.path(folder))
             assert done.returncode == 0, done.stderr
         return known[release]
 
@@ -204,7 +204,7 @@ def launch_agents(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Lau
                     )
                 )
         try:
-            codes = [agent.wait(timeout=300) for agent in agents]
+            codes = [agent.wait(timeout=540) for agent in agents]
         finally:
             for agent in agents:
                 agent.kill()

@@ -11,7 +11,7 @@ SCENARIO = "callback_trainings.py"
 ON_ANOTHER_HOST = {
     "WANDB_RUN_ID": "gone",
     "WANDB_PROJECT": "demo",
-    "ULTRALYTICS_WB_DDP": '{"version": 1, "run_id": "gone", "state": "open", "host": "another-host"}',
+    "ULTRALYTICS_WB_DDP": '{"version": 2, "run_id": "gone", "state": "open", "host": "another-host"}',
 }
 NO_SERVER = {  # nothing listens on port 9 of this machine
     "WANDB_MODE": "online",

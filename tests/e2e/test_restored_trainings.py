@@ -52,7 +52,7 @@ def restored(lost: Lost, tmp_path: Path, shapes: Path) -> Path:
     moved = tmp_path / "moved.yaml"  # the dataset lies elsewhere on this machine
     moved.write_text(shapes.read_text())
     words = ("--no-train", "--data", str(moved))
-    done = run_command(tmp_path, "resume", lost.path, *words, timeout=120, **lost.server.environment)
+    done = run_command(tmp_path, "resume", lost.path, *words, timeout=400, **lost.server.environment)
     assert done.returncode == 0, done.stderr
     checkpoint = Path(done.stdout.strip().splitlines()[-1])
     assert checkpoint == Path("runs", lost.path.rpartition("/")[2], "weights", "last.pt")
@@ -91,7 +91,7 @@ def test_checkpoint_that_cannot_be_restored_is_named_and_leaves_nothing(
     lost: Lost, tmp_path: Path, path: str | None, options: list[str], message: str
 ) -> None:
     environment = lost.server.environment
-    done = run_command(tmp_path, "resume", path or lost.path, *options, timeout=120, **environment)
+    done = run_command(tmp_path, "resume", path or lost.path, *options, timeout=400, **environment)
 
     assert done.returncode != 0
     assert message in done.stderr

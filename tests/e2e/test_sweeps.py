@@ -128,7 +128,7 @@ def test_trial_that_is_ended_early_is_finished_and_the_next_one_is_ended_with_th
                 agent.process.send_signal(number)
             else:
                 server.sweeps[0].state = "CANCELED"
-            code = agent.process.wait(timeout=120)
+            code = agent.process.wait(timeout=400)
         finally:
             agent.process.kill()
         wait_until_closed(server)
@@ -157,7 +157,7 @@ def test_example_runs_its_job(tmp_path: Path, shapes: Path, processes: list[str]
                 "job.wandb.api_key=${oc.env:MY_KEY}",
             ),
             *("--count", "1"),
-            timeout=120,
+            timeout=400,
             **{**server.environment, "WANDB_API_KEY": "", "MY_KEY": API_KEY},
         )
 

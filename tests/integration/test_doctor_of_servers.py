@@ -33,7 +33,7 @@ def doctor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Doctor:
 
 def test_everything_in_order_online(tmp_path: Path) -> None:
     with WandbServer() as server:
-        done = run_command(tmp_path, "doctor", "--project", "demo", timeout=120, **server.environment)
+        done = run_command(tmp_path, "doctor", "--project", "demo", timeout=400, **server.environment)
         asked = {request.kind for request in server.requests}
         runs = server.runs
 
@@ -179,7 +179,7 @@ def test_command_tells_all_that_is_wrong_at_once(tmp_path: Path) -> None:
 
     command = ["doctor", "--json", "--dir", str(tmp_path / "file" / "x")]
     paths = os.pathsep.join([str(tmp_path / "packages"), *PATHS])
-    done = run_command(tmp_path, *command, timeout=120, PYTHONPATH=paths)
+    done = run_command(tmp_path, *command, timeout=400, PYTHONPATH=paths)
     answer = Answer.read(done.returncode, done.stdout)
 
     assert answer.exit_code == 1

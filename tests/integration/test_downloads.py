@@ -25,7 +25,7 @@ def finished(run_job: RunJob) -> Iterator[tuple[WandbServer, Job]]:
 
 
 def download(server: WandbServer, directory: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    done = run_command(directory, "download", *words, timeout=120, **{**server.environment, **env})
+    done = run_command(directory, "download", *words, timeout=400, **{**server.environment, **env})
     assert "Traceback" not in done.stderr
     return done
 

@@ -26,7 +26,7 @@ def kept(server: WandbServer) -> dict[str, int]:
 
 def test_dry_run_ttl_and_deletion(server: WandbServer, tmp_path: Path) -> None:
     def pruned(*options: str) -> str:
-        done = run_command(tmp_path, "prune", "team/demo/trained", *options, timeout=120, **server.environment)
+        done = run_command(tmp_path, "prune", "team/demo/trained", *options, timeout=400, **server.environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -45,7 +45,7 @@ def test_dry_run_ttl_and_deletion(server: WandbServer, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["team/demo/unknown", pytest.param("trained", marks=NIGHTLY)])
 def test_run_without_checkpoints_is_named(server: WandbServer, tmp_path: Path, path: str) -> None:
-    done = run_command(tmp_path, "prune", path, "--keep", "1", timeout=120, **server.environment)
+    done = run_command(tmp_path, "prune", path, "--keep", "1", timeout=400, **server.environment)
 
     assert done.returncode == 1
     assert f"run '{path}'" in done.stderr

@@ -124,7 +124,7 @@ def ask_all(directory: Path, server: WandbServer, **env: str) -> Answers:
         ["sync", str(kept)],
         ["download", "team/demo/abc", str(directory / "down")],
     )
-    done = [run_command(directory, *words, timeout=120, **variables) for words in commands]
+    done = [run_command(directory, *words, timeout=400, **variables) for words in commands]
     codes = [client.exit_code, *(one.returncode for one in done)]
     text = "".join([client.output, *(one.stdout + one.stderr for one in done)])
     return Answers(*(code == 0 for code in codes), text)

@@ -88,7 +88,7 @@ def send(kept: Path, server: WandbServer, directory: Path) -> subprocess.Complet
     """Send a copy of the session, called ``offline-run-...`` as it was."""
     folder = directory / kept.name
     shutil.copytree(kept, folder, symlinks=True)
-    return run_command(directory, "sync", str(folder), timeout=120, **server.environment)
+    return run_command(directory, "sync", str(folder), timeout=400, **server.environment)
 
 
 @pytest.mark.parametrize("count_lag", [0.0, 4.0])
@@ -98,7 +98,7 @@ def test_part_that_has_arrived_is_marked_as_sent_and_not_sent_twice(
     with WandbServer() as server:
         server.backend.store.count_lag = count_lag
         done = send(kept, server, tmp_path)
-        again = run_command(tmp_path, "sync", str(tmp_path / kept.name), timeout=120, **server.environment)
+        again = run_command(tmp_path, "sync", str(tmp_path / kept.name), timeout=400, **server.environment)
 
     assert (done.returncode, again.returncode) == (0, 0), done.stderr + again.stderr
     assert "was sent before" in again.stderr
@@ -132,7 +132,7 @@ def test_part_that_the_server_refuses_is_an_error_that_names_what_is_missing(
         assert list((tmp_path / kept.name).glob("*.synced")) == []
 
         server.faults.clear()
-        again = run_command(tmp_path, "sync", str(tmp_path / kept.name), timeout=120, **server.environment)
+        again = run_command(tmp_path, "sync", str(tmp_path / kept.name), timeout=400, **server.environment)
 
     assert again.returncode == 0, again.stderr
     assert [row["x"] for row in server.runs[0].history] == [0, 1, 2], "no row is there twice"
@@ -155,7 +155,7 @@ def test_mark_of_wandbs_own_does_not_keep_a_part_that_has_not_arrived(kept: Path
         (tmp_path / kept.name).mkdir()
         shutil.copytree(kept, tmp_path / kept.name, symlinks=True, dirs_exist_ok=True)
         (tmp_path / kept.name / "run-abc.wandb.synced").touch()
-        done = run_command(tmp_path, "sync", str(tmp_path / kept.name), timeout=120, **server.environment)
+        done = run_command(tmp_path, "sync", str(tmp_path / kept.name), timeout=400, **server.environment)
 
     assert done.returncode == 0, done.stderr
     assert len(server.runs[0].history) == 3
@@ -230,8 +230,8 @@ def test_parts_of_an_offline_run_are_sent_in_their_order_whatever_the_order_give
             go_on(job, part, server, "offline", code)
         folders = [file.parent for file in find_run_files(job.directory)]
         named = [str(folders[number]) for number in order]
-        done = run_command(job.directory, "sync", *named, timeout=120, **server.environment)
-        again = run_command(job.directory, "sync", named[0], timeout=120, **server.environment)
+        done = run_command(job.directory, "sync", *named, timeout=400, **server.environment)
+        again = run_command(job.directory, "sync", named[0], timeout=400, **server.environment)
 
     assert (done.returncode, again.returncode) == (0, 0), done.stderr + again.stderr
     (run,) = server.runs
@@ -243,7 +243,7 @@ def test_parts_of_an_offline_run_are_sent_in_their_order_whatever_the_order_give
 def test_artifacts_of_every_part_of_an_offline_run_are_sent(run_job: RunJob) -> None:
     with WandbServer() as server:
         job = run_job(SCENARIO, "log_artifacts_in_two_sessions")
-        done = run_command(job.directory, "sync", ".", timeout=120, **server.environment)
+        done = run_command(job.directory, "sync", ".", timeout=400, **server.environment)
 
     assert done.returncode == 0, done.stderr
     assert {artifact.name for artifact in server.backend.store.artifacts.values()} == {"note-0", "note-1"}
@@ -254,7 +254,7 @@ def test_any_one_part_leads_to_all_parts_of_the_run(run_job: RunJob) -> None:
         job = run_job(SCENARIO, *words([(0, 0.1)], "offline", 1))
         go_on(job, [(1, 0.2)], server, "offline")
         newest = find_run_files(job.directory)[-1].parent
-        done = run_command(job.directory, "sync", str(newest), timeout=120, **server.environment)
+        done = run_command(job.directory, "sync", str(newest), timeout=400, **server.environment)
 
     assert done.returncode == 0, done.stderr
     assert [x for _, x in rows(server.runs[0])] == [0, 1]

@@ -178,7 +178,7 @@ def run_in(directory: Path, command: list[str], env: dict[str, str], *, check: b
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=540,
         check=False,
     )
     assert not check or process.returncode == 0, process.stdout[-5000:]

@@ -77,7 +77,7 @@ def test_what_it_was_raised_from_is_looked_at_and_a_fault_of_the_program_is_none
             1,
             "Error: wandb.mode='onlin' is unknown; choose one of online",
         ),
-        (["doctor", "--config", "job.yaml"], 1, "wandb.tags=5: tags are a list of strings"),
+        (["doctor", "--config", "job.yaml"], 1, "wandb.tags=5: a list of strings is expected"),
     ],
 )
 def test_mistake_on_the_command_line_or_in_a_file_is_named_as_its_user_wrote_it(
