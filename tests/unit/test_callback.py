@@ -67,7 +67,7 @@ def test_second_registration_replaces_the_first(model: YOLO) -> None:
         ({"project": ""}, ConfigurationError, ["project=''", "empty"]),
         ({"api_key": "a"}, ConfigurationError, ["'api_key'", "no place here"]),
     ],
-    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+    ids=["no-model", "weights", "no-run", "misspelt", "unknown", "empty", "of-a-manager"],
 )
 def test_bad_argument_is_an_error_before_the_training(
     model: YOLO, tmp_path: Path, arguments: dict[str, Any], error: type[Exception], words: list[str]
