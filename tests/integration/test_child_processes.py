@@ -7,7 +7,6 @@ import operator
 import os
 import pickle
 import subprocess
-import sys
 
 from ultralytics_wb_ddp.wandb_client.child_process import run_in_child
 
@@ -34,7 +33,7 @@ def test_error_of_the_function_ends_its_process() -> None:
 
 
 def test_exit_code_of_the_function_is_that_of_its_process() -> None:
-    assert run_in_child(functools.partial(sys.exit, 3)).wait() == 3
+    assert run_in_child(functools.partial(os._exit, 3)).wait() == 3
 
 
 def test_process_is_out_of_reach_of_this_group_s_signals() -> None:

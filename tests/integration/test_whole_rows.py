@@ -138,7 +138,11 @@ def test_missing_value_is_named_once(troubled: Troubled, name: str) -> None:
 
 
 def test_error_is_raised_where_that_is_wanted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with offline_in(tmp_path), wandb.init(project="demo") as run, pytest.raises(UnidentifiedImageError):
+    with (
+        offline_in(tmp_path),
+        wandb.init(project="demo") as run,
+        pytest.raises((UnidentifiedImageError, ModuleNotFoundError)),
+    ):  # Ultralytics looks for a plugin, once imported
         log_rows_of_trouble(run, "raise")
 
     assert "could not be logged" not in caplog.text
