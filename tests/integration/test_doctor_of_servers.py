@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import wandb
 from wandb_server import WandbServer
 
-from support.doctor import KEY, Answer, Doctor
+from support.doctor import KEY, Answer, Doctor, doctor_in
 from support.jobs import NIGHTLY, run_command
 from support.releases import PATHS
 from ultralytics_wb_ddp.config.options import WandbConfig
@@ -27,8 +28,9 @@ HALF_MINUTE = 30  # seconds
 
 
 @pytest.fixture
-def doctor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Doctor:
-    return Doctor(monkeypatch, tmp_path)
+def doctor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Doctor]:
+    with doctor_in(monkeypatch, tmp_path) as doctor:
+        yield doctor
 
 
 def test_everything_in_order_online(tmp_path: Path) -> None:

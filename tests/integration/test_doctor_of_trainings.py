@@ -7,18 +7,20 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from support.doctor import Doctor, Trained
+from support.doctor import Doctor, Trained, doctor_in
 from ultralytics_wb_ddp.doctor.past_training_checks import check_training
 
 
 @pytest.fixture
-def doctor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Doctor:
-    return Doctor(monkeypatch, tmp_path)
+def doctor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Doctor]:
+    with doctor_in(monkeypatch, tmp_path) as doctor:
+        yield doctor
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import wandb
 from omegaconf import OmegaConf
 
-from support.jobs import RunJob
+from support.jobs import NIGHTLY, RunJob
 from support.managers import MakeManager, clean_environment, manager_maker
 from ultralytics_wb_ddp import wandb_config
 from ultralytics_wb_ddp.runs.handoff import HANDOFF_VARIABLE, Handoff
@@ -69,11 +69,11 @@ def test_options_of_cfg_reach_the_run(make_manager: MakeManager, tmp_path: Path)
     ("section", "env", "job_type"),
     [
         ({}, {}, "training"),
-        ({"job_type": "evaluation"}, {}, "evaluation"),
+        pytest.param({"job_type": "evaluation"}, {}, "evaluation", marks=NIGHTLY),
         ({}, {"WANDB_JOB_TYPE": "tuning"}, "tuning"),
-        ({}, {"WANDB_JOB_TYPE": ""}, "training"),
+        pytest.param({}, {"WANDB_JOB_TYPE": ""}, "training", marks=NIGHTLY),
         ({"id": "made-by-this-job"}, {}, "training"),
-        ({}, {"WANDB_RUN_ID": "named-by-the-scheduler"}, "training"),
+        pytest.param({}, {"WANDB_RUN_ID": "named-by-the-scheduler"}, "training", marks=NIGHTLY),
         ({"mode": "disabled"}, {}, ""),
     ],
 )
@@ -94,6 +94,7 @@ def test_run_is_of_job_type_training_unless_the_user_says_otherwise(
     assert [run.job_type for run in all_recorded(tmp_path)] == ([job_type] if job_type else [])
 
 
+@NIGHTLY
 def test_job_type_of_a_block_is_the_users_word(make_manager: MakeManager, tmp_path: Path) -> None:
     with wandb_config(job_type="evaluation"), make_manager():
         pass
@@ -113,7 +114,7 @@ def test_run_that_is_continued_keeps_its_job_type(make_manager: MakeManager, tmp
 GROUPS = {"experiment": "of the argument", "group": "of cfg", "block": "of the block", "variable": "of the variable"}
 
 
-@pytest.mark.parametrize("left_out", range(5))
+@pytest.mark.parametrize("left_out", [0, *(pytest.param(number, marks=NIGHTLY) for number in (1, 2)), 3, 4])
 def test_group_is_the_arguments_or_that_of_cfg_or_the_blocks_or_the_variables(
     make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch, left_out: int
 ) -> None:
@@ -131,7 +132,7 @@ def test_group_is_the_arguments_or_that_of_cfg_or_the_blocks_or_the_variables(
         assert [name or None for name in exported] == [expected, expected]
 
 
-@pytest.mark.parametrize("of_user", [None, "the user's"])
+@pytest.mark.parametrize("of_user", [pytest.param(None, marks=NIGHTLY), "the user's"])
 def test_group_and_entity_of_another_manager_are_not_this_ones(
     make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch, of_user: str | None
 ) -> None:
@@ -224,6 +225,7 @@ def test_run_that_the_script_made_is_adopted_and_left_open(make_manager: MakeMan
     assert recorded(tmp_path).history[0]["after"] == 1
 
 
+@NIGHTLY
 def test_run_that_is_adopted_keeps_its_job_type(make_manager: MakeManager, tmp_path: Path) -> None:
     with wandb.init(project="demo", mode="offline", dir=tmp_path, job_type="evaluation"), make_manager() as manager:
         assert manager.run.job_type == "evaluation"
@@ -242,6 +244,7 @@ def test_exported_group_is_the_one_that_an_adopted_run_really_has(
     assert "WANDB_RUN_GROUP" not in os.environ
 
 
+@NIGHTLY
 def test_script_that_the_job_starts_logs_into_the_jobs_run(run_job: RunJob) -> None:
     job = run_job("nested_jobs.py", "outer")
 
@@ -252,10 +255,10 @@ def test_script_that_the_job_starts_logs_into_the_jobs_run(run_job: RunJob) -> N
 @pytest.mark.parametrize(
     ("error", "state", "exit_code"),
     [
-        (RuntimeError, "failed", 1),
+        pytest.param(RuntimeError, "failed", 1, marks=NIGHTLY),
         (SystemExit(3), "failed", 3),
-        (SystemExit(0), "finished", 0),
-        (KeyboardInterrupt, "failed", 255),
+        pytest.param(SystemExit(0), "finished", 0, marks=NIGHTLY),
+        pytest.param(KeyboardInterrupt, "failed", 255, marks=NIGHTLY),
     ],
 )
 def test_exception_becomes_the_runs_exit_code(
@@ -314,6 +317,7 @@ def test_key_from_netrc_is_redacted_as_well(make_manager: MakeManager, tmp_path:
     assert file.read_text() == "copied: '[redacted]'\n"
 
 
+@NIGHTLY
 def test_two_jobs_on_one_machine_never_share_a_config_file(make_manager: MakeManager) -> None:
     with make_manager("first") as first, make_manager("second") as second:
         first.save_config({"job": 1})
@@ -353,11 +357,13 @@ def test_training_artifacts_hold_files_folders_and_the_installed_packages(
     assert f"wandb=={wandb.__version__}" in packages
 
 
+@NIGHTLY
 def test_training_artifacts_with_a_path_that_does_not_exist(make_manager: MakeManager, tmp_path: Path) -> None:
     with make_manager() as manager, pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
         manager.save_training_artifacts(tmp_path / "nowhere.yaml")
 
 
+@NIGHTLY
 def test_training_artifacts_with_two_files_of_one_name(make_manager: MakeManager, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,15 @@ class Doctor:
         wandb.teardown()  # the client reads its settings once
         done = CliRunner().invoke(main, ["doctor", *arguments])
         return done.exit_code, done.output
+
+
+@contextmanager
+def doctor_in(monkeypatch: pytest.MonkeyPatch, directory: Path) -> Iterator[Doctor]:
+    """Have a doctor, whose settings the next user of W&B does not get."""
+    try:
+        yield Doctor(monkeypatch, directory)
+    finally:
+        wandb.teardown()
 
 
 @dataclass

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from support.doctor import KEY, Doctor
+from support.doctor import KEY, Doctor, doctor_in
 from ultralytics_wb_ddp.cli.main import main
 
 
 @pytest.fixture
-def doctor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Doctor:
-    return Doctor(monkeypatch, tmp_path)
+def doctor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Doctor]:
+    with doctor_in(monkeypatch, tmp_path) as doctor:
+        yield doctor
 
 
 def test_plan_says_which_run_which_ranks_which_mode(doctor: Doctor) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from click.testing import CliRunner
 from omegaconf import OmegaConf
 
@@ -22,6 +24,15 @@ def job() -> dict[str, Any]:
     return {"wandb": {"project": "demo"}, "model": "yolo11n.yaml", "train": {"data": "coco8.yaml"}}
 
 
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    wandb.teardown()  # the client reads its settings once
+    yield
+    wandb.teardown()
+
+
+@pytest.mark.usefixtures("offline")
 def test_dry_run_says_what_will_happen_and_starts_nothing(
     tmp_path: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +66,7 @@ def test_mistake_in_a_job_is_an_exit_code_and_one_sentence(tmp_path: Path, monke
     assert runs_below(tmp_path) == []
 
 
+@pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -79,7 +91,6 @@ def test_dry_run_refuses_what_the_job_refuses(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WANDB_MODE", "offline")
     two = {"trainer": "ultralytics_wb_ddp.testing:CpuDDPTrainer", "device": "0,1"}
     train = {**job["train"], **({} if "device" in str(overrides) else two)}
     OmegaConf.save(OmegaConf.create({**job, "train": train}), tmp_path / "job.yaml")
@@ -93,11 +104,11 @@ def test_dry_run_refuses_what_the_job_refuses(
     assert [file.name for file in tmp_path.iterdir()] == ["job.yaml"]
 
 
+@pytest.mark.usefixtures("offline")
 def test_dry_run_refuses_a_group_of_the_environment_that_is_too_long(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("EXPERIMENT_GROUP_NAME", "g" * 129)
     OmegaConf.save(OmegaConf.create(job), tmp_path / "job.yaml")
 
