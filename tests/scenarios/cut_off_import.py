@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import wandb
+
+from scenarios.calls import run_named
 
 
 def log_one_epoch(run_id: str) -> None:
@@ -13,4 +13,4 @@ def log_one_epoch(run_id: str) -> None:
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]](*sys.argv[2:])
+    run_named(globals())

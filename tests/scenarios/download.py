@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from scenarios.calls import run_named
 from ultralytics_wb_ddp import WandbManager
 
 
@@ -35,4 +35,4 @@ def download_a_run_on_disk() -> None:
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]](*sys.argv[2:])
+    run_named(globals())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
+from scenarios.calls import run_named
 from ultralytics_wb_ddp import WandbManager
 
 # Two nodes with two processes each.
@@ -39,4 +39,4 @@ def write_links() -> None:
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]](*sys.argv[2:])
+    run_named(globals())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import wandb
+
+from scenarios.calls import run_named
 
 ALIASES = [["epoch-1"], ["epoch-2", "best"], ["epoch-3"], ["epoch-4", "last"]]
 
@@ -19,4 +19,4 @@ def log_four_versions() -> None:
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]](*sys.argv[2:])
+    run_named(globals())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from scenarios.calls import run_named
+
 CFG = {"wandb": {"project": "demo"}}
 
 
@@ -45,4 +47,4 @@ def log_without_boto3() -> None:
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]](*sys.argv[2:])
+    run_named(globals())
