@@ -20,6 +20,7 @@ def folds(run_online: RunOnline) -> tuple[Job, WandbServer]:
     return run_online(SCENARIO, "train_folds")
 
 
+@NIGHTLY
 def test_folds_in_one_process_have_a_run_each(folds: tuple[Job, WandbServer]) -> None:
     _, server = folds
 
@@ -35,6 +36,7 @@ def stays_open(run_id: str) -> str:
     return f"run {run_id} stays open: this package finishes it after the training"
 
 
+@NIGHTLY
 def test_callback_of_the_users_cannot_finish_the_run_of_its_training(folds: tuple[Job, WandbServer]) -> None:
     job, server = folds
 
@@ -59,6 +61,7 @@ def test_run_of_the_users_beside_a_training_is_left_alone(run_online: RunOnline)
     assert (later.id, len(later.history), later.state) == ("later", 1, "finished")
 
 
+@NIGHTLY
 def test_jobs_at_the_same_time_have_a_run_each(run_job: RunJob) -> None:
     jobs: list[Job] = []
     with WandbServer() as server:
@@ -91,7 +94,8 @@ def test_run_id_left_over_in_the_shell_is_doubted(run_job: RunJob) -> None:
     assert run.destroyed_rows == []
 
 
-@pytest.mark.parametrize("usage", [pytest.param("ours", marks=NIGHTLY), "users"])
+@NIGHTLY
+@pytest.mark.parametrize("usage", ["ours", "users"])
 def test_preempted_single_process_marks_the_run(run_online: RunOnline, usage: str) -> None:
     job, server = run_online(SCENARIO, "be_preempted", usage, check=False)
 

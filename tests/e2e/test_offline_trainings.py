@@ -12,10 +12,8 @@ from support.last_word import check_last_word, commands
 SCENARIO = "offline_runs.py"
 
 
-@pytest.mark.parametrize(
-    ("processes", "end"),
-    [("one-process", "finish-twice"), pytest.param("two-processes", "finish", marks=NIGHTLY)],
-)
+@NIGHTLY
+@pytest.mark.parametrize(("processes", "end"), [("one-process", "finish-twice"), ("two-processes", "finish")])
 def test_last_line_names_the_command_after_a_training(run_job: RunJob, processes: str, end: str) -> None:
     check_last_word(run_job(SCENARIO, "train_and_end", processes, end, WANDB_SILENT="false"))
 

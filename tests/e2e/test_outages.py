@@ -104,7 +104,7 @@ def warnings_of(job: Job) -> list[str]:
     return [line for line in job.output.splitlines() if "ultralytics_wb_ddp: WARNING" in line]
 
 
-@pytest.mark.parametrize("trouble", [no_key, night(wrong_key), night(refused), night(errors), hang])
+@pytest.mark.parametrize("trouble", [night(no_key), night(wrong_key), night(refused), night(errors), hang])
 def test_trouble_at_the_start_writes_the_run_to_disk(train: Callable[..., Job], trouble: Trouble) -> None:
     with WandbServer() as server:
         env: dict[str, str] = {}
@@ -124,7 +124,8 @@ def test_trouble_at_the_start_writes_the_run_to_disk(train: Callable[..., Job], 
     )
 
 
-@pytest.mark.parametrize("trouble", [night(wrong_key), night(refused), night(errors), hang])
+@NIGHTLY
+@pytest.mark.parametrize("trouble", [wrong_key, refused, errors, hang])
 def test_trouble_in_the_middle_leaves_every_row_on_disk(train: Callable[..., Job], trouble: Trouble) -> None:
     with WandbServer() as server:
         env: dict[str, str] = {}
@@ -148,6 +149,7 @@ def test_trouble_in_the_middle_leaves_every_row_on_disk(train: Callable[..., Job
     assert len(warnings_of(job)) == 1
 
 
+@NIGHTLY
 def test_outage_in_the_middle_that_ends_loses_nothing(train: Callable[..., Job]) -> None:
     with WandbServer() as server:
 
@@ -162,6 +164,7 @@ def test_outage_in_the_middle_that_ends_loses_nothing(train: Callable[..., Job])
     assert_is_one_whole_run("in the middle: away for 2 s", server, epochs=EPOCHS, state="finished", exit_code=0)
 
 
+@NIGHTLY
 def test_lost_replies_lose_and_double_nothing(train: Callable[..., Job]) -> None:
     with WandbServer() as server:
         server.faults.add("FileStream", lose_reply=True, times=2)
@@ -170,6 +173,7 @@ def test_lost_replies_lose_and_double_nothing(train: Callable[..., Job]) -> None
     assert_is_one_whole_run("lost replies", server, epochs=EPOCHS, state="finished", exit_code=0)
 
 
+@NIGHTLY
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk takes a mount namespace")
 def test_full_disk_never_ends_a_training(tmp_path: Path, shapes: Path) -> None:
     small = "mount -t tmpfs -o size=48k tmpfs small && head -c 40k /dev/zero > small/full"
@@ -206,12 +210,13 @@ def run_on_small_disk(tmp_path: Path, shapes: Path, mount: str, *words: str) -> 
     return process
 
 
+@NIGHTLY
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk takes a mount namespace")
 @pytest.mark.parametrize(
     ("function", "of_the_manager"),
     [
         ("train_until_the_disk_is_full", []),
-        pytest.param("train_with_manager_until_the_disk_is_full", [0, 1], marks=NIGHTLY),
+        ("train_with_manager_until_the_disk_is_full", [0, 1]),
     ],
 )
 def test_offline_run_whose_disk_becomes_full_goes_on_on_another_disk(
@@ -226,6 +231,7 @@ def test_offline_run_whose_disk_becomes_full_goes_on_on_another_disk(
     assert logged == f"[1, 2, 3, 4, 4] {of_the_manager}"
 
 
+@NIGHTLY
 def test_wandb_core_that_dies_early_ends_nothing_and_no_row_is_lost(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "train_without_wandb_core")
 

@@ -14,6 +14,7 @@ from support.measures import epochs_of
 SCENARIO = "termination.py"
 
 
+@NIGHTLY
 def test_sigterm_while_the_run_is_being_opened_ends_it_as_preempted(run_job: RunJob, tmp_path: Path) -> None:
     with WandbServer() as server:
         mark = mark_when_opening(server, tmp_path)
@@ -24,7 +25,8 @@ def test_sigterm_while_the_run_is_being_opened_ends_it_as_preempted(run_job: Run
     assert (run.state, run.exit_code) == ("preempted", 143)
 
 
-@pytest.mark.parametrize("delay", [pytest.param(0.0, marks=NIGHTLY), 2.0])
+@NIGHTLY
+@pytest.mark.parametrize("delay", [0.0, 2.0])
 def test_sigterm_while_the_run_is_being_finished_ends_it_once(run_job: RunJob, delay: float) -> None:
     with WandbServer() as server:
         server.faults.add("FileStream", delay=delay, when=lambda request: b'"complete"' in request.body)

@@ -36,11 +36,12 @@ def test_killed_worker_ends_in_a_failed_run_with_every_row(run_online: RunOnline
     assert_is_one_whole_run(f"rank {rank} killed, {NAMES[usage]}", server, epochs=[1], state="failed", exit_code=1)
 
 
+@NIGHTLY
 @pytest.mark.parametrize(
     ("usage", "exit_code"),
     [
-        pytest.param("closed", 1, marks=NIGHTLY),
-        pytest.param("own", 1, marks=NIGHTLY),
+        ("closed", 1),
+        ("own", 1),
         ("alone", 3),
     ],
 )
@@ -51,15 +52,16 @@ def test_exit_code_of_a_training_is_the_runs(run_online: RunOnline, usage: str, 
     assert_is_one_whole_run(f"SystemExit(3) in rank 0, {NAMES[usage]}", server, epochs=[1], state="failed", exit_code=3)
 
 
+@NIGHTLY
 @pytest.mark.parametrize(
     ("usage", "rank"),
     [
-        pytest.param("own", "1", marks=NIGHTLY),
-        pytest.param("open", "1", marks=NIGHTLY),
-        pytest.param("users", "1", marks=NIGHTLY),
-        pytest.param("closed", "1", marks=NIGHTLY),
+        ("own", "1"),
+        ("open", "1"),
+        ("users", "1"),
+        ("closed", "1"),
         ("open", "0"),
-        pytest.param("users", "0", marks=NIGHTLY),
+        ("users", "0"),
     ],
 )
 def test_exit_code_of_any_rank_is_the_runs(run_online: RunOnline, usage: str, rank: str) -> None:
@@ -84,6 +86,7 @@ def test_exit_code_of_another_rank_is_that_of_a_run_whose_manager_is_in_rank_0(
     assert_is_one_whole_run(title, server, epochs=[1], state="failed", exit_code=3)
 
 
+@NIGHTLY
 def test_callback_that_fails_after_the_training_makes_it_a_failed_one(run_online: RunOnline) -> None:
     job, server = run_online(SCENARIO, "fail_after_the_training", check=False)
 
@@ -109,6 +112,7 @@ def test_preempted_worker_marks_the_run(run_online: RunOnline, usage: str, rank:
     assert_is_one_whole_run(title, server, epochs=[1], state="preempted", exit_code=143)
 
 
+@NIGHTLY
 def test_worker_preempted_in_a_collective_marks_the_run(run_online: RunOnline) -> None:
     job, server = run_online(SCENARIO, "train", "own", "1", "terminate_rank_0", check=False)
 

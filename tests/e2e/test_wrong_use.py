@@ -8,6 +8,7 @@ from support.jobs import NIGHTLY, RunJob
 
 WARNING = "ultralytics_wb_ddp: WARNING: "
 SCENARIO = "wrong_uses.py"
+pytestmark = NIGHTLY
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,6 @@ def test_right_use_gets_no_warning(said: dict[str, list[str]]) -> None:
     assert warnings_in(said["right"]) == warnings_in(said["evaluation"]) == []
 
 
-@NIGHTLY
 @pytest.mark.parametrize("registered", ["registered", "not-registered"])
 def test_launch_that_was_not_logged_is_told_and_one_that_was_is_not(run_job: RunJob, registered: str) -> None:
     job = run_job(SCENARIO, "launch", registered)

@@ -16,8 +16,8 @@ from wandb_server import WandbServer
 from support.paths import TINY
 from ultralytics_wb_ddp import add_wandb_callback
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
-from ultralytics_wb_ddp.runs.open_runs import exit_code_of_run
-from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir
+from ultralytics_wb_ddp.runs.open_runs import block_finish, exit_code_of_run, unblock_finish
+from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, is_closed
 
 
 @pytest.fixture
@@ -94,3 +94,19 @@ def test_exit_code_that_a_worker_has_reported_is_that_of_a_launch_that_fails() -
         assert exit_code_of_run(run, failed) == 3
         assert exit_code_of_run(run, ValueError()) == 1
         assert exit_code_of_run(run, None) == 0
+
+
+@pytest.mark.usefixtures("_offline")
+def test_run_of_a_training_cannot_be_finished_by_others(caplog: pytest.LogCaptureFixture) -> None:
+    run = wandb.init(project="demo", id="abc")
+    with caplog.at_level(logging.WARNING, "ultralytics_wb_ddp"):
+        block_finish(run, "the reason")
+        wandb.finish()
+        run.finish()
+        assert not is_closed(run)
+
+        unblock_finish(run)
+        run.finish()
+        assert is_closed(run)
+
+    assert [record.getMessage() for record in caplog.records] == ["run abc stays open: the reason"] * 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from wandb_server import WandbServer
 
-from support.jobs import Job, RunJob
+from support.jobs import NIGHTLY, Job, RunJob
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,7 @@ def test_run_ends_as_the_training_that_it_was_given_to(failing: Job, run_id: str
     assert (run.state, run.exit_code) == (state, exit_code)
 
 
+@NIGHTLY
 def test_users_run_is_preempted_before_the_training_begins(run_job: RunJob) -> None:
     with WandbServer() as server:
         job = run_job("termination.py", "be_terminated_before_the_training", check=False, **server.environment)

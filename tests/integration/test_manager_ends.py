@@ -10,7 +10,7 @@ import pytest
 from wandb_server import WandbServer
 
 from support.faults import mark_when_opening
-from support.jobs import RunJob, RunOnline
+from support.jobs import NIGHTLY, RunJob, RunOnline
 from support.measures import assert_is_one_whole_run
 
 SCENARIO = "managers.py"
@@ -37,9 +37,9 @@ def test_sigterm_while_a_managers_run_is_being_opened_ends_it_as_preempted(run_j
     ("end", "state", "exit_code"),
     [
         ("killed", "failed", 1),
-        ("terminated", "preempted", 143),
-        ("failed", "failed", 1),
-        ("done", "finished", 0),
+        pytest.param("terminated", "preempted", 143, marks=NIGHTLY),
+        pytest.param("failed", "failed", 1, marks=NIGHTLY),
+        pytest.param("done", "finished", 0, marks=NIGHTLY),
     ],
 )
 def test_run_that_no_worker_takes_up_ends_as_its_launcher(
@@ -57,6 +57,7 @@ def test_run_that_no_worker_takes_up_ends_as_its_launcher(
     assert [row["before"] for row in run.history] == [1]
 
 
+@NIGHTLY
 def test_interrupted_launcher_ends_in_the_state_of_an_interrupt(run_online: RunOnline) -> None:
     job, server = run_online(SCENARIO, "be_interrupted", check=False)
 
@@ -64,7 +65,10 @@ def test_interrupted_launcher_ends_in_the_state_of_an_interrupt(run_online: RunO
     assert_is_one_whole_run("Ctrl-C in the launcher", server, epochs=[], state="failed", exit_code=255)
 
 
-@pytest.mark.parametrize(("end", "exit_code"), [("SystemExit(3)", 3), ("sys.exit(4)", 4), ("1 / 0", 1)])
+@pytest.mark.parametrize(
+    ("end", "exit_code"),
+    [("SystemExit(3)", 3), pytest.param("sys.exit(4)", 4, marks=NIGHTLY), pytest.param("1 / 0", 1, marks=NIGHTLY)],
+)
 def test_exit_code_of_the_launcher_is_the_runs(run_online: RunOnline, end: str, exit_code: int) -> None:
     job, server = run_online(SCENARIO, "end_in_the_block", end, check=False)
 
@@ -79,6 +83,7 @@ def test_launcher_killed_with_its_children_ends_in_a_failed_run_with_every_row(r
     assert [row["before"] for row in run.history] == [1]
 
 
+@NIGHTLY
 def test_finishing_twice_is_harmless(run_online: RunOnline) -> None:
     _, server = run_online(SCENARIO, "finish_twice")
 
@@ -104,6 +109,7 @@ def test_session_that_would_write_over_rows_waits_until_they_are_counted(run_onl
     assert len(run.history) == 4
 
 
+@NIGHTLY
 def test_log_file_has_no_progress_although_wandb_makes_a_terminal_of_it(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "show_progress")
 

@@ -17,6 +17,7 @@ def test_last_line_names_the_command_however_the_run_ends(run_job: RunJob, end: 
     check_last_word(run_job(SCENARIO, "train_and_end", "no-training", end, WANDB_SILENT="false"))
 
 
+@NIGHTLY
 def test_last_line_names_the_command_where_the_script_fails(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "train_and_end", "no-training", "exception", check=False, WANDB_SILENT="false")
 

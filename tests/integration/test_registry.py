@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wandb_server import WandbServer
 
-from support.jobs import RunJob
+from support.jobs import NIGHTLY, RunJob
 
 SCENARIO = "registry_links.py"
 
@@ -25,6 +25,7 @@ def test_checkpoint_is_linked_to_registries_and_portfolios(run_job: RunJob) -> N
     assert server.backend.store.links == dict.fromkeys((registry, own, other), run.artifacts)
 
 
+@NIGHTLY
 def test_checkpoint_that_cannot_be_linked_leaves_a_message_and_the_run_goes_on(run_job: RunJob) -> None:
     with WandbServer() as server:
         fault = server.faults.add("LinkArtifact", hang=True, when=lambda request: b"wandb-registry" in request.body)
@@ -42,6 +43,7 @@ def test_checkpoint_that_cannot_be_linked_leaves_a_message_and_the_run_goes_on(r
     assert (run.state, [row["goes"] for row in run.history]) == ("finished", ["on"])
 
 
+@NIGHTLY
 def test_offline_the_message_has_the_command_that_links_later(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "link_offline_and_disabled")
 

@@ -27,6 +27,7 @@ def rows(run: StoredRun) -> list[tuple[int, int]]:
     return [(row["_step"], row["x"]) for row in run.history]
 
 
+@NIGHTLY
 def test_rows_that_have_arrived_are_not_sent_again(run_job: RunJob) -> None:
     with WandbServer() as server:
         job = run_job(SCENARIO, "be_cut_off", "0", check=False, **server.environment)
@@ -43,6 +44,7 @@ def test_rows_that_have_arrived_are_not_sent_again(run_job: RunJob) -> None:
     assert run.file(run.history[0]["image"]["path"])
 
 
+@NIGHTLY
 def test_session_that_continued_the_run_goes_on_where_it_was_cut_off(run_job: RunJob) -> None:
     with WandbServer() as server:
         run_job(SCENARIO, "log_one_row", **server.environment)
@@ -54,6 +56,7 @@ def test_session_that_continued_the_run_goes_on_where_it_was_cut_off(run_job: Ru
     assert rows(server.runs[0]) == [(0, 0), (1, 1), (2, 2), (3, 3)]
 
 
+@NIGHTLY
 def test_session_of_which_nothing_has_arrived_is_sent_whole(run_job: RunJob) -> None:
     with WandbServer() as server, WandbServer() as other:
         job = run_job(SCENARIO, "be_cut_off", "0", check=False, **server.environment)
@@ -63,6 +66,7 @@ def test_session_of_which_nothing_has_arrived_is_sent_whole(run_job: RunJob) -> 
     assert rows(other.runs[0]) == [(0, 0), (1, 1), (2, 2)]
 
 
+@NIGHTLY
 def test_server_that_is_away_is_an_error_and_nothing_is_marked_as_sent(run_job: RunJob) -> None:
     with WandbServer() as server:
         job = run_job(SCENARIO, "be_cut_off", "0", check=False, **server.environment)
@@ -91,6 +95,7 @@ def send(kept: Path, server: WandbServer, directory: Path) -> subprocess.Complet
     return run_command(directory, "sync", str(folder), timeout=400, **server.environment)
 
 
+@NIGHTLY
 @pytest.mark.parametrize("count_lag", [0.0, 4.0])
 def test_part_that_has_arrived_is_marked_as_sent_and_not_sent_twice(
     kept: Path, tmp_path: Path, count_lag: float
@@ -110,13 +115,13 @@ def test_part_that_has_arrived_is_marked_as_sent_and_not_sent_twice(
 @pytest.mark.parametrize(
     ("kind", "fault", "missing"),
     [
-        ("UpsertBucket", {"status": 403}, "the run itself"),
-        ("UpsertBucket", {"status": 400}, "the run itself"),
+        pytest.param("UpsertBucket", {"status": 403}, "the run itself", marks=NIGHTLY),
+        pytest.param("UpsertBucket", {"status": 400}, "the run itself", marks=NIGHTLY),
         pytest.param("UpsertBucket", {"status": 404}, "the run itself", marks=NIGHTLY),
-        ("FileStream", {"status": 404}, "3 of 3 rows, the run's end"),
-        ("Upload", {"status": 403}, "note.txt"),
+        pytest.param("FileStream", {"status": 404}, "3 of 3 rows, the run's end", marks=NIGHTLY),
+        pytest.param("Upload", {"status": 403}, "note.txt", marks=NIGHTLY),
         ("CreateArtifact", {"status": 400}, "artifact weights, input images"),
-        ("UseArtifact", {"status": 400}, "input images"),
+        pytest.param("UseArtifact", {"status": 400}, "input images", marks=NIGHTLY),
     ],
 )
 def test_part_that_the_server_refuses_is_an_error_that_names_what_is_missing(
@@ -150,6 +155,7 @@ def test_server_that_never_takes_the_run_is_an_error_after_a_minute(kept: Path, 
     assert list((tmp_path / kept.name).glob("*.synced")) == []
 
 
+@NIGHTLY
 def test_mark_of_wandbs_own_does_not_keep_a_part_that_has_not_arrived(kept: Path, tmp_path: Path) -> None:
     with WandbServer() as server:
         (tmp_path / kept.name).mkdir()
@@ -161,6 +167,7 @@ def test_mark_of_wandbs_own_does_not_keep_a_part_that_has_not_arrived(kept: Path
     assert len(server.runs[0].history) == 3
 
 
+@NIGHTLY
 @pytest.mark.parametrize("content", [b"", b":W&"])
 def test_session_that_found_the_disk_full_has_nothing_to_send(kept: Path, tmp_path: Path, content: bytes) -> None:
     torn = tmp_path / "run-20200101_000000-abc"
@@ -174,6 +181,7 @@ def test_session_that_found_the_disk_full_has_nothing_to_send(kept: Path, tmp_pa
     assert [row["x"] for row in server.runs[0].history] == [0, 1, 2]
 
 
+@NIGHTLY
 def test_file_of_a_run_is_packed_as_wandb_packs_it(run_job: RunJob) -> None:
     run = run_job(SCENARIO, "log_long_text").run
     content = run.path.read_bytes()
@@ -218,6 +226,7 @@ def test_rows_of_a_killed_session_are_sent_after_a_later_session_has_ended_the_r
     assert run.values["lr"] == 0.2
 
 
+@NIGHTLY
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 @pytest.mark.parametrize("count_lag", [0.0, 3.0])
 def test_parts_of_an_offline_run_are_sent_in_their_order_whatever_the_order_given(
@@ -240,6 +249,7 @@ def test_parts_of_an_offline_run_are_sent_in_their_order_whatever_the_order_give
     assert run.summary["score"] == {"max": 0.9}
 
 
+@NIGHTLY
 def test_artifacts_of_every_part_of_an_offline_run_are_sent(run_job: RunJob) -> None:
     with WandbServer() as server:
         job = run_job(SCENARIO, "log_artifacts_in_two_sessions")
@@ -249,6 +259,7 @@ def test_artifacts_of_every_part_of_an_offline_run_are_sent(run_job: RunJob) -> 
     assert {artifact.name for artifact in server.backend.store.artifacts.values()} == {"note-0", "note-1"}
 
 
+@NIGHTLY
 def test_any_one_part_leads_to_all_parts_of_the_run(run_job: RunJob) -> None:
     with WandbServer() as server:
         job = run_job(SCENARIO, *words([(0, 0.1)], "offline", 1))
@@ -260,6 +271,7 @@ def test_any_one_part_leads_to_all_parts_of_the_run(run_job: RunJob) -> None:
     assert [x for _, x in rows(server.runs[0])] == [0, 1]
 
 
+@NIGHTLY
 def test_server_that_goes_away_while_a_part_is_sent_is_an_error_and_the_next_call_sends_the_rest(
     kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

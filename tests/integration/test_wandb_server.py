@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from wandb_server import StoredRun, WandbServer
 
-from support.jobs import scenario_environment
+from support.jobs import NIGHTLY, scenario_environment
 from support.paths import SCENARIOS
 
 
@@ -100,6 +100,7 @@ def test_row_at_an_offset_that_is_taken_destroys_the_row_there(server: WandbServ
     assert run.sessions == 2
 
 
+@NIGHTLY
 def test_resumed_run_goes_on_after_rows_that_are_counted(server: WandbServer, client: Client) -> None:
     client.run("resume_and_vanish")
 
@@ -109,6 +110,7 @@ def test_resumed_run_goes_on_after_rows_that_are_counted(server: WandbServer, cl
     assert (run.state, run.exit_code, run.sessions) == ("running", None, 2)
 
 
+@NIGHTLY
 def test_writers_in_shared_mode_keep_their_own_offsets(server: WandbServer, client: Client) -> None:
     client.run("write_in_shared_mode", "other")
     (run,) = server.runs
@@ -120,6 +122,7 @@ def test_writers_in_shared_mode_keep_their_own_offsets(server: WandbServer, clie
     assert (run.state, run.sessions) == ("finished", 2)
 
 
+@NIGHTLY
 def test_preempted_run_is_no_failed_run(server: WandbServer, client: Client) -> None:
     client.run("be_preempted_and_fail")
 
@@ -128,6 +131,7 @@ def test_preempted_run_is_no_failed_run(server: WandbServer, client: Client) -> 
     assert (failed.state, failed.exit_code, failed.preempting) == ("failed", 1, False)
 
 
+@NIGHTLY
 def test_all_that_arrived_can_be_searched(server: WandbServer, client: Client) -> None:
     client.run("log_a_token")
 
@@ -168,6 +172,7 @@ def test_client_that_asks_too_often_is_told_when_to_try_again(server: WandbServe
     assert (refused.value.code, refused.value.headers["Retry-After"]) == (429, "3")
 
 
+@NIGHTLY
 def test_lost_reply_leaves_no_duplicates(server: WandbServer, client: Client) -> None:
     lost = server.faults.add("FileStream", lose_reply=True, times=2)
     client.run("log_three_rows")
@@ -177,6 +182,7 @@ def test_lost_reply_leaves_no_duplicates(server: WandbServer, client: Client) ->
     assert values(run) == [0, 1, 2]
 
 
+@NIGHTLY
 def test_delay_holds_up_its_own_request_only(server: WandbServer, client: Client) -> None:
     late = server.faults.add("UpsertBucket", delay=60.0, when=lambda request: request.run_id == "late")
     with client.start("start_and_finish", "late") as waiting:
@@ -190,6 +196,7 @@ def test_delay_holds_up_its_own_request_only(server: WandbServer, client: Client
     assert upsert.status == 200
 
 
+@NIGHTLY
 def test_hanging_server_is_given_up_on(server: WandbServer, client: Client) -> None:
     hung = server.faults.add("UpsertBucket", hang=True)
     output = client.run("try_to_start", "1")
@@ -202,6 +209,7 @@ def test_hanging_server_is_given_up_on(server: WandbServer, client: Client) -> N
     assert len(server.runs) == 1
 
 
+@NIGHTLY
 def test_unknown_key_is_refused(server: WandbServer, client: Client) -> None:
     server.api_keys = {"f" * 40}
     assert "CommError" in client.run("try_to_start", "90")
@@ -209,6 +217,7 @@ def test_unknown_key_is_refused(server: WandbServer, client: Client) -> None:
     assert {request.status for request in server.requests} == {401}
 
 
+@NIGHTLY
 def test_server_that_was_away_gets_all_rows(server: WandbServer, client: Client) -> None:
     with client.start("log_before_and_after", "down") as process:
         wait_for(lambda: server.runs and server.runs[0].history)
@@ -224,6 +233,7 @@ def test_server_that_was_away_gets_all_rows(server: WandbServer, client: Client)
     assert run.state == "finished"
 
 
+@NIGHTLY
 def test_stop_button_reaches_the_client(server: WandbServer, client: Client) -> None:
     with client.start("log_until_stopped") as process:
         wait_for(lambda: server.runs and server.runs[0].history)
@@ -249,6 +259,7 @@ def test_artifact_comes_back_as_it_was_logged(server: WandbServer, client: Clien
     assert user.used_artifacts == [second, first]
 
 
+@NIGHTLY
 def test_sweep_hands_out_its_trials(server: WandbServer, client: Client) -> None:
     client.run("run_sweeps")
 
