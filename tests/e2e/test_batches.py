@@ -9,10 +9,10 @@ import pytest
 from support.jobs import NIGHTLY, RunJob
 from support.releases import Releases
 
+pytestmark = NIGHTLY
 SCENARIO = "batches.py"
 
 
-@NIGHTLY
 def test_every_nth_batch_is_a_row_on_an_axis_of_its_own(run_job: RunJob) -> None:
     """Three epochs of three batches; the third is trained after an interruption."""
     job = run_job(SCENARIO, "train_three_epochs_with_an_interruption")
@@ -27,7 +27,6 @@ def test_every_nth_batch_is_a_row_on_an_axis_of_its_own(run_job: RunJob) -> None
     assert {run.metrics["batch/*"] for run in job.runs} == {"batch"}
 
 
-@NIGHTLY
 def test_batches_of_two_processes_are_those_of_rank_0(run_job: RunJob) -> None:
     run = run_job(SCENARIO, "log_each_batch", "2").run
 
@@ -35,7 +34,6 @@ def test_batches_of_two_processes_are_those_of_rank_0(run_job: RunJob) -> None:
     assert {key.rpartition("/")[2] for key in run.rows("batch")[0]} >= {"box_loss", "cls_loss", "dfl_loss", "pg0"}
 
 
-@NIGHTLY
 @pytest.mark.parametrize("version", ["8.3.0", "8.4.139"])
 def test_batches_are_rows_in_older_releases(run_job: RunJob, releases: Releases, version: str) -> None:
     path = releases.path(releases.ultralytics(version))

@@ -7,6 +7,7 @@ import pytest
 from support.jobs import NIGHTLY, RunJob, epochs
 from support.releases import INSTALLED, Releases
 
+pytestmark = NIGHTLY
 SCENARIO = "callback_trainings.py"
 ON_ANOTHER_HOST = {
     "WANDB_RUN_ID": "gone",
@@ -21,7 +22,6 @@ NO_SERVER = {  # nothing listens on port 9 of this machine
 }
 
 
-@NIGHTLY
 def test_damaged_handoff_ends_the_launch_before_workers_start(run_job: RunJob) -> None:
     damaged = {"WANDB_RUN_ID": "abc", "ULTRALYTICS_WB_DDP": '{"version": 99}'}
     job = run_job(SCENARIO, "launch_by_hand", check=False, **damaged)
@@ -31,7 +31,6 @@ def test_damaged_handoff_ends_the_launch_before_workers_start(run_job: RunJob) -
     assert "torch.distributed.run" not in job.output
 
 
-@NIGHTLY
 def test_trouble_with_wandb_does_not_end_the_training(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "train", **ON_ANOTHER_HOST)
 
@@ -42,7 +41,6 @@ def test_trouble_with_wandb_does_not_end_the_training(run_job: RunJob) -> None:
     assert (job.run.id, epochs(job)) == ("gone", [1, 2, 2, 2])
 
 
-@NIGHTLY
 def test_trouble_with_wandb_ends_the_training_where_that_is_wanted(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "train", "raise", check=False, **ON_ANOTHER_HOST)
 
@@ -50,7 +48,6 @@ def test_trouble_with_wandb_ends_the_training_where_that_is_wanted(run_job: RunJ
     assert "ConnectionError: run 'gone' is open on host 'another-host'" in job.output
 
 
-@NIGHTLY
 def test_training_without_an_api_key_is_written_to_disk(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "train_in_project_demo", **NO_SERVER)
 
@@ -61,7 +58,6 @@ def test_training_without_an_api_key_is_written_to_disk(run_job: RunJob) -> None
     assert f"ultralytics-wb-ddp sync {kept.path.parent}" in job.output
 
 
-@NIGHTLY
 def test_disabled_wandb_is_left_alone(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "train", WANDB_MODE="disabled")
 
@@ -69,7 +65,24 @@ def test_disabled_wandb_is_left_alone(run_job: RunJob) -> None:
     assert "could not be logged" not in job.output
 
 
-@NIGHTLY
+@pytest.mark.parametrize(
+    ("whose", "variables"),
+    [
+        ("callbacks", {"HOME": "/dev/null/home"}),
+        ("users", {"WANDB_DATA_DIR": "/dev/null/data", "WANDB_CACHE_DIR": "/dev/null/cache"}),
+    ],
+)
+def test_artifacts_and_tables_are_logged_where_their_directories_cannot_be_written(
+    run_job: RunJob, whose: str, variables: dict[str, str]
+) -> None:
+    job = run_job(SCENARIO, "train_with_plots_and_checkpoints", whose, **variables)
+
+    assert {"per_class_metrics", "results"} <= set().union(*job.run.history)
+    assert "model" in {artifact.type for artifact in job.run.artifacts}
+    assert "could not be logged" not in job.output
+    assert job.output.count("WANDB_DATA_DIR") == 1
+
+
 def test_run_that_was_finished_before_the_training_is_resumed(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "train_with_a_finished_run")
     before, training = job.runs
@@ -81,7 +94,6 @@ def test_run_that_was_finished_before_the_training_is_resumed(run_job: RunJob) -
     assert training.state == "finished"
 
 
-@NIGHTLY
 def test_chart_that_fails_costs_only_itself(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "lose_the_classes_at_the_end")
 
@@ -95,7 +107,7 @@ def test_chart_that_fails_costs_only_itself(run_job: RunJob) -> None:
     ("where", "name", "release"),
     [
         ("method", "Counter.count", INSTALLED),
-        pytest.param("lambda", "with_a_lock.<locals>.<lambda>", "8.3.0", marks=NIGHTLY),
+        ("lambda", "with_a_lock.<locals>.<lambda>", "8.3.0"),
     ],
 )
 def test_callback_that_cannot_travel_is_named_before_the_launch(
@@ -111,14 +123,12 @@ def test_callback_that_cannot_travel_is_named_before_the_launch(
     assert job.runs == []
 
 
-@NIGHTLY
 def test_callback_that_cannot_travel_does_no_harm_in_one_process(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "train_with_a_lock", "method", "1")
 
     assert job.run.state == "finished"
 
 
-@NIGHTLY
 def test_configuration_of_the_launchers_run_is_that_of_the_training_unless_the_callback_says_otherwise(
     run_job: RunJob,
 ) -> None:

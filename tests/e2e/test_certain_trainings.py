@@ -30,7 +30,8 @@ def test_launch_that_fails_before_it_begins_leaves_no_run(run_job: RunJob, relea
     assert job.runs == []
 
 
-@pytest.mark.parametrize("how", ["active", pytest.param("given", marks=NIGHTLY)])
+@NIGHTLY
+@pytest.mark.parametrize("how", ["active", "given"])
 def test_users_run_fails_with_a_training_that_fails_before_it_begins(run_job: RunJob, how: str) -> None:
     job = run_job(SCENARIO, "fail_with_a_run_of_the_user", how, check=False)
 
@@ -57,6 +58,7 @@ def test_run_of_a_finished_training_stays_as_it_is_when_a_resume_is_refused(
     assert (run.state, run.exit_code, run.sessions, len(run.history)) == ("finished", 0, 1, 3)
 
 
+@NIGHTLY
 def test_run_of_a_training_that_fails_is_closed_while_its_process_lives(
     run_job: RunJob, release: Path, releases: Releases
 ) -> None:
@@ -66,6 +68,7 @@ def test_run_of_a_training_that_fails_is_closed_while_its_process_lives(
     assert (job.run.state, job.run.exit_code, epochs(job)) == ("failed", 3, [1])
 
 
+@NIGHTLY
 @pytest.mark.parametrize(("when", "exit_code"), [("before-it-begins", 1), ("without-teardown", 3)])
 def test_manager_never_waits_for_a_session_of_its_own_process(run_online: RunOnline, when: str, exit_code: int) -> None:
     job, server = run_online(SCENARIO, "fail_with_a_manager", when, check=False)

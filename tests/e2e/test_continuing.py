@@ -9,6 +9,7 @@ import pytest
 from support.jobs import END, EPOCHS, NIGHTLY, RunJob, RunOnline, epochs
 from support.measures import epochs_of
 
+pytestmark = NIGHTLY
 SCENARIO = "continuing.py"
 
 
@@ -23,7 +24,6 @@ def test_resumed_training_continues_its_run(run_job: RunJob) -> None:
     assert [row.get("epoch") for row in resumed.history] == [2, 2, 2]
 
 
-@NIGHTLY
 def test_training_that_is_resumed_without_its_record_says_that_its_run_is_new(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "resume_on_another_machine")
     interrupted, resumed = job.runs
@@ -35,7 +35,6 @@ def test_training_that_is_resumed_without_its_record_says_that_its_run_is_new(ru
     assert "WANDB_RUN_ID" in job.output
 
 
-@NIGHTLY
 def test_run_that_is_given_wins_over_the_one_of_the_training(run_online: RunOnline) -> None:
     job, server = run_online(SCENARIO, "resume_into_a_given_run")
 
@@ -44,7 +43,6 @@ def test_run_that_is_given_wins_over_the_one_of_the_training(run_online: RunOnli
     assert json.loads((job.directory / "train/wandb_run.json").read_text())["id"] == "given"
 
 
-@NIGHTLY
 def test_forgotten_prepare_for_training_does_no_harm(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "forget_to_prepare")
 
@@ -52,14 +50,12 @@ def test_forgotten_prepare_for_training_does_no_harm(run_job: RunJob) -> None:
     assert job.run.state == "finished"
 
 
-@NIGHTLY
 def test_active_run_is_continued_without_being_given(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "train_into_the_active_run")
 
     assert epochs(job) == [*EPOCHS, END, None]
 
 
-@NIGHTLY
 def test_run_named_by_the_environment_is_continued(run_job: RunJob) -> None:
     named = {"WANDB_RUN_ID": "made-elsewhere", "WANDB_PROJECT": "theirs"}
     job = run_job(SCENARIO, "train_into_the_run_of_the_environment", **named)
@@ -75,7 +71,6 @@ def test_training_in_one_process_adopts_the_run_and_leaves_it_open(run_job: RunJ
     assert (job.run.state, job.run.exit_code) == ("finished", 0)
 
 
-@NIGHTLY
 def test_two_trainings_in_one_process_give_two_complete_runs(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "train_two_jobs")
     first, second = job.runs
@@ -88,7 +83,6 @@ def test_two_trainings_in_one_process_give_two_complete_runs(run_job: RunJob) ->
         assert run.state == "finished"
 
 
-@NIGHTLY
 @pytest.mark.parametrize("usage", ["A", "B", "C"])
 def test_exception_in_rank_0_ends_in_a_failed_run_with_the_rows_of_before(run_job: RunJob, usage: str) -> None:
     job = run_job(SCENARIO, "fail_in_rank_0", usage, check=False)

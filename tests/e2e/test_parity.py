@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from support.jobs import Job, RunJob
+from support.jobs import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun
 
+pytestmark = NIGHTLY
 MEASURED = {"model/speed_PyTorch(ms)", "_step"}  # differs between any two trainings; the client's own
 OURS_ONLY = {"per_class_metrics", "mistakes"}
 

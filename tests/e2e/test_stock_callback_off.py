@@ -11,6 +11,7 @@ from support.jobs import NIGHTLY, RunJob
 from support.releases import INSTALLED, Releases
 from ultralytics_wb_ddp.tools.stock_callback_patch import TARGET, read_diffs
 
+pytestmark = NIGHTLY
 SCENARIO = "stock_callback.py"
 FUNCTIONS = {  # by era of the file, and of the patches: registered ones, those added by a run, whether all are found
     "8.3.0": "4 0 True",
@@ -27,13 +28,8 @@ FUNCTIONS = {  # by era of the file, and of the patches: registered ones, those 
 ERAS = tuple(name for name in FUNCTIONS if not name.endswith("-patched"))
 
 
-@pytest.mark.parametrize(
-    "eras", [pytest.param((INSTALLED,), id=INSTALLED), pytest.param(ERAS, id="all", marks=NIGHTLY)]
-)
-def test_all_functions_of_an_era_are_found(
-    run_job: RunJob, releases: Releases, tmp_path: Path, eras: tuple[str, ...]
-) -> None:
-    for era in eras:
+def test_all_functions_of_every_era_are_found(run_job: RunJob, releases: Releases, tmp_path: Path) -> None:
+    for era in ERAS:
         original = (releases.ultralytics(era) / TARGET).read_bytes()
         (diff,) = [diff for diff in read_diffs() if sha256(original).hexdigest() in diff.releases]
         (tmp_path / f"{era}.py").write_bytes(original)
@@ -42,10 +38,9 @@ def test_all_functions_of_an_era_are_found(
     job = run_job(SCENARIO, "find_functions", str(tmp_path))
     found = dict(line.split(maxsplit=2)[1:] for line in job.output.splitlines() if line.startswith("FOUND"))
 
-    assert found == {name: counts for name, counts in FUNCTIONS.items() if name.removesuffix("-patched") in eras}
+    assert found == FUNCTIONS
 
 
-@NIGHTLY
 @pytest.mark.parametrize("era", ["8.3.199", INSTALLED])  # trainers share the model's callbacks, and have their own
 def test_stock_callback_is_off_for_this_training_only(run_job: RunJob, releases: Releases, era: str) -> None:
     path = releases.path(releases.ultralytics(era))

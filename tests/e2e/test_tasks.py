@@ -7,9 +7,8 @@ import pytest
 from support.jobs import NIGHTLY, Job, RunJob
 from ultralytics_wb_ddp.testing.shapes_dataset import TASKS
 
+pytestmark = NIGHTLY
 SCENARIO = "tasks.py"
-IN_EVERY_RUN = "classify"  # it has the least in common with a detection
-AT_NIGHT = tuple(task for task in TASKS if task != IN_EVERY_RUN)
 BOXES = {"train/box_loss", "train/cls_loss", "val/box_loss", "metrics/mAP50(B)", "curves/F1-Confidence(B)_table"}
 LOGGED = {  # by task: the keys that it is known by
     "detect": BOXES | {"train/dfl_loss"},
@@ -21,19 +20,12 @@ LOGGED = {  # by task: the keys that it is known by
 
 
 @pytest.fixture(scope="module")
-def tasks(run_job: RunJob, request: pytest.FixtureRequest) -> Job:
+def tasks(run_job: RunJob) -> Job:
     """A training of each task, one after the other in one process."""
-    return run_job(SCENARIO, "train_tasks", *request.param)
+    return run_job(SCENARIO, "train_tasks", *TASKS)
 
 
-@pytest.mark.parametrize(
-    ("tasks", "task"),
-    [
-        pytest.param((IN_EVERY_RUN,), IN_EVERY_RUN, id=IN_EVERY_RUN),
-        *(pytest.param(AT_NIGHT, task, id=task, marks=NIGHTLY) for task in AT_NIGHT),
-    ],
-    indirect=["tasks"],
-)
+@pytest.mark.parametrize("task", TASKS)
 def test_every_task_trains_on_shapes_and_is_logged(tasks: Job, task: str) -> None:
     (run,) = [run for run in tasks.runs if run.name == task]
     keys = {key for row in run.history for key in row}
@@ -46,7 +38,6 @@ def test_every_task_trains_on_shapes_and_is_logged(tasks: Job, task: str) -> Non
     assert 1 <= table["nrows"] <= 2, "images of the validation set"
 
 
-@NIGHTLY
 def test_any_trainer_trains_in_several_cpu_processes_and_is_logged(run_job: RunJob) -> None:
     run = run_job(SCENARIO, "train_another_family").run
 

@@ -69,6 +69,15 @@ def lose_the_classes_at_the_end() -> None:
     model.train(**{**ONE_PROCESS, "plots": True})
 
 
+def train_with_plots_and_checkpoints(whose: str) -> None:
+    model = new_model()
+    run = wandb.init(project="demo") if whose == "users" else None
+    add_wandb_callback(model, checkpoints="best+last", project="demo", run=run)
+    model.train(**{**ONE_PROCESS, "epochs": 1, "plots": True})
+    if run:
+        run.finish()
+
+
 def train_with_a_lock(where: str, processes: str) -> None:
     """Train with a callback that cannot be pickled, in the directory of an earlier training."""
     Path("train").mkdir()
