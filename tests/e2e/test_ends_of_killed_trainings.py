@@ -68,6 +68,7 @@ def test_job_that_was_killed_at_its_very_end_gets_its_run_finished_once_and_is_n
         assert [row["epoch"] for row in run.history if "epoch" in row] == epochs
 
 
+@NIGHTLY
 def test_run_of_a_training_that_was_killed_at_its_very_end_is_finished_with_its_best_checkpoint(
     run_job: RunJob, release: Path, releases: Releases
 ) -> None:

@@ -43,7 +43,8 @@ def test_dry_run_ttl_and_deletion(server: WandbServer, tmp_path: Path) -> None:
     assert kept(server) == {"v1": -2, "v2": -2, "v3": -2}
 
 
-@pytest.mark.parametrize("path", ["team/demo/unknown", pytest.param("trained", marks=NIGHTLY)])
+@NIGHTLY
+@pytest.mark.parametrize("path", ["team/demo/unknown", "trained"])
 def test_run_without_checkpoints_is_named(server: WandbServer, tmp_path: Path, path: str) -> None:
     done = run_command(tmp_path, "prune", path, "--keep", "1", timeout=400, **server.environment)
 

@@ -84,6 +84,7 @@ def test_reference_holds_what_wandb_would_record(use: S3Service, log: Job, place
     assert len(entries(artifact)) == (1 if place.endswith("pt") else 2)
 
 
+@NIGHTLY
 def test_reference_is_what_wandb_downloads_also_when_the_object_has_changed(
     s3: S3Service, run_job: RunJob, tmp_path: Path
 ) -> None:
