@@ -25,6 +25,7 @@ def _offline(no_s3: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
     """An environment in which runs are offline; nothing stays open."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    wandb.teardown()  # the settings of a test before
     yield
     wandb.teardown()
 
