@@ -33,31 +33,6 @@ model = YOLO(os.environ["MODEL"])
 """
 
 
-# Notes in each worker, at the end of its training, what was loaded and started in it.
-WITNESS = """
-def note_what_this_rank_has(trainer):
-    import json, psutil
-    processes = [process.name() for process in psutil.Process().children(recursive=True)]
-    facts = {"wandb": "wandb" in sys.modules, "processes": processes}
-    open(f"rank-{os.environ['RANK']}.json", "w").write(json.dumps(facts))
-
-model.add_callback("teardown", note_what_this_rank_has)
-"""
-
-
-# A training that fails in its second epoch.
-INTERRUPTED = """
-def interrupt(trainer):
-    if trainer.epoch == 1:
-        raise InterruptedError
-model.add_callback("on_train_epoch_start", interrupt)
-try:
-    model.train(**ONE_PROCESS)
-except InterruptedError:
-    pass
-"""
-
-
 EPOCHS = [1, 2, 2]  # two epochs and the evaluation of the best checkpoint, which belongs to the last
 
 
