@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from PIL import Image
 
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
-from ultralytics_wb_ddp.runs.resolution import warn_of_lost_run
+from ultralytics_wb_ddp.runs.resolution import open_training_run, warn_of_lost_run
 from ultralytics_wb_ddp.runs.several_trainings import warn_of_several_trainings
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files
 
@@ -87,3 +88,17 @@ def test_disabled_run_takes_rows_and_leaves_nothing(
 
     assert find_run_files(tmp_path) == []
     assert "could not be logged" not in caplog.text
+
+
+@pytest.mark.usefixtures("no_s3")
+def test_disabled_client_is_named_with_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("wandb").mkdir()
+    Path("wandb/settings").write_text("[default]\nmode = disabled\n")  # as 'wandb disabled' writes it
+
+    with caplog.at_level(logging.INFO, "ultralytics_wb_ddp"):
+        assert open_training_run(None, None, RunOptions(project="demo"), {}, None) is None
+
+    assert "W&B is disabled (W&B's settings on this machine; 'wandb enabled' changes them)" in caplog.text

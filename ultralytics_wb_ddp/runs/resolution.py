@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.runs.run_record import RunRecord
 
 
+DISABLED_OPEN_RUN = "the open run is a disabled one; call wandb.finish() before the training"
+DISABLED_LAUNCHER = "the launcher's run is a disabled one"
+DISABLED_SETTINGS = "W&B's settings on this machine; 'wandb enabled' changes them"
+
+
 @dataclass(frozen=True)
 class RunResolution:
     """The run of a logging rank, and the way to open it.
@@ -53,6 +58,7 @@ class RunResolution:
         resume: As in ``wandb.init``, for a new run.
         init: Further arguments of ``wandb.init``, for a new run.
         error: The reason of a ``"refuse"``, with the remedy.
+        cause: The disabled run that is the reason of a ``"skip"``, with the remedy.
         is_main: Whether this is the main process.
     """
 
@@ -66,6 +72,7 @@ class RunResolution:
     resume: str | None = None
     init: Mapping[str, Any] = field(default_factory=dict)
     error: Exception | None = None
+    cause: str = ""
     is_main: bool = True
 
 
@@ -108,7 +115,8 @@ def resolve(  # noqa: PLR0911  # one for each way to get a run
     nodes = _node_plans(options, topology, run_mode, rank_scope, base_id)
     resolution = RunResolution("new", named, base_id=base_id, plan=plan, nodes=nodes)
     if found and found.mode == "disabled":
-        return replace(resolution, action="skip", options=options)
+        cause = DISABLED_OPEN_RUN if local else DISABLED_LAUNCHER
+        return replace(resolution, action="skip", options=options, cause=cause)
     if plan.mode == "new":
         return replace(resolution, options=_options_of_rank(named, plan), resume="allow")
     if plan.mode == "shared" and not (local and local.is_shared):
@@ -319,7 +327,7 @@ def open_run(resolution: RunResolution, active_run: Any = None) -> GuardedRun | 
     options = resolution.options
     run_ids_with_callback.add(resolution.base_id)
     if resolution.action == "skip":
-        _log_disabled(options)
+        _log_disabled(options, resolution.cause)
         return None
     if resolution.action in {"new", "resume"}:
         validate_environment({name for name in RUN_ONLY_OPTIONS if getattr(options, name)})
@@ -335,7 +343,7 @@ def open_run(resolution: RunResolution, active_run: Any = None) -> GuardedRun | 
     if guarded_run is None or guarded_run.wandb_run.disabled:
         if guarded_run:
             guarded_run.close(0)  # a later training would take it, as wandb.run, for the user's run
-            _log_disabled(options)
+            _log_disabled(options, DISABLED_SETTINGS)
         return None
     guarded_run.base_id = resolution.base_id
     if resolution.is_main:
@@ -389,9 +397,12 @@ def _register_owned(guarded_run: GuardedRun) -> GuardedRun:
     return guarded_run
 
 
-def _log_disabled(options: RunOptions) -> None:
-    is_by_variable = options.mode is None and os.environ.get("WANDB_MODE") == "disabled"
-    cause = "WANDB_MODE=disabled" if is_by_variable else "mode='disabled'"
+def _log_disabled(options: RunOptions, otherwise: str) -> None:
+    """Log the cause that W&B is disabled: the user's option, the variable or ``otherwise``."""
+    if options.mode is None and os.environ.get("WANDB_MODE") == "disabled":
+        cause = "WANDB_MODE=disabled"
+    else:
+        cause = "mode='disabled'" if options.mode == "disabled" else otherwise
     logger.info("W&B is disabled (%s): nothing of this training is logged", cause)
 
 
