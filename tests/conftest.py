@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from wandb_server import WandbServer
 
 from support import measures
 from support.jobs import (
-    ONLINE,
-    PRELUDE,
     Job,
     LaunchAgents,
     Patch,
@@ -89,10 +86,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_wandb_core_is_left_to_the_next_test() -> Iterator[None]:
-    """Forget the wandb-core that a test of this process has used: after ten idle minutes it ends by itself."""
+def _no_state_of_wandb_is_left_to_the_next_test() -> Iterator[None]:
+    """Forget what a test of this process has left in wandb.
+
+    A wandb-core ends by itself after ten idle minutes. The end of a ``with`` block does not take a disabled run away
+    from ``wandb.run``, and the next test's training would not be logged.
+    """
     yield
     os.environ.pop("WANDB_SERVICE", None)
+    run = getattr(sys.modules.get("wandb"), "run", None)
+    if run is not None and run.disabled:
+        run.finish()
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +169,7 @@ def patch(releases: Releases, tmp_path_factory: pytest.TempPathFactory) -> Patch
 
 @pytest.fixture(scope="session")
 def run_job(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> RunJob:
-    def run(script: str, *arguments: str, check: bool = True, prelude: str = PRELUDE, **env: str) -> Job:
+    def run(script: str, *arguments: str, check: bool = True, prelude: str = "", **env: str) -> Job:
         directory = tmp_path_factory.mktemp("job")
         file = script_file(script, directory, prelude)
         environment = scenario_environment(directory, shapes, env)
@@ -178,7 +182,7 @@ def run_job(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> RunJob:
 def launch_agents(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> LaunchAgents:
     def launch(script: str, *words: str, nodes: int = 1, processes: int = 2, apart: str = "", **env: str) -> Job:
         directory = tmp_path_factory.mktemp("job")
-        file = script_file(script, directory, prelude="")
+        file = script_file(script, directory)
         port = find_free_port()
         outputs = [directory / f"agent-{node}.log" for node in range(nodes)]
         agents = []
@@ -218,8 +222,7 @@ def run_online(run_job: RunJob) -> RunOnline:
     ) -> tuple[Job, WandbServer]:
         with WandbServer() as server:
             server.backend.count_lag = count_lag
-            text = script if script.endswith(".py") else ONLINE + textwrap.dedent(script)
-            job = run_job(text, *arguments, check=check, **{**server.environment, **env})
+            job = run_job(script, *arguments, check=check, **{**server.environment, **env})
             wait_until_closed(server)
         return job, server
 

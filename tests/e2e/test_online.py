@@ -51,7 +51,7 @@ def test_managers_run_is_closed_continued_by_rank_0_and_taken_back(closed: tuple
 
 @NIGHTLY
 def test_run_that_stays_open_is_attached_to(run_online: RunOnline) -> None:
-    _, server = run_online("online.py", "stay_open")
+    _, server = run_online("continuing.py", "forget_to_prepare")
 
     run = assert_is_one_whole_run("none: attached to", server, **COMPLETE)
     assert [row.get("epoch") for row in run.history] == [None, 1, 2, 2, 2, None]

@@ -85,17 +85,14 @@ def callbacks_by_hand(plots: str) -> None:
 
 
 def patched_with_open_run(plots: str) -> None:
-    use_stock(plots)
-    model = new_model()
-    with WandbManager(CFG, "job") as manager:
-        manager.run.config.update({"epochs": "mine"})
-        manager.run.log({"before": 1})
-        manager.prepare_for_training()
-        model.train(**TWO_PROCESSES)
-        manager.run.log({"after": 1})
+    train_patched(plots, takes_back=False)
 
 
 def patched_with_closed_run(plots: str) -> None:
+    train_patched(plots, takes_back=True)
+
+
+def train_patched(plots: str, *, takes_back: bool) -> None:
     use_stock(plots)
     model = new_model()
     with WandbManager(CFG, "job") as manager:
@@ -103,7 +100,8 @@ def patched_with_closed_run(plots: str) -> None:
         manager.run.log({"before": 1})
         manager.prepare_for_training()
         model.train(**TWO_PROCESSES)
-        manager.resume_after_training()
+        if takes_back:
+            manager.resume_after_training()
         manager.run.log({"after": 1})
 
 

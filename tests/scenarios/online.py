@@ -48,15 +48,6 @@ def close_and_take_back(*parts_of_key: str) -> None:
         run.log({"after": 1})
 
 
-def stay_open() -> None:
-    model = new_model()
-    with WandbManager(CFG, "job") as manager:
-        manager.run.log({"before": 1})
-        add_wandb_callback(model)
-        model.train(**TWO_PROCESSES)
-        manager.run.log({"after": 1})
-
-
 def fail_in_epoch_2(trainer: Any) -> None:
     if trainer.epoch == 1 and os.environ["RANK"] == "0":
         msg = "the training's own fault"

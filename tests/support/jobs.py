@@ -18,21 +18,6 @@ from wandb_server import WandbServer
 from support.paths import SCENARIOS, TESTS, TINY
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
-PRELUDE = """\
-import os, sys
-from ultralytics import YOLO
-from ultralytics_wb_ddp import WandbManager, add_wandb_callback, callbacks
-from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
-
-CFG = {"wandb": {"project": "demo", "mode": "offline"}}
-SETTINGS = dict(data=os.environ["DATA"], epochs=2, imgsz=64, batch=8, workers=0, plots=False, deterministic=False)
-SETTINGS.update(project=os.getcwd(), name="train")
-TWO_PROCESSES = dict(SETTINGS, trainer=CpuDDPTrainer, device="0,1")
-ONE_PROCESS = dict(SETTINGS, device="cpu")
-model = YOLO(os.environ["MODEL"])
-"""
-
-
 EPOCHS = [1, 2, 2]  # two epochs and the evaluation of the best checkpoint, which belongs to the last
 
 
@@ -70,9 +55,9 @@ def epochs(job: Job) -> list[int | None]:
 
 
 class RunJob(Protocol):
-    """Runs a scenario, or a script after :data:`PRELUDE`, and returns how it went."""
+    """Runs a scenario, or the text of a script, and returns how it went."""
 
-    def __call__(self, script: str, *arguments: str, check: bool = True, prelude: str = PRELUDE, **env: str) -> Job:
+    def __call__(self, script: str, *arguments: str, check: bool = True, prelude: str = "", **env: str) -> Job:
         """Run it in a new directory; it must succeed unless ``check`` is false.
 
         Args:
@@ -110,7 +95,7 @@ def scenario_environment(directory: Path, data: Path, variables: Mapping[str, st
     return {**job_environment(directory, data), **variables, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def script_file(script: str, directory: Path, prelude: str) -> Path:
+def script_file(script: str, directory: Path, prelude: str = "") -> Path:
     """Prepare a directory for a script, and return the script's file.
 
     Args:
@@ -176,9 +161,6 @@ class LaunchAgents(Protocol):
 
 
 NIGHTLY = pytest.mark.nightly  # of cases whose like is tried in every run: a training takes ten seconds of two cores
-
-
-ONLINE = "CFG['wandb']['mode'] = 'online'\n"
 
 
 class RunOnline(Protocol):

@@ -98,9 +98,9 @@ class RankStore:
         ``patience`` is the time in seconds to wait until they are written. Without a wait they would be late if this
         thread then holds the interpreter, such as in a garbage collection.
         """
-        paths, pickled = [f"{self._space}/{key}" for key in values], [pickle.dumps(value) for value in values.values()]
-        if self._is_lost or not paths:
+        if self._is_lost or not values:
             return
+        paths, pickled = [f"{self._space}/{key}" for key in values], [pickle.dumps(value) for value in values.values()]
         is_written = threading.Event()
 
         def put(store: Any) -> None:

@@ -55,10 +55,11 @@ def run_in_child(
         variables: Further environment variables.
         options: Further options of ``subprocess.Popen``.
     """
+    pickled = pickle.dumps(function)
     process = start_module(__name__, variables=variables, **options)
     assert process.stdin is not None  # noqa: S101  # a pipe was requested
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # a dead process has an exit code
-        pipe.write(pickle.dumps(function))
+        pipe.write(pickled)
     process.stdin = None  # it is closed, and communicate() would write to it
     return process
 

@@ -7,25 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
+from support.past_trainings import CUT_OFF, STRIPPED, save_checkpoint
 from ultralytics_wb_ddp import ConfigurationError, TrainingState
 from ultralytics_wb_ddp.artifacts import training_state
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress
 from ultralytics_wb_ddp.runs.run_record import RunRecord
-
-CUT_OFF = {"epoch": 0, "optimizer": {"state": {}}, "train_args": {"epochs": 3, "optimizer": "auto"}}
-STRIPPED = {"date": "today", "epoch": -1, "optimizer": None, "train_args": {"epochs": 3}, "ema": None}
 
 
 @pytest.fixture
 def training(tmp_path: Path) -> Path:
     (tmp_path / "weights").mkdir()
     return tmp_path
-
-
-def save(content: dict[str, Any], training: Path) -> None:
-    torch.save(content, training / "weights" / "last.pt")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +34,7 @@ def save(content: dict[str, Any], training: Path) -> None:
 def test_training_can_be_resumed_or_is_over(
     training: Path, content: dict[str, Any], *, can_be_resumed: bool, is_over: bool
 ) -> None:
-    save(content, training)
+    save_checkpoint(content, training)
 
     state = TrainingState.of(training)
 
@@ -57,7 +50,7 @@ def test_training_without_a_checkpoint_is_neither_over_nor_to_be_resumed(tmp_pat
 
 
 def test_state_says_how_far_the_training_came_and_in_which_run(training: Path) -> None:
-    save({**STRIPPED, "train_results": {"epoch": [1, 2]}}, training)
+    save_checkpoint({**STRIPPED, "train_results": {"epoch": [1, 2]}}, training)
     RunRecord("abc", "demo").save(training, closed=True)
 
     state = TrainingState.of(training / "weights" / "last.pt")
@@ -67,20 +60,20 @@ def test_state_says_how_far_the_training_came_and_in_which_run(training: Path) -
 
 
 def test_state_of_a_training_of_one_epoch_names_one_epoch(training: Path) -> None:
-    save({**STRIPPED, "train_args": {"epochs": 1}, "train_results": {"epoch": [1]}}, training)
+    save_checkpoint({**STRIPPED, "train_args": {"epochs": 1}, "train_results": {"epoch": [1]}}, training)
 
     assert str(TrainingState.of(training)).endswith("is over: 1 of 1 epoch")
 
 
 def test_run_of_a_job_that_has_not_come_to_its_end_is_open_although_the_training_has_closed_it(training: Path) -> None:
-    save(STRIPPED, training)
+    save_checkpoint(STRIPPED, training)
     RunRecord("abc", "demo", is_job_run=True).save(training, closed=True)
 
     assert TrainingState.of(training).is_run_open
 
 
 def test_number_of_epochs_is_that_of_the_directory_where_the_checkpoint_does_not_say_it(training: Path) -> None:
-    save({"epoch": 1, "optimizer": {}}, training)
+    save_checkpoint({"epoch": 1, "optimizer": {}}, training)
     (training / "args.yaml").write_text("epochs: 2\n")
 
     assert TrainingState.of(training).is_over
@@ -98,7 +91,7 @@ def test_checkpoint_is_read_without_running_what_it_names(training: Path) -> Non
         def __reduce__(self) -> Any:
             return os.mkdir, (str(training / "harm"),)
 
-    save({**CUT_OFF, "model": Harmful(), "path": training}, training)
+    save_checkpoint({**CUT_OFF, "model": Harmful(), "path": training}, training)
 
     assert Progress.read(training / "weights" / "last.pt") == Progress(0, 3, has_optimizer=True, trained=1)
     assert not (training / "harm").exists()

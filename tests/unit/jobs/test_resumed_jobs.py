@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner
 from omegaconf import OmegaConf
 
+from support.past_trainings import CUT_OFF, STRIPPED, save_checkpoint
 from ultralytics_wb_ddp import ConfigurationError
 from ultralytics_wb_ddp.cli.main import main
 from ultralytics_wb_ddp.cli.train import describe_job
@@ -17,18 +17,11 @@ from ultralytics_wb_ddp.jobs.checks import find_training_state
 from ultralytics_wb_ddp.jobs.schema import Job
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 
-CUT_OFF = {"epoch": 0, "optimizer": {"state": {}}, "train_args": {"epochs": 3, "optimizer": "auto"}}
-STRIPPED = {"date": "today", "epoch": -1, "optimizer": None, "train_args": {"epochs": 3}, "ema": None}
-
 
 @pytest.fixture
 def training(tmp_path: Path) -> Path:
     (tmp_path / "weights").mkdir()
     return tmp_path
-
-
-def save(content: dict[str, Any], training: Path) -> None:
-    torch.save(content, training / "weights" / "last.pt")
 
 
 def job_that_resumes(resume: Any, model: Path) -> Job:
@@ -47,7 +40,7 @@ def job_that_resumes(resume: Any, model: Path) -> Job:
     ],
 )
 def test_job_that_resumes_what_is_no_training_is_refused(training: Path, resume: Any, message: str) -> None:
-    save(STRIPPED, training)
+    save_checkpoint(STRIPPED, training)
 
     with pytest.raises(ConfigurationError, match=message):
         find_training_state(job_that_resumes(resume, training / "weights" / "last.pt"))
@@ -60,7 +53,7 @@ def test_job_that_resumes_a_model_without_a_checkpoint_is_refused(model: str) ->
 
 
 def test_dry_run_of_a_job_says_that_its_training_is_over(training: Path) -> None:
-    save(STRIPPED, training)
+    save_checkpoint(STRIPPED, training)
     RunRecord("abc", "demo").save(training, closed=True)
 
     said = dict(describe_job(job_that_resumes(resume=True, model=training / "weights" / "last.pt")))
@@ -82,7 +75,7 @@ def test_dry_run_of_a_job_that_resumes_names_the_run_of_its_training(
     training: Path, monkeypatch: pytest.MonkeyPatch, content: dict[str, Any], *, closed: bool, words: str
 ) -> None:
     monkeypatch.chdir(training)
-    save(content, training)
+    save_checkpoint(content, training)
     RunRecord("abc", "first").save(training, closed=closed)
     train = {"data": "coco8.yaml", "resume": True, "device": "cpu"}
     job = {"wandb": {"project": "demo", "mode": "offline"}, "model": "weights/last.pt", "train": train}
