@@ -31,7 +31,8 @@ def epochs(run: StoredRun) -> list[Any]:
     return values(run, "epoch")
 
 
-def test_trials_are_runs_each_in_its_true_state(run_online: RunOnline) -> None:
+@NIGHTLY
+def test_sweep_of_a_function_says_how_each_trial_ended(run_online: RunOnline) -> None:
     job, server = run_online(SCENARIO, "states")
 
     well, failed = server.runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,81 @@ def recorded(directory: Path) -> RecordedRun:
     return run
 
 
+OPTIONS = {"id": "my-id", "name": "n", "group": "g", "job_type": "train", "tags": ["a", "b"], "notes": "text"}
+RAW_CFG = {
+    "wandb": {"project": "demo", "api_key": API_KEY},
+    "train": {"lr0": "${oc.env:SECRET_LR}", "hub": [{"hf-token": "hush"}], "note": f"key {API_KEY}"},
+}
+
+
+@dataclass
+class WholeJob:
+    """A job that has used every method for inputs, and the texts that it has stored."""
+
+    directory: Path
+    run: RecordedRun
+    config: str
+    metadata: str
+    packages: list[str]
+
+
+@pytest.fixture(scope="module")
+def whole_job(tmp_path_factory: pytest.TempPathFactory) -> WholeJob:
+    directory, inputs = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("inputs")
+    (inputs / "code/deep").mkdir(parents=True)
+    (inputs / "data.yaml").write_text("names: [a]")
+    (inputs / "code/deep/train.py").write_text("pass")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        clean_environment(monkeypatch, directory)
+        monkeypatch.setenv("SECRET_LR", "0.7")
+        with manager_maker(directory)("ignored", api_key=API_KEY, **OPTIONS) as manager:
+            manager.save_config(OmegaConf.create(RAW_CFG))
+            manager.save_training_job_metadata({"cluster": "a", "path": Path("x"), "token": "hush"})
+            artifact = manager.save_training_artifacts(inputs / "data.yaml", str(inputs / "code"))
+            config, metadata = (
+                (Path(manager.run.dir) / name).read_text()
+                for name in ("configs/training-job-config.yaml", "training-job-metadata.json")
+            )
+        packages = Path(artifact.manifest.entries["requirements.txt"].local_path).read_text().splitlines()
+        return WholeJob(directory, recorded(directory), config, metadata, packages)
+
+
+def test_options_of_cfg_reach_the_run(whole_job: WholeJob) -> None:
+    run = whole_job.run
+
+    assert (run.id, run.name, run.group, run.job_type) == ("my-id", "n", "g", "train")
+    assert (set(run.tags), run.notes) == ({"a", "b"}, "text")
+
+
+def test_save_config_stores_the_config_without_its_secrets(whole_job: WholeJob) -> None:
+    assert OmegaConf.create(whole_job.config) == OmegaConf.create(
+        {
+            "wandb": {"project": "demo", "api_key": "[redacted]"},
+            "train": {"lr0": "${oc.env:SECRET_LR}", "hub": [{"hf-token": "[redacted]"}], "note": "key [redacted]"},
+        }
+    )
+    assert "configs/training-job-config.yaml" in whole_job.run.files
+    written = b"".join(path.read_bytes() for path in whole_job.directory.rglob("*") if path.is_file())
+    assert API_KEY.encode() not in written
+    assert b"hush" not in written
+
+
+def test_metadata_goes_into_the_config_and_a_file(whole_job: WholeJob) -> None:
+    expected = {"cluster": "a", "path": "x", "token": "[redacted]"}
+
+    assert whole_job.run.config["job"] == expected
+    assert json.loads(whole_job.metadata) == expected
+    assert "training-job-metadata.json" in whole_job.run.files
+
+
+def test_training_artifacts_hold_files_folders_and_the_installed_packages(whole_job: WholeJob) -> None:
+    (record,) = whole_job.run.artifacts
+
+    assert (record.name, record.type) == ("run_my-id_training_inputs", "training-inputs")
+    assert record.entries.keys() == {"data.yaml", "code/deep/train.py", "requirements.txt"}
+    assert f"wandb=={wandb.__version__}" in whole_job.packages
+
+
 def test_initialize_returns_the_run_and_its_address(make_manager: MakeManager) -> None:
     manager = make_manager("my-job", "exp-1")
 
@@ -53,16 +129,6 @@ def test_initialize_returns_the_run_and_its_address(make_manager: MakeManager) -
     assert url is None  # offline
     assert manager.wandb_url is None
     manager.finish()
-
-
-def test_options_of_cfg_reach_the_run(make_manager: MakeManager, tmp_path: Path) -> None:
-    options = {"id": "my-id", "name": "n", "group": "g", "job_type": "train", "tags": ["a", "b"], "notes": "text"}
-    with make_manager("ignored", **options):
-        pass
-
-    run = recorded(tmp_path)
-    assert (run.id, run.name, run.group, run.job_type) == ("my-id", "n", "g", "train")
-    assert (set(run.tags), run.notes) == ({"a", "b"}, "text")
 
 
 @pytest.mark.parametrize(
@@ -279,32 +345,6 @@ def test_finish_twice_is_harmless_and_keeps_the_first_exit_code(make_manager: Ma
     assert recorded(tmp_path).exit_code == 7
 
 
-def test_save_config_stores_the_config_without_its_secrets(
-    make_manager: MakeManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SECRET_LR", "0.7")
-    raw_cfg = OmegaConf.create(
-        {
-            "wandb": {"project": "demo", "api_key": API_KEY},
-            "train": {"lr0": "${oc.env:SECRET_LR}", "hub": [{"hf-token": "hush"}], "note": f"key {API_KEY}"},
-        }
-    )
-    with make_manager(api_key=API_KEY) as manager:
-        manager.save_config(raw_cfg)
-        file = Path(manager.run.dir) / "configs/training-job-config.yaml"
-
-    assert OmegaConf.load(file) == OmegaConf.create(
-        {
-            "wandb": {"project": "demo", "api_key": "[redacted]"},
-            "train": {"lr0": "${oc.env:SECRET_LR}", "hub": [{"hf-token": "[redacted]"}], "note": "key [redacted]"},
-        }
-    )
-    assert "configs/training-job-config.yaml" in recorded(tmp_path).files
-    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert API_KEY.encode() not in written
-    assert b"hush" not in written
-
-
 def test_key_from_netrc_is_redacted_as_well(make_manager: MakeManager, tmp_path: Path) -> None:
     netrc = tmp_path / ".netrc"
     netrc.write_text(f"machine api.wandb.ai login user password {API_KEY}\n")
@@ -325,36 +365,6 @@ def test_two_jobs_on_one_machine_never_share_a_config_file(make_manager: MakeMan
         files = [Path(manager.run.dir) / "configs/training-job-config.yaml" for manager in (first, second)]
 
     assert [file.read_text() for file in files] == ["job: 1\n", "job: 2\n"]
-
-
-def test_metadata_goes_into_the_config_and_a_file(make_manager: MakeManager, tmp_path: Path) -> None:
-    with make_manager() as manager:
-        manager.save_training_job_metadata({"cluster": "a", "path": Path("x"), "token": "hush"})
-        file = Path(manager.run.dir) / "training-job-metadata.json"
-
-    expected = {"cluster": "a", "path": "x", "token": "[redacted]"}
-    assert recorded(tmp_path).config["job"] == expected
-    assert json.loads(file.read_text()) == expected
-    assert "training-job-metadata.json" in recorded(tmp_path).files
-
-
-def test_training_artifacts_hold_files_folders_and_the_installed_packages(
-    make_manager: MakeManager, tmp_path: Path
-) -> None:
-    inputs = tmp_path / "inputs"
-    (inputs / "code/deep").mkdir(parents=True)
-    (inputs / "data.yaml").write_text("names: [a]")
-    (inputs / "code/deep/train.py").write_text("pass")
-
-    with make_manager() as manager:
-        artifact = manager.save_training_artifacts(inputs / "data.yaml", str(inputs / "code"))
-        run_id = manager.run.id
-
-    (record,) = recorded(tmp_path).artifacts
-    assert (record.name, record.type) == (f"run_{run_id}_training_inputs", "training-inputs")
-    assert record.entries.keys() == {"data.yaml", "code/deep/train.py", "requirements.txt"}
-    packages = Path(artifact.manifest.entries["requirements.txt"].local_path).read_text().splitlines()
-    assert f"wandb=={wandb.__version__}" in packages
 
 
 @NIGHTLY
