@@ -13,7 +13,12 @@ from ultralytics_wb_ddp.jobs.run_job import run_job
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 from ultralytics_wb_ddp.wandb_client.run_file import RecordedRun, find_run_files, read_run
 
-STRIPPED = {"epoch": -1, "optimizer": None, "train_args": {"epochs": 2}}
+STRIPPED = {
+    "epoch": -1,
+    "optimizer": None,
+    "train_args": {"epochs": 2},
+    "train_metrics": {"metrics/mAP50(B)": 0.5, "val/box_loss": 0.75},  # of the last epoch
+}
 RESULTS = "epoch,train/box_loss,metrics/mAP50(B),val/box_loss\n1,3.0,0.25,1.0\n2,2.0,0.5,0.75\n"
 
 
@@ -69,3 +74,27 @@ def test_checkpoint_that_is_half_written_is_not_logged(training: Path) -> None:
     run = recorded(training)
     assert [artifact for artifact in run.artifacts if artifact.type == "model"] == []
     assert (run.state, run.exit_code) == ("failed", 1)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "epoch", "map50"),
+    [
+        ({"metrics/mAP50(B)": 0.25, "val/box_loss": 1.0}, 1, 0.25),
+        ({"metrics/mAP50(B)": 0.5, "val/box_loss": 0.75}, 2, 0.5),
+        ({}, None, None),
+    ],
+    ids=["first", "last", "unknown"],
+)
+def test_best_checkpoint_is_that_of_the_epoch_whose_metrics_it_holds(
+    training: Path, metrics: dict[str, float], epoch: int | None, map50: float | None
+) -> None:
+    torch.save({**STRIPPED, "train_metrics": metrics}, training / "weights/best.pt")
+
+    TrainingState.of(training).finish_run(mode="offline")
+
+    run = recorded(training)
+    (best,) = (artifact for artifact in run.artifacts if "best" in artifact.aliases)
+    assert best.metadata["epoch"] == epoch
+    assert best.metadata["metrics"] == ({"metrics/mAP50(B)": map50} if map50 else {})
+    assert run.summary.get("best/epoch") == epoch
+    assert run.summary.get("final/metrics/mAP50(B)") == map50

@@ -35,12 +35,12 @@ class Measurement:
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
-def checkpoint_metadata(trainer: Any, epoch: int, measured: Measurement) -> dict[str, Any]:
+def checkpoint_metadata(trainer: Any, epoch: int | None, measured: Measurement) -> dict[str, Any]:
     """Return ``epoch``, ``fitness``, ``metrics`` and ``train_args`` as a checkpoint's metadata, without secrets.
 
     Args:
         trainer: The trainer.
-        epoch: Epoch of the checkpoint, counted from 1.
+        epoch: Epoch of the checkpoint, counted from 1; None if unknown.
         measured: Results of the validation of this checkpoint, not of another one.
     """
     return {
@@ -60,12 +60,14 @@ class Progress:
             training.
         epochs: The requested number of epochs; None if unknown.
         trained: The number of trained epochs; 0 if unknown.
+        metrics: Results of the validation of this checkpoint; empty if unknown.
     """
 
     epoch: int
     epochs: int | None = None
     has_optimizer: bool = True
     trained: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def can_be_resumed(self) -> bool:
@@ -85,7 +87,14 @@ class Progress:
         results = content.get("train_results")
         rows = results.get("epoch") if isinstance(results, dict) else None
         trained = max(epoch + 1, len(rows) if isinstance(rows, list) else 0)
-        return cls(epoch, epochs if isinstance(epochs, int) else None, content.get("optimizer") is not None, trained)
+        metrics = content.get("train_metrics")
+        return cls(
+            epoch,
+            epochs if isinstance(epochs, int) else None,
+            content.get("optimizer") is not None,
+            trained,
+            finite_numbers(metrics) if isinstance(metrics, dict) else {},
+        )
 
     @classmethod
     def read(cls, file: Path) -> Progress | None:

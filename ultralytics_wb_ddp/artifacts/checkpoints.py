@@ -130,8 +130,8 @@ class CheckpointUploader:
     def _best_metadata(self, trainer: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Return the best checkpoint's metadata; its metrics are gone after its epoch."""
         measured_best = self._run.record.best_epoch
-        epoch = self._best_epoch or measured_best or self._epoch
-        fitness = trainer.best_fitness if epoch == measured_best else None
+        epoch = self._best_epoch or measured_best or self._epoch or None
+        fitness = trainer.best_fitness if epoch and epoch == measured_best else None
         return checkpoint_metadata(trainer, epoch, Measurement(fitness, metrics))
 
     def close(self, trainer: Any, *, failed: bool) -> Exception | None:
@@ -200,7 +200,8 @@ class CheckpointUploader:
         import wandb
 
         if not zipfile.is_zipfile(file):  # its table of contents is written last
-            msg = f"{file.name} of epoch {metadata['epoch']} is no complete checkpoint ({file.stat().st_size} bytes)"
+            epoch = f" of epoch {metadata['epoch']}" if metadata["epoch"] else ""
+            msg = f"{file.name}{epoch} is no complete checkpoint ({file.stat().st_size} bytes)"
             raise ValueError(msg)
         digest = file_sha256(file)
         if all(self._logged.get(alias) == digest for alias in aliases):
@@ -223,7 +224,7 @@ class CheckpointUploader:
         from ultralytics_wb_ddp.artifacts.s3_upload import upload_to_s3
 
         run = self._run.wandb_run
-        s3_path = f"{self._store}/{safe_name(run.id)}/epoch-{metadata['epoch']}/{file.name}"
+        s3_path = f"{self._store}/{safe_name(run.id)}/epoch-{metadata['epoch'] or 'unknown'}/{file.name}"
         s3_path = upload_to_s3(file, s3_path, progress=False)
         return log_s3_reference(
             run, s3_path, model_collection(run.id), "model", aliases=aliases, metadata=metadata, strict=True

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress
-from ultralytics_wb_ddp.artifacts.results_csv import read_results, without_placeholders
+from ultralytics_wb_ddp.artifacts.results_csv import epoch_with_metrics, read_results, without_placeholders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
@@ -30,7 +30,7 @@ def read_epochs(file: Path, *, are_validated: bool) -> tuple[dict[str, float], .
 
 
 def log_missed_epochs(
-    run: GuardedRun, rows: Iterable[dict[str, float]], best: Path, *, until: float = math.inf
+    run: GuardedRun, rows: Sequence[dict[str, float]], best: Path, *, until: float = math.inf
 ) -> None:
     """Log the epochs that follow the last logged one.
 
@@ -44,13 +44,19 @@ def log_missed_epochs(
     """
     logged = math.inf if run.record.epoch is None else run.record.epoch
     missed = [row for row in rows if logged < row["epoch"] <= until]
-    best_epoch = _epoch_in(best) if missed else None
+    best_epoch = best_checkpoint_epoch(best, rows) if missed else None
     for row in missed:
         epoch, is_measured = int(row["epoch"]), any(name.startswith("val/") for name in row)
         run.log({**row, "epoch": epoch}, is_best=is_measured and epoch == best_epoch)
 
 
-def _epoch_in(checkpoint: Path) -> int | None:
-    """Return a checkpoint's epoch, counted from 1; None once Ultralytics has removed it at the end of the training."""
+def best_checkpoint_epoch(checkpoint: Path, rows: Sequence[dict[str, float]]) -> int | None:
+    """Return the epoch of the best checkpoint, counted from 1; None if unknown.
+
+    At the end of the training Ultralytics removes the epoch from the checkpoint. Then the checkpoint's metrics are
+    compared with those of the epochs.
+    """
     progress = Progress.read(checkpoint)
-    return progress.epoch + 1 if progress and progress.epoch >= 0 else None
+    if progress is None:
+        return None
+    return progress.epoch + 1 if progress.epoch >= 0 else epoch_with_metrics(rows, progress.metrics)

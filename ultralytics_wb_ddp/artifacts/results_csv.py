@@ -14,13 +14,14 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 
 VALIDATION_PREFIXES = ("metrics/", "val/")  # columns of a validation
 EPOCH, TIME, LEARNING_RATE = "epoch", "time", "lr/"
 SHOWN_COLUMNS = 3  # columns that a message names
+SIGNIFICANT_DIGITS = 4  # results.csv has at least these in every release
 MARGIN = 2  # an unusual order of the values is taken if its distance is smaller by this factor
 Problems = dict[str, list[int]]  # numbers of the lines, by problem
 
@@ -288,3 +289,14 @@ def _first_number(training: _Training | None, number: int, *, is_padded: bool) -
     if training is None or training.first == 1 or (training.is_padded and not is_padded):
         return 1
     return 1 if number == 1 and max(training.epochs) > 1 else 0
+
+
+def epoch_with_metrics(rows: Sequence[Mapping[str, float]], metrics: Mapping[str, float]) -> int | None:
+    """Return the last epoch with a checkpoint's metrics, as far as ``results.csv`` is rounded; else None."""
+    for row in reversed(rows):
+        shared = metrics.keys() & row.keys()
+        if shared and all(
+            math.isclose(metrics[name], row[name], rel_tol=10**-SIGNIFICANT_DIGITS, abs_tol=1e-9) for name in shared
+        ):
+            return int(row[EPOCH])
+    return None

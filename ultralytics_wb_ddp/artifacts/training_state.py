@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import Progress, finite_numbers
-from ultralytics_wb_ddp.artifacts.missed_epochs import log_missed_epochs, read_epochs
+from ultralytics_wb_ddp.artifacts.missed_epochs import best_checkpoint_epoch, log_missed_epochs, read_epochs
 from ultralytics_wb_ddp.config.options import RunOptions, merge
 from ultralytics_wb_ddp.config.scope import scope_options
 from ultralytics_wb_ddp.config.validation import ConfigurationError
@@ -155,7 +155,10 @@ class TrainingState:
             epochs = [epoch for epoch in (run.record.epoch, known.get("epoch")) if isinstance(epoch, int)]
             run.record.epoch = max(epochs, default=None)
             log_missed_epochs(run, rows, best_checkpoint)
-        best = next((row for row in rows if row["epoch"] == run.record.best_epoch), rows[-1] if rows else {})
+            if best_epoch := best_checkpoint_epoch(best_checkpoint, rows):  # a record may lag behind this one, too
+                run.record.best_epoch = best_epoch
+                run.update_summary({"best/epoch": best_epoch})
+        best = next((row for row in rows if row["epoch"] == run.record.best_epoch), {})
         metrics = {name: value for name, value in finite_numbers(best).items() if name.startswith("metrics/")}
         with run.guard("the final metrics"):
             if not any(name.startswith(FINAL_PREFIX) for name in known):
@@ -191,9 +194,7 @@ def _read(checkpoint: Path, directory: Path) -> Progress:
         raise ConfigurationError(msg)
     if progress.epochs is None:
         epochs = _arguments(directory).get("epochs")
-        return Progress(
-            progress.epoch, epochs if isinstance(epochs, int) else None, progress.has_optimizer, progress.trained
-        )
+        return replace(progress, epochs=epochs if isinstance(epochs, int) else None)
     return progress
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import file_sha256
 from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointPolicy
-from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, ResultsError
+from ultralytics_wb_ddp.artifacts.results_csv import NoEpochError, ResultsError, epoch_with_metrics
 from ultralytics_wb_ddp.artifacts.training_state import ARGUMENTS, RESULTS
 from ultralytics_wb_ddp.config.names import model_collection
 from ultralytics_wb_ddp.config.options import RunOptions, merge
@@ -189,7 +189,7 @@ def _write_run(training: PastTraining, options: RunOptions, previous: RunRecord 
         completed = next((checkpoints[name].arguments for name in ("last", "best") if name in checkpoints), {})
         run.config.update({**training.arguments, **completed}, allow_val_change=True)
         _log_rows(run, training, record, imported_epochs, result)
-        best = training.epoch_of(checkpoints["best"].metrics) if "best" in checkpoints else None
+        best = epoch_with_metrics(training.results.rows, checkpoints["best"].metrics) if "best" in checkpoints else None
         if best:
             record.best_epoch = best
             run.summary.update({"best/epoch": best})

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 OLD_RESULTS = "results.txt"  # of YOLOv5 before 2021-10 and of YOLOv7
 PICTURES = (".jpg", ".jpeg", ".png")
 END_PICTURE = "results.png"  # drawn when a training is over
-SIGNIFICANT_DIGITS = 4  # results.csv has at least these in every release
 ID_DIGITS = 10
 SLACK = 60  # seconds; a file may be this much older than the last epoch
 
@@ -143,18 +142,6 @@ class PastTraining:
         files = (self.directory / name for name in (ARGUMENTS, OPTIONS))
         start = min([end, *(file.stat().st_mtime for file in files if file.exists())])
         return [start + (end - start) * (index + 1) / count for index in range(count)]
-
-    def epoch_of(self, metrics: Mapping[str, float]) -> int | None:
-        """Return the last epoch with a checkpoint's metrics, as far as ``results.csv`` is rounded; else None."""
-        for row in reversed(self.results.rows):
-            shared = metrics.keys() & row.keys()
-            if shared and all(_same(metrics[name], row[name]) for name in shared):
-                return int(row["epoch"])
-        return None
-
-
-def _same(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=10**-SIGNIFICANT_DIGITS, abs_tol=1e-9)
 
 
 def is_training(names: Container[str]) -> bool:

@@ -34,6 +34,7 @@ class RecordedArtifact:
         entries: Size in bytes by path, or the address of a reference.
         is_input: Whether the artifact is an input of the run, not an output.
         digest: W&B's digest of the content.
+        metadata: Metadata that the run gave it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class RecordedArtifact:
     entries: dict[str, int | str]
     is_input: bool = False
     digest: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -210,7 +212,8 @@ def _read_artifact(run: RecordedRun, record: Any) -> None:
             manifest = [json.loads(line) for line in lines]
         entries = {entry["path"]: entry.get("ref") or entry.get("size", 0) for entry in manifest}
     aliases, is_input = tuple(artifact.aliases), artifact.use_after_commit
-    recorded = RecordedArtifact(artifact.name, artifact.type, aliases, entries, is_input, artifact.digest)
+    metadata = json.loads(artifact.metadata or "{}")
+    recorded = RecordedArtifact(artifact.name, artifact.type, aliases, entries, is_input, artifact.digest, metadata)
     run.artifacts.append(recorded)
 
 

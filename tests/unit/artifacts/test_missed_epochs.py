@@ -51,6 +51,19 @@ def test_epoch_of_the_best_checkpoint_is_the_best_one(tmp_path: Path) -> None:
     assert [is_best for _, is_best in run.rows] == [False, True, False]
 
 
+@pytest.mark.parametrize(("metrics", "bests"), [({"val/box_loss": 0.50001, "fitness": 0.1}, [2]), ({}, []), (None, [])])
+def test_epoch_of_a_stripped_checkpoint_is_that_of_its_metrics(
+    tmp_path: Path, metrics: dict[str, float] | None, bests: list[int]
+) -> None:
+    rows = tuple({**row, "val/box_loss": 1 / row["epoch"]} for row in ROWS)
+    torch.save({"epoch": -1, "optimizer": None, "train_metrics": metrics}, tmp_path / "best.pt")
+    run = Run(0)
+
+    log_missed_epochs(run, rows, tmp_path / "best.pt")  # type: ignore[arg-type]
+
+    assert [row["epoch"] for row, is_best in run.rows if is_best] == bests
+
+
 def test_epochs_that_were_not_validated_have_no_validation(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("epoch,train/box_loss,val/box_loss\n1,3.0,0\n2,2.0,1.5\n")
 
