@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.jobs import NIGHTLY, RunJob
+from ultralytics_wb_ddp.runs.resolution import DISABLED_OPEN_RUN
 
 WARNING = "ultralytics_wb_ddp: WARNING: "
 SCENARIO = "wrong_uses.py"
@@ -54,7 +55,7 @@ def test_disabled_training_says_that_nothing_is_logged(said: dict[str, list[str]
 def test_disabled_run_is_not_blamed_on_the_variable(said: dict[str, list[str]]) -> None:
     (line,) = said["disabled run"]
 
-    assert line.endswith("INFO: W&B is disabled (mode='disabled'): nothing of this training is logged")
+    assert line.endswith(f"INFO: W&B is disabled ({DISABLED_OPEN_RUN}): nothing of this training is logged")
 
 
 def test_manager_whose_training_was_not_logged_says_so(said: dict[str, list[str]]) -> None:

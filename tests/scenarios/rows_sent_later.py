@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from functools import partial
@@ -13,14 +14,19 @@ from ultralytics import YOLO
 
 from scenarios.common import ONE_PROCESS, TWO_PROCESSES, last_checkpoint, new_model, run_named
 from ultralytics_wb_ddp import WandbManager, add_wandb_callback
+from ultralytics_wb_ddp.distributed.processes import SERVICE_PROCESS_MODULE
 from ultralytics_wb_ddp.runs.open_runs import registry
 from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
 
 
 def service_processes() -> list[Any]:
     """Return the service processes of this job, which has a home of its own."""
-    beside = [each for each in psutil.process_iter() if "service_process" in " ".join(each.cmdline())]
-    return [each for each in beside if each.environ().get("HOME") == os.environ["HOME"]]
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if SERVICE_PROCESS_MODULE in process.cmdline() and process.environ().get("HOME") == os.environ["HOME"]:
+                found.append(process)
+    return found
 
 
 def kill_the_job_in_epoch_2(trainer: Any) -> None:
@@ -80,7 +86,8 @@ def train_while_the_server_refuses(place: str) -> None:
 def kill_service_process(trainer: Any) -> None:
     if getattr(trainer, "epoch", 0) == 0:
         for process in service_processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # the other rank was faster
+                process.kill()
 
 
 def train_without_the_service_process(event: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from ultralytics_wb_ddp.distributed.processes import SERVICE_PROCESS_MODULE
 from ultralytics_wb_ddp.runs.trial_env import stop_request_file
 from ultralytics_wb_ddp.sweeps.trial_process import run_trial_process
 from ultralytics_wb_ddp.utils.errors import UserError
@@ -278,7 +279,7 @@ def _kill(process: subprocess.Popen[bytes] | None) -> None:
         for process_to_kill in [trial, *trial.children(recursive=True)]:
             with contextlib.suppress(psutil.Error):
                 if (
-                    "ultralytics_wb_ddp.runs.service_process" not in process_to_kill.cmdline()
+                    SERVICE_PROCESS_MODULE not in process_to_kill.cmdline()
                     and "wandb-core" not in process_to_kill.name()
                 ):
                     process_to_kill.kill()
