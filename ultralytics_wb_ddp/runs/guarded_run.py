@@ -14,11 +14,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE
 from ultralytics_wb_ddp.runs import journal
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
 from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, give_up_run, init_run
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.open_runs import (
+    Termination,
     adopt_user_run,
     block_finish,
     is_ours,
@@ -531,8 +533,14 @@ class GuardedRun:
             write_handback(self._handoff.handback_file, next_step=self._handoff.next_step, exit_code=exit_code)
 
     def close(self, exit_code: int) -> None:
-        """Finish the run if this object opened it. Leave other runs open."""
+        """Finish the run if this object opened it. Leave other runs open.
+
+        Args:
+            exit_code: Exit code of the training. That of SIGTERM, from another rank, marks the run as preempted.
+        """
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
+        if exit_code == SIGTERM_EXIT_CODE:
+            Termination(exit_code, is_preempted=True).mark(self.wandb_run)
         self.report_exit_code(exit_code)
         if self in registry.trainings:
             registry.trainings.remove(self)
