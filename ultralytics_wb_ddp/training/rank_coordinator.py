@@ -73,9 +73,11 @@ class RankCoordinator(RankRuns):
         batches = run.record.batches if run and run.is_resumed else None
         self.publish(run, loss_names=list(loss_names), batches=batches)
 
-    def open_rank_run(self, options: RunOptions, default_dir: Path) -> GuardedRun | None:
+    def open_rank_run(
+        self, options: RunOptions, default_dir: Path | None = None, base: Handoff | None = None
+    ) -> GuardedRun | None:
         """Open the run of this rank, on other ranks than 0, and take rank 0's values."""
-        run = super().open_rank_run(options, default_dir)
+        run = super().open_rank_run(options, default_dir, base)
         self.loss_names = tuple(self.invitation.get("loss_names", ()))
         self.batches = self.invitation.get("batches")
         return run

@@ -23,7 +23,7 @@ from ultralytics_wb_ddp.runs import stop_button, trial_env
 from ultralytics_wb_ddp.runs.guarded_run import close_failed_runs
 from ultralytics_wb_ddp.runs.open_runs import registry, warn_of_unused_run
 from ultralytics_wb_ddp.runs.preemption import preempt_runs
-from ultralytics_wb_ddp.runs.resolution import open_training_run, warn_of_lost_run
+from ultralytics_wb_ddp.runs.resolution import open_main_run, warn_of_lost_run
 from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
 from ultralytics_wb_ddp.runs.run_record import FINAL_PREFIX, RunRecord
 from ultralytics_wb_ddp.runs.several_trainings import warn_of_several_trainings
@@ -155,7 +155,7 @@ class TrainingLogger:
         trainer, save_dir = self.trainer, Path(self.trainer.save_dir)
         previous = find_previous_record(trainer)
         default = stock_run_options(trainer.args.project, trainer.args.name, save_dir)
-        self.run = open_training_run(user_run, handoff, self.options, default, previous)
+        self.run = open_main_run(user_run, handoff, self.options, default, previous)
         if self.run is None:
             return
         if trainer.args.resume and previous is None and handoff is None:
