@@ -16,6 +16,7 @@ import psutil
 from scenarios.calls import run_named
 from ultralytics_wb_ddp import ConfigurationError, get_wandb_run, wandb_config, wandb_init
 from ultralytics_wb_ddp.runs.open_runs import registry
+from ultralytics_wb_ddp.utils.environment import set_or_unset
 
 RANK = int(os.environ.get("RANK", "0"))
 
@@ -148,7 +149,7 @@ def error_of(variables: dict[str, str], **options: Any) -> str:
         return str(error)
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+            set_or_unset(name, value)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ class RankRuns:
             return None
         base = Handoff(invitation["base_id"], invitation["project"], invitation["entity"], mode=invitation["mode"])
         plan = self._plan_for(base.run_id) or self.plan
-        run_options = replace(options, dir=options.dir or (default_dir and str(default_dir)))
+        run_options = replace(options, dir=options.dir or (str(default_dir) if default_dir else None))
         writer = None
         if plan.mode == "shared":
             # Each writer has its own directory: W&B would give all writers on one machine the same one.
