@@ -103,7 +103,7 @@ class WandbInit:
                     exit_code or 1
                 )  # torchrun may terminate this rank before its run is finished
                 if not exit_code:
-                    ranks.wait_for_local_ranks()
+                    ranks.wait_for_writers()
                 run.close(exit_code)
         finally:
             self._leave(ranks, error)

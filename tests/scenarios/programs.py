@@ -31,10 +31,12 @@ def log_in_each(*modes: str) -> None:
         run_mode, rank_scope = cast("Any", name.split("-"))
         with wandb_init(project=name, run_mode=run_mode, rank_scope=rank_scope, config={"lr": 0.1}) as run:
             assert run is get_wandb_run()
-            note(name, run and run.id)
             if run:
                 print("this rank logs")
                 run.log({f"loss/{RANK}": 1.0})
+            note(name, run and run.id)
+            for rank in range(int(os.environ["WORLD_SIZE"])):  # a barrier
+                wait_for(f"{name}-{rank}.json")
         assert get_wandb_run() is None
 
 
@@ -53,6 +55,8 @@ def decorated() -> None:
 
 def end_by(end: str, rank: str = "0") -> None:
     """End the block of one rank in a way, while the others wait."""
+    import torch.distributed  # noqa: F401  # as such a program has it
+
     with wandb_init(project="demo", config={"lr": 0.1}) as run:
         if run:
             run.log({"loss": 1.0})

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 RUN_PUBLISH_TIMEOUT = 120.0  # seconds that rank 0 may take to open its run after the other ranks are ready
-REPORT_TIMEOUT = 1.0  # seconds that a rank which is terminated waits for the store
-LOCAL_CLOSE_TIMEOUT = 10.0  # seconds that other ranks of a node may take to close their runs before the wandb-core ends
+REPORT_TIMEOUT = 1.0  # seconds that a rank which ends waits for the store
+WRITERS_CLOSE_TIMEOUT = 10.0  # seconds that other writers of a shared run may take to close it
 
 
 class RankRuns:
@@ -189,22 +189,25 @@ class RankRuns:
             token = handoff_of_open_run(run.wandb_run).service if run else None
             self._store.write(self._service_name(), token)
 
-    def wait_for_local_ranks(self) -> None:
-        """Wait until the other ranks of this node have closed their runs.
+    def wait_for_writers(self) -> None:
+        """Wait until other ranks have closed a shared run that needs this rank: its wandb-core, or its end of the run.
 
-        Only the first rank of a node that shares its wandb-core waits, 10 seconds at most.
+        The first rank of a node waits for the ranks of the node, which use its wandb-core. The rank that ends the run
+        waits for all writers: after a later writer W&B would count the run as running. Both wait 10 seconds at most.
         """
-        if self._store and self._topology and self._hosts_service:
+        if self._store and self._topology and self.plan and self._hosts_service:
             first_rank = self._topology.rank
-            other_ranks = range(first_rank + 1, first_rank + self._topology.local_world_size)
-            self._store.wait([f"closed/{rank}" for rank in other_ranks], LOCAL_CLOSE_TIMEOUT)
+            ends_run_of_all = self.plan.primary and self._rank_scope == "global"
+            size = self._topology.world_size if ends_run_of_all else self._topology.local_world_size
+            other_ranks = range(first_rank + 1, first_rank + size)
+            self._store.wait([f"closed/{rank}" for rank in other_ranks], WRITERS_CLOSE_TIMEOUT)
 
     def failed_exit_code(self) -> int:
         """Return the exit code that another rank has given to ``SystemExit``, or that of its SIGTERM, or 0."""
         if not self._store or not self._topology:
             return 0
         others = [rank for rank in range(self._topology.world_size) if rank != self._topology.rank]
-        codes = self._store.read([f"closed/{rank}" for rank in others]).values()
+        codes = self._store.read([f"closed/{rank}" for rank in others], REPORT_TIMEOUT).values()
         return next((code for code in codes if code), 0)
 
     def report_exit_code(self, exit_code: int) -> None:

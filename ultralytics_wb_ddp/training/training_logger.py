@@ -426,7 +426,7 @@ class TrainingLogger:
                 self._write_config()  # the last epoch may have changed it
             stop_button.active_training_ids.discard(id(self))
             if not failed:
-                self.ranks.wait_for_local_ranks()
+                self.ranks.wait_for_writers()
             if self.checkpoints:
                 upload_error = self.checkpoints.close(self.trainer, failed=failed)
             self._finish_inputs(failed=failed)
