@@ -50,6 +50,7 @@ LONGEST_FIRST = [
     "test_demo",
     "test_many_trainings",
     "test_run_modes",
+    "test_distributed_programs",
     "test_restored_trainings",
     "test_continuing",
     "test_s3_references",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.artifacts.s3_upload import upload_to_s3
     from ultralytics_wb_ddp.artifacts.training_state import TrainingState
     from ultralytics_wb_ddp.callback import WandbCallback, add_wandb_callback, callbacks
-    from ultralytics_wb_ddp.config.options import WandbConfig
+    from ultralytics_wb_ddp.config.options import RankScope, RunMode, WandbConfig
     from ultralytics_wb_ddp.config.s3_path import S3Error
     from ultralytics_wb_ddp.config.scope import wandb_config
     from ultralytics_wb_ddp.config.validation import ConfigurationError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ultralytics_wb_ddp.distributed.train import train_distributed
     from ultralytics_wb_ddp.jobs.run_job import JobResult, run_job
     from ultralytics_wb_ddp.manager import WandbManager
+    from ultralytics_wb_ddp.program import wandb_init
     from ultralytics_wb_ddp.runs.guarded_run import get_wandb_run
     from ultralytics_wb_ddp.runs.links import Links
     from ultralytics_wb_ddp.runs.trial_env import get_wandb_sweep_id
@@ -48,9 +49,11 @@ _MODULE_OF = {
     "RunGroup": "cross_validation.run_group",
     "Statistics": "cross_validation.results",
     "RankPlan": "distributed.topology",
+    "RankScope": "config.options",
     "RestoreError": "tools.restore",
     "S3Error": "config.s3_path",
     "ParallelConfig": "distributed.parallel_config",
+    "RunMode": "config.options",
     "Sweep": "sweeps.sweep_api",
     "SweepError": "sweeps.agents",
     "Topology": "distributed.topology",
@@ -72,6 +75,7 @@ _MODULE_OF = {
     "train_distributed": "distributed.train",
     "upload_to_s3": "artifacts.s3_upload",
     "wandb_config": "config.scope",
+    "wandb_init": "program",
 }
 
 __all__ = [
@@ -80,8 +84,10 @@ __all__ = [
     "Links",
     "ParallelConfig",
     "RankPlan",
+    "RankScope",
     "RestoreError",
     "RunGroup",
+    "RunMode",
     "S3Error",
     "Statistics",
     "Sweep",
@@ -106,6 +112,7 @@ __all__ = [
     "train_distributed",
     "upload_to_s3",
     "wandb_config",
+    "wandb_init",
 ]
 
 

@@ -9,7 +9,7 @@ RUN_ID = "chaos-run"
 PROJECT = "demo"
 EPOCHS = 3
 INIT_TIMEOUT = FINISH_TIMEOUT = 8.0  # seconds; a fault of the server then holds a job up for a short time only
-USAGES = ("A", "B closed", "B open", "C", "D")
+USAGES = ("A", "B closed", "B open", "C", "D", "wandb_init")
 PROCESSES = ("1", "2", "torchrun")
 
 # What the campaign must know of a life is told by the job itself: each line of the marks is a statement that was passed.
@@ -42,7 +42,8 @@ HEAD = f"""\
 {MARKS}
 from ultralytics import YOLO
 from ultralytics_wb_ddp import (
-    TrainingState, WandbManager, add_wandb_callback, callbacks, is_main_process, train_distributed, wandb_config
+    TrainingState, WandbManager, add_wandb_callback, callbacks, is_main_process, train_distributed, wandb_config,
+    wandb_init,
 )
 from ultralytics_wb_ddp.testing.cpu_trainers import CpuDDPTrainer
 
@@ -115,6 +116,27 @@ with WandbManager(cfg, "job") as manager:
         mark("after")
 mark("closed")
 """
+PROGRAM = f"""
+with wandb_init(project="{PROJECT}", id="{RUN_ID}", **LIMITS) as run:
+    mark("opened")
+    if run:
+        run.log({{"user/before": LIFE}})
+        mark("before")
+    if state.is_over:
+        state.finish_run(**LIMITS)
+    else:
+        model = make_model()
+        watch(model, "before")
+        add_wandb_callback(model)
+        watch(model, "after")
+        mark("registered")
+        TRAIN
+    mark("trained")
+    if run:
+        run.log({{"user/after": LIFE}})
+        mark("after")
+mark("closed")
+"""
 CALLBACK = """
 with wandb_config(**LIMITS):
     if state.is_over:
@@ -165,6 +187,7 @@ def write(directory: Path, name: str, usage: str, processes: str, *, by_hand: bo
         "A": OWN_RUN,
         "B closed": MANAGER.replace("KEEP_OPEN", "False"),
         "B open": MANAGER.replace("KEEP_OPEN", "True"),
+        "wandb_init": PROGRAM,
         "C": CALLBACK.replace("REGISTER", BY_HAND if by_hand else ADD),
     }
     script = HEAD + bodies[usage].replace("TRAIN\n", TRAIN[processes] + "\n")

@@ -25,6 +25,10 @@ def campaign(*words: str) -> str:
     return done.stdout
 
 
+# The numbers below were chosen among these; a further usage would change what each of them draws.
+AMONG = [word for usage in ("A", "B closed", "B open", "C", "D") for word in ("--usage", usage)]
+
+
 def only(*numbers: int) -> list[str]:
     return [word for number in numbers for word in ("--only", str(number))]
 
@@ -33,8 +37,13 @@ def only(*numbers: int) -> list[str]:
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param(["--seed", "11", "--processes", "1", *only(2, 4, 6, 12)], id="one-process"),
-        pytest.param(["--seed", "1", *only(38)], id="two-processes"),
+        pytest.param(["--seed", "11", "--processes", "1", *AMONG, *only(2, 4, 6, 12)], id="one-process"),
+        pytest.param(["--seed", "1", *AMONG, *only(38)], id="two-processes"),
+        pytest.param(
+            ["--seed", "1", "--usage", "wandb_init", "--processes", "torchrun", *only(0, 1, 2, 3)],
+            id="program",
+            marks=NIGHTLY,
+        ),
     ],
 )
 def test_short_campaign_finds_no_violation(words: list[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from wandb_server import WandbServer
 
 from support.example_texts import commands, header
-from support.jobs import END, EPOCHS, NIGHTLY, Job, epochs, job_environment, run_in
+from support.jobs import END, EPOCHS, NIGHTLY, Job, LaunchAgents, epochs, job_environment, run_in
 from support.paths import ROOT, TINY
 from support.s3_service import S3Service
 
@@ -87,3 +87,32 @@ def test_trials_are_runs_of_their_own(tmp_path: Path, example: str) -> None:
     assert [run.state for run in server.runs] == ["finished", "finished"]
     assert {run.sweep for run in server.runs} == {server.sweeps[0].name}
     assert all("metrics/mAP50-95(B)" in run.summary for run in server.runs)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "nodes", "names"),
+    [
+        ("main", 1, [""]),
+        ("all", 1, ["rank-0", "rank-1"]),
+        ("node", 2, ["worker-0", "worker-1"]),
+        pytest.param("main", 2, [""], marks=NIGHTLY),
+        pytest.param("node", 1, [""], marks=NIGHTLY),
+        pytest.param("all", 2, ["rank-0", "rank-1"], marks=NIGHTLY),
+    ],
+)
+def test_ranks_of_a_program_log_by_the_strategy(
+    launch_agents: LaunchAgents, strategy: str, nodes: int, names: list[str]
+) -> None:
+    example, words = (
+        str(ROOT / "examples/distributed.py"),
+        ("--log_strategy", strategy, "--group_name", "my-experiment"),
+    )
+    job = launch_agents(example, *words, nodes=nodes, processes=2 // nodes)
+
+    runs = sorted(job.runs, key=lambda run: run.id)
+    assert [run.name for run in runs] == names
+    for run in runs:
+        assert (run.group, run.project, run.state, run.exit_code) == ("my-experiment", "demo", "finished", 0)
+        assert [row["epoch"] for row in run.history] == [1, 2, 3]
+    assert [len(run.artifacts) for run in runs] == [1, *[0] * (len(runs) - 1)], "rank 0 has saved the checkpoint"
+    assert set(runs[0].artifacts[0].entries) == {"checkpoint.pt"}

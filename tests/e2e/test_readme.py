@@ -8,7 +8,8 @@ from support.documents import CODE
 from support.jobs import NIGHTLY, RunJob
 from support.s3_service import S3Service
 
-ONE_TRAINING = {name: code for name, code in CODE.items() if "upload_to_s3" not in code and "kfold" not in code}
+OTHERS = ("upload_to_s3", "kfold", "wandb_init")
+ONE_TRAINING = {name: code for name, code in CODE.items() if not any(word in code for word in OTHERS)}
 ON_A_GPU_MACHINE = "from scenarios.documents import prepare_machine\n\nprepare_machine()\n"
 AFTER_A_TRAINING = "from scenarios.documents import manager_after_training\n\nmanager = manager_after_training()\n"
 
@@ -49,3 +50,12 @@ def test_code_for_folds_runs_as_it_is_written(run_job: RunJob) -> None:
     assert {run.name for run in job.runs} == {"5-fold-summary", *(f"5-fold-fold-{fold}" for fold in range(5))}
     assert {run.state for run in job.runs} == {"finished"}
     assert "±" in job.output
+
+
+def test_code_of_a_program_runs_as_it_is_written(run_job: RunJob) -> None:
+    (code,) = (code for code in CODE.values() if "wandb_init" in code)
+
+    job = run_job(code)
+
+    assert [row["loss"] for row in job.run.history] == [1 / (step + 1) for step in range(10)]
+    assert (job.run.project, job.run.state) == ("demo", "finished")

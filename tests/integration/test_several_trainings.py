@@ -13,7 +13,7 @@ from PIL import Image
 
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
-from ultralytics_wb_ddp.runs.resolution import open_training_run, warn_of_lost_run
+from ultralytics_wb_ddp.runs.resolution import open_main_run, warn_of_lost_run
 from ultralytics_wb_ddp.runs.several_trainings import warn_of_several_trainings
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files
 
@@ -99,6 +99,6 @@ def test_disabled_client_is_named_with_its_command(
     Path("wandb/settings").write_text("[default]\nmode = disabled\n")  # as 'wandb disabled' writes it
 
     with caplog.at_level(logging.INFO, "ultralytics_wb_ddp"):
-        assert open_training_run(None, None, RunOptions(project="demo"), {}, None) is None
+        assert open_main_run(None, None, RunOptions(project="demo"), {}, None) is None
 
     assert "W&B is disabled (W&B's settings on this machine; 'wandb enabled' changes them)" in caplog.text

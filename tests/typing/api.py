@@ -11,8 +11,10 @@ from ultralytics_wb_ddp import (
     Links,
     ParallelConfig,
     RankPlan,
+    RankScope,
     RestoreError,
     RunGroup,
+    RunMode,
     S3Error,
     Statistics,
     Sweep,
@@ -37,6 +39,7 @@ from ultralytics_wb_ddp import (
     train_distributed,
     upload_to_s3,
     wandb_config,
+    wandb_init,
 )
 from ultralytics_wb_ddp.testing.cpu_trainers import (
     CpuDDPClassificationTrainer,
@@ -64,6 +67,25 @@ def what_a_type_checker_refuses(model: Any, cfg: Any) -> None:
     WandbCallback(checkpoints="last")  # type: ignore[arg-type]
     wandb_config(keep_open="yes")  # type: ignore[arg-type]
     WandbManager.group(cfg, "5-fold", 5, metric="mAP50")  # type: ignore[call-arg]
+    wandb_init(run_mode="every")  # type: ignore[call-overload]
+
+
+def program(run_mode: RunMode, rank_scope: RankScope) -> int:
+    @wandb_init(
+        project="demo", run_mode=run_mode, rank_scope=rank_scope, config={"lr": 0.1}, id="mine", api_key="secret"
+    )
+    def train(steps: int) -> int:
+        run: Any = get_wandb_run()
+        return steps if run else 0
+
+    @wandb_init
+    async def train_later(steps: int) -> int:
+        return steps
+
+    print(train_later)
+    with wandb_init(strategy="all") as run:
+        run.log({"loss": train(3)})
+    return train(3)
 
 
 def manager(cfg: Any) -> str | None:

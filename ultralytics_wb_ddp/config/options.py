@@ -104,6 +104,14 @@ class ScopeOptionsDict(RunOptionsDict, total=False):
     keep_open: bool | None
 
 
+class ProgramOptionsDict(RunOptionsDict, total=False):
+    """The options of ``wandb_init``."""
+
+    id: str | None
+    api_key: str | None
+    config: Mapping[str, Any] | None
+
+
 class GroupOptionsDict(TypedDict, total=False):
     """The options of ``WandbManager.group``; :class:`RunGroup` explains them."""
 

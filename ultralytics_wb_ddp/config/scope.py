@@ -94,6 +94,12 @@ def active_scopes() -> tuple[ConfigScope, ...]:
     return _active.get()
 
 
+def scopes_around(creation_scopes: tuple[ConfigScope, ...]) -> tuple[ConfigScope, ...]:
+    """Return the scopes in which an object was created, and the active scopes inside them."""
+    active = active_scopes()
+    return (*(scope for scope in creation_scopes if scope not in active), *active)
+
+
 def merge_scopes(around: Iterable[ConfigScope]) -> dict[str, Any]:
     """Return the settings of all scopes by name; later scopes win."""
     return merge(*(scope.values for scope in reversed([*around])))
@@ -111,11 +117,9 @@ def scope_options(creation_scopes: tuple[ConfigScope, ...], run_id: str | None) 
         creation_scopes: Scopes in which the training's callback was created. The active scopes are inside them.
         run_id: Run that the training may continue. Its manager has already applied the scopes around itself.
     """
-    active = active_scopes()
-    around = (*(scope for scope in creation_scopes if scope not in active), *active)
     applied = _applied_by_run_id.get(run_id or "", ())
     known = {field.name for field in fields(RunOptions)}
-    values = merge_scopes(scope for scope in around if scope not in applied)
+    values = merge_scopes(scope for scope in scopes_around(creation_scopes) if scope not in applied)
     return {name: value for name, value in values.items() if name in known}
 
 

@@ -11,6 +11,7 @@ import os
 import pickle
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ FIRST_POLL_INTERVAL, MAX_POLL_INTERVAL = (
     0.002,
     0.1,
 )  # seconds between two polls of the store; the interval doubles each time
+
+
+_hosted: list[Any] = []  # stores that this process keeps to its end: another rank may come later
 
 
 class PendingRead:
@@ -76,13 +80,21 @@ class PendingRead:
 
 
 class RankStore:
-    """A key-value store that all ranks of a training share."""
+    """A key-value store that all ranks of a launch share.
 
-    def __init__(self, name: str) -> None:
-        """Connect in the background. All ranks give this training the same name, apart from others of the launch."""
+    Args:
+        name: Name of the values' owner, such as a training. All ranks give it the same name, apart from others.
+        connect_timeout: Seconds that the connection may take, in the background.
+        hosts: Whether this process keeps the store, unless torchrun does. PyTorch's process group uses the same store.
+    """
+
+    def __init__(
+        self, name: str, *, connect_timeout: float = STORE_TIMEOUT.total_seconds(), hosts: bool = False
+    ) -> None:
+        self._connect_timeout, self._hosts = timedelta(seconds=connect_timeout), hosts
         restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun keeps its store
         self._space = f"ultralytics_wb_ddp/{restarts}/{name}"
-        self._is_lost = "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ
+        self._is_lost = not has_address(os.environ)
         self._queue = BackgroundQueue("wandb-ddp-store")
         self._store: Any = None
         self._pending_reads: list[PendingRead] = []
@@ -162,12 +174,27 @@ class RankStore:
             if self._is_lost:
                 return
             try:
-                self._store = self._store or _connect()
+                self._store = self._store or self._connect()
                 job(self._store)
             except Exception:  # noqa: BLE001  # PyTorch raises several classes
                 self._lose()
 
         self._queue.submit(run)
+
+    def _connect(self) -> Any:
+        import torch.distributed as dist
+
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        if self._hosts and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+            with suppress(Exception):  # another process keeps it
+                store = dist.TCPStore(
+                    address, port, is_master=True, timeout=STORE_TIMEOUT, wait_for_workers=False, multi_tenant=True
+                )
+                _hosted.append(store)
+                return store
+        store = dist.TCPStore(address, port, is_master=False, timeout=self._connect_timeout, wait_for_workers=False)
+        store.set_timeout(STORE_TIMEOUT)
+        return store
 
     def _lose(self) -> None:
         self._is_lost, self._store = True, None
@@ -175,8 +202,6 @@ class RankStore:
             pending_read.cancel()
 
 
-def _connect() -> Any:
-    import torch.distributed as dist
-
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return dist.TCPStore(address, port, is_master=False, timeout=STORE_TIMEOUT, wait_for_workers=False)
+def has_address(env: Mapping[str, str]) -> bool:
+    """Return whether the environment names the address of the launch's store."""
+    return bool(env.get("MASTER_ADDR") and env.get("MASTER_PORT"))

@@ -14,11 +14,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE
 from ultralytics_wb_ddp.runs import journal
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
 from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, give_up_run, init_run
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.open_runs import (
+    Termination,
     adopt_user_run,
     block_finish,
     is_ours,
@@ -33,8 +35,11 @@ from ultralytics_wb_ddp.wandb_client.internals import (
     flush,
     is_core_lost,
     log_artifact,
+    merge_runs,
     restore_server_queries,
     shorten_table_names,
+    unwatch_calls,
+    watch_calls,
 )
 from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
 from ultralytics_wb_ddp.wandb_client.run_state import (
@@ -48,7 +53,7 @@ from ultralytics_wb_ddp.wandb_client.run_state import (
 from ultralytics_wb_ddp.wandb_client.storage import cannot_hold_rows, ensure_writable_directories, store_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -57,6 +62,7 @@ RECORD_INTERVAL = 1.0  # seconds between two writes of the number of trained bat
 RECENT_ROWS = (
     5  # rows and artifacts that are kept in memory, because wandb-core may be killed before it has written them
 )
+RECENT_ROWS_OF_PROGRAM = 256  # a program may log many rows in a second
 BACKGROUND_DRAIN_TIMEOUT = 10.0  # seconds that the training waits for the background queue
 
 
@@ -73,6 +79,7 @@ class GuardedRun:
         thread: The thread that trains.
         record: The run record.
         background: Queue of work that the training does not wait for.
+        is_program: Whether a program logs to the run by its own calls.
         is_epoch_being_saved: Whether an epoch is on its way to disk, and its row will follow.
         failed_exit_code: Function that returns the exit code of a process of this training that has failed, or 0.
         explain_lost_core: Function that returns why the run's wandb-core may be gone, or an empty string.
@@ -104,6 +111,7 @@ class GuardedRun:
         self._conflicting_args: dict[str, Any] = {}
         self._config: dict[str, Any] = {}  # the part of the config that the training has written
         self._reported: set[str] = set()
+        self._disk_checked_at = 0.0
         self._recent_rows: deque[Mapping[str, Any]] = deque(maxlen=RECENT_ROWS)
         self._recent_artifacts: deque[tuple[Any, list[str]]] = deque(maxlen=RECENT_ROWS)
         self._journals: tuple[Path, ...] = ()
@@ -111,6 +119,7 @@ class GuardedRun:
         self._is_stop_requested = False
         self._stop_poll: threading.Event | None = None  # set when the query of the button is done; None without a query
         self.background = BackgroundQueue("wandb-ddp-rows")
+        self.is_program = False
         self.is_epoch_being_saved = False
         self.failed_exit_code: Callable[[], int] = lambda: 0
         self.explain_lost_core: Callable[[], str] = str
@@ -175,6 +184,39 @@ class GuardedRun:
             if self.record.best_epoch:
                 self.wandb_run.summary.update({"best/epoch": self.record.best_epoch})
 
+    def start_program(self) -> None:
+        """Keep the run open for a program. Its metrics are the program's own, so none are defined."""
+        registry.trainings.append(self)
+        self.is_program = True
+        self._recent_rows = deque(maxlen=RECENT_ROWS_OF_PROGRAM)
+        self._block_finish()
+        with self.guard("the start of the program"):
+            self._record_in_journals(None)
+            self.record = RunRecord.of_run(self.wandb_run, None, self.links.as_dict())
+        if self._options.on_error == "warn":
+            self._watch_program()
+
+    def _watch_program(self) -> None:
+        """Continue the run on disk if a call of the program finds that its wandb-core is gone."""
+        run = self.wandb_run
+
+        def continue_run(error: Exception) -> Any:
+            if registry.termination or is_closed(run):  # the service process sends what is on disk
+                return None
+            with self.guard("a call of the program"):
+                self._continue_after(run, error)
+                return self.wandb_run
+            return None
+
+        watch_calls(run, on_row=self._note_row, on_lost=continue_run)
+
+    def _note_row(self, row: Mapping[str, Any]) -> None:
+        """Keep a row that the program has logged, and check the disk, once a second at most."""
+        self._recent_rows.append(row)
+        if self.wandb_run.offline and time.monotonic() - self._disk_checked_at > RECORD_INTERVAL:
+            self._disk_checked_at = time.monotonic()
+            self.run_in_background("a row of the program", self._leave_full_disk)
+
     def _record_in_journals(self, save_dir: Path | None) -> None:
         """Record the session in the training's and the launcher's journal, and the launcher's session in this one's."""
         run, handoff = self.wandb_run, self._handoff
@@ -196,7 +238,12 @@ class GuardedRun:
 
     def _block_finish(self) -> None:
         if is_ours(self.wandb_run):
-            block_finish(self.wandb_run, "this package finishes it after the training")
+            end = (
+                "wandb_init finishes it at its end"
+                if self.is_program
+                else "this package finishes it after the training"
+            )
+            block_finish(self.wandb_run, end)
 
     def _load_previous_best(self) -> None:
         """Load the best values, the batches and the epoch from the summary."""
@@ -243,7 +290,7 @@ class GuardedRun:
             self.call(log_row)
             with self._continuing:
                 if used and used[0] is not self.wandb_run:  # another thread has continued the run meanwhile
-                    self._log_lost_rows(used[0], [row])
+                    self._log_lost_rows(get_run_dir(used[0]), [row])
                 self._recent_rows.append(row)
             self.record.epoch = row["epoch"]
             is_new_best = is_best and self.record.best_epoch != row["epoch"]
@@ -270,13 +317,17 @@ class GuardedRun:
         if registry.termination:  # the service process sends what is on disk, and the process ends
             return
         self._drain()
+        self._continue_after(lost, error)
+        action()
+
+    def _continue_after(self, lost: Any, error: Exception) -> None:
+        """Continue the run on disk, unless another thread has done so since the error of a lost session."""
         with self._continuing:  # checkpoints are logged by another thread than rows
             if self.wandb_run is lost:
                 explanation = self.explain_lost_core() if self.origin == "attach" else ""
                 self._continue_with_recent_data(
                     explanation or f"the run's wandb-core is gone ({format_exception(error)})"
                 )
-        action()
 
     def _storable(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values that W&B can store. Warn of each other value. Numbers are always kept."""
@@ -372,7 +423,8 @@ class GuardedRun:
         if self not in registry.owned:
             registry.owned.append(self)
         self._block_finish()
-        define_metrics(self.wandb_run)
+        if not self.is_program:
+            define_metrics(self.wandb_run)
         self.wandb_run.config.update(self._config, allow_val_change=True)
         folder = get_run_dir(self.wandb_run)
         journal.record([folder], get_run_dir(lost), id=lost.id)
@@ -382,25 +434,33 @@ class GuardedRun:
 
     def _continue_with_recent_data(self, reason: str) -> None:
         """Continue the run on disk, and log the last rows and artifacts again that the lost session has not written."""
-        lost = self.wandb_run
-        self.continue_offline(reason)
-        self._log_lost_rows(lost, self._recent_rows)
-        self._log_lost_artifacts(lost)
+        lost, folder = self.wandb_run, get_run_dir(self.wandb_run)
+        program = registry.program_of(lost.id)
+        if program in {None, self}:
+            self.continue_offline(reason)
+            self._log_lost_rows(folder, [*self._recent_rows])
+        else:  # the run of the program in which the training runs; it has kept the rows of the training, too
+            program._continue_with_recent_data(reason)  # noqa: SLF001  # an object of the same class
+            self.wandb_run = program.wandb_run
+        self._log_lost_artifacts(folder)
+        if self.is_program:
+            merge_runs(lost, self.wandb_run)
+            self._watch_program()
 
     def _drain(self) -> None:
         """Wait for the background queue, in the training's thread."""
         if threading.current_thread() is self.thread:
             self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
 
-    def _log_lost_rows(self, lost: Any, rows: Iterable[Mapping[str, Any]]) -> None:
+    def _log_lost_rows(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         """Log rows again that a killed wandb-core has not written to disk.
 
         Args:
-            lost: The ``wandb.Run`` of that wandb-core.
-            rows: The rows.
+            folder: Folder of that wandb-core's session.
+            rows: The rows, which are the last ones of the session.
         """
         try:
-            written = read_run(get_run_dir(lost)).history
+            written = read_run(folder).history[-2 * RECENT_ROWS_OF_PROGRAM :]
         except (OSError, ValueError):  # the folder is gone, or holds nothing
             written = []
         for row in rows:
@@ -420,11 +480,11 @@ class GuardedRun:
         self._recent_artifacts.append((artifact, aliases))
         return logged
 
-    def _log_lost_artifacts(self, lost: Any) -> None:
+    def _log_lost_artifacts(self, folder: Path) -> None:
         """Log the last artifacts again that a killed wandb-core has not written to disk."""
         written = set()
         with suppress(OSError, ValueError):  # the folder is gone, or holds nothing
-            files = find_run_files(get_run_dir(lost))
+            files = find_run_files(folder)
             written = {artifact.digest for file in files for artifact in read_run(file).artifacts}
         for artifact, aliases in self._recent_artifacts:
             if artifact.digest not in written:
@@ -531,12 +591,22 @@ class GuardedRun:
             write_handback(self._handoff.handback_file, next_step=self._handoff.next_step, exit_code=exit_code)
 
     def close(self, exit_code: int) -> None:
-        """Finish the run if this object opened it. Leave other runs open."""
+        """Finish the run if this object opened it. Leave other runs open.
+
+        Args:
+            exit_code: Exit code of the training. That of SIGTERM, from another rank, marks the run as preempted.
+        """
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
+        if exit_code == SIGTERM_EXIT_CODE:
+            Termination(exit_code, is_preempted=True).mark(self.wandb_run)
         self.report_exit_code(exit_code)
         if self in registry.trainings:
             registry.trainings.remove(self)
-        if registry.user_runs.pop(self.wandb_run.id, None) is not None:
+        if self.is_program:
+            unwatch_calls(self.wandb_run)  # from now on the service process sends what a lost wandb-core has not sent
+        if registry.program_of(self.wandb_run.id):
+            pass  # the program in which the training ran goes on
+        elif registry.user_runs.pop(self.wandb_run.id, None) is not None:
             restore_server_queries(self.wandb_run)
         elif is_ours(self.wandb_run):
             unblock_finish(self.wandb_run)
@@ -557,11 +627,11 @@ def close_failed_runs() -> None:
     """Close the runs of trainings that failed without reaching ``teardown``.
 
     A thread runs one training at a time. So a training that begins shows that its thread's previous training failed.
-    The trainings of other threads continue.
+    The trainings of other threads continue, and so does the program in which the training begins.
     """
     this_thread = threading.current_thread()
     for guarded_run in reversed([*registry.owned]):
-        if guarded_run.thread is this_thread or not guarded_run.thread.is_alive():
+        if not guarded_run.is_program and (guarded_run.thread is this_thread or not guarded_run.thread.is_alive()):
             guarded_run.close(1)
 
 
@@ -582,8 +652,9 @@ def close_runs_with_id(run_id: str, exit_code: int) -> None:
 def get_wandb_run() -> Any:
     """Return the ``wandb.Run`` that this process logs to.
 
-    During a training this is the training's run, which may differ from ``wandb.run``. Otherwise it is the run that a
-    :class:`WandbManager` or the script holds open. If several threads train, each thread gets its own run.
+    During a training this is the training's run, which may differ from ``wandb.run``. In a :func:`wandb_init` block it
+    is the run of the block. Otherwise it is the run that a :class:`WandbManager` or the script holds open. If several
+    threads train, each thread gets its own run.
 
     Returns:
         The run, or None on a rank that does not log.

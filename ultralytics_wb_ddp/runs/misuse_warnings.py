@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-NEW_RUN_OPTIONS = ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode")  # fixed at creation
+NEW_RUN_OPTIONS = ("id", "project", "entity", "name", "group", "job_type", "tags", "notes", "mode")  # fixed at creation
 CHECKED_CALLBACKS = ("project", "entity")
 run_ids_with_callback: set[str] = set()  # ids of runs for which a callback of this process started a training
 

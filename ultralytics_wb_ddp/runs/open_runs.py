@@ -114,7 +114,7 @@ class OpenRunRegistry:
     Attributes:
         opened: Unfinished runs that this package opened, by id.
         user_runs: Runs that the user opened and a training logs to, by id.
-        trainings: The guarded runs of the trainings that are running.
+        trainings: The guarded runs of the trainings and of the program that are running.
         owned: The guarded runs that opened their run and finish it.
         unsent_user_runs: The user's offline runs whose command is named when they end.
         records: Records of the trainings that have ended, by run id.
@@ -175,6 +175,11 @@ class OpenRunRegistry:
             self.user_runs[run.id] = run
             if self.termination:
                 self.termination.mark(run)
+
+    def program_of(self, run_id: str) -> Any:
+        """Return the guarded run of the ``wandb_init`` block that holds a run, or None."""
+        held = (each for each in self.trainings if each.is_program and each.wandb_run.id == run_id)
+        return next(held, None)
 
     def take(self, run_id: str) -> OpenRun | None:
         """Take a run out of the registry, to finish it. Return None if another thread finishes it."""

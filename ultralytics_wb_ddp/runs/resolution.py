@@ -262,7 +262,8 @@ def find_run(user_run: Any, pickled: Handoff | None) -> tuple[Handoff | None, An
     if named is not None and not is_closed(named):
         return handoff, named
     active = wandb_run()
-    if active is not None and is_ours(active) and (handoff is None or active.id != handoff.run_id):
+    is_of_handoff = handoff is not None and active is not None and active.id == handoff.run_id
+    if active is not None and is_ours(active) and not is_of_handoff and not registry.program_of(active.id):
         active = None  # the run of another manager
     return handoff, active
 
@@ -274,8 +275,12 @@ def handoff_of_open_run(run: Any) -> Handoff:
     return Handoff.of_run(run, is_open=True, service=service, is_users=open_run is None)
 
 
-def open_training_run(
-    user_run: Any, pickled: Handoff | None, options: RunOptions, default: Mapping[str, Any], earlier: RunRecord | None
+def open_main_run(
+    user_run: Any,
+    pickled: Handoff | None,
+    options: RunOptions,
+    default: Mapping[str, Any],
+    earlier: RunRecord | None = None,
 ) -> GuardedRun | None:
     """Open the run that the main process logs to.
 

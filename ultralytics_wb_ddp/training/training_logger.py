@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.artifacts.checkpoint_metadata import STRIPPED, Measurement, Progress, finite_numbers
 from ultralytics_wb_ddp.artifacts.checkpoints import CheckpointUploader
 from ultralytics_wb_ddp.artifacts.missed_epochs import log_missed_epochs, read_epochs
-from ultralytics_wb_ddp.distributed.processes import count_datasets, has_dead_peer, is_worker
-from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE, on_termination
+from ultralytics_wb_ddp.distributed.processes import count_datasets, is_worker
+from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.stdio import keep_output_writable
 from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.metrics import evaluation_charts, trainer_rows
 from ultralytics_wb_ddp.runs import stop_button, trial_env
 from ultralytics_wb_ddp.runs.guarded_run import close_failed_runs
-from ultralytics_wb_ddp.runs.open_runs import Termination, registry, warn_of_unused_run
+from ultralytics_wb_ddp.runs.open_runs import registry, warn_of_unused_run
 from ultralytics_wb_ddp.runs.preemption import preempt_runs
-from ultralytics_wb_ddp.runs.resolution import open_training_run, warn_of_lost_run
+from ultralytics_wb_ddp.runs.resolution import open_main_run, warn_of_lost_run
 from ultralytics_wb_ddp.runs.run_defaults import stock_run_options
 from ultralytics_wb_ddp.runs.run_record import FINAL_PREFIX, RunRecord
 from ultralytics_wb_ddp.runs.several_trainings import warn_of_several_trainings
 from ultralytics_wb_ddp.training.rank_coordinator import RankCoordinator
-from ultralytics_wb_ddp.utils.errors import exit_code_of, set_exit_code
+from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.serialization import to_plain
 from ultralytics_wb_ddp.utils.threads import run_in_thread
 
@@ -155,7 +155,7 @@ class TrainingLogger:
         trainer, save_dir = self.trainer, Path(self.trainer.save_dir)
         previous = find_previous_record(trainer)
         default = stock_run_options(trainer.args.project, trainer.args.name, save_dir)
-        self.run = open_training_run(user_run, handoff, self.options, default, previous)
+        self.run = open_main_run(user_run, handoff, self.options, default, previous)
         if self.run is None:
             return
         if trainer.args.resume and previous is None and handoff is None:
@@ -173,12 +173,6 @@ class TrainingLogger:
         stop_button.training_started.set()
         stop_button.active_training_ids.add(id(self))
 
-    def _terminate(self) -> None:
-        """Tell the other ranks that SIGTERM ends this one, and preempt the runs of this process."""
-        if not has_dead_peer():
-            self.ranks.report_exit_code(SIGTERM_EXIT_CODE)
-        preempt_runs()
-
     @property
     def timer(self) -> RankTimer | None:
         """Timer of this rank; None in one process or without ``rank_metrics``."""
@@ -187,7 +181,7 @@ class TrainingLogger:
     def start(self) -> None:
         """Connect the ranks. Publish the run in the main process, and open the run of any other rank that logs."""
         if self.run or not self.is_main:
-            on_termination(self._terminate)
+            on_termination(self.ranks.terminate)
         self.ranks.connect()
         if self.is_main:
             self._start_inputs()
@@ -432,19 +426,14 @@ class TrainingLogger:
                 self._write_config()  # the last epoch may have changed it
             stop_button.active_training_ids.discard(id(self))
             if not failed:
-                self.ranks.wait_for_local_ranks()
+                self.ranks.wait_for_writers()
             if self.checkpoints:
                 upload_error = self.checkpoints.close(self.trainer, failed=failed)
             self._finish_inputs(failed=failed)
             # Only the main process gets on_train_end. Another rank that is here without an error has finished.
             is_cut_off = self.is_main and not self.is_finished
-            may_be_of_another_rank = failed and not isinstance(error, (SystemExit, KeyboardInterrupt))
-            if error and may_be_of_another_rank and (other_code := self.ranks.failed_exit_code()):
-                set_exit_code(error, other_code)
-                exit_code = other_code
+            exit_code = self.ranks.exit_code_of(error) if failed else 0
             registry.failed_exit_code = exit_code or 1  # torchrun may terminate this rank before its run is finished
-            if exit_code == SIGTERM_EXIT_CODE:
-                Termination(exit_code, is_preempted=True).mark(self.run.wandb_run)
             self.run.close(exit_code if failed else int(is_cut_off or upload_error is not None))
             upload_error = None if failed else upload_error
         self.ranks.close(exit_code if isinstance(error, SystemExit) else 0)

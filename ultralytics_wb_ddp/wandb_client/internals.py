@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _connecting = threading.RLock()  # a process has one connection of wandb, and several threads may open runs
 LAUNCH_MODULE = "wandb.sdk.launch.inputs.internal"  # W&B Launch keeps staged inputs here
+SENDING_METHODS = ("_publish", "_deliver")  # of the interface that sends a run's records
 LOG_BLOCK_SIZE = 33_000  # bytes; wandb-core writes its log to disk in blocks of 32 KiB
 
 
@@ -311,6 +312,49 @@ def restore_finish(run: Any) -> None:
     """Undo :func:`replace_finish`."""
     for name in ("finish", "_finish"):
         run.__dict__.pop(name, None)
+
+
+def watch_calls(run: Any, *, on_row: Callable[[dict[str, Any]], None], on_lost: Callable[[Exception], Any]) -> None:
+    """Watch a program's own calls of a run.
+
+    Args:
+        run: The ``wandb.Run``.
+        on_row: Function that gets each logged row.
+        on_lost: Function that gets the error of a call which finds that wandb-core is gone. It returns the
+            ``wandb.Run`` that takes the call. With None, the call does nothing; one that needs an answer fails.
+    """
+    interface, log_row = wandb_interface(run), run._partial_history_callback  # no public API, here and below
+
+    def send(name: str, record: Any, **options: Any) -> Any:
+        try:
+            return getattr(type(interface), name)(interface, record, **options)
+        except Exception as error:
+            if not is_core_lost(error):
+                raise
+            other = on_lost(error)
+            if other is None and name == "_deliver":
+                raise
+            return other and getattr(wandb_interface(other), name)(record, **options)
+
+    def log_and_note(row: dict[str, Any], *arguments: Any, **options: Any) -> None:
+        log_row(row, *arguments, **options)
+        on_row(row)
+
+    for name in SENDING_METHODS:
+        setattr(interface, name, partial(send, name))
+    run._partial_history_callback = log_and_note
+
+
+def unwatch_calls(run: Any) -> None:
+    """Undo :func:`watch_calls`."""
+    for name in SENDING_METHODS:
+        vars(wandb_interface(run) or run).pop(name, None)
+    vars(run).pop("_partial_history_callback", None)
+
+
+def merge_runs(run: Any, other: Any) -> None:
+    """Make a ``wandb.Run`` that a program holds the same run as another one."""
+    run.__dict__ = other.__dict__
 
 
 def set_files_dir(run: Any, directory: str) -> None:

@@ -10,6 +10,7 @@ import time
 import pytest
 import torch.distributed as dist
 
+from ultralytics_wb_ddp.distributed.parallel_config import find_free_port
 from ultralytics_wb_ddp.distributed.rank_store import RankStore
 
 
@@ -99,3 +100,19 @@ def test_without_a_launch_there_is_no_store(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name, raising=False)
 
     assert RankStore("training").wait(["a"], 60) == {}
+
+
+def test_rank_0_keeps_the_store_until_pytorch_uses_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(find_free_port()))
+    other = RankStore("program", connect_timeout=60)  # it comes first, and waits for rank 0
+    first = RankStore("program", hosts=True)
+
+    first.write("a", 1)
+    found = other.wait(["a"], 60)
+    first.close()
+    dist.init_process_group("gloo", rank=0, world_size=1)
+    dist.destroy_process_group()
+
+    assert found == {"a": 1}
+    assert other.read(["a"], 5) == {"a": 1}, "a rank may come late"

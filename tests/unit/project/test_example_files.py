@@ -15,6 +15,7 @@ EXAMPLES = sorted(path.name for path in (ROOT / "examples").iterdir() if path.is
 # Without GPUs each is run by a test: those of test_examples.py do what the example says, the others do more with it.
 RUN_BY = {
     "callbacks_by_hand.py": "test_examples.py::test_training_is_one_run",
+    "distributed.py": "test_examples.py::test_ranks_of_a_program_log_by_the_strategy",
     "flyte_task.py": "test_flyte.py::test_training_in_a_flyte_task_is_one_run",
     "job.yaml": "test_examples.py::test_training_is_one_run",
     "kfold.py": "test_groups.py::test_example_cross_validates_offline_and_goes_on",

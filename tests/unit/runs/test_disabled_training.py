@@ -11,7 +11,7 @@ import wandb
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.runs.handoff import Handoff
 from ultralytics_wb_ddp.runs.misuse_warnings import run_ids_with_callback
-from ultralytics_wb_ddp.runs.resolution import DISABLED_LAUNCHER, DISABLED_OPEN_RUN, open_training_run
+from ultralytics_wb_ddp.runs.resolution import DISABLED_LAUNCHER, DISABLED_OPEN_RUN, open_main_run
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def causes(caplog: pytest.LogCaptureFixture, user_run: Any, handoff: Handoff | N
     """Open the run of a training. Return the causes that messages name for none."""
     caplog.clear()
     with caplog.at_level(logging.INFO, "ultralytics_wb_ddp"):
-        assert open_training_run(user_run, handoff, options, {}, None) is None
+        assert open_main_run(user_run, handoff, options, {}, None) is None
     run_ids_with_callback.discard("abc")
     messages = [record.getMessage() for record in caplog.records]
     assert all(message.endswith(": nothing of this training is logged") for message in messages)
