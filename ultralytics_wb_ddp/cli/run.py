@@ -70,16 +70,21 @@ def run(command: tuple[str, ...], config: Path | None, **values: Any) -> NoRetur
     if not command:
         msg = "there is no command; write it after --, as in: ultralytics-wb-ddp run -- yolo train data=coco8.yaml"
         raise click.UsageError(msg)
-    options = merge(_read_options(values, config), options_from_environment() or {})
+    options = merge(read_options(values, config), options_from_environment() or {})
     if reason := isolation_of(command):
         msg = "ultralytics_wb_ddp: WARNING: {}: its trainings are not logged, because Python's {}; leave the option out"
         click.echo(msg.format(" ".join(command), reason), err=True)
     _execute(command, {**os.environ, **autolog_variables(options)})
 
 
-def _read_options(values: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
-    """Return the options of the command line and the file, checked."""
+def read_options(values: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
+    """Return the options of the command line and of a YAML file, which the command line overrides.
+
+    Raises:
+        ConfigurationError: An option is unknown or wrong, or the file cannot be read.
+    """
     from ultralytics_wb_ddp.config.options import OMEGACONF_MISSING, RunOptions, merge
+    from ultralytics_wb_ddp.config.validation import SECTION, ConfigurationError
     from ultralytics_wb_ddp.config.yaml_file import read_config, yaml_errors_as_user_errors
     from ultralytics_wb_ddp.utils.serialization import to_plain
 
@@ -87,9 +92,11 @@ def _read_options(values: Mapping[str, Any], config: Path | None) -> dict[str, A
     if config:
         with yaml_errors_as_user_errors(config):
             content = to_plain(read_config(config), resolve=True)
-        section = content.get("wandb") if "wandb" in content else content
-        where = "wandb" if "wandb" in content else str(config)
-        given = {name: value for name, value in (section or {}).items() if value != OMEGACONF_MISSING}
+        where, section = ("wandb", content["wandb"]) if "wandb" in content else (str(config), content)
+        if not isinstance(section, dict):
+            msg = f"{config}: wandb={section!r}: {SECTION} is expected, such as 'project: demo'"
+            raise ConfigurationError(msg)
+        given = {name: value for name, value in section.items() if value != OMEGACONF_MISSING}
         layers.append(RunOptions.parse_layer(given, where))
     return merge(*layers)
 
@@ -120,4 +127,5 @@ def _fail(program: str, error: OSError) -> NoReturn:
         exit_code = NOT_FOUND_EXIT_CODE
         place = "does not exist" if os.sep in program else "is not found in PATH"
         text = f"{place}; check its spelling, or activate the environment that has it"
-    raise CommandError(f"{program!r} {text}", exit_code)
+    msg = f"{program!r} {text}"
+    raise CommandError(msg, exit_code)

@@ -17,25 +17,26 @@ AUTOLOG_VARIABLE = "ULTRALYTICS_WB_DDP_AUTOLOG"
 BOOTSTRAP = str(Path(__file__).with_name("bootstrap"))  # directory of a sitecustomize.py
 
 
-def autolog_variables(options: Mapping[str, Any], env: Mapping[str, str] = os.environ) -> dict[str, str]:
+def autolog_variables(options: Mapping[str, Any], env: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the variables with which Python processes log their trainings.
 
     Args:
         options: Options of autolog by name, checked.
-        env: The environment to which they are added.
+        env: The environment to which they are added; by default that of this process.
     """
+    env = os.environ if env is None else env
     others = [entry for entry in env.get("PYTHONPATH", "").split(os.pathsep) if entry != BOOTSTRAP]
     path = os.pathsep.join([BOOTSTRAP, *others]) if any(others) else BOOTSTRAP
     return {"PYTHONPATH": path, AUTOLOG_VARIABLE: json.dumps(dict(options))}
 
 
-def options_from_environment(env: Mapping[str, str] = os.environ) -> dict[str, Any] | None:
+def options_from_environment(env: Mapping[str, str] | None = None) -> dict[str, Any] | None:
     """Return the options of autolog from the environment; None if it is off there.
 
     Raises:
         ConfigurationError: The variable is no JSON object.
     """
-    text = env.get(AUTOLOG_VARIABLE)
+    text = (os.environ if env is None else env).get(AUTOLOG_VARIABLE)
     if not text:
         return None
     try:
