@@ -86,6 +86,7 @@ def read_options(values: Mapping[str, Any], config: Path | None) -> dict[str, An
     from ultralytics_wb_ddp.config.options import OMEGACONF_MISSING, RunOptions, merge
     from ultralytics_wb_ddp.config.validation import SECTION, ConfigurationError
     from ultralytics_wb_ddp.config.yaml_file import read_config, yaml_errors_as_user_errors
+    from ultralytics_wb_ddp.runs.resolution import logging_ranks
     from ultralytics_wb_ddp.utils.serialization import to_plain
 
     layers = [RunOptions.parse_layer(values, "--")]
@@ -98,7 +99,9 @@ def read_options(values: Mapping[str, Any], config: Path | None) -> dict[str, An
             raise ConfigurationError(msg)
         given = {name: value for name, value in section.items() if value != OMEGACONF_MISSING}
         layers.append(RunOptions.parse_layer(given, where))
-    return merge(*layers)
+    options = merge(*layers)
+    logging_ranks(RunOptions(**options), None, os.environ)  # refuses a run mode that cannot work
+    return options
 
 
 def _execute(command: Sequence[str], env: Mapping[str, str]) -> NoReturn:

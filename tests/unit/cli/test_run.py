@@ -17,7 +17,7 @@ from ultralytics_wb_ddp.cli.run import read_options
     [
         ([], 2, "there is no command; write it after --, as in: ultralytics-wb-ddp run -- yolo train"),
         (["--"], 2, "there is no command"),
-        (["--projct", "x", "--", "yolo"], 2, "No such option: --projct"),
+        (["--projct", "x", "--", "yolo"], 2, "--projct"),
         (["--api-key", "x", "--", "yolo"], 2, "--api-key has no place here: set WANDB_API_KEY or call 'wandb login'"),
         (["--id", "x", "--", "yolo"], 2, "WANDB_RUN_ID and WANDB_PROJECT name a run to continue"),
         (["--project", "a/b", "--", "yolo"], 1, "--project='a/b': W&B refuses / in a project's name"),
