@@ -66,7 +66,7 @@ def _import_next_sitecustomize() -> None:
     if index >= 0:
         del sys.path[index]
     try:
-        import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
+        __import__(__name__)
     except ImportError as error:
         sys.modules.setdefault(__name__, this_module)
         if error.name != __name__:
