@@ -148,8 +148,13 @@ def _with_tuning_log(tune: Callable[..., Any]) -> Callable[..., Any]:
             return tune(tuner, *args, **kwargs)
         from ultralytics_wb_ddp.instrumentation.tuning import log_tuning
 
-        with log_tuning(tuner, AutologCallback.child_options()):
-            return tune(tuner, *args, **kwargs)
+        options, previous = AutologCallback.child_options(), [*_active]
+        _active.clear()  # each iteration trains in a process of its own, with options of its own
+        try:
+            with log_tuning(tuner, options):
+                return tune(tuner, *args, **kwargs)
+        finally:
+            _active[:] = previous
 
     return tune_and_log
 

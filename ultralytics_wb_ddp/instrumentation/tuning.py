@@ -86,7 +86,11 @@ class TuningLogger:
         directory = Path(tuner.tune_dir)
         default = stock_run_options(tuner.args.project, directory.name, directory)
         earlier = RunRecord.find(directory, None)  # of a tuning that is resumed
-        of_summary = RunOptions(**{**options, "job_type": SUMMARY_JOB_TYPE})
+        of_ranks = {
+            "run_mode": None,
+            "rank_scope": None,
+        }  # the tuner has no ranks; those of its trainings log to others
+        of_summary = RunOptions(**{**options, **of_ranks, "job_type": SUMMARY_JOB_TYPE})
         resolution, active_run = resolve_training_run(None, None, of_summary, default, earlier)
         group = of_summary.group or os.environ.get("WANDB_RUN_GROUP") or group_of_environment() or resolution.base_id
         run = open_run(replace(resolution, options=replace(resolution.options, group=group)), active_run)
