@@ -45,8 +45,9 @@ def use_the_cpu() -> None:
 
 
 def note_imports() -> None:
-    """Write whether a worker has imported wandb."""
-    Path(f"rank-{os.environ['RANK']}-imported-wandb-{'wandb' in sys.modules}").touch()
+    """Write whether a worker has imported wandb. The processes beside it do not train."""
+    if "ultralytics" in sys.modules:
+        Path(f"rank-{os.environ['RANK']}-imported-wandb-{'wandb' in sys.modules}").touch()
 
 
 sys.meta_path.insert(0, YoloFinder)
