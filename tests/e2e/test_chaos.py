@@ -29,12 +29,16 @@ def only(*numbers: int) -> list[str]:
     return [word for number in numbers for word in ("--only", str(number))]
 
 
+BEFORE_E = [word for usage in ("A", "B closed", "B open", "C", "D") for word in ("--usage", usage)]
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param(["--seed", "11", "--processes", "1", *only(2, 4, 6, 12)], id="one-process"),
-        pytest.param(["--seed", "1", *only(38)], id="two-processes"),
+        pytest.param([*BEFORE_E, "--seed", "11", "--processes", "1", *only(2, 4, 6, 12)], id="one-process"),
+        pytest.param([*BEFORE_E, "--seed", "1", *only(38)], id="two-processes"),
+        pytest.param(["--usage", "E", "--seed", "3", *only(0, 1, 2)], id="no-callback", marks=NIGHTLY),
     ],
 )
 def test_short_campaign_finds_no_violation(words: list[str]) -> None:
