@@ -125,18 +125,14 @@ def assert_tuning_is_logged(job: Job) -> None:
 
 @IN_BOTH_RELEASES
 def test_each_iteration_of_a_tuning_is_a_run_and_one_run_has_their_results(shell: Shell) -> None:
-    arguments = [*shell.arguments, "epochs=1", "device=cpu", "iterations=2"]
-    assert_tuning_is_logged(shell.run("yolo", "detect", "tune", *arguments))
+    assert_tuning_is_logged(shell.run(sys.executable, str(SCENARIOS / SCENARIO), "tune"))
 
 
 @NIGHTLY
-@pytest.mark.parametrize("function", ["tune", "tune_with_autolog"])
-def test_tuning_of_a_script_is_logged_in_the_same_way(shell: Shell, function: str) -> None:
-    command = [sys.executable, str(SCENARIOS / SCENARIO), function]
-    under_run = function == "tune"
-    job = shell.run(*command) if under_run else run_in(shell.directory, command, shell.environment)
-
-    assert_tuning_is_logged(job)
+@IN_BOTH_RELEASES
+def test_tuning_of_a_script_with_autolog_is_logged_in_the_same_way(shell: Shell) -> None:
+    command = [sys.executable, str(SCENARIOS / SCENARIO), "tune_with_autolog"]
+    assert_tuning_is_logged(run_in(shell.directory, command, shell.environment))
 
 
 def test_autolog_logs_all_models_until_it_is_disabled(run_job: RunJob) -> None:
