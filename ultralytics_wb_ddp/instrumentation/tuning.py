@@ -94,7 +94,8 @@ class TuningLogger:
         resolution, active_run = resolve_training_run(None, None, of_summary, default, earlier)
         group = of_summary.group or os.environ.get("WANDB_RUN_GROUP") or group_of_environment() or resolution.base_id
         run = open_run(replace(resolution, options=replace(resolution.options, group=group)), active_run)
-        place = {name: getattr(resolution.options, name) for name in ("project", "entity")}
+        # The tuner deletes the directories of all trainings but the best one.
+        place = {"project": resolution.options.project, "entity": resolution.options.entity, "dir": default["dir"]}
         tuning_logger = cls(
             Path(getattr(tuner, "tune_file", None) or tuner.tune_csv),  # NDJSON, before 8.4.60 CSV
             of_summary.name or default["name"],
