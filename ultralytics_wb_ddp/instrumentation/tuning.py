@@ -123,9 +123,10 @@ class TuningLogger:
 
     def log_iterations(self) -> list[Iteration]:
         """Log the iterations that have ended since the last call, and return all of them."""
-        iterations = read_iterations(self.results)
-        for iteration in iterations[self.logged :] if self.run else ():
-            self.run.log_in_background(partial(_row, iteration), f"iteration {iteration.number}")
+        iterations, run = read_iterations(self.results), self.run
+        if run:
+            for iteration in iterations[self.logged :]:
+                run.log_in_background(partial(_row, iteration), f"iteration {iteration.number}")
         self.logged = len(iterations)
         return iterations
 

@@ -78,5 +78,5 @@ def _import_next_sitecustomize() -> None:
 
 if __name__ == "sitecustomize":
     if os.environ.get(VARIABLE):
-        sys.meta_path.insert(0, TrainerFinder)  # type: ignore[arg-type]  # a class, as importlib's own finders are
+        sys.meta_path.insert(0, TrainerFinder)
     _import_next_sitecustomize()
