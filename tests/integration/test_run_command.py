@@ -124,6 +124,7 @@ def test_other_python_without_the_package_gets_one_message_and_trains(tmp_path: 
     command = [python, "-c", "import ultralytics.engine.trainer; import ultralytics; print('trained')"]
     done = subprocess.run(
         command,
+        cwd=tmp_path,
         env={"PYTHONPATH": paths, AUTOLOG_VARIABLE: "{}"},
         capture_output=True,
         text=True,
