@@ -58,10 +58,10 @@ class CommandError(click.ClickException):
 def run(command: tuple[str, ...], config: Path | None, **values: Any) -> NoReturn:
     """Run a command and log its Ultralytics trainings.
 
-    No code is changed. COMMAND is any command, such as: yolo detect train data=coco8.yaml device=0,1. Each training in it and in the Python
-    processes that it starts is one W&B run. WANDB_RUN_ID and WANDB_PROJECT name a run to continue. The API key is in
-    WANDB_API_KEY, or stored by 'wandb login'. The exit code is that of the command, 127 if it is not found and 126 if
-    it cannot be executed.
+    No code is changed. COMMAND is any command, such as: yolo detect train data=coco8.yaml device=0,1. Each training in
+    it and in the Python processes that it starts is one W&B run. WANDB_RUN_ID and WANDB_PROJECT name a run to continue.
+    The API key is in WANDB_API_KEY, or stored by 'wandb login'. The exit code is that of the command, 127 if it is not
+    found and 126 if it cannot be executed.
     """
     from ultralytics_wb_ddp.config.options import merge
     from ultralytics_wb_ddp.instrumentation.environment import autolog_variables, options_from_environment
