@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         plan_rank,
     )
     from ultralytics_wb_ddp.distributed.train import train_distributed
+    from ultralytics_wb_ddp.instrumentation.autolog import autolog
     from ultralytics_wb_ddp.jobs.run_job import JobResult, run_job
     from ultralytics_wb_ddp.manager import WandbManager
     from ultralytics_wb_ddp.program import wandb_init
@@ -62,6 +63,7 @@ _MODULE_OF = {
     "WandbConfig": "config.options",
     "WandbManager": "manager",
     "add_wandb_callback": "callback",
+    "autolog": "instrumentation.autolog",
     "callbacks": "callback",
     "get_distributed_info": "distributed.topology",
     "get_wandb_run": "runs.guarded_run",
@@ -99,6 +101,7 @@ __all__ = [
     "WandbManager",
     "__version__",
     "add_wandb_callback",
+    "autolog",
     "callbacks",
     "get_distributed_info",
     "get_wandb_run",

@@ -90,15 +90,17 @@ class WandbCallback:
         ConfigurationError: An option is unknown or wrong.
     """
 
+    source = "add_wandb_callback"  # the origin of the options, for messages
+
     def __init__(self, run: Any = None, **options: Unpack[RunOptionsDict]) -> None:
         if run is not None and not isinstance(run, _wandb_run_type()):
             msg = f"run={run!r} is of type {type(run).__name__}; give what wandb.init() returned, or leave it out"
             raise TypeError(msg)
-        self._given = RunOptions.parse_layer(options, "add_wandb_callback")
+        self._given = RunOptions.parse_layer(options, self.source)
         self._scopes = active_scopes()
         self._run = run
         remedy = "give them to wandb.init, or to the manager that makes the run"
-        self._unused_options = misuse_warnings.GivenOptions(self._given, "add_wandb_callback", remedy)
+        self._unused_options = misuse_warnings.GivenOptions(self._given, self.source, remedy)
         if run is not None:
             watch_finish(run)
             if is_closed(run):
@@ -324,12 +326,23 @@ def add_wandb_callback(model: Any, run: Any = None, **options: Unpack[RunOptions
         _watch_active_run()
     if not any(isinstance(getattr(each, "__self__", None), WandbCallback) for each in model.callbacks[EVENTS[0]]):
         misuse_warnings.warn_of_late_callback(model)
-    for event, function in callback.callbacks.items():
-        known = model.callbacks[event]
-        others = [other for other in known if not isinstance(getattr(other, "__self__", None), WandbCallback)]
-        index = first_stock(others)  # before Ultralytics 8.4.140 a previous training leaves the stock callback here
-        model.callbacks[event] = [*others[:index], function, *others[index:]]
+    insert_callback(model.callbacks, callback)
     return callback
+
+
+def insert_callback(registered: dict[str, list[Any]], callback: WandbCallback) -> None:
+    """Register a callback in place of earlier ones, before the stock callback.
+
+    Args:
+        registered: The functions of a model or a trainer by event.
+        callback: The callback.
+    """
+    for event, function in callback.callbacks.items():
+        others = [
+            other for other in registered[event] if not isinstance(getattr(other, "__self__", None), WandbCallback)
+        ]
+        index = first_stock(others)  # before Ultralytics 8.4.140 a previous training leaves the stock callback here
+        registered[event] = [*others[:index], function, *others[index:]]
 
 
 def _watch_active_run() -> None:

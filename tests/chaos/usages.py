@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 RUN_ID = "chaos-run"
 PROJECT = "demo"
 EPOCHS = 3
 INIT_TIMEOUT = FINISH_TIMEOUT = 8.0  # seconds; a fault of the server then holds a job up for a short time only
-USAGES = ("A", "B closed", "B open", "C", "D", "wandb_init")
+USAGES = ("A", "B closed", "B open", "C", "D", "E", "F")
 PROCESSES = ("1", "2", "torchrun")
 
 # What the campaign must know of a life is told by the job itself: each line of the marks is a statement that was passed.
@@ -155,7 +156,7 @@ ADD = f'add_wandb_callback(model, project="{PROJECT}")'
 BY_HAND = "for event, function in callbacks.items(): model.add_callback(event, function)"
 
 
-# A job file has no callbacks, but it can name a trainer of the user's.
+# A job file, and a script that knows nothing of W&B, have no callbacks, but they can name a trainer of the user's.
 TRAINER = f"""\
 {MARKS}
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -169,6 +170,20 @@ class WatchedTrainer(CpuDDPMixin, DetectionTrainer):
 """
 
 
+NO_CALLBACK = """
+from watched_trainer import WatchedTrainer
+
+if state.is_over:
+    state.finish_run(**LIMITS)
+else:
+    model = make_model()
+    mark("registered")
+    TRAIN
+mark("trained")
+mark("closed")
+"""
+
+
 def write(directory: Path, name: str, usage: str, processes: str, *, by_hand: bool = False) -> None:
     """Write the files of a job.
 
@@ -179,18 +194,26 @@ def write(directory: Path, name: str, usage: str, processes: str, *, by_hand: bo
         processes: "1", "2" or "torchrun".
         by_hand: Whether usage C registers the callbacks by hand.
     """
-    if usage == "D":
+    if usage in {"D", "E"}:
         (directory / "watched_trainer.py").write_text(TRAINER, encoding="utf-8")
+    if usage == "D":
         (directory / f"{name}.yaml").write_text(_job(directory, name, processes), encoding="utf-8")
         return
     bodies = {
         "A": OWN_RUN,
         "B closed": MANAGER.replace("KEEP_OPEN", "False"),
         "B open": MANAGER.replace("KEEP_OPEN", "True"),
-        "wandb_init": PROGRAM,
+        "F": PROGRAM,
         "C": CALLBACK.replace("REGISTER", BY_HAND if by_hand else ADD),
+        "E": NO_CALLBACK,
     }
-    script = HEAD + bodies[usage].replace("TRAIN\n", TRAIN[processes] + "\n")
+    training = TRAIN[processes]
+    if usage == "E":
+        training = training.replace("trainer=CpuDDPTrainer, ", "").replace(
+            "train(", "train(trainer=WatchedTrainer, ", 1
+        )
+        training = training.replace("train_distributed(model", "train_distributed(model, trainer=WatchedTrainer", 1)
+    script = HEAD + bodies[usage].replace("TRAIN\n", training + "\n")
     (directory / f"{name}.py").write_text(script, encoding="utf-8")
 
 
@@ -206,6 +229,10 @@ def _job(directory: Path, name: str, processes: str) -> str:
 
 def words(directory: Path, name: str, usage: str) -> list[str]:
     """Return the words that start a job, after those of Python or torchrun; a job file is told to continue."""
+    if usage == "E":
+        limits = ["--init-timeout", str(INIT_TIMEOUT), "--finish-timeout", str(FINISH_TIMEOUT)]
+        command = [sys.executable, str(directory / f"{name}.py")]
+        return ["-m", "ultralytics_wb_ddp.cli", "run", "--project", PROJECT, *limits, "--", *command]
     if usage != "D":
         return [str(directory / f"{name}.py")]
     checkpoint = f"{name}/weights/last.pt"
@@ -215,4 +242,4 @@ def words(directory: Path, name: str, usage: str) -> list[str]:
 
 def environment(usage: str) -> dict[str, str]:
     """Return the variables by which a job keeps its run when it is started again; A and B name it themselves."""
-    return {"WANDB_RUN_ID": RUN_ID, "WANDB_PROJECT": PROJECT} if usage == "C" else {}
+    return {"WANDB_RUN_ID": RUN_ID, "WANDB_PROJECT": PROJECT} if usage in {"C", "E"} else {}

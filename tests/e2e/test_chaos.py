@@ -39,8 +39,9 @@ def only(*numbers: int) -> list[str]:
     [
         pytest.param(["--seed", "11", "--processes", "1", *AMONG, *only(2, 4, 6, 12)], id="one-process"),
         pytest.param(["--seed", "1", *AMONG, *only(38)], id="two-processes"),
+        pytest.param(["--usage", "E", "--seed", "3", *only(0, 1, 2)], id="no-callback", marks=NIGHTLY),
         pytest.param(
-            ["--seed", "1", "--usage", "wandb_init", "--processes", "torchrun", *only(0, 1, 2, 3)],
+            ["--seed", "1", "--usage", "F", "--processes", "torchrun", *only(0, 1, 2, 3)],
             id="program",
             marks=NIGHTLY,
         ),

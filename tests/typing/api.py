@@ -26,6 +26,7 @@ from ultralytics_wb_ddp import (
     WandbManager,
     __version__,
     add_wandb_callback,
+    autolog,
     callbacks,
     get_distributed_info,
     get_wandb_run,
@@ -61,9 +62,15 @@ def own_run(model: Any, run: Any) -> None:
         model.add_callback(event, function)
 
 
+def all_models() -> None:
+    autolog(project="demo", tags=["a"], checkpoints="none")
+    autolog(disable=True)
+
+
 def what_a_type_checker_refuses(model: Any, cfg: Any) -> None:
     add_wandb_callback(model, projct="demo")  # type: ignore[call-arg]
     add_wandb_callback(model, mode="on")  # type: ignore[arg-type]
+    autolog(projct="demo")  # type: ignore[call-arg]
     WandbCallback(checkpoints="last")  # type: ignore[arg-type]
     wandb_config(keep_open="yes")  # type: ignore[arg-type]
     WandbManager.group(cfg, "5-fold", 5, metric="mAP50")  # type: ignore[call-arg]

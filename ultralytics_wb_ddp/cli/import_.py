@@ -7,19 +7,19 @@ from collections import Counter
 
 import click
 
+from ultralytics_wb_ddp.cli.run_options import run_options
+
 
 @click.command("import")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--project", help="Project of the runs; by default that of a logged training.")
-@click.option("--entity", help="User or team that owns the project.")
-@click.option("--group", help="Group of the runs.")
-@click.option("--mode", type=click.Choice(["online", "offline"]), help="Mode of the runs.")
-@click.option(
-    "--checkpoints",
-    type=click.Choice(["best", "best+last", "none"]),
-    default="best",
-    show_default=True,
-    help="Which checkpoints become artifacts.",
+@run_options(
+    "project",
+    "entity",
+    "group",
+    "mode",
+    "checkpoints",
+    mode=("online", "offline"),
+    checkpoints=("best", "best+last", "none"),
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 def import_(paths: tuple[str, ...], *, dry_run: bool, **values: str | None) -> None:

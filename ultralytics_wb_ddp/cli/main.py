@@ -16,7 +16,7 @@ from ultralytics_wb_ddp.cli.click_types import SuggestingGroup
 from ultralytics_wb_ddp.utils.errors import user_message
 
 # In the order of --help.
-COMMANDS = ("demo", "train", "sweep", "doctor", "sync", "download", "import", "resume", "prune", "patch")
+COMMANDS = ("demo", "run", "train", "sweep", "doctor", "sync", "download", "import", "resume", "prune", "patch")
 BROKEN_PIPE_EXIT_CODE = 141  # 128 and the number of SIGPIPE
 
 

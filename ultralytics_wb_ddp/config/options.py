@@ -134,11 +134,11 @@ class RunOptions:
         job_type: Kind of work, such as ``"train"``.
         tags: Tags of the run.
         notes: Free text on the run.
-        mode: ``"online"``, ``"offline"`` or ``"disabled"``.
+        mode: Where the run is kept. ``"online"``: by W&B's server. ``"offline"``: on disk. ``"disabled"``: nowhere.
         dir: Directory in which W&B creates its ``wandb`` folder.
         run_mode: Which ranks log. ``"auto"``: the main rank of its scope. ``"new"``: each rank to a run of its own.
-            ``"shared"``: all ranks to one run of their scope, online only. None is ``"auto"``.
-        rank_scope: ``"global"``: all ranks. ``"worker"``: the ranks of each node. None is ``"global"``.
+            ``"shared"``: all ranks to one run of their scope, online only. By default ``"auto"``.
+        rank_scope: ``"global"``: all ranks. ``"worker"``: the ranks of each node. By default ``"global"``.
         strategy: Mode and scope by the name that W&B's examples give them: ``"main"``, ``"node"`` or ``"all"``.
         rank_metrics: Log speed, waiting, memory and loss of each rank.
         batch_interval: Batches between two rows of losses and learning rates, as ``batch/*`` over the axis ``batch``.
@@ -151,10 +151,10 @@ class RunOptions:
         checkpoints: Which checkpoints become artifacts. ``"best"``: the best one. ``"best+last"``: also the last one,
             with the state of the optimizer. ``"all"``: also the last one of every epoch. ``"none"``: none.
         checkpoint_interval: Epochs between two uploads of the last checkpoint, and of a better best one, during the
-            training. 0 uploads at its end only. None is 0 for ``"best"``, 10 for ``"best+last"``, 1 for ``"all"``.
+            training. 0 uploads at its end only. By default 0 for ``"best"``, 10 for ``"best+last"``, 1 for ``"all"``.
         checkpoint_keep: Number of checkpoints of earlier epochs that W&B keeps, the newest ones, beside the best and
-            the last one. None is 0, and all of them for ``"all"``.
-        checkpoint_ttl: Days that W&B keeps the others; None deletes them at once.
+            the last one. By default 0, and all of them for ``"all"``.
+        checkpoint_ttl: Days that W&B keeps the others. By default they are deleted at once.
         checkpoint_store: ``s3://bucket/prefix`` to which checkpoints are uploaded. The artifacts refer to it. Nothing
             is deleted there.
         link: Registry or portfolio to which the best checkpoint is linked:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 MANAGER_OPTIONS = {  # options that a callback does not take
-    "id": "wandb.init(id=...) makes a run of this id, to be given as run=; a manager and a job take it in cfg.wandb.id",
+    "id": "WANDB_RUN_ID and WANDB_PROJECT name a run to continue, and wandb.init(id=...) makes one to give as run=; a "
+    "manager and a job take it in cfg.wandb.id",
     "api_key": "set WANDB_API_KEY or call 'wandb login'; a manager and a job take it in cfg.wandb.api_key",
     "keep_open": "a manager and a job take it in cfg.wandb.keep_open",
     "resume": "it is an argument of the training: model.train(resume=True) continues the run as well",
@@ -116,6 +117,8 @@ def _explain(kind: Any, error: Any, prefix: str, title: str) -> str:
     if error["type"] == UNKNOWN_KEY:
         return explain_unknown_key(name, known_keys(kind, parents), f"{prefix}{_join(parents)}".rstrip(".: ") or title)
     setting, value = f"{prefix}{_join(error['loc'])}" or title, error["input"]
+    if prefix == "--":
+        setting = setting.replace("_", "-")
     if error["type"] == "missing":
         rule = next((each for each in _metadata(kind, error["loc"]) if isinstance(each, Rule)), Rule())
         return f"{setting} is missing" + (f"; {rule.expected} is expected" if rule.expected else "")

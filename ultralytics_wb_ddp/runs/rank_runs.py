@@ -173,8 +173,8 @@ class RankRuns:
         assert self._topology  # noqa: S101  # the caller has checked it
         is_first = self._topology.local_rank == 0
         name = self._service_name()
-        is_alone = is_first or self._store is None
-        service = None if is_alone else self._store.wait([name], RUN_PUBLISH_TIMEOUT).get(name)
+        store = None if is_first else self._store
+        service = store.wait([name], RUN_PUBLISH_TIMEOUT).get(name) if store else None
         label = plan.label or f"rank-{self._topology.rank}"
         return SharedRunWriter(label, plan.primary, ends_run=plan.primary, measures=is_first, service=service)
 

@@ -299,6 +299,19 @@ def open_main_run(
         ConnectionError: The launcher's run is not reachable, with ``on_error="raise"``.
         wandb.errors.Error: W&B refuses or cannot be reached, with ``on_error="raise"``.
     """
+    return open_run(*resolve_training_run(user_run, pickled, options, default, earlier))
+
+
+def resolve_training_run(
+    user_run: Any, pickled: Handoff | None, options: RunOptions, default: Mapping[str, Any], earlier: RunRecord | None
+) -> tuple[RunResolution, Any]:
+    """Resolve the run that the main process logs to, in this environment.
+
+    Args and errors are those of :func:`open_training_run`.
+
+    Returns:
+        The resolution; and the active ``wandb.Run`` of this process, or None.
+    """
     handoff, active_run = find_run(user_run, pickled)
     resolution = resolve(
         options,
@@ -311,7 +324,7 @@ def open_main_run(
         env=os.environ,
         new_id=_new_run_id(options.name or default.get("name") or "train"),
     )
-    return open_run(resolution, active_run)
+    return resolution, active_run
 
 
 def open_run(resolution: RunResolution, active_run: Any = None) -> GuardedRun | None:

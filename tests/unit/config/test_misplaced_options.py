@@ -14,7 +14,7 @@ from ultralytics_wb_ddp import ConfigurationError, WandbCallback
     [
         (
             "id",
-            "wandb.init(id=...) makes a run of this id, to be given as run=; a manager and a job take it in cfg.wandb.id",
+            "WANDB_RUN_ID and WANDB_PROJECT name a run to continue, and wandb.init(id=...) makes one to give as run=; a",
         ),
         ("api_key", "set WANDB_API_KEY or call 'wandb login'; a manager"),
         ("epochs", "it is an argument of the training: model.train(epochs=...), train.epochs in a job"),

@@ -1,0 +1,1 @@
+"""Logging of trainings that no line of their script asks for."""
