@@ -88,16 +88,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_state_of_wandb_is_left_to_the_next_test() -> Iterator[None]:
-    """Forget what a test of this process has left in wandb.
+    """Forget what a test of this process has left in wandb, and put W&B's variables back.
 
     A wandb-core ends by itself after ten idle minutes. The end of a ``with`` block does not take a disabled run away
     from ``wandb.run``, and the next test's training would not be logged.
     """
+    before = _wandb_variables()
     yield
     os.environ.pop("WANDB_SERVICE", None)
     run = getattr(sys.modules.get("wandb"), "run", None)
     if run is not None and run.disabled:
         run.finish()
+    for name in _wandb_variables().keys() - before.keys():  # commands set some for their own process
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def _wandb_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("WANDB_") and name != "WANDB_SERVICE"}
 
 
 @pytest.fixture(scope="session")

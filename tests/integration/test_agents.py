@@ -69,6 +69,22 @@ def test_trial_that_is_stopped_early_ends_by_itself_and_the_next_one_begins(
     assert list(tmp_path.glob("*.stop")) == []
 
 
+def test_new_sweep_leaves_the_variables_of_this_process_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean_environment(monkeypatch, tmp_path)
+    monkeypatch.setenv("WANDB_PROJECT", "of-the-user")
+    with WandbServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        wandb.teardown()
+        create_sweep({"method": "grid", "parameters": {"depth": {"values": [1]}}}, "team", "demo")
+    wandb.teardown()
+
+    assert os.environ["WANDB_PROJECT"] == "of-the-user"
+    assert "WANDB_ENTITY" not in os.environ
+
+
 def log_or_exit(parameters: dict[str, Any]) -> None:
     if parameters["depth"] == 2:
         sys.exit(3)  # before it has a run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import time
 from dataclasses import dataclass
 from numbers import Real
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.sweeps.sweep_config import sweep_path
+from ultralytics_wb_ddp.utils.environment import set_or_unset
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
 
 if TYPE_CHECKING:
@@ -48,16 +50,21 @@ class Sweep:
 
 
 def create_sweep(definition: Mapping[str, Any], entity: str | None, project: str) -> Sweep:
-    """Create a sweep."""
+    """Create a sweep. W&B's client sets variables for the trials of this process, which are put back."""
     import wandb
 
     from ultralytics_wb_ddp.wandb_client.internals import no_login_prompt
     from ultralytics_wb_ddp.wandb_client.server import require_server
 
     require_server()
-    with no_login_prompt(), contextlib.redirect_stdout(io.StringIO()):
-        sweep_id = wandb.sweep(dict(definition), entity=entity, project=project)
-        owner = entity or wandb.Api().default_entity
+    before = {name: os.environ.get(name) for name in ("WANDB_ENTITY", "WANDB_PROJECT")}
+    try:
+        with no_login_prompt(), contextlib.redirect_stdout(io.StringIO()):
+            sweep_id = wandb.sweep(dict(definition), entity=entity, project=project)
+            owner = entity or wandb.Api().default_entity
+    finally:
+        for name, value in before.items():
+            set_or_unset(name, value)
     return find_sweep(f"{owner}/{project}/{sweep_id}")[0]
 
 
