@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.sweeps.sweep_config import sweep_path
-from ultralytics_wb_ddp.utils.environment import set_or_unset
+from ultralytics_wb_ddp.utils.environment import environment
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
 
 if TYPE_CHECKING:
@@ -58,13 +58,9 @@ def create_sweep(definition: Mapping[str, Any], entity: str | None, project: str
 
     require_server()
     before = {name: os.environ.get(name) for name in ("WANDB_ENTITY", "WANDB_PROJECT")}
-    try:
-        with no_login_prompt(), contextlib.redirect_stdout(io.StringIO()):
-            sweep_id = wandb.sweep(dict(definition), entity=entity, project=project)
-            owner = entity or wandb.Api().default_entity
-    finally:
-        for name, value in before.items():
-            set_or_unset(name, value)
+    with environment(before), no_login_prompt(), contextlib.redirect_stdout(io.StringIO()):
+        sweep_id = wandb.sweep(dict(definition), entity=entity, project=project)
+        owner = entity or wandb.Api().default_entity
     return find_sweep(f"{owner}/{project}/{sweep_id}")[0]
 
 

@@ -10,11 +10,11 @@ from importlib import import_module
 import ultralytics_wb_ddp
 from support.documents import CODE, COMMANDS
 from support.paths import EXAMPLES, ROOT
-from ultralytics_wb_ddp.config.options import GroupOptionsDict, ScopeOptionsDict
+from ultralytics_wb_ddp.config.options import GroupOptionsDict, ProgramOptionsDict, ScopeOptionsDict
 
 EXAMPLES_CODE = [file.read_text(encoding="utf-8") for file in sorted(EXAMPLES.glob("*.py"))]
 NODES = [node for code in [*CODE.values(), *EXAMPLES_CODE] for node in ast.walk(ast.parse(code))]
-OPTIONS = {*ScopeOptionsDict.__annotations__, *GroupOptionsDict.__annotations__}
+OPTIONS = {name for of in (ScopeOptionsDict, GroupOptionsDict, ProgramOptionsDict) for name in of.__annotations__}
 OF_MODEL_TRAIN = {"train_distributed"}  # takes the arguments of Ultralytics
 
 
