@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 from collections import defaultdict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.callback import WandbCallback, insert_callback
@@ -20,7 +21,7 @@ from ultralytics_wb_ddp.instrumentation.environment import (
 from ultralytics_wb_ddp.utils.environment import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from typing_extensions import Unpack
 
@@ -73,25 +74,31 @@ def autolog(*, disable: bool = False, **options: Unpack[RunOptionsDict]) -> None
         os.environ.pop(AUTOLOG_VARIABLE, None)
         return
     layer = RunOptions.parse_layer(options, AutologCallback.source)
-    _install()
     AutologCallback(**layer).check(None)
-    _active[:] = [layer]
+    log_trainings(layer)
 
 
 def autolog_from_environment() -> None:
     """Switch autolog on with the options of ``ultralytics-wb-ddp run``, which has checked them."""
     options = options_from_environment()
     if options is not None and not _active:
-        _install()
-        _active[:] = [options]
+        log_trainings(options)
+
+
+def log_trainings(options: dict[str, Any]) -> None:
+    """Switch autolog on with options that have been checked."""
+    _install()
+    _active[:] = [options]
 
 
 def _install() -> None:
     """Wrap the functions that begin a training. Each wrapper does nothing while autolog is off."""
     from ultralytics.engine import trainer, tuner
+    from ultralytics.utils import tuner as ray_tuner
 
     _wrap(trainer.BaseTrainer, "__init__", _with_callback)
     _wrap(tuner.Tuner, "__call__", _with_tuning_log)
+    _wrap(ray_tuner, "run_ray_tune", _with_ray_tuning_log)
     if hasattr(trainer, "MultiTrainer"):  # it trains on several datasets, since 8.4.90
         _wrap(trainer.MultiTrainer, "train", _with_child_variables)
 
@@ -148,15 +155,42 @@ def _with_tuning_log(tune: Callable[..., Any]) -> Callable[..., Any]:
             return tune(tuner, *args, **kwargs)
         from ultralytics_wb_ddp.instrumentation.tuning import log_tuning
 
-        options, previous = AutologCallback.child_options(), [*_active]
-        _active.clear()  # each iteration trains in a process of its own, with options of its own
-        try:
-            with log_tuning(tuner, options):
-                return tune(tuner, *args, **kwargs)
-        finally:
-            _active[:] = previous
+        with _trainings_elsewhere() as options, log_tuning(tuner, options):
+            return tune(tuner, *args, **kwargs)
 
     return tune_and_log
+
+
+def _with_ray_tuning_log(tune: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``run_ray_tune``, which trains in Ray's workers."""
+    signature = inspect.signature(tune)
+
+    def tune_and_log(*args: Any, **kwargs: Any) -> Any:
+        if not _active:
+            return tune(*args, **kwargs)
+        from ultralytics_wb_ddp.instrumentation.ray_tuning import log_ray_tuning
+
+        given = signature.bind(*args, **kwargs).arguments
+        arguments = {**given, **given.get("train_args", {})}
+        with _trainings_elsewhere() as options, log_ray_tuning(arguments, options, log_trainings):
+            return tune(*args, **kwargs)
+
+    return tune_and_log
+
+
+@contextmanager
+def _trainings_elsewhere() -> Iterator[dict[str, Any]]:
+    """Switch autolog off in a ``with`` block whose trainings are in other processes, with options of their own.
+
+    Yields:
+        The options of autolog by name.
+    """
+    options, previous = AutologCallback.child_options(), [*_active]
+    _active.clear()
+    try:
+        yield options
+    finally:
+        _active[:] = previous
 
 
 def _with_child_variables(train: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
-"""Log a tuning of Ultralytics' ``Tuner``: a run for each iteration, and one with the results of all.
+"""Log a tuning: a run for each iteration, and one with the results of all.
 
-The tuner trains each iteration in a process of the ``yolo`` command, which autolog reaches by the environment.
+Ultralytics' ``Tuner`` trains each iteration in a process of the ``yolo`` command, which autolog reaches by the
+environment. A tuning with Ray is in ``ray_tuning.py``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.serialization import to_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ultralytics_wb_ddp.runs.guarded_run import GuardedRun
 
@@ -47,14 +48,14 @@ class Iteration:
     """The result of one iteration, as the tuner has written it.
 
     Attributes:
-        number: Number of the iteration, counted from 1.
+        label: End of its run's name: the number of the iteration, counted from 1.
         fitness: Its fitness; 0 if its training failed.
         hyperparameters: Its hyperparameters by name.
     """
 
-    number: int
+    label: str
     fitness: float
-    hyperparameters: dict[str, float]
+    hyperparameters: dict[str, Any]
 
 
 @dataclass
@@ -62,29 +63,38 @@ class TuningLogger:
     """Logger of one tuning.
 
     Attributes:
-        results: The tuner's file with a line for each iteration.
+        read: Function that returns the results of the iterations that have ended, in the order of their ends.
         name: Name of the tuning. Those of its iterations begin with it.
         options: Options of the iterations' runs by name, without their names.
         run: The run with the results of all iterations. None if it could not be opened.
         logged: Number of iterations whose results are logged.
     """
 
-    results: Path
+    read: Callable[[], list[Iteration]]
     name: str
     options: Mapping[str, Any]
     run: GuardedRun | None
     logged: int = field(default=0)
 
     @classmethod
-    def open(cls, tuner: Any, options: Mapping[str, Any]) -> TuningLogger:
+    def open(
+        cls,
+        directory: Path,
+        arguments: Mapping[str, Any],
+        space: Any,
+        read: Callable[[], list[Iteration]],
+        options: Mapping[str, Any],
+    ) -> TuningLogger:
         """Open the run with the results, and return the logger of a tuning that begins now.
 
         Args:
-            tuner: Ultralytics' ``Tuner``.
+            directory: Directory of the tuning.
+            arguments: Arguments of its trainings by name.
+            space: The space in which hyperparameters are searched.
+            read: Function that returns the results of the iterations that have ended, in the order of their ends.
             options: The user's options by name.
         """
-        directory = Path(tuner.tune_dir)
-        default = stock_run_options(tuner.args.project, directory.name, directory)
+        default = stock_run_options(arguments.get("project"), directory.name, directory)
         earlier = RunRecord.find(directory, None)  # of a tuning that is resumed
         of_ranks = {
             "run_mode": None,
@@ -97,36 +107,39 @@ class TuningLogger:
         # The tuner deletes the directories of all trainings but the best one.
         place = {"project": resolution.options.project, "entity": resolution.options.entity, "dir": default["dir"]}
         tuning_logger = cls(
-            Path(getattr(tuner, "tune_file", None) or tuner.tune_csv),  # NDJSON, before 8.4.60 CSV
+            read,
             of_summary.name or default["name"],
             merge({"group": group, **place}, options, {"job_type": TUNE_JOB_TYPE}),
             run,
         )
         if run:
-            tuning_logger._start(run, tuner, directory, earlier)
+            tuning = {"space": to_plain(space), "directory": str(directory)}
+            tuning_logger._start(run, directory, earlier, {**to_plain(dict(arguments)), "tuning": tuning})
         return tuning_logger
 
-    def _start(self, run: GuardedRun, tuner: Any, directory: Path, earlier: RunRecord | None) -> None:
+    def _start(self, run: GuardedRun, directory: Path, earlier: RunRecord | None, config: Mapping[str, Any]) -> None:
         on_termination(preempt_runs)
         run.start(directory, earlier)
         with run.guard("the tuning's arguments"):
-            self.logged = len(read_iterations(self.results)) if run.is_resumed else 0
+            self.logged = len(self.read()) if run.is_resumed else 0
             for metric in ("fitness", "hyperparameters/*"):
                 run.wandb_run.define_metric(metric, step_metric="iteration")
-            tuning = {"space": to_plain(tuner.space), "directory": str(directory)}
-            run.update_config({**to_plain(vars(tuner.args)), "tuning": tuning})
+            run.update_config(dict(config))
 
-    def child_variables(self) -> dict[str, str]:
-        """Return the variables with which the next iteration is logged."""
-        number = len(read_iterations(self.results)) + 1
-        return autolog_variables({**self.options, "name": run_name(self.name, str(number))})
+    def options_of(self, label: str) -> dict[str, Any]:
+        """Return the options of the run of one iteration by name.
+
+        Args:
+            label: End of the run's name.
+        """
+        return {**self.options, "name": run_name(self.name, label)}
 
     def log_iterations(self) -> list[Iteration]:
         """Log the iterations that have ended since the last call, and return all of them."""
-        iterations, run = read_iterations(self.results), self.run
+        iterations, run = self.read(), self.run
         if run:
-            for iteration in iterations[self.logged :]:
-                run.log_in_background(partial(_row, iteration), f"iteration {iteration.number}")
+            for number, iteration in enumerate(iterations[self.logged :], start=self.logged + 1):
+                run.log_in_background(partial(_row, number, iteration), f"iteration {number}")
         self.logged = len(iterations)
         return iterations
 
@@ -141,10 +154,11 @@ class TuningLogger:
         iterations = self.log_iterations()
         if iterations:
             best = max(iterations, key=lambda iteration: iteration.fitness)
+            number = iterations.index(best) + 1
             self.run.log_in_background(lambda: {"iterations": self._table(iterations)}, "the table of the iterations")
             self.run.update_summary(
                 {
-                    "best/iteration": best.number,
+                    "best/iteration": number,
                     "best/fitness": best.fitness,
                     "best/hyperparameters": best.hyperparameters,
                 }
@@ -156,9 +170,8 @@ class TuningLogger:
 
         names = list(iterations[0].hyperparameters)
         rows = [
-            [each.number, run_name(self.name, str(each.number)), each.fitness]
-            + [each.hyperparameters.get(name) for name in names]
-            for each in iterations
+            [number, run_name(self.name, each.label), each.fitness, *(each.hyperparameters.get(name) for name in names)]
+            for number, each in enumerate(iterations, start=1)
         ]
         return wandb.Table(columns=["iteration", "run", "fitness", *names], data=rows)
 
@@ -171,23 +184,39 @@ def log_tuning(tuner: Any, options: Mapping[str, Any]) -> Iterator[None]:
         tuner: Ultralytics' ``Tuner``.
         options: Options of autolog by name.
     """
-    tuning_logger, exit_code = TuningLogger.open(tuner, options), 0
+    results = Path(getattr(tuner, "tune_file", None) or tuner.tune_csv)  # NDJSON, before 8.4.60 CSV
+    read = partial(read_iterations, results)
+    tuning_logger = TuningLogger.open(Path(tuner.tune_dir), vars(tuner.args), tuner.space, read, options)
     mutate = tuner._mutate  # noqa: SLF001  # the first call of each iteration in every release
+
+    def variables_of_next() -> dict[str, str]:
+        return autolog_variables(tuning_logger.options_of(str(len(read()) + 1)))
 
     def log_and_mutate(*args: Any, **kwargs: Any) -> Any:
         tuning_logger.log_iterations()
-        os.environ.update(tuning_logger.child_variables())
+        os.environ.update(variables_of_next())
         return mutate(*args, **kwargs)
 
-    variables = {**dict.fromkeys(OF_ONE_RUN), **tuning_logger.child_variables()}
-    with environment(variables), patched_attribute(tuner, "_mutate", log_and_mutate):
-        try:
-            yield
-        except BaseException as error:
-            exit_code = exit_code_of(error)
-            raise
-        finally:
-            tuning_logger.close(exit_code)
+    variables = {**dict.fromkeys(OF_ONE_RUN), **variables_of_next()}
+    with (
+        environment(variables),
+        patched_attribute(tuner, "_mutate", log_and_mutate),
+        closing_with_exit_code(tuning_logger),
+    ):
+        yield
+
+
+@contextmanager
+def closing_with_exit_code(tuning_logger: TuningLogger) -> Iterator[None]:
+    """Close the run of a tuning at the end of a ``with`` block, with the exit code of that end."""
+    exit_code = 0
+    try:
+        yield
+    except BaseException as error:
+        exit_code = exit_code_of(error)
+        raise
+    finally:
+        tuning_logger.close(exit_code)
 
 
 def read_iterations(results: Path) -> list[Iteration]:
@@ -201,9 +230,9 @@ def read_iterations(results: Path) -> list[Iteration]:
     else:
         records = [json.loads(line) for line in lines if line.strip()]
         found = [(record["fitness"] or 0.0, record["hyperparameters"]) for record in records]
-    return [Iteration(number, fitness, values) for number, (fitness, values) in enumerate(found, start=1)]
+    return [Iteration(str(number), fitness, values) for number, (fitness, values) in enumerate(found, start=1)]
 
 
-def _row(iteration: Iteration) -> dict[str, float]:
+def _row(number: int, iteration: Iteration) -> dict[str, Any]:
     hyperparameters = {f"hyperparameters/{name}": value for name, value in iteration.hyperparameters.items()}
-    return {"iteration": iteration.number, "fitness": iteration.fitness, **hyperparameters}
+    return {"iteration": number, "fitness": iteration.fitness, **hyperparameters}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ultralytics_wb_ddp.instrumentation.tuning import Iteration, read_iterations
 
-EXPECTED = [Iteration(1, 0.25, {"lr0": 0.01, "box": 7.5}), Iteration(2, 0.0, {"lr0": 0.02, "box": 7.0})]
+EXPECTED = [Iteration("1", 0.25, {"lr0": 0.01, "box": 7.5}), Iteration("2", 0.0, {"lr0": 0.02, "box": 7.0})]
 
 
 def test_results_of_early_releases_are_csv(tmp_path: Path) -> None:
