@@ -534,6 +534,8 @@ class WandbManager:
         logger.warning("run %s: %s; the run is opened again", self.run.id, cause)
         if open_run is not None:
             give_up_run(self.run)
+            if not has_core:
+                open_run.save_recent(open_run, 1)
         lost_dir, self.run = get_run_dir(self.run), None
         self._handoff = replace(self._handoff, state="closed", closed_at=time.time(), is_complete=False)
         return lost_dir

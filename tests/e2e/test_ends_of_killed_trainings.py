@@ -11,7 +11,6 @@ from wandb_server import WandbServer
 from support.example_job import ONE_PROCESS, TWO_PROCESSES, run_example
 from support.jobs import NIGHTLY, RunJob, wait_until_closed
 from support.paths import TESTS
-from support.releases import Releases
 from ultralytics_wb_ddp.runs.run_record import RunRecord
 
 SCENARIO = "training_state.py"
@@ -49,7 +48,7 @@ def test_job_that_was_killed_at_its_very_end_gets_its_run_finished_once_and_is_n
         trained = files_below(directory)
         record = RunRecord.find(directory, None)
         assert record is not None
-        assert record.is_open
+        assert record.is_unfinished
 
         again = run_example(tmp_path, shapes, *words, *resume, **env)
         ended = files_below(directory)
@@ -68,17 +67,19 @@ def test_job_that_was_killed_at_its_very_end_gets_its_run_finished_once_and_is_n
         assert [row["epoch"] for row in run.history if "epoch" in row] == epochs
 
 
-@NIGHTLY
-def test_run_of_a_training_that_was_killed_at_its_very_end_is_finished_with_its_best_checkpoint(
-    run_job: RunJob, release: Path, releases: Releases
+@pytest.mark.parametrize(
+    "end", ["interrupt", pytest.param("die", marks=NIGHTLY), pytest.param("terminate", marks=NIGHTLY)]
+)
+def test_run_of_a_training_that_ended_after_its_last_epoch_is_finished_with_its_best_checkpoint(
+    run_job: RunJob, end: str
 ) -> None:
-    job = run_job(SCENARIO, "finish_a_killed_training", PYTHONPATH=releases.path(release))
-    last = max(job.runs, key=lambda run: run.path.stat().st_mtime_ns)
+    job = run_job(SCENARIO, "finish_a_training", end)
+    first, last = sorted(job.runs, key=lambda run: run.path.stat().st_mtime_ns)
 
+    assert first.state != "finished"
     assert "FIRST True True" in job.output
     assert "SECOND False False" in job.output
-    assert len({run.id for run in job.runs}) == 1
-    assert len(job.runs) == 2
+    assert first.id == last.id
     assert (last.state, last.exit_code) == ("finished", 0)
     assert any("best" in artifact.aliases for artifact in last.artifacts)
     assert any(name.startswith("final/metrics/") for name in last.summary)

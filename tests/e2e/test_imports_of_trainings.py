@@ -59,7 +59,7 @@ class Backfill:
         (self.runs_dir / "yolov7/opt.yaml").write_text("epochs: 2\n")
         (write_training(self.runs_dir / "folder", "") / "results.csv").unlink()
         (self.runs_dir / "folder/results.csv").mkdir()
-        RunRecord("abc").save(write_training(self.runs_dir / "live", OLD_RESULTS), closed=True)
+        RunRecord("abc").save(write_training(self.runs_dir / "live", OLD_RESULTS), exit_code=0)
         (write_training(self.runs_dir / "stock", OLD_RESULTS) / "wandb/run-20260101_120000-xyz").mkdir(parents=True)
         (self.runs_dir / "stock/wandb/run-20260101_120000-xyz/run-xyz.wandb").write_bytes(b"")
         self.dry = import_command(server, root, "runs/**", "--dry-run")

@@ -35,7 +35,7 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         torch.save(STRIPPED, directory / "weights" / name)
     (directory / "args.yaml").write_text("epochs: 2\n")
     (directory / "results.csv").write_text(RESULTS)
-    RunRecord("abc", "demo", epoch=1, next_step=1, is_job_run=True).save(directory, closed=True)
+    RunRecord("abc", "demo", epoch=1, next_step=1, is_job_run=True).save(directory, exit_code=0)
     return directory
 
 
@@ -66,7 +66,7 @@ def test_run_of_a_job_that_was_killed_at_its_end_is_finished_once_and_nothing_is
 def test_checkpoint_that_is_half_written_is_not_logged(training: Path) -> None:
     best = training / "weights/best.pt"
     best.write_bytes(best.read_bytes()[:500])
-    RunRecord("abc", "demo", epoch=1, next_step=1, best_epoch=1, is_job_run=True).save(training, closed=True)
+    RunRecord("abc", "demo", epoch=1, next_step=1, best_epoch=1, is_job_run=True).save(training, exit_code=0)
 
     with pytest.raises(ValueError, match=r"best\.pt of epoch 1 is no complete checkpoint \(500 bytes\)"):
         TrainingState.of(training).finish_run(mode="offline", on_error="raise")

@@ -21,16 +21,28 @@ def die_in_epoch_2(trainer: Any) -> None:
         die(trainer)
 
 
+def terminate(_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def interrupt(_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def train_in_a_child(model: YOLO, **arguments: Any) -> None:
-    """Train in a process that will be killed, and wait for its end."""
+    """Train in a process that will not reach the end, and wait for its end."""
     if os.fork() == 0:
-        model.train(**arguments)
+        try:
+            model.train(**arguments)
+        finally:
+            os._exit(1)
     os.wait()
 
 
-def finish_a_killed_training() -> None:
+def finish_a_training(end: str) -> None:
+    """Finish a training that ended after its last epoch, by a function of this script."""
     model = new_model()
-    model.add_callback("on_train_end", die)
+    model.add_callback("on_train_end", globals()[end])
     add_wandb_callback(model, project="demo", checkpoints="best+last")
     train_in_a_child(model, **ONE_PROCESS)
 

@@ -1,6 +1,6 @@
-"""Read a training's progress from disk, and finish a killed training's run.
+"""Read a training's progress from disk, and finish the run of a training that has no more epochs to train.
 
-A training may be killed after its last epoch and before the end of its run.
+A training may be killed, terminated or fail after its last epoch and before the end of its run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TrainingState:
         trained: Number of trained epochs, as far as it is known.
         epochs: Requested number of epochs; None where it is not known.
         run_id: Id of the training's run; None where no run is known.
-        is_run_open: Whether the run was never finished, because the training was killed before.
+        is_run_open: Whether the run was never finished, because the training was killed, terminated or failed before.
     """
 
     directory: Path
@@ -87,7 +87,7 @@ class TrainingState:
             trained=progress.trained or _last_epoch(directory),
             epochs=progress.epochs,
             run_id=record.id if record else None,
-            is_run_open=record is not None and record.is_open,
+            is_run_open=record is not None and record.is_unfinished,
         )
 
     def __str__(self) -> str:
@@ -100,11 +100,11 @@ class TrainingState:
         return f"there is no training in {self.directory}"
 
     def finish_run(self, **options: Unpack[RunOptionsDict]) -> bool:
-        """Finish the run of a training killed after its last epoch.
+        """Finish the run of a training that was killed, terminated or failed after its last epoch.
 
         This method logs the best checkpoint, its metrics and the missing epochs, and finishes the run. A run that is
-        open in this process, such as a manager's, is left open. The method does nothing for a run that was closed, for
-        an unknown run, and on ranks other than the main process.
+        open in this process, such as a manager's, is left open. The method does nothing for a run that was finished
+        with exit code 0, for an unknown run, and on ranks other than the main process.
 
         Args:
             **options: The options of ``add_wandb_callback``.
@@ -126,10 +126,13 @@ class TrainingState:
 
         record.check_not_running()
         default = {"dir": os.environ.get("WANDB_DIR") or str(self.directory)}
-        run = reopen_run(record.handoff(), parsed, default, only_if_open=not record.is_open)
+        run = reopen_run(record.handoff(), parsed, default, only_if_open=not record.is_unfinished)
         if run is None:
             return False
-        logger.info("run %s is brought to its end: its training was killed before it could", run.wandb_run.id)
+        logger.info(
+            "run %s is finished now: its training ended after the last epoch, before the run was finished",
+            run.wandb_run.id,
+        )
         exit_code = 0
         try:
             run.start(self.directory, record)

@@ -129,7 +129,7 @@ def _mark_job_ended(save_dir: Path, run_id: str | None) -> None:
     record = RunRecord.find(save_dir, None)
     if record and record.is_job_run and record.id == run_id:
         record.is_job_run = False
-        record.save(save_dir, closed=True)
+        record.save(save_dir, exit_code=0)
 
 
 def _train(job: Job, model: Any) -> Any:

@@ -5,10 +5,8 @@ The process that opened a run finishes it. An adopted or attached run is left op
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE
 from ultralytics_wb_ddp.runs import journal
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
-from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, give_up_run, init_run
+from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, give_up_run, open_on_disk
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.open_runs import (
     Termination,
@@ -27,6 +25,7 @@ from ultralytics_wb_ddp.runs.open_runs import (
     registry,
     unblock_finish,
 )
+from ultralytics_wb_ddp.runs.recent_data import RecentData
 from ultralytics_wb_ddp.runs.run_record import RunRecord, best_values
 from ultralytics_wb_ddp.runs.stop_button import StopButton
 from ultralytics_wb_ddp.utils.logging import format_exception, logger
@@ -41,7 +40,7 @@ from ultralytics_wb_ddp.wandb_client.internals import (
     unwatch_calls,
     watch_calls,
 )
-from ultralytics_wb_ddp.wandb_client.run_file import find_run_files, read_run
+from ultralytics_wb_ddp.wandb_client.run_file import read_run
 from ultralytics_wb_ddp.wandb_client.run_state import (
     get_config,
     get_run_dir,
@@ -53,16 +52,13 @@ from ultralytics_wb_ddp.wandb_client.run_state import (
 from ultralytics_wb_ddp.wandb_client.storage import cannot_hold_rows, ensure_writable_directories, store_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 
 STOP_POLL_TIMEOUT = 1.0  # seconds that the training waits for the state of the Stop button
 RECORD_INTERVAL = 1.0  # seconds between two writes of the number of trained batches
-RECENT_ROWS = (
-    5  # rows and artifacts that are kept in memory, because wandb-core may be killed before it has written them
-)
-RECENT_ROWS_OF_PROGRAM = 256  # a program may log many rows in a second
+RECENT_ROWS, RECENT_ROWS_OF_PROGRAM = 5, 256  # rows that are kept in memory; a program may log many in a second
 BACKGROUND_DRAIN_TIMEOUT = 10.0  # seconds that the training waits for the background queue
 
 
@@ -109,11 +105,9 @@ class GuardedRun:
         if origin in {"adopt", "resume", "shared"}:
             self._reserved_config_keys |= set(wandb_run.config.keys())
         self._conflicting_args: dict[str, Any] = {}
-        self._config: dict[str, Any] = {}  # the part of the config that the training has written
         self._reported: set[str] = set()
         self._disk_checked_at = 0.0
-        self._recent_rows: deque[Mapping[str, Any]] = deque(maxlen=RECENT_ROWS)
-        self._recent_artifacts: deque[tuple[Any, list[str]]] = deque(maxlen=RECENT_ROWS)
+        self._recent = RecentData(RECENT_ROWS)
         self._journals: tuple[Path, ...] = ()
         self._stop_button = StopButton()
         self._is_stop_requested = False
@@ -188,7 +182,7 @@ class GuardedRun:
         """Keep the run open for a program. Its metrics are the program's own, so none are defined."""
         registry.trainings.append(self)
         self.is_program = True
-        self._recent_rows = deque(maxlen=RECENT_ROWS_OF_PROGRAM)
+        self._recent = RecentData(RECENT_ROWS_OF_PROGRAM)
         self._block_finish()
         with self.guard("the start of the program"):
             self._record_in_journals(None)
@@ -212,7 +206,7 @@ class GuardedRun:
 
     def _note_row(self, row: Mapping[str, Any]) -> None:
         """Keep a row that the program has logged, and check the disk, once a second at most."""
-        self._recent_rows.append(row)
+        self._recent.rows.append(row)
         if self.wandb_run.offline and time.monotonic() - self._disk_checked_at > RECORD_INTERVAL:
             self._disk_checked_at = time.monotonic()
             self.run_in_background("a row of the program", self._leave_full_disk)
@@ -224,7 +218,12 @@ class GuardedRun:
         self._journals = tuple(place for place in (save_dir, launcher_dir) if place)
         folder = launcher_dir if self.origin == "attach" and launcher_dir else get_run_dir(run)
         if is_ours(run):
-            registry.opened[run.id].record_opening(*self._journals)
+            open_run = registry.opened[run.id]
+            open_run.record_opening(*self._journals)
+            if open_run.recent and registry.program_of(run.id) not in {None, self}:  # it keeps the training's rows, too
+                self._recent.artifacts = open_run.recent.artifacts
+            else:
+                open_run.recent = self._recent
         elif self.origin == "adopt":
             journal.record_opening(
                 (folder, *self._journals),
@@ -290,8 +289,9 @@ class GuardedRun:
             self.call(log_row)
             with self._continuing:
                 if used and used[0] is not self.wandb_run:  # another thread has continued the run meanwhile
-                    self._log_lost_rows(get_run_dir(used[0]), [row])
-                self._recent_rows.append(row)
+                    for lost in self._recent.unwritten_rows(get_run_dir(used[0]), [row]):
+                        self.wandb_run.log(self._storable(lost))
+                self._recent.rows.append(row)
             self.record.epoch = row["epoch"]
             is_new_best = is_best and self.record.best_epoch != row["epoch"]
             if is_new_best:
@@ -413,22 +413,21 @@ class GuardedRun:
         registry.forget_unsent(lost)  # the end of the continued run names the command for all parts
         if is_users or is_ours(lost):
             give_up_run(lost)
-        self._lost = self._is_continued_offline = True  # lost until init_run succeeds
-        named = RunOptions(project=record.project, entity=record.entity, mode="offline", dir=self._options.dir)
-        options = replace(named, finish_timeout=self._options.finish_timeout)
+        self._lost = self._is_continued_offline = True  # lost until the run is open again
+        options = RunOptions(project=record.project, entity=record.entity, dir=self._options.dir)
+        options = replace(options, finish_timeout=self._options.finish_timeout)
         if self._save_dir and options.dir is None:
             options = replace(options, dir=str(self._save_dir))
-        self.wandb_run, self.origin, self._lost = init_run(options, run_id=lost.id, resume="allow"), "resume", False
+        self.wandb_run, self.origin, self._lost = open_on_disk(lost, options, *self._journals), "resume", False
+        registry.opened[lost.id].recent = self._recent
         self._handoff = None
         if self not in registry.owned:
             registry.owned.append(self)
         self._block_finish()
         if not self.is_program:
             define_metrics(self.wandb_run)
-        self.wandb_run.config.update(self._config, allow_val_change=True)
+        self.wandb_run.config.update(self._recent.config, allow_val_change=True)
         folder = get_run_dir(self.wandb_run)
-        journal.record([folder], get_run_dir(lost), id=lost.id)
-        registry.opened[lost.id].record_opening(get_run_dir(lost), *self._journals)
         msg = "%s; what it logs to run %s from now on is written to disk, send it when the run is over with: %s"
         logger.warning(msg, reason, lost.id, sync_command(folder))
 
@@ -438,11 +437,11 @@ class GuardedRun:
         program = registry.program_of(lost.id)
         if program in {None, self}:
             self.continue_offline(reason)
-            self._log_lost_rows(folder, [*self._recent_rows])
+            self._recent.log_again(self.wandb_run, folder, self._storable)
         else:  # the run of the program in which the training runs; it has kept the rows of the training, too
             program._continue_with_recent_data(reason)  # noqa: SLF001  # an object of the same class
             self.wandb_run = program.wandb_run
-        self._log_lost_artifacts(folder)
+            self._recent.log_artifacts_again(self.wandb_run, folder)
         if self.is_program:
             merge_runs(lost, self.wandb_run)
             self._watch_program()
@@ -452,23 +451,6 @@ class GuardedRun:
         if threading.current_thread() is self.thread:
             self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
 
-    def _log_lost_rows(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Log rows again that a killed wandb-core has not written to disk.
-
-        Args:
-            folder: Folder of that wandb-core's session.
-            rows: The rows, which are the last ones of the session.
-        """
-        try:
-            written = read_run(folder).history[-2 * RECENT_ROWS_OF_PROGRAM :]
-        except (OSError, ValueError):  # the folder is gone, or holds nothing
-            written = []
-        for row in rows:
-            numbers = {key: value for key, value in row.items() if isinstance(value, (int, float))}
-            numbers = {key: value for key, value in numbers.items() if math.isfinite(value)}
-            if not any(numbers.items() <= other.items() and row.keys() <= other.keys() for other in written):
-                self.wandb_run.log(self._storable(row))
-
     def log_artifact(self, artifact: Any, aliases: list[str]) -> Any:
         """Log an artifact. If wandb-core turns out to be gone, the artifact is logged again to the continued run.
 
@@ -477,18 +459,8 @@ class GuardedRun:
             aliases: Aliases of the artifact.
         """
         logged = log_artifact(self.wandb_run, artifact, aliases)
-        self._recent_artifacts.append((artifact, aliases))
+        self._recent.artifacts.append((artifact, aliases))
         return logged
-
-    def _log_lost_artifacts(self, folder: Path) -> None:
-        """Log the last artifacts again that a killed wandb-core has not written to disk."""
-        written = set()
-        with suppress(OSError, ValueError):  # the folder is gone, or holds nothing
-            files = find_run_files(folder)
-            written = {artifact.digest for file in files for artifact in read_run(file).artifacts}
-        for artifact, aliases in self._recent_artifacts:
-            if artifact.digest not in written:
-                log_artifact(self.wandb_run, artifact, aliases)
 
     def poll_stop_button(self) -> None:
         """Query the Stop button of W&B in the background, during the validation."""
@@ -578,7 +550,7 @@ class GuardedRun:
                 others[key] = arguments[key]
         if others != self._conflicting_args:
             self._conflicting_args = new["ultralytics"] = others
-        self._config |= new
+        self._recent.config |= new
         config.update(new, allow_val_change=True)
 
     def report_exit_code(self, exit_code: int) -> None:
@@ -590,6 +562,13 @@ class GuardedRun:
         if self.origin == "attach" and exit_code and self._handoff and self._handoff.handback_file:
             write_handback(self._handoff.handback_file, next_step=self._handoff.next_step, exit_code=exit_code)
 
+    def _flush_for_owner(self) -> None:
+        """Have the last rows written to disk if another object finishes the run. Its wandb-core may die before."""
+        if self not in registry.owned and not is_closed(self.wandb_run):
+            with self.guard("the end of the training") as is_reachable:
+                if is_reachable:
+                    self.call(lambda: flush(self.wandb_run, flushes_itself=False))
+
     def close(self, exit_code: int) -> None:
         """Finish the run if this object opened it. Leave other runs open.
 
@@ -597,6 +576,7 @@ class GuardedRun:
             exit_code: Exit code of the training. That of SIGTERM, from another rank, marks the run as preempted.
         """
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
+        self._flush_for_owner()
         if exit_code == SIGTERM_EXIT_CODE:
             Termination(exit_code, is_preempted=True).mark(self.wandb_run)
         self.report_exit_code(exit_code)
@@ -618,7 +598,7 @@ class GuardedRun:
             with self.guard("the end of the training"):
                 finish_run(self.wandb_run, exit_code)
         if self._save_dir:
-            self.record.save(self._save_dir, closed=True)
+            self.record.save(self._save_dir, exit_code=registry.true_exit_code(exit_code))
             registry.records[self.wandb_run.id] = self.record
         self._raise_deferred()
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.distributed.signals import on_termination
+from ultralytics_wb_ddp.runs import journal
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
-from ultralytics_wb_ddp.runs.journal import record_end
 from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, log_sync_command, registry, unblock_finish
 from ultralytics_wb_ddp.runs.preemption import preempt_runs
 from ultralytics_wb_ddp.runs.run_record import BEST_DIRECTION
@@ -50,8 +51,6 @@ from ultralytics_wb_ddp.wandb_client.storage import ensure_writable_directories,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-
-    from ultralytics_wb_ddp.config.options import RunOptions
 
 
 OFFLINE_INIT_TIMEOUT = 60.0  # seconds that a run may take to open on disk
@@ -198,7 +197,7 @@ def _init(
         if run.disabled:
             registry.discard(service_process)
         else:
-            open_run = OpenRun(run, options, service_process)
+            open_run = OpenRun(run, options, service_process, save_recent=_save_recent_data)
             registry.add(open_run)
             open_run.record_opening()
     return run
@@ -330,8 +329,31 @@ def finish_run(run: Any, exit_code: int) -> None:
 
 
 def _finish_open_run(open_run: OpenRun, exit_code: int) -> None:
+    run, timeout = open_run.run, open_run.options.finish_timeout
+    exit_code = registry.true_exit_code(exit_code)
+    deadline = time.monotonic() + timeout
+    is_complete, is_core_lost = _end_session(open_run, exit_code)
+    if is_core_lost:
+        _save_recent_data(open_run, exit_code)
+    log_sync_command(run)
+    if is_core_lost and not run.offline:
+        reason = send_session(get_run_dir(run), max(1.0, deadline - time.monotonic()))
+        if reason:
+            msg = "run %s: its wandb-core was killed, and W&B has not got all data (%s); send it with: %s"
+            logger.warning(msg, run.id, reason, sync_command(get_run_dir(run)))
+    elif not is_complete:
+        reason = "W&B has refused its data" if has_upload_failed(run) else f"it takes longer than {timeout:g} s"
+        msg = "run %s could not be sent completely (%s): what is missing is on disk, send it with: %s"
+        logger.warning(msg, run.id, reason, sync_command(get_run_dir(run)))
+
+
+def _end_session(open_run: OpenRun, exit_code: int) -> tuple[bool, bool]:
+    """End a session of a run, and record how it has ended.
+
+    Returns:
+        Whether all records were sent, or are on disk if the run is offline, and whether its wandb-core was killed.
+    """
     run, service_process, timeout = open_run.run, open_run.service_process, open_run.options.finish_timeout
-    exit_code = registry.termination.exit_code if registry.termination else exit_code
     next_step = get_next_step(run) if service_process.has_core else 0
     deadline = time.monotonic() + timeout
     service_process.send(closing=True, exit_code=exit_code, next_step=next_step)
@@ -350,7 +372,7 @@ def _finish_open_run(open_run: OpenRun, exit_code: int) -> None:
         if open_run.handback_file:
             write_handback(open_run.handback_file, next_step=next_step, exit_code=exit_code)
     is_complete = is_sent and is_written
-    record_end(
+    journal.record_end(
         open_run.journals,
         get_run_dir(run),
         exit_code=exit_code,
@@ -358,16 +380,48 @@ def _finish_open_run(open_run: OpenRun, exit_code: int) -> None:
         is_sent=is_complete and not run.offline,
         is_preempted=bool(registry.termination and registry.termination.is_preempted),
     )
-    log_sync_command(run)
-    if is_core_lost and not run.offline:
-        reason = send_session(get_run_dir(run), max(1.0, deadline - time.monotonic()))
-        if reason:
-            msg = "run %s: its wandb-core was killed, and W&B has not got all data (%s); send it with: %s"
-            logger.warning(msg, run.id, reason, sync_command(get_run_dir(run)))
-    elif not is_complete:
-        reason = "W&B has refused its data" if has_upload_failed(run) else f"it takes longer than {timeout:g} s"
-        msg = "run %s could not be sent completely (%s): what is missing is on disk, send it with: %s"
-        logger.warning(msg, run.id, reason, sync_command(get_run_dir(run)))
+    return is_complete, is_core_lost
+
+
+def _save_recent_data(open_run: OpenRun, exit_code: int) -> None:
+    """Write the last rows and artifacts of a run to disk that its killed wandb-core has not written.
+
+    They are in a session of their own, which ends the run as the lost one would have ended it.
+
+    Args:
+        open_run: The run, which is not in the registry any more.
+        exit_code: Exit code of the run.
+    """
+    run, recent, folder = open_run.run, open_run.recent, get_run_dir(open_run.run)
+    if recent is None or recent.is_written(folder):
+        return
+    try:
+        options = replace(open_run.options, project=run.project or None, entity=run.entity or None)
+        recent.log_again(open_on_disk(run, options, *open_run.journals), folder)
+    except Exception as error:  # noqa: BLE001  # the disk may be full, too
+        msg = "run %s: its wandb-core was killed, and its last rows could not be written to disk: %s"
+        logger.warning(msg, run.id, format_exception(error))
+    if continued := registry.take(run.id):
+        _end_session(continued, exit_code)
+        registry.discard(continued.service_process)
+
+
+def open_on_disk(lost: Any, options: RunOptions, *journals: Path) -> Any:
+    """Open a further session of a run on disk, after the end of its wandb-core.
+
+    Args:
+        lost: The ``wandb.Run`` of the session that has ended.
+        options: Project, entity, directory and limits of the run.
+        *journals: Directories of the journals that describe both sessions.
+
+    Returns:
+        The ``wandb.Run`` of the new session.
+    """
+    place = RunOptions(project=options.project, entity=options.entity, mode="offline", dir=options.dir)
+    run = init_run(replace(place, finish_timeout=options.finish_timeout), run_id=lost.id, resume="allow")
+    journal.record([get_run_dir(run)], get_run_dir(lost), id=lost.id)
+    registry.opened[lost.id].record_opening(get_run_dir(lost), *journals)
+    return run
 
 
 def give_up_run(run: Any) -> None:
@@ -382,7 +436,7 @@ def give_up_run(run: Any) -> None:
         open_run.service_process.kill()
         registry.discard(open_run.service_process)
     journals = open_run.journals if open_run else (folder,)
-    record_end(journals, folder, exit_code=1, next_step=0, is_sent=False)
+    journal.record_end(journals, folder, exit_code=1, next_step=0, is_sent=False)
 
 
 def _finish_in_time(
@@ -394,11 +448,11 @@ def _finish_in_time(
     """
 
     def give_up() -> None:
-        flush(run)
+        flush(run, flushes_itself=False)
         time.sleep(FLUSH_TIME)
         service_process.kill()
 
-    flush(run)
+    flush(run, flushes_itself=False)
     expired = threading.Event()
     try:
         with _deadline(timeout + CLIENT_GRACE, expired, give_up):

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ultralytics_wb_ddp.config.options import RunOptions
+    from ultralytics_wb_ddp.runs.recent_data import RecentData
     from ultralytics_wb_ddp.runs.run_record import RunRecord
     from ultralytics_wb_ddp.runs.service_process import BorrowedServiceProcess, ServiceProcess
 
@@ -56,6 +57,8 @@ class OpenRun:
         service_process: The process that holds the run's wandb-core.
         handback_file: File by which the launcher learns how this session of the run ended.
         journals: Directories of the journals that describe this session.
+        recent: The last rows and artifacts of the training or program that has logged to the run, if there was one.
+        save_recent: Function that writes these to disk with an exit code, if the killed wandb-core has not.
     """
 
     run: Any
@@ -63,6 +66,8 @@ class OpenRun:
     service_process: ServiceProcess | BorrowedServiceProcess
     handback_file: Path | None = None
     journals: tuple[Path, ...] = ()
+    recent: RecentData | None = None
+    save_recent: Callable[[OpenRun, int], None] = lambda *_: None
 
     def record_opening(self, *journals: Path) -> None:
         """Record this session in its own folder, in the journals that it knows and in further ones.
@@ -211,6 +216,10 @@ class OpenRunRegistry:
         with self._lock:
             if service_process in self._service_processes:
                 self._service_processes.remove(service_process)
+
+    def true_exit_code(self, exit_code: int) -> int:
+        """Return the exit code of a run that ends now: that of SIGTERM if this process got it, else the given one."""
+        return self.termination.exit_code if self.termination else exit_code
 
     def terminate(self, termination: Termination) -> None:
         """Set the end of all runs, also of those that are being opened, and mark them."""

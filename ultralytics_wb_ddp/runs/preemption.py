@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from typing import Any
 
 from ultralytics_wb_ddp.distributed.processes import has_dead_peer, terminate_workers
 from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE
-from ultralytics_wb_ddp.runs.open_runs import Termination, registry
+from ultralytics_wb_ddp.runs.open_runs import Termination, log_sync_command, registry
 from ultralytics_wb_ddp.runs.service_process import ServiceProcess
+from ultralytics_wb_ddp.utils.logging import logger
 from ultralytics_wb_ddp.wandb_client.internals import flush, is_attached
-from ultralytics_wb_ddp.wandb_client.run_state import is_closed
+from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, is_closed, sync_command
 
 PREEMPTION_TIMEOUT = 15.0  # seconds that a preempted process takes to finish its runs
 SAVE_TIMEOUT = 5.0  # seconds that an epoch may take to be saved and logged
@@ -28,6 +30,9 @@ def preempt_runs() -> None:
     exit_code = _failed_exit_code() if has_dead_peer() else SIGTERM_EXIT_CODE
     is_preempted = exit_code == SIGTERM_EXIT_CODE
     registry.terminate(Termination(exit_code, is_preempted))
+    for open_run in [*registry.opened.values()]:  # SIGTERM may reach wandb-core, too
+        with suppress(Exception):
+            flush(open_run.run, flushes_itself=False)
     if terminate_workers():  # the launch fails now, and the script may finish the run when it handles that
         threading.main_thread().join(PREEMPTION_TIMEOUT)
     deadline = time.monotonic() + PREEMPTION_TIMEOUT
@@ -42,7 +47,20 @@ def preempt_runs() -> None:
             thread = threading.Thread(target=run.finish, kwargs={"exit_code": SIGTERM_EXIT_CODE}, daemon=True)
             thread.start()
             thread.join(PREEMPTION_TIMEOUT)
-    service_processes = [open_run.service_process for open_run in registry.take_all()]
+    _finish_opened_runs(exit_code, is_preempted=is_preempted)
+
+
+def _finish_opened_runs(exit_code: int, *, is_preempted: bool) -> None:
+    """Have the service processes finish the runs that this package opened, and wait for them."""
+    open_runs = registry.take_all()
+    for open_run in open_runs:
+        log_sync_command(open_run.run)
+        if not open_run.service_process.has_core:
+            open_run.save_recent(open_run, exit_code)
+            if not open_run.run.offline:
+                msg = "run %s: its wandb-core was killed; what W&B has not got is on disk, send it with: %s"
+                logger.warning(msg, open_run.run.id, sync_command(get_run_dir(open_run.run)))
+    service_processes: list[Any] = [open_run.service_process for open_run in open_runs]
     for watcher in ServiceProcess.watchers():
         with suppress(ConnectionError):  # its wandb-core did not start
             watcher.wait_until_ready()

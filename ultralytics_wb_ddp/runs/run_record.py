@@ -49,6 +49,7 @@ class RunRecord:
         url: Web address of the run.
         next_step: W&B step after the last row.
         closed_at: Time at which the run was closed, in seconds since 1970. None while it is open, and after a kill.
+        exit_code: Exit code with which the run was closed.
         written_at: Time at which the record was written, in seconds since 1970.
         best: Best value of each metric and loss, by name.
         best_epoch: Epoch of the best checkpoint, counted from 1.
@@ -73,6 +74,7 @@ class RunRecord:
     url: str | None = None
     next_step: int = 0
     closed_at: float | None = None
+    exit_code: int = 0
     written_at: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     best_epoch: int | None = None
@@ -146,9 +148,12 @@ class RunRecord:
             return None
 
     @property
-    def is_open(self) -> bool:
-        """Whether the run was not finished. A run of the stock callback counts as finished."""
-        return bool(self.written_at) and (self.closed_at is None or self.is_job_run)
+    def is_unfinished(self) -> bool:
+        """Whether the training or its job ended before the run was finished: by a kill, a signal or an error.
+
+        A run of the stock callback counts as finished.
+        """
+        return bool(self.written_at) and (self.closed_at is None or self.exit_code != 0 or self.is_job_run)
 
     def live_training_pid(self) -> int | None:
         """Return the pid of another process that still trains, or None.
@@ -217,16 +222,17 @@ class RunRecord:
         self.next_step = get_next_step(run)
         return summary
 
-    def save(self, save_dir: Path, *, closed: bool = False) -> None:
+    def save(self, save_dir: Path, *, exit_code: int | None = None) -> None:
         """Write the record to the training's directory and beside its checkpoints.
 
         Args:
             save_dir: Directory of the training.
-            closed: Whether the run is closed.
+            exit_code: Exit code with which the run was closed; None while it is open.
         """
+        is_open = exit_code is None
         self.written_at = time.time()
-        self.closed_at = self.written_at if closed else None
-        self.trains = None if closed else self.trains
+        self.closed_at, self.exit_code = None if is_open else self.written_at, exit_code or 0
+        self.trains = self.trains if is_open else None
         content = {key: value for key, value in asdict(self).items() if key not in {"previous_best", "directory"}}
         for directory in (save_dir, save_dir / "weights"):
             with suppress(OSError):  # the disk may be full: an error of the training itself must come first

@@ -201,7 +201,7 @@ def _write_run(training: PastTraining, options: RunOptions, previous: RunRecord 
     finish_run(run, int(is_complete is False))
     record.epoch = record.imported_epochs = training.last_epoch
     record.imported_mark = training.mark
-    record.save(training.directory, closed=True)
+    record.save(training.directory, exit_code=0)
     if is_complete is None:
         result.notes.append("the files do not say whether the training was over: the run is marked as finished")
     elif not is_complete:

@@ -84,7 +84,7 @@ def _restore(run: Any, last: Any, best: Any, target: Path, dataset: str) -> None
             shutil.copyfile(_download(best, Path(folder, "best")), draft / "weights" / "best.pt")
         _restore_fingerprint(run, draft)
         record = RunRecord(run.id, run.project, run.entity, run.url, next_step=run.lastHistoryStep + 1)
-        record.save(draft, closed=True)
+        record.save(draft, exit_code=0)
         if target.exists():
             target.rmdir()
         draft.rename(target)

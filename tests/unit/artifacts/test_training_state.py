@@ -51,7 +51,7 @@ def test_training_without_a_checkpoint_is_neither_over_nor_to_be_resumed(tmp_pat
 
 def test_state_says_how_far_the_training_came_and_in_which_run(training: Path) -> None:
     save_checkpoint({**STRIPPED, "train_results": {"epoch": [1, 2]}}, training)
-    RunRecord("abc", "demo").save(training, closed=True)
+    RunRecord("abc", "demo").save(training, exit_code=0)
 
     state = TrainingState.of(training / "weights" / "last.pt")
 
@@ -65,9 +65,17 @@ def test_state_of_a_training_of_one_epoch_names_one_epoch(training: Path) -> Non
     assert str(TrainingState.of(training)).endswith("is over: 1 of 1 epoch")
 
 
+@pytest.mark.parametrize("exit_code", [1, 143, 255])
+def test_run_that_was_closed_by_an_error_after_the_last_epoch_is_not_finished(training: Path, exit_code: int) -> None:
+    save_checkpoint(STRIPPED, training)
+    RunRecord("abc", "demo").save(training, exit_code=exit_code)
+
+    assert TrainingState.of(training).is_run_open
+
+
 def test_run_of_a_job_that_has_not_come_to_its_end_is_open_although_the_training_has_closed_it(training: Path) -> None:
     save_checkpoint(STRIPPED, training)
-    RunRecord("abc", "demo", is_job_run=True).save(training, closed=True)
+    RunRecord("abc", "demo", is_job_run=True).save(training, exit_code=0)
 
     assert TrainingState.of(training).is_run_open
 

@@ -54,7 +54,7 @@ def test_job_that_resumes_a_model_without_a_checkpoint_is_refused(model: str) ->
 
 def test_dry_run_of_a_job_says_that_its_training_is_over(training: Path) -> None:
     save_checkpoint(STRIPPED, training)
-    RunRecord("abc", "demo").save(training, closed=True)
+    RunRecord("abc", "demo").save(training, exit_code=0)
 
     said = dict(describe_job(job_that_resumes(resume=True, model=training / "weights" / "last.pt")))
 
@@ -76,7 +76,7 @@ def test_dry_run_of_a_job_that_resumes_names_the_run_of_its_training(
 ) -> None:
     monkeypatch.chdir(training)
     save_checkpoint(content, training)
-    RunRecord("abc", "first").save(training, closed=closed)
+    RunRecord("abc", "first").save(training, exit_code=0 if closed else None)
     train = {"data": "coco8.yaml", "resume": True, "device": "cpu"}
     job = {"wandb": {"project": "demo", "mode": "offline"}, "model": "weights/last.pt", "train": train}
     OmegaConf.save(OmegaConf.create(job), "job.yaml")
@@ -91,7 +91,7 @@ def test_dry_run_of_a_job_that_resumes_names_the_run_of_its_training(
 
 def test_doctor_names_the_run_that_a_job_continues(training: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(training)
-    RunRecord("abc", "first").save(training, closed=True)
+    RunRecord("abc", "first").save(training, exit_code=0)
     job = {"wandb": {"project": "demo", "mode": "offline"}, "model": {"weights": "weights/last.pt", "task": "detect"}}
     OmegaConf.save(OmegaConf.create({**job, "train": {"data": "coco8.yaml", "resume": True}}), "job.yaml")
 

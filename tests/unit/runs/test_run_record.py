@@ -79,7 +79,7 @@ def test_session_that_was_killed_may_have_left_rows_unsent(trained: Path) -> Non
     assert not record.handoff().is_complete
     assert record.handoff().closed_at == pytest.approx(time.time(), abs=5)
 
-    record.save(trained, closed=True)
+    record.save(trained, exit_code=0)
     closed = RunRecord.find(trained, None)
     assert closed
     assert closed.handoff().is_complete
@@ -87,7 +87,7 @@ def test_session_that_was_killed_may_have_left_rows_unsent(trained: Path) -> Non
 
 def test_closed_training_has_no_process(trained: Path) -> None:
     record = RunRecord.of_run(SimpleNamespace(id="abc", project="", entity="", offline=True), None, {})
-    record.save(trained, closed=True)
+    record.save(trained, exit_code=0)
 
     closed = RunRecord.find(trained, None)
     assert closed
