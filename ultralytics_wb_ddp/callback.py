@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from ultralytics_wb_ddp.config.options import RunOptions, merge
 from ultralytics_wb_ddp.config.scope import active_scopes, scope_options
 from ultralytics_wb_ddp.distributed.processes import Launcher, is_training_process, is_worker
+from ultralytics_wb_ddp.distributed.rendezvous import watch_rendezvous
 from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.stdio import keep_output_writable
 from ultralytics_wb_ddp.distributed.topology import is_main_process
@@ -183,6 +184,7 @@ class WandbCallback:
         No run is opened yet, because dataset, model or checkpoint may still fail.
         """
         switch_off_stock_callback(trainer, self)
+        watch_rendezvous()
         if not (is_training_process(trainer) and is_main_process()):
             return
         self._data[trainer] = trainer.args.data

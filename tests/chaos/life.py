@@ -63,7 +63,7 @@ class Job:
         """Start a life and return its process and the file that it prints to."""
         output = self.directory / f"{self.name}-{number}.log"
         variables = {
-            **job_environment(self.directory, self.data),
+            **own_environment(self.directory, self.data),
             "WANDB_SILENT": "false",
             "CHAOS_LIFE": str(number),
             "CHAOS_NAME": self.name,
@@ -94,6 +94,16 @@ class Job:
                 start_new_session=True,
             )
         return process, output
+
+
+def own_environment(directory: Path, data: Path) -> dict[str, str]:
+    """Return the environment of a job, with a directory for temporary files that no other trial has.
+
+    W&B writes a run there if the job's directory cannot be written, and all trials have the same run id.
+    """
+    temporary = directory.with_name(f"{directory.name}-tmp")
+    temporary.mkdir(exist_ok=True)
+    return {**job_environment(directory, data), "TMPDIR": str(temporary)}
 
 
 def live(

@@ -13,10 +13,9 @@ from wandb_server import WandbServer
 from chaos import commands, usages
 from chaos.disk import SmallDisk
 from chaos.evidence import COMPANION, Command, Life, Outcome, read_marks, read_results
-from chaos.life import Job, live
+from chaos.life import Job, live, own_environment
 from chaos.plan import Plan, Strike
 from chaos.timeline import Timeline
-from support.jobs import job_environment
 
 API_KEY = "5ec2e7" * 6 + "cafe"  # 40 characters that are found again
 NAME = "train"
@@ -135,7 +134,7 @@ class Trials:
             outcome.commands.append(self._call(words, outcome, server, disk))
 
     def _call(self, words: list[str], outcome: Outcome, server: WandbServer, disk: SmallDisk | None) -> Command:
-        environment = {**job_environment(outcome.directory, self.data), **_online(server)}
+        environment = {**own_environment(outcome.directory, self.data), **_online(server)}
         return commands.run(words, outcome.directory, environment, disk.prefix if disk else [])
 
 

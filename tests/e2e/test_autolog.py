@@ -135,6 +135,21 @@ def test_tuning_of_a_script_with_autolog_is_logged_in_the_same_way(shell: Shell)
     assert_tuning_is_logged(run_in(shell.directory, command, shell.environment))
 
 
+@NIGHTLY
+def test_each_trial_of_a_tuning_with_ray_is_a_run_and_one_run_has_their_results(run_job: RunJob) -> None:
+    pytest.importorskip("ray.tune", reason="the extra 'ray' is not installed")
+    job = run_job(SCENARIO, "tune_with_ray", RAY_USAGE_STATS_ENABLED="0")
+
+    (summary,) = [run for run in job.runs if run.job_type == "summary"]
+    trials = [run for run in job.runs if run.job_type == "tune"]
+    assert {run.group for run in job.runs} == {summary.id}
+    assert sorted(run.name for run in trials) == ["tune-00000", "tune-00001"]
+    assert {(run.state, run.exit_code, run.project) for run in job.runs} == {("finished", 0, "demo")}
+    assert sorted(row["hyperparameters/lr0"] for row in summary.history if "fitness" in row) == [0.0001, 0.01]
+    assert summary.summary["best/iteration"] in {1, 2}
+    assert any("iterations" in row for row in summary.history)
+
+
 def test_autolog_logs_all_models_until_it_is_disabled(run_job: RunJob) -> None:
     job = run_job(SCENARIO, "train_several_models")
 

@@ -166,3 +166,13 @@ def test_restarted_training_continues_its_run_any_number_of_times(run_job: RunJo
     assert 1 <= run.summary["best/epoch"] <= 4
     by_epoch = {f"{prefix}/*": "epoch" for prefix in ("train", "lr", "metrics", "val", "ranks")}
     assert run.metrics == {**by_epoch, "batch/*": "batch"}
+
+
+# torchrun
+
+
+def test_workers_whose_torchrun_dies_before_they_are_connected_end_at_once(run_job: RunJob) -> None:
+    job = run_job(SCENARIO, "lose_torchrun_before_the_workers_are_connected")
+
+    assert "LEFT []" in job.output
+    assert "torchrun has ended before its workers were connected" in job.output

@@ -38,6 +38,15 @@ def test_sigterm_while_the_run_is_being_finished_ends_it_once(run_job: RunJob, d
     assert (run.state, run.exit_code) in {("finished", 0), ("preempted", 143)}
 
 
+def test_worker_that_fails_shortly_before_its_sigterm_is_preempted(run_job: RunJob) -> None:
+    with WandbServer() as server:
+        job = run_job(SCENARIO, "fail_in_a_worker_and_be_terminated", check=False, **server.environment)
+
+    (run,) = server.runs
+    assert job.exit_code == 143
+    assert (run.state, run.exit_code) == ("preempted", 143)
+
+
 @pytest.mark.parametrize(
     "event",
     [

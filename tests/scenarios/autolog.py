@@ -60,5 +60,15 @@ def tune_with_autolog() -> None:
     tune()
 
 
+def tune_with_ray() -> None:
+    """Tune in the workers of a local Ray."""
+    from ray import tune
+
+    autolog(project="demo")
+    space = {"lr0": tune.grid_search([0.0001, 0.01])}
+    options = {"name": "tune", "use_ray": True, "iterations": 1, "space": space, "search_alg": "random"}
+    new_model().tune(**{**ONE_PROCESS, **options})
+
+
 if __name__ == "__main__":
     run_named(globals())

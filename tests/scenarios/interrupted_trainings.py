@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import psutil
 import wandb
 from ultralytics import YOLO
 
@@ -58,6 +62,34 @@ def lose_the_launcher_and_stop() -> None:
     model = new_model()
     model.add_callback("on_train_epoch_start", kill_launcher)
     train_in_usage("open", model, {**TWO_PROCESSES, **LONG}, on_launcher_lost="stop")
+
+
+def kill_torchrun(_: Any) -> None:
+    if os.environ.get("RANK") == "0":
+        os.kill(os.getppid(), signal.SIGKILL)
+
+
+def lose_torchrun_before_the_workers_are_connected() -> None:
+    """Print the processes that are left of a launch, once there are none or a minute later."""
+    model = new_model()
+    model.add_callback("on_pretrain_routine_start", kill_torchrun)
+    add_wandb_callback(model, project="demo")
+    with suppress(subprocess.CalledProcessError):
+        model.train(**TWO_PROCESSES)
+    deadline = time.monotonic() + 60
+    while (left := workers_of_this_job()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    print("LEFT", left)
+
+
+def workers_of_this_job() -> list[int]:
+    """Return the ids of the processes in this directory that run a start file of Ultralytics."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if Path(process.cwd()) == Path.cwd() and any("DDP" in word for word in process.cmdline()):
+                found.append(process.pid)
+    return found
 
 
 def kill_all_in_epoch_2(trainer: Any) -> None:

@@ -13,6 +13,8 @@ import wandb
 
 from scenarios.common import ONE_PROCESS, new_model, run_named
 from ultralytics_wb_ddp import add_wandb_callback
+from ultralytics_wb_ddp.config.options import RunOptions
+from ultralytics_wb_ddp.runs.lifecycle import finish_run, init_run
 
 
 def terminate_this_process() -> None:
@@ -36,6 +38,15 @@ def be_terminated_while_finishing() -> None:
     model.add_callback("on_train_end", lambda _: threading.Timer(0.5, terminate_this_process).start())
     add_wandb_callback(model, project="demo")
     model.train(**ONE_PROCESS)
+    time.sleep(60)
+
+
+def fail_in_a_worker_and_be_terminated() -> None:
+    """Fail because another worker has ended, shortly before SIGTERM arrives here, too."""
+    os.environ["LOCAL_RANK"] = "0"
+    run = init_run(RunOptions(project="demo"), run_id="abc", resume="allow")
+    threading.Timer(0.3, terminate_this_process).start()
+    finish_run(run, 1)
     time.sleep(60)
 
 

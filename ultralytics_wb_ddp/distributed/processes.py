@@ -22,6 +22,7 @@ LAUNCH_END_TIMEOUT = 35.0  # seconds; torchrun gives workers 30 before it kills 
 LAUNCH_POLL_INTERVAL = 0.1  # seconds between two checks of a launch that is being ended
 START_TIME_TOLERANCE = 30.0  # seconds by which a process's start may seem to move: the clock of the host can be set
 _parent_pid = os.getppid()
+_is_torchrun_lost = threading.Event()
 _terminated = threading.Event()  # whether SIGTERM has arrived: its exit code wins over any other
 
 
@@ -120,14 +121,21 @@ def _let_thread_end(thread: threading.Thread) -> None:
         thread.join()
 
 
-def has_dead_peer() -> bool:
-    """Return whether another worker of this node is gone.
+def note_lost_torchrun() -> None:
+    """Note that the torchrun of this worker has ended before its workers were connected."""
+    _is_torchrun_lost.set()
 
-    Torchrun then terminates the rest: this is no preemption. Workers that end together with this one stay zombies
-    until torchrun checks them.
+
+def has_dead_peer() -> bool:
+    """Return whether another worker of this node is gone, or torchrun before its workers were connected.
+
+    Torchrun terminates the rest if a worker is gone: this is no preemption. Workers that end together with this one
+    stay zombies until torchrun checks them.
     """
     if not is_worker():
         return False
+    if _is_torchrun_lost.is_set():
+        return True
     try:
         children = psutil.Process(os.getppid()).children()
         # If torchrun is the first process of a container, service processes become its children, too.

@@ -52,6 +52,11 @@ def on_termination(act: Callable[[], Any]) -> None:
         util.Finalize(None, _let_thread_end, (thread,), exitpriority=1)
 
 
+def is_terminated_within(seconds: float) -> bool:
+    """Return whether SIGTERM has arrived or arrives within some seconds, which the function waits at most."""
+    return bool(_termination_handler) and _terminated.wait(seconds)
+
+
 def _ignore_in_main_thread(*_: Any) -> None:
     """Set the flag before the main thread can end."""
     _terminated.set()

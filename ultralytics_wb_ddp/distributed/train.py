@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.config.validation import ConfigurationError
 from ultralytics_wb_ddp.distributed.devices import first_devices, get_own_device
 from ultralytics_wb_ddp.distributed.parallel_config import ParallelConfig
+from ultralytics_wb_ddp.distributed.rendezvous import has_process_group, watch_rendezvous
 from ultralytics_wb_ddp.distributed.slurm import integer
 from ultralytics_wb_ddp.distributed.trainer_mixin import (
     DistributedTrainerMixin,
@@ -90,13 +91,14 @@ def train_distributed(
     if not config.is_distributed():
         return _launch(model, config, trainer, device, train_arguments)
 
-    os.environ.update(config.resolve(check_port=not _stores and not _has_group()))
+    os.environ.update(config.resolve(check_port=not _stores and not has_process_group()))
     refresh_ultralytics_rank_constants()
     rank, local_rank = integer(os.environ, "RANK"), integer(os.environ, "LOCAL_RANK")
     _check_release()
     if device is None:
         device = first_devices(integer(os.environ, "LOCAL_WORLD_SIZE"))
     _check_output_device(config, device, device_names(device), trainer)
+    watch_rendezvous()
     is_group_created = _init_process_group(config, get_own_device(device, local_rank))
     result = model.train(trainer=_with_mixin(model, trainer, config), device=device, **train_arguments)
     if is_group_created:
@@ -241,12 +243,6 @@ def _init_process_group(config: ParallelConfig, own_device: int | None) -> bool:
         timeout=COLLECTIVE_TIMEOUT,
     )
     return True
-
-
-def _has_group() -> bool:
-    """Return whether a process group exists, as in Ray's workers."""
-    dist = sys.modules.get("torch.distributed")
-    return dist is not None and bool(dist.is_initialized())
 
 
 def _check_release() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import RunOptions
-from ultralytics_wb_ddp.distributed.signals import on_termination
+from ultralytics_wb_ddp.distributed.processes import is_worker
+from ultralytics_wb_ddp.distributed.signals import is_terminated_within, on_termination
 from ultralytics_wb_ddp.runs import journal
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
 from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, log_sync_command, registry, unblock_finish
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
 
 OFFLINE_INIT_TIMEOUT = 60.0  # seconds that a run may take to open on disk
 CLIENT_GRACE = 2.0  # seconds beyond wandb's own limit, after which wandb-core is killed
+# Seconds by which the SIGTERM of a worker may follow the error that the end of another worker causes in it, and seconds
+# that its thread may take to act.
+SIGTERM_DELAY, TERMINATION_TIMEOUT = 1.0, 10.0
 FLUSH_TIME = 0.5  # seconds that wandb-core takes to write the received records
 
 
@@ -315,6 +319,8 @@ def finish_run(run: Any, exit_code: int) -> None:
         exit_code: Exit code of the run. The exit code of a signal comes before it.
     """
     unblock_finish(run)
+    if exit_code and is_worker() and is_terminated_within(SIGTERM_DELAY):
+        registry.wait_until_terminated(TERMINATION_TIMEOUT)
     if registry.is_taken_over(run.id):
         return
     open_run = registry.opened.get(run.id)

@@ -139,6 +139,7 @@ class OpenRunRegistry:
     _taken_over: set[str] = field(default_factory=set)
     _changing: int = 0  # number of runs that are being opened or finished
     _lock: threading.RLock = field(default_factory=threading.RLock)
+    _is_terminated: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def changing(self, service_process: ServiceProcess | BorrowedServiceProcess) -> Iterator[None]:
@@ -217,6 +218,10 @@ class OpenRunRegistry:
             if service_process in self._service_processes:
                 self._service_processes.remove(service_process)
 
+    def wait_until_terminated(self, timeout: float) -> None:
+        """Wait until the end of all runs by SIGTERM is set."""
+        self._is_terminated.wait(timeout)
+
     def true_exit_code(self, exit_code: int) -> int:
         """Return the exit code of a run that ends now: that of SIGTERM if this process got it, else the given one."""
         return self.termination.exit_code if self.termination else exit_code
@@ -225,6 +230,7 @@ class OpenRunRegistry:
         """Set the end of all runs, also of those that are being opened, and mark them."""
         with self._lock:
             self.termination = termination
+            self._is_terminated.set()
             for service_process in self._service_processes:
                 _send_termination(service_process, termination)
             runs = [*self.user_runs.values(), *(open_run.run for open_run in self.opened.values())]
