@@ -17,7 +17,7 @@ from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.stdio import keep_output_writable
 from ultralytics_wb_ddp.distributed.topology import is_main_process
 from ultralytics_wb_ddp.distributed.train import refresh_ultralytics_rank_constants
-from ultralytics_wb_ddp.runs import misuse_warnings, stop_button
+from ultralytics_wb_ddp.runs import journal, misuse_warnings, stop_button
 from ultralytics_wb_ddp.runs.handoff import Handoff
 from ultralytics_wb_ddp.runs.misuse_warnings import run_ids_with_callback
 from ultralytics_wb_ddp.runs.open_runs import (
@@ -37,7 +37,7 @@ from ultralytics_wb_ddp.training.teardown import tear_down_after_exceptions
 from ultralytics_wb_ddp.training.training_logger import TrainingLogger, find_previous_record
 from ultralytics_wb_ddp.utils.threads import preload
 from ultralytics_wb_ddp.wandb_client.internals import flush, is_attached
-from ultralytics_wb_ddp.wandb_client.run_state import is_closed, wandb_run
+from ultralytics_wb_ddp.wandb_client.run_state import get_run_dir, is_closed, wandb_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -386,6 +386,8 @@ def make_worker_handoff(run: Any, handoff: Handoff | None, check: Callable[[Any]
         # The run may be disabled, or its wandb-core may have ended. The launch must not fail for this.
         with contextlib.suppress(Exception):
             flush(run, flushes_itself=False)
+            folder, first_step = get_run_dir(run), int(run.starting_step or 0)
+            journal.record_opening([folder], folder, run.id, mode=run.settings.mode, first_step=first_step)
     worker_handoff = handoff_of_open_run(run)
     worker_handoff.delete_handback()
     return replace(worker_handoff, options=handoff.options) if handoff else worker_handoff

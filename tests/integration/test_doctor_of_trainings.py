@@ -153,6 +153,19 @@ def test_run_that_was_sent_but_does_not_say_how_it_ended(trained: Trained) -> No
     assert "sent" not in answer["warning"]
 
 
+def test_command_for_an_online_run_of_the_user_that_was_killed_is_named(trained: Trained) -> None:
+    trained.log("cut", "1")
+    trained.results(1)
+    (file,) = trained.directory.rglob("run-cut.wandb")
+    file.write_bytes(file.read_bytes()[:-40])  # as a killed process leaves it
+    folder = file.parent.rename(file.parent.with_name(file.parent.name.removeprefix("offline-")))
+
+    answer = trained.examine()["warning"]["sent"]
+
+    assert "cut off while they were sent, perhaps not complete at W&B: 1 session" in answer
+    assert answer.endswith(f"ultralytics-wb-ddp sync {folder.relative_to(trained.job)}")
+
+
 def test_training_that_goes_on_is_in_order(trained: Trained) -> None:
     trained.log("live", "1")
     trained.results(3)  # the rows of the newest epochs are not on disk yet

@@ -287,10 +287,16 @@ def _check_end(run_id: str, sessions: list[RecordedRun], trains: int | None) -> 
 
 
 def _check_sent(runs: Runs, training: Path) -> list[CheckResult]:
-    """Warn of unsent sessions. W&B marks sent files with ``.synced``, and the journal knows of online sessions."""
+    """Warn of unsent sessions. W&B marks sent files with ``.synced``, and the journal knows of online sessions.
+
+    An online session without an end is cut off, too, unless the journal knows its process and the process runs.
+    """
     known = {session.folder: session for session in find_sessions([training])}
-    folders = [run.path.parent.resolve() for sessions in runs.values() for run in sessions]
-    cut_off = {folder for folder, session in known.items() if session.is_cut_off}
+    recorded = [run for sessions in runs.values() for run in sessions]
+    folders = [run.path.parent.resolve() for run in recorded]
+    live = {folder for folder, session in known.items() if session.live_pid or session.is_being_sent}
+    cut_off = {run.path.parent.resolve() for run in recorded if run.state == "running"} - live
+    cut_off |= {folder for folder, session in known.items() if session.is_cut_off}
     unsent = [
         folder
         for folder in folders
@@ -301,6 +307,8 @@ def _check_sent(runs: Runs, training: Path) -> list[CheckResult]:
     others = [folder for folder in unsent if folder not in known]
     places = [*([training] if len(others) < len(unsent) else []), *others]
     command = sync_command(*map(relative_path, places))
-    is_known = any(not is_online_run_dir(folder) or known[folder].is_sent is False for folder in unsent)
+    is_known = any(
+        not is_online_run_dir(folder) or (folder in known and known[folder].is_sent is False) for folder in unsent
+    )
     text = "on this disk only, not sent" if is_known else "cut off while they were sent, perhaps not complete at W&B"
     return [warning("sent", f"{text}: {pluralize(len(unsent), 'session')}", command)]
