@@ -162,11 +162,13 @@ class WandbCallback:
         self._launcher = state["launcher"]
         self._weights = state["weights"]
         if is_worker():
+            watch_rendezvous()
             keep_output_writable()
             tear_down_after_exceptions()
             self.check(None)
+            registry.launcher_run = self._find_handoff()
+            on_termination(preempt_runs)  # a run may be opened any time from now on
             if is_main_process():
-                on_termination(preempt_runs)  # a run may be opened any time from now on
                 warm_up_worker(self._find_handoff(), self.options)
         self._run = None
         self._logger = None
@@ -380,6 +382,7 @@ def make_worker_handoff(run: Any, handoff: Handoff | None, check: Callable[[Any]
     check(run)
     run_ids_with_callback.update(each for each in (run and run.id, handoff and handoff.run_id) if each)
     if run is None:
+        registry.launcher_run = handoff
         return handoff
     if not is_ours(run):
         adopt_user_run(run)
@@ -390,6 +393,7 @@ def make_worker_handoff(run: Any, handoff: Handoff | None, check: Callable[[Any]
             journal.record_opening([folder], folder, run.id, mode=run.settings.mode, first_step=first_step)
     worker_handoff = handoff_of_open_run(run)
     worker_handoff.delete_handback()
+    registry.launcher_run = worker_handoff
     return replace(worker_handoff, options=handoff.options) if handoff else worker_handoff
 
 

@@ -19,7 +19,7 @@ from ultralytics_wb_ddp.config.validation import ConfigurationError, validate
 from ultralytics_wb_ddp.distributed.signals import on_termination
 from ultralytics_wb_ddp.distributed.topology import Topology, is_main_process, plan_rank
 from ultralytics_wb_ddp.runs import journal
-from ultralytics_wb_ddp.runs.handoff import HANDOFF_VARIABLE, Handoff
+from ultralytics_wb_ddp.runs.handoff import HANDOFF_VARIABLE, Handoff, exit_code_of_launch
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.misuse_warnings import (
     GivenOptions,
@@ -148,7 +148,13 @@ class WandbManager:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.finish(exit_code_of(error) if self.run is None else exit_code_of_run(self.run, error))
+        self.finish(self._exit_code_of(error))
+
+    def _exit_code_of(self, error: BaseException | None) -> int:
+        """Return the exit code of this process's end, of which a worker may be the cause."""
+        if self.run is not None:
+            return exit_code_of_run(self.run, error)
+        return exit_code_of_launch(error, self._handoff) if self._handoff else exit_code_of(error)
 
     @classmethod
     def group(cls, cfg: Any, name: str, runs: int, **options: Unpack[GroupOptionsDict]) -> RunGroup[Self]:

@@ -48,6 +48,31 @@ def test_worker_that_fails_shortly_before_its_sigterm_is_preempted(run_job: RunJ
 
 
 @pytest.mark.parametrize(
+    ("usage", "rank", "moment"),
+    [
+        ("closed", "0", "import"),
+        pytest.param("closed", "0", "event", marks=NIGHTLY),
+        pytest.param("closed", "1", "import", marks=NIGHTLY),
+        pytest.param("open", "0", "import", marks=NIGHTLY),
+        pytest.param("open", "0", "event", marks=NIGHTLY),
+        pytest.param("open", "1", "import", marks=NIGHTLY),
+        pytest.param("users", "0", "event", marks=NIGHTLY),
+        pytest.param("users", "1", "import", marks=NIGHTLY),
+    ],
+)
+def test_sigterm_to_a_rank_before_it_has_the_run_ends_the_run_as_preempted(
+    run_job: RunJob, usage: str, rank: str, moment: str
+) -> None:
+    with WandbServer() as server:
+        arguments = ("be_terminated_in_a_rank_before_the_training", usage, rank, moment)
+        job = run_job(SCENARIO, *arguments, check=False, **server.environment)
+
+    (run,) = server.runs
+    assert job.exit_code == 1, "what Ultralytics raises in the launcher"
+    assert (run.state, run.exit_code) == ("preempted", 143)
+
+
+@pytest.mark.parametrize(
     "event",
     [
         pytest.param("on_train_batch_end", marks=NIGHTLY),

@@ -11,8 +11,9 @@ from typing import Any
 
 import wandb
 
-from scenarios.common import ONE_PROCESS, new_model, run_named
-from ultralytics_wb_ddp import add_wandb_callback
+from scenarios.common import CFG, ONE_PROCESS, TWO_PROCESSES, new_model, run_named
+from scenarios.terminated_trainer import TerminatedTrainer
+from ultralytics_wb_ddp import WandbManager, add_wandb_callback
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.runs.lifecycle import finish_run, init_run
 
@@ -48,6 +49,31 @@ def fail_in_a_worker_and_be_terminated() -> None:
     threading.Timer(0.3, terminate_this_process).start()
     finish_run(run, 1)
     time.sleep(60)
+
+
+def be_terminated_in_a_rank_before_the_training(usage: str, rank: str, moment: str) -> None:
+    """Send SIGTERM to one rank when it imports its trainer, or in the first event."""
+
+    def terminate(_: Any) -> None:
+        if os.environ.get("RANK") == rank:
+            terminate_this_process()
+            time.sleep(60)
+
+    model = new_model()
+    if moment == "import":
+        os.environ["TERMINATED_AT_IMPORT"] = rank
+    else:
+        model.add_callback("on_pretrain_routine_start", terminate)
+    settings = {**TWO_PROCESSES, "trainer": TerminatedTrainer}
+    if usage == "users":
+        with wandb.init(project="demo") as run:
+            add_wandb_callback(model, run=run)
+            model.train(**settings)
+    else:
+        with WandbManager({"wandb": {**CFG["wandb"], "keep_open": usage == "open"}}, "job") as manager:
+            add_wandb_callback(model)
+            manager.prepare_for_training()
+            model.train(**settings)
 
 
 def be_terminated_before_the_training() -> None:

@@ -21,6 +21,7 @@ SIGTERM_EXIT_CODE = (
     128 + signal.SIGTERM
 )  # exit code of a process that SIGTERM has ended, the same as in shells and schedulers
 _termination_handler: list[Callable[[], Any]] = []
+_early_handler: list[Callable[..., Any]] = []
 
 
 def on_termination(act: Callable[[], Any]) -> None:
@@ -34,7 +35,7 @@ def on_termination(act: Callable[[], Any]) -> None:
         _termination_handler[:] = [act]
         return
     is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    if not is_main or signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, *_early_handler):
         return
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -50,6 +51,20 @@ def on_termination(act: Callable[[], Any]) -> None:
     atexit.register(_let_thread_end, thread)
     if multiprocessing.parent_process() is not None:  # a process of multiprocessing ends without atexit
         util.Finalize(None, _let_thread_end, (thread,), exitpriority=1)
+
+
+def on_early_termination(act: Callable[[], Any]) -> None:
+    """Call a function when SIGTERM arrives, then end the process, until :func:`on_termination` is called.
+
+    It needs no thread, but a process that waits in a collective does not act on the signal.
+    """
+
+    def end(*_: Any) -> None:
+        act()
+        os._exit(SIGTERM_EXIT_CODE)
+
+    _early_handler[:] = [end]
+    signal.signal(signal.SIGTERM, end)
 
 
 def is_terminated_within(seconds: float) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics_wb_ddp.callback import WandbCallback, insert_callback
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.config.validation import ConfigurationError
+from ultralytics_wb_ddp.distributed.rendezvous import watch_rendezvous
 from ultralytics_wb_ddp.distributed.train import refresh_ultralytics_rank_constants
 from ultralytics_wb_ddp.instrumentation.environment import (
     AUTOLOG_VARIABLE,
@@ -136,6 +137,7 @@ def _add_callback(registered: Mapping[str, list[Any]] | None) -> dict[str, list[
     )
     if not any(_callbacks_in(function for functions in callbacks.values() for function in functions)):
         refresh_ultralytics_rank_constants()
+        watch_rendezvous()
         callback = AutologCallback(**_active[0])
         callback.check(None)
         insert_callback(callbacks, callback)

@@ -12,16 +12,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import RunOptions
-from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE
 from ultralytics_wb_ddp.runs import journal
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
 from ultralytics_wb_ddp.runs.lifecycle import define_metrics, finish_run, give_up_run, open_on_disk
 from ultralytics_wb_ddp.runs.links import Links
 from ultralytics_wb_ddp.runs.open_runs import (
-    Termination,
     adopt_user_run,
     block_finish,
     is_ours,
+    mark_if_preempted,
     registry,
     unblock_finish,
 )
@@ -577,8 +576,7 @@ class GuardedRun:
         """
         self.background.drain(BACKGROUND_DRAIN_TIMEOUT)
         self._flush_for_owner()
-        if exit_code == SIGTERM_EXIT_CODE:
-            Termination(exit_code, is_preempted=True).mark(self.wandb_run)
+        mark_if_preempted(self.wandb_run, exit_code)
         self.report_exit_code(exit_code)
         if self in registry.trainings:
             registry.trainings.remove(self)

@@ -15,7 +15,9 @@ import time
 from collections.abc import Mapping  # noqa: TC003  # pydantic reads the types of the fields
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any, Literal
 
 import psutil
@@ -23,12 +25,15 @@ import psutil
 from ultralytics_wb_ddp.config.options import Mode  # noqa: TC001
 from ultralytics_wb_ddp.config.types import RunId
 from ultralytics_wb_ddp.config.validation import ConfigurationError, validate
+from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE, on_early_termination
 from ultralytics_wb_ddp.distributed.slurm import integer
+from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.files import write_json
 from ultralytics_wb_ddp.wandb_client.run_state import get_next_step, is_shared
 
 HANDOFF_VARIABLE = "ULTRALYTICS_WB_DDP"
 HANDBACK_FILE = "worker.json"  # beside the run's files in the launcher
+EARLY_EXIT_CODE = "early_exit_code"  # key in that file for a worker that had not opened the run
 ROW_COUNT_TIMEOUT = 15.0  # seconds after which the service has counted all sent rows; it lags 2 to 4 s
 HANDOFF_VERSION = 2
 IN_OTHER_VARIABLES = {"project", "entity"}
@@ -197,9 +202,15 @@ class Handoff:
         return config if isinstance(config, dict) else {}
 
     def reported_exit_code(self) -> int:
-        """Return the exit code that a worker which was attached to the run has reported, or 0."""
-        exit_code = _read_handback(self.handback_file).get("exit_code")
+        """Return the exit code that a worker has reported, or 0: one that was attached to the run, or ended before."""
+        handback = _read_handback(self.handback_file)
+        exit_code = handback.get("exit_code") or handback.get(EARLY_EXIT_CODE)
         return exit_code if isinstance(exit_code, int) else 0
+
+    def report_early_end(self, exit_code: int) -> None:
+        """Report the exit code of a worker that ends before any worker has opened the run, or after that."""
+        if self.handback_file:
+            report_early_end(self.handback_file, exit_code)
 
     def delete_handback(self) -> None:
         """Delete the handback file of a previous session."""
@@ -209,7 +220,29 @@ class Handoff:
 
 def is_taken_up(handback_file: Path | str | None) -> bool:
     """Return whether a worker has opened the run of a handback file; False for an empty path."""
-    return bool(_read_handback(Path(handback_file) if handback_file else None))
+    handback = _read_handback(Path(handback_file) if handback_file else None)
+    return bool(handback.keys() - {EARLY_EXIT_CODE})
+
+
+def report_early_end(handback_file: Path, exit_code: int) -> None:
+    """Report the exit code of a worker, unless one has reported on its session."""
+    if not _read_handback(handback_file):
+        with suppress(OSError):  # the launcher learns only that a worker has failed
+            write_json(handback_file, {EARLY_EXIT_CODE: exit_code})
+
+
+def report_early_sigterm(handback_file: str) -> None:
+    """Report SIGTERM to this worker from now on, until the training's callbacks take care of it."""
+    on_early_termination(partial(report_early_end, Path(handback_file), SIGTERM_EXIT_CODE))
+
+
+def exit_code_of_launch(error: BaseException | None, handoff: Handoff) -> int:
+    """Return the exit code of the launcher of a run, for an exception that ends it or None.
+
+    If the launch of the workers has failed, it is the exit code that a worker has reported.
+    """
+    is_of_launch = isinstance(error, CalledProcessError)
+    return (handoff.reported_exit_code() if is_of_launch else 0) or exit_code_of(error)
 
 
 def write_handback(file: Path, **values: Any) -> None:

@@ -13,10 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import RunOptions
 from ultralytics_wb_ddp.distributed.processes import is_worker
-from ultralytics_wb_ddp.distributed.signals import is_terminated_within, on_termination
+from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE, is_terminated_within, on_termination
 from ultralytics_wb_ddp.runs import journal
 from ultralytics_wb_ddp.runs.handoff import Handoff, write_handback
-from ultralytics_wb_ddp.runs.open_runs import OpenRun, block_finish, log_sync_command, registry, unblock_finish
+from ultralytics_wb_ddp.runs.open_runs import (
+    OpenRun,
+    block_finish,
+    log_sync_command,
+    mark_if_preempted,
+    registry,
+    unblock_finish,
+)
 from ultralytics_wb_ddp.runs.preemption import preempt_runs
 from ultralytics_wb_ddp.runs.run_record import BEST_DIRECTION
 from ultralytics_wb_ddp.runs.service_process import BorrowedServiceProcess, ServiceProcess
@@ -360,6 +367,7 @@ def _end_session(open_run: OpenRun, exit_code: int) -> tuple[bool, bool]:
         Whether all records were sent, or are on disk if the run is offline, and whether its wandb-core was killed.
     """
     run, service_process, timeout = open_run.run, open_run.service_process, open_run.options.finish_timeout
+    mark_if_preempted(run, exit_code)
     next_step = get_next_step(run) if service_process.has_core else 0
     deadline = time.monotonic() + timeout
     service_process.send(closing=True, exit_code=exit_code, next_step=next_step)
@@ -384,7 +392,7 @@ def _end_session(open_run: OpenRun, exit_code: int) -> tuple[bool, bool]:
         exit_code=exit_code,
         next_step=next_step,
         is_sent=is_complete and not run.offline,
-        is_preempted=bool(registry.termination and registry.termination.is_preempted),
+        is_preempted=exit_code == SIGTERM_EXIT_CODE,
     )
     return is_complete, is_core_lost
 

@@ -7,15 +7,14 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.options import OFFLINE_MODES
 from ultralytics_wb_ddp.config.validation import ConfigurationError
-from ultralytics_wb_ddp.runs.handoff import Handoff
+from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE
+from ultralytics_wb_ddp.runs.handoff import Handoff, exit_code_of_launch
 from ultralytics_wb_ddp.runs.journal import parts_beside, record_end, record_opening
 from ultralytics_wb_ddp.runs.stop_button import install_stop_handler
-from ultralytics_wb_ddp.utils.errors import exit_code_of
 from ultralytics_wb_ddp.utils.logging import EVERY_RANK, logger
 from ultralytics_wb_ddp.wandb_client.internals import (
     call_after_teardown,
@@ -124,6 +123,7 @@ class OpenRunRegistry:
         unsent_user_runs: The user's offline runs whose command is named when they end.
         records: Records of the trainings that have ended, by run id.
         termination: The end of this process by SIGTERM; None without the signal.
+        launcher_run: The launcher's run, in a launcher that has handed it to workers and in these workers.
         failed_exit_code: Exit code of the last training, if it has failed; else 1.
     """
 
@@ -134,6 +134,7 @@ class OpenRunRegistry:
     owned: list[Any] = field(default_factory=list)
     records: dict[str, RunRecord] = field(default_factory=dict)
     termination: Termination | None = None
+    launcher_run: Handoff | None = None
     failed_exit_code: int = 1
     _service_processes: list[ServiceProcess | BorrowedServiceProcess] = field(default_factory=list)
     _taken_over: set[str] = field(default_factory=set)
@@ -311,6 +312,12 @@ def not_shared_error(run_id: str, where: str) -> ConfigurationError:
     return ConfigurationError(msg)
 
 
+def mark_if_preempted(run: Any, exit_code: int) -> None:
+    """Mark a run as preempting that ends with the exit code of SIGTERM, which may have ended another process."""
+    if exit_code == SIGTERM_EXIT_CODE:
+        Termination(exit_code, is_preempted=True).mark(run)
+
+
 def watch_finish(run: Any) -> None:
     """Finish the user's run with its true exit code, and name the command that sends an offline run.
 
@@ -329,6 +336,7 @@ def watch_finish(run: Any) -> None:
         if error is not None and error is not handled and exit_code in {None, 0, 1}:  # a ``with`` block gives 1
             exit_code = exit_code_of_run(run, error) or exit_code
         folder, next_step, was_open = get_run_dir(run), get_next_step(run), not is_closed(run)
+        mark_if_preempted(run, exit_code or 0)
         try:
             finish(exit_code, *rest, **options)
         finally:
@@ -349,10 +357,7 @@ def exit_code_of_run(run: Any, error: BaseException | None) -> int:
 
     If the launch of the workers has failed, it is the exit code that a worker has reported.
     """
-    exit_code = exit_code_of(error)
-    if isinstance(error, CalledProcessError):
-        return Handoff.of_run(run, is_open=True).reported_exit_code() or exit_code
-    return exit_code
+    return exit_code_of_launch(error, Handoff.of_run(run, is_open=True))
 
 
 def _log_sync_command_once(run: Any) -> None:

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from ultralytics_wb_ddp.distributed.processes import has_dead_peer, terminate_workers
+from ultralytics_wb_ddp.distributed.processes import has_dead_peer, is_worker, terminate_workers
 from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE
 from ultralytics_wb_ddp.runs.open_runs import Termination, log_sync_command, registry
 from ultralytics_wb_ddp.runs.service_process import ServiceProcess
@@ -29,6 +29,8 @@ def preempt_runs() -> None:
     """
     exit_code = _failed_exit_code() if has_dead_peer() else SIGTERM_EXIT_CODE
     is_preempted = exit_code == SIGTERM_EXIT_CODE
+    if is_worker() and registry.launcher_run and not registry.trainings:
+        registry.launcher_run.report_early_end(exit_code)
     registry.terminate(Termination(exit_code, is_preempted))
     for open_run in [*registry.opened.values()]:  # SIGTERM may reach wandb-core, too
         with suppress(Exception):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_wb_ddp.config.validation import ConfigurationError
+from ultralytics_wb_ddp.runs.open_runs import registry
 from ultralytics_wb_ddp.training.teardown import tear_down_after_exceptions
 from ultralytics_wb_ddp.utils.logging import format_exception
 
@@ -27,6 +28,14 @@ if __name__ == "__main__":
     import base64, pickle, sys
     sys.path[:0] = [entry for entry in {path!r} if entry not in sys.path]
     _callbacks = pickle.loads(base64.b64decode({callbacks!r}))
+"""
+
+_EARLY_REPORT = """\
+if __name__ == "__main__":
+    import sys
+    sys.path[:0] = [entry for entry in {path!r} if entry not in sys.path]
+    from ultralytics_wb_ddp.runs.handoff import report_early_sigterm
+    report_early_sigterm({file!r})
 """
 
 
@@ -75,10 +84,12 @@ def install_callback_transport() -> None:
 
     @functools.wraps(write_file)
     def generate_ddp_file(trainer: Any) -> str:
+        registry.launcher_run = None  # set when this package's callback is pickled
         file: str = write_file(trainer)
         text = Path(file).read_text(encoding="utf-8")
         if "_callbacks=" not in text:
-            Path(file).write_text(_inject_callbacks(text, trainer.callbacks), encoding="utf-8")
+            text = _inject_callbacks(text, trainer.callbacks)
+        Path(file).write_text(_early_report() + text, encoding="utf-8")
         return file
 
     @functools.wraps(prepare)
@@ -135,6 +146,12 @@ def _inject_callbacks(text: str, callbacks: dict[str, list[Any]]) -> str:
     pickled = base64.b64encode(cloudpickle.dumps(user_callbacks)).decode()
     text = text.replace('if __name__ == "__main__":\n', _LOADER.format(path=sys.path, callbacks=pickled), 1)
     return text.replace("overrides=overrides)", "overrides=overrides, _callbacks=_callbacks)", 1)
+
+
+def _early_report() -> str:
+    """Return the lines of a start file that report SIGTERM to the launcher, whose run it ends."""
+    file = registry.launcher_run.handback_file if registry.launcher_run else None
+    return _EARLY_REPORT.format(path=sys.path, file=str(file)) if file else ""
 
 
 def _is_user_callback(function: Any) -> bool:
