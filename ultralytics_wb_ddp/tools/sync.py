@@ -22,6 +22,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from ultralytics_wb_ddp.distributed.signals import SIGTERM_EXIT_CODE
 from ultralytics_wb_ddp.runs.journal import Session, find_sessions, record
 from ultralytics_wb_ddp.utils.errors import UserError
@@ -66,6 +68,7 @@ query Run($project: String!, $entity: String!, $name: String!) {
   }
 }
 """
+LOCK_FILE = "wandb_sync.lock"  # in the folder of a run's first session, while its data is sent
 SHIFTS_STEPS_SINCE = (0, 31)  # release of wandb that adds the steps at W&B to those of an offline session
 
 
@@ -190,9 +193,33 @@ def sync(paths: Sequence[Path]) -> int:
     require_server()
     for parts in runs.values():
         in_order = sorted(parts.values(), key=lambda part: part.session.order)
-        if code := _send_run(in_order):
+        _check_not_live(in_order)
+        with _only_sender(in_order[0].folder, in_order[0].run.id):
+            code = _send_run(in_order)
+        if code:
             return code
     return 0
+
+
+@contextlib.contextmanager
+def _only_sender(folder: Path, run_id: str) -> Iterator[None]:
+    """Wait in a ``with`` statement until no other process sends data of the run, such as a service process.
+
+    Args:
+        folder: Folder of the run's first session on this machine.
+        run_id: Id of the run.
+    """
+    lock = FileLock(folder / LOCK_FILE)
+    with contextlib.suppress(OSError):  # the folder is read-only, so its data cannot be marked as sent either
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            logger.info("run %s: another process sends its data; this one waits for it", run_id)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _send_run(parts: list[Part]) -> int:
@@ -204,7 +231,6 @@ def _send_run(parts: list[Part]) -> int:
     Returns:
         0, or the exit code of the ``wandb sync`` that failed.
     """
-    _check_not_live(parts)
     files = [file for part in parts for file in (part.run.path, part.attempt) if file.exists()]
     _wait_until_counted(max(file.stat().st_mtime for file in files), parts[-1].run.id)
     run = RunAtWandb.of_parts(parts)
