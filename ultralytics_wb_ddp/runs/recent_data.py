@@ -41,7 +41,7 @@ class RecentData:
         Args:
             folder: W&B's folder of the session.
         """
-        return not any(self.unwritten_rows(folder, self.rows)) and not any(self._unwritten_artifacts(folder))
+        return not any(self.unwritten_rows(folder, [*self.rows])) and not any(self._unwritten_artifacts(folder))
 
     def unwritten_rows(self, folder: Path, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """Yield those of the given rows that a session does not have on disk."""
