@@ -158,8 +158,10 @@ def flush(run: Any, *, flushes_itself: bool = True) -> None:
     """Make wandb-core write all logged records to disk.
 
     Since wandb 0.31 a run can have a flush interval and flushes itself. Wandb-core writes full blocks only. An empty
-    record of the size of a block pushes out the records before it.
+    record of the size of a block pushes out the records before it. A disabled run has no wandb-core.
     """
+    if run.disabled:
+        return
     if not flushes_itself or "x_transaction_log_flush_interval" not in supported_settings():
         from wandb.proto import wandb_internal_pb2 as pb
 
